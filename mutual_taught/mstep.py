@@ -1,0 +1,156 @@
+"""The M-step on tables: pseudo-labelled pairs, their filter, and the mix r_t is trained on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught import files, tables
+from mutual_taught.errors import InputError
+from mutual_taught.estep import counts, sides
+from mutual_taught.keys import pair_id
+from mutual_taught.pairs import FilterRule, filter_pseudo_pairs, tolerance
+from mutual_taught.params import BuildPairs
+from mutual_taught.texts import is_blank
+
+
+class Inputs(NamedTuple):
+    """The tables build_pairs reads, as paths."""
+
+    answers: Path
+    previous_answers: Path
+    answer_rewards: Path
+    ranked_pairs: Path
+    responses: Path
+    previous_pairs: Path
+
+
+def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> None:
+    """Read the tables, decide, and write `pseudo_pairs`, `reward_pairs` and the metrics."""
+    answers = tables.read(inputs.answers, tables.ANSWERS)
+    previous = tables.read(inputs.previous_answers, tables.ANSWERS)
+    rewards = tables.read(inputs.answer_rewards, tables.ANSWER_REWARDS)
+    tables.same_keys(answers, previous, tables.ANSWERS, inputs.previous_answers)
+    tables.same_keys(answers, rewards, tables.ANSWER_REWARDS, inputs.answer_rewards)
+    ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)
+    responses = tables.read(inputs.responses, tables.RESPONSES)
+    earlier = tables.read(inputs.previous_pairs, tables.REWARD_PAIRS)
+    pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter)
+    pairs = mix(
+        kept_ranked(ranked, responses) if settings.ranked else [],
+        kept_pseudo(pseudo) if settings.pseudo else [],
+        last_iteration(earlier) if settings.accumulate else earlier.slice(0, 0),
+        iteration,
+    )
+    made_from = tables.digests(answers=answers, previous_answers=previous, answer_rewards=rewards)
+    tables.write(
+        out, tables.PSEUDO_PAIRS, pseudo,
+        {**made_from, "filter": settings.filter, "tolerance": epsilon},
+    )  # fmt: skip
+    mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
+    if settings.accumulate:
+        mixed_from |= tables.digests(previous_pairs=earlier)
+    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.model_dump()})
+    metrics = {
+        "active": 1.0, "tolerance": epsilon, **counts(pseudo["kept"], pseudo["reason"]),
+        "reward_margin_mean": float(pseudo["reward_margin"].to_numpy().mean()),
+        "pairs": float(len(pairs)),
+        "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
+        "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
+    }  # fmt: skip
+    files.write_metrics(out / "metrics" / "build_pairs.json", metrics)
+
+
+def write_stopped(out: Path) -> None:
+    """Write the empty tables of a stopped iteration."""
+    tables.empty(out, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS)
+    files.write_metrics(out / "metrics" / "build_pairs.json", {"active": 0.0})
+
+
+def last_iteration(pairs: pa.Table) -> pa.Table:
+    """Keep the pairs of the newest iteration among them: what `accumulate` carries on."""
+    return pairs.filter(pc.equal(pairs["iteration"], pc.max(pairs["iteration"])))
+
+
+def pseudo_pairs(
+    answers: pa.Table, previous: pa.Table, rewards: pa.Table, rule: FilterRule
+) -> tuple[pa.Table, float]:
+    """Label pi_t's answer chosen and pi_{t-1}'s rejected, and drop what is confidently wrong.
+
+    Args:
+        answers: table `answers` of pi_t, sorted by prompt.
+        previous: that of pi_{t-1}, the same prompts.
+        rewards: table `answer_rewards`, the same prompts.
+        rule: the filter.
+
+    Returns:
+        Table `pseudo_pairs` and epsilon_t.
+    """
+    own, before = (table["response"].combine_chunks() for table in (answers, previous))
+    reward = rewards["reward"].to_numpy()
+    previous_reward = rewards["previous_reward"].to_numpy()
+    margins = reward - previous_reward
+    epsilon = tolerance(previous_reward)
+    blank = pc.or_(is_blank(own), is_blank(before)).to_numpy(zero_copy_only=False)
+    same = pc.equal(own, before).to_numpy(zero_copy_only=False)
+    reasons = filter_pseudo_pairs(margins, epsilon, blank, same, rule)
+    table = pa.table(
+        {
+            "prompt_id": answers["prompt_id"], "response": own, "previous_response": before,
+            "reward": reward, "previous_reward": previous_reward, "reward_margin": margins,
+            "kept": [not reason for reason in reasons], "reason": reasons,
+        }
+    )  # fmt: skip
+    return table, epsilon
+
+
+def mix(
+    ranked: Sequence[tuple[str, str, str]], pseudo: Sequence[tuple[str, str, str]],
+    earlier: pa.Table, iteration: int,
+) -> pa.Table:  # fmt: skip
+    """Put together the pairs r_t is trained on.
+
+    Args:
+        ranked: (prompt id, chosen, rejected) of the E-step's kept pairs.
+        pseudo: the same of the M-step's kept pairs.
+        earlier: table `reward_pairs` to carry on; no rows unless pairs accumulate.
+        iteration: t.
+
+    Returns:
+        Table `reward_pairs`.
+
+    Raises:
+        InputError: there is no pair.
+
+    Source: Mutual-Taught, M-step (comparison pairs mixed with RM-ranked pairs).
+    """
+    rows = [
+        (pair_id(kind, iteration, *pair), kind, iteration, *pair)
+        for kind, pairs in (("ranked", ranked), ("pseudo", pseudo))
+        for pair in pairs
+    ]
+    if not rows and not len(earlier):
+        raise InputError(
+            f"iteration {iteration}: no pair is left for the reward model; expected at least one; "
+            "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
+        )
+    columns = list(zip(*rows, strict=True)) or [()] * len(tables.REWARD_PAIRS.columns)
+    fresh = pa.table(dict(zip(tables.REWARD_PAIRS.columns, map(list, columns), strict=True)),
+                     schema=tables.REWARD_PAIRS.schema)  # fmt: skip
+    return pa.concat_tables([fresh, earlier.replace_schema_metadata()])
+
+
+def kept_ranked(ranked: pa.Table, responses: pa.Table) -> list[tuple[str, str, str]]:
+    """List the E-step's kept pairs as texts: (prompt id, chosen, rejected)."""
+    chosen, rejected = sides(ranked, responses, "response", len(responses) // len(ranked))
+    prompts = ranked.filter(ranked["kept"])["prompt_id"].to_pylist()
+    return list(zip(prompts, chosen, rejected, strict=True))
+
+
+def kept_pseudo(pseudo: pa.Table) -> list[tuple[str, str, str]]:
+    """List the M-step's kept pairs as texts: (prompt id, chosen, rejected)."""
+    kept = pseudo.filter(pseudo["kept"])
+    columns = ("prompt_id", "response", "previous_response")
+    return list(zip(*(kept[name].to_pylist() for name in columns), strict=True))

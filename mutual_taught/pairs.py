@@ -1,0 +1,118 @@
+"""Preference pairs of the E-step (ranked) and the M-step (pseudo-labelled), on arrays."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+ChosenRule = Literal["shortest_above_mean", "highest"]
+FilterRule = Literal["tolerance", "none", "positive"]
+
+
+class RankedPairs(NamedTuple):
+    """Columns of the pair of every prompt, in prompt order; -1 where there is none."""
+
+    chosen: Ints
+    rejected: Ints
+    reason: list[str]
+
+
+def rank_pairs(
+    rewards: Floats, lengths: Ints, blank: Bools, same: Ints, rule: ChosenRule
+) -> RankedPairs:
+    """Pick the E-step's chosen and rejected response of every prompt.
+
+    Chosen is the shortest response whose reward exceeds the prompt's mean reward (or, with rule
+    `highest`, the one with the highest reward); rejected is the one with the lowest reward. The
+    first column wins a tie in length or reward. A prompt gives no pair where all rewards are
+    alike or none exceeds the mean (float rounding), and its pair is dropped, without a second
+    choice, where either side is blank or both sides are the same text.
+
+    Args:
+        rewards: reward-model scores (logits), shape (prompts, M).
+        lengths: response lengths in tokens of the policy's tokenizer, shape (prompts, M).
+        blank: whether a response has no visible text, shape (prompts, M).
+        same: a number per distinct response text of the prompt, shape (prompts, M).
+        rule: how chosen is picked.
+
+    Returns:
+        Columns and the reason each prompt was dropped for (empty if kept), in prompt order.
+
+    Raises:
+        ValueError: the shapes differ, or a reward is not finite.
+
+    Source: Mutual-Taught (arXiv 2506.06292), E-step, length-controlled pairs.
+    """
+    if not rewards.shape == lengths.shape == blank.shape == same.shape:
+        raise ValueError(f"shapes differ: {rewards.shape}, {lengths.shape}, {blank.shape}")
+    if not np.isfinite(rewards).all():
+        raise ValueError(f"rewards of prompt {int(np.argwhere(~np.isfinite(rewards))[0, 0])}: NaN")
+    above = rewards > rewards.mean(axis=1, keepdims=True)
+    shortest = np.where(above, lengths, np.iinfo(np.int64).max).argmin(axis=1)
+    chosen = shortest if rule == "shortest_above_mean" else rewards.argmax(axis=1)
+    rejected = rewards.argmin(axis=1)
+    rows = np.arange(len(rewards))
+    alike = (rewards.max(axis=1) == rewards.min(axis=1)) | ~above.any(axis=1)
+    blank_side = blank[rows, chosen] | blank[rows, rejected]
+    equal = same[rows, chosen] == same[rows, rejected]
+    reason = np.select([alike, blank_side, equal], ["rewards_alike", "blank", "same_text"], "")
+    return RankedPairs(
+        np.where(alike, -1, chosen).astype(np.int64),
+        np.where(alike, -1, rejected).astype(np.int64),
+        [str(word) for word in reason],
+    )
+
+
+def tolerance(previous_rewards: Floats) -> float:
+    """Compute epsilon_t: the population standard deviation of the previous policy's rewards.
+
+    Args:
+        previous_rewards: r_{t-1}(x, y_{t-1}) over all answers to the reward prompts, blank ones
+            too, shape (prompts,).
+
+    Returns:
+        The standard deviation with ddof 0, in the units of the rewards.
+
+    Raises:
+        ValueError: there is no reward, or one is not finite.
+
+    Source: Mutual-Taught, M-step, filtering threshold epsilon_t.
+    """
+    if previous_rewards.size == 0 or not np.isfinite(previous_rewards).all():
+        raise ValueError("epsilon_t needs at least one reward, all of them finite")
+    return float(previous_rewards.std())
+
+
+def filter_pseudo_pairs(
+    margins: Floats, epsilon: float, blank: Bools, same: Bools, rule: FilterRule
+) -> list[str]:
+    """Decide which pseudo-labelled pairs (y_t chosen, y_{t-1} rejected) are kept.
+
+    With rule `tolerance` a pair stays if its margin exceeds -epsilon: slightly negative margins
+    regularise. `none` keeps all (epsilon infinite), `positive` only margins above 0. Pairs with a
+    blank side, or with both sides the same text, are dropped under every rule.
+
+    Args:
+        margins: r_{t-1}(x, y_t) - r_{t-1}(x, y_{t-1}), shape (prompts,).
+        epsilon: epsilon_t.
+        blank: whether either side has no visible text, shape (prompts,).
+        same: whether both sides are the same text, shape (prompts,).
+        rule: which margins are kept.
+
+    Returns:
+        The reason each pair was dropped for, empty if it is kept.
+
+    Raises:
+        ValueError: a margin is not finite.
+
+    Source: Mutual-Taught, M-step, filtering (pairs with margin <= -epsilon_t are removed).
+    """
+    if not np.isfinite(margins).all():
+        raise ValueError("margins must be finite")
+    floor = {"tolerance": -epsilon, "none": -np.inf, "positive": 0.0}[rule]
+    reason = np.select([blank, same, margins <= floor], ["blank", "same_text", "margin"], "")
+    return [str(word) for word in reason]

@@ -1,0 +1,24 @@
+"""What a stage cost: seconds, peak memory, rates. Never an input of anything."""
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mutual_taught.files import write_json
+
+
+@contextmanager
+def measure(out: Path, stage: str) -> Iterator[dict[str, float]]:
+    """Time a stage and write `perf/<stage>.json`; counts put into the dict become rates too."""
+    counts: dict[str, float] = {}
+    start = time.monotonic()
+    yield counts
+    seconds = time.monotonic() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    rates = {f"{name}_per_second": count / max(seconds, 1e-9) for name, count in counts.items()}
+    numbers = {"seconds": seconds, "peak_memory_gb": peak, **counts, **rates}
+    write_json(
+        out / "perf" / f"{stage}.json", {name: round(value, 3) for name, value in numbers.items()}
+    )

@@ -1,0 +1,104 @@
+"""Sampling on tables: which prompts, whose seeds, resumable."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught import models, tables, work
+from mutual_taught.files import read_manifest
+from mutual_taught.generate import Decode
+from mutual_taught.params import Answer, Decoding, Engine, Sample, Tokens
+from mutual_taught.shards import Plan, sample_prompts
+from mutual_taught.splits import policy_part
+from mutual_taught.texts import is_blank
+
+Drawn = tuple[pa.Table, dict[str, object]]
+
+
+def responses(
+    policy: Path, prompts: pa.Table, iteration: int, sample: Sample, engine: Engine,
+    tokens: Tokens, seed: int,
+) -> Drawn:  # fmt: skip
+    """Draw M responses to each policy prompt of iteration t.
+
+    Returns:
+        Rows of `responses`, and what they were made from.
+    """
+    parts = len(pc.unique(prompts["split"]))
+    part = prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
+    plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
+    return draw(policy, part, plan, engine, f"sample@{iteration}")
+
+
+def answer(
+    policy: Path, prompts: pa.Table, iteration: int, settings: Answer, engine: Engine,
+    tokens: Tokens, seed: int,
+) -> Drawn:  # fmt: skip
+    """Draw one answer to each prompt of the reward split.
+
+    Returns:
+        Rows of `answers`, and what they were made from.
+    """
+    plan = make_plan("answer", iteration, seed, 1, settings, engine, tokens)
+    drawn, made_from = draw(policy, prompts, plan, engine, f"answer@{iteration}")
+    return drawn.select(list(tables.ANSWERS.columns)), made_from
+
+
+def make_plan(
+    stage: str, iteration: int, seed: int, count: int, decoding: Decoding, engine: Engine,
+    tokens: Tokens,
+) -> Plan:  # fmt: skip
+    """Put together what decides the draws of a stage."""
+    decode = Decode(decoding.temperature, decoding.top_p, decoding.max_new_tokens)
+    return Plan(
+        stage, iteration, seed, count, decode, tokens.max_prompt_tokens, engine.shard_size,
+        engine.batch_size,
+    )  # fmt: skip
+
+
+def draw(
+    policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str,
+    loaded: models.Policy | None = None,
+) -> Drawn:  # fmt: skip
+    """Draw answers by a plan, going on from the shards that an interrupted run finished.
+
+    Args:
+        policy: folder of the model.
+        prompts: table `prompts`, those to answer.
+        plan: seeds, decoding, partition.
+        engine: precision.
+        name: of the work folder.
+        loaded: the model, where it is in memory already.
+    """
+    made_from: dict[str, object] = {
+        "policy": read_manifest(policy).digest,
+        "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
+        "plan": [*plan[:5], *plan.decode, *plan[6:]],
+        "dtype": engine.dtype,
+    }
+    with work.folder(name, made_from) as parts:
+        model = loaded or models.load_policy(policy, engine.dtype)
+        return sample_prompts(model, prompts, plan, parts), made_from
+
+
+def counts(drawn: pa.Table) -> dict[str, float]:
+    """Count answers and tokens, for rates."""
+    return {"answers": len(drawn), "tokens": float(pc.sum(drawn["length_tokens"]).as_py())}
+
+
+def metrics(drawn: pa.Table) -> Mapping[str, float]:
+    """Describe sampled answers: numbers, lengths, how many were cut or blank."""
+    lengths = drawn["length_tokens"].to_numpy()
+    cut = pc.equal(drawn["finish_reason"], "length").to_numpy()
+    blank = is_blank(drawn["response"].combine_chunks()).to_numpy(zero_copy_only=False)
+    return {
+        "active": 1.0,
+        "answers": float(len(drawn)),
+        "length_tokens_mean": float(lengths.mean()),
+        "length_tokens_p95": float(np.percentile(lengths, 95)),
+        "truncated_rate": float(cut.mean()),
+        "blank_rate": float(blank.mean()),
+    }

@@ -1,0 +1,63 @@
+"""Model selection on D_MS, which ends the E-step."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+class Selected(NamedTuple):
+    """The checkpoint with the highest win rate, and whether it is good enough to go on."""
+
+    step: int
+    win_rate: float
+    active: bool
+
+
+def outcomes(rewards: Floats, previous_rewards: Floats) -> Floats:
+    """Judge duels: 1 where the candidate's reward is higher, 0.5 at a tie, else 0.
+
+    Args:
+        rewards: r_{t-1} of the candidate's answers, any shape.
+        previous_rewards: r_{t-1} of pi_{t-1}'s answers to the same prompts, same shape.
+
+    Raises:
+        ValueError: the shapes differ, or a reward is not finite.
+
+    Source: Mutual-Taught, model selection; ties are ours.
+    """
+    if rewards.shape != previous_rewards.shape:
+        raise ValueError(f"shapes differ: {rewards.shape}, {previous_rewards.shape}")
+    if not (np.isfinite(rewards).all() and np.isfinite(previous_rewards).all()):
+        raise ValueError("rewards of duels must be finite")
+    return (np.sign(rewards - previous_rewards) + 1) / 2
+
+
+def select_checkpoint(
+    outcomes_by_step: dict[int, Floats], threshold: float, always_last: bool = False
+) -> Selected:
+    """Choose the checkpoint that beats pi_{t-1} most often; stop if it does so too seldom.
+
+    Equal win rates go to the earliest step. With `always_last` (the ablation without model
+    selection) the final step is taken and training goes on whatever its win rate.
+
+    Args:
+        outcomes_by_step: step -> outcomes of its duels, shape (prompts,).
+        threshold: tau, a share; the iteration is active if the best win rate is at least tau.
+        always_last: take the last checkpoint, never stop.
+
+    Returns:
+        The step, its win rate, and whether the iteration is active.
+
+    Raises:
+        ValueError: there is no checkpoint, or one without duels.
+
+    Source: Mutual-Taught, model selection and stopping (tau = 0.6).
+    """
+    if not outcomes_by_step or any(values.size == 0 for values in outcomes_by_step.values()):
+        raise ValueError("every checkpoint needs at least one duel")
+    rates = {step: float(values.mean()) for step, values in sorted(outcomes_by_step.items())}
+    step = max(rates) if always_last else max(rates, key=lambda step: (rates[step], -step))
+    return Selected(step, rates[step], always_last or rates[step] >= threshold)

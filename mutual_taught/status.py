@@ -1,0 +1,74 @@
+"""One table of the run so far, for the terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mutual_taught import decision, report
+from mutual_taught.errors import MissingFileError
+
+NUMBERS = {
+    "win rate on D_MS": report.ROWS["win rate on D_MS"],
+    "pairs kept": report.ROWS["ranked pairs kept"],
+    "pseudo pairs kept": report.ROWS["pseudo pairs kept"],
+    "ε_t": report.ROWS["tolerance"],
+    "gold": report.ROWS["gold"],
+    "change of gold from base": report.ROWS["gold, change from base"],
+    "win rate vs base (gold)": report.ROWS["win rate vs base (gold)"],
+    "mean reward, r_0": report.ROWS["mean reward, r_0"],
+    "mean reward, r_t": report.ROWS["mean reward, r_t"],
+    "length, tokens": report.ROWS["length, tokens"],
+    "r_t right on gold pairs": report.ROWS["r_t on held-out gold pairs"],
+    "r_t right on own samples": report.ROWS["r_t on own samples"],
+    "r_0 right on own samples": report.ROWS["r_0 on own samples"],
+}
+
+
+def iterations(run: Path) -> list[Path]:
+    """List the folders of iterations that have begun, in order.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    found = [path for path in run.glob("*") if path.name.isdigit() and path.is_dir()]
+    if not found:
+        raise MissingFileError(f"{run} holds no iteration; run dvc repro first")
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def state(folder: Path) -> str:
+    """Say how far an iteration has come."""
+    if folder.name == "0":
+        return "start"
+    done = report.read_metrics(folder / "metrics")
+    if "select_policy" not in done:
+        last = [stage for stage in report.STAGES if stage in done]
+        return f"after {last[-1]}" if last else "begun"
+    finished = "" if "eval" in done else ", unfinished"
+    return report.state(done, int(folder.name)) + finished
+
+
+def policy_of(folder: Path) -> str:
+    """Name the iteration whose policy an iteration ends with."""
+    path = folder / "decision.json"
+    return decision.read(path).policy_from if path.exists() else "–"
+
+
+def show(run: Path) -> None:
+    """Print the table, one column an iteration."""
+    folders = iterations(run)
+    table = Table(title=f"Mutual-Taught in {run}", title_justify="left")
+    table.add_column("")
+    for folder in folders:
+        table.add_column(f"t = {folder.name}", overflow="fold")
+    table.add_row("state", *map(state, folders))
+    table.add_row("policy of iteration", *map(policy_of, folders))
+    metrics = [report.read_metrics(folder / "metrics") for folder in folders]
+    for name, make in NUMBERS.items():
+        table.add_row(name, *(make(numbers) for numbers in metrics))
+    console = Console(width=max(100, 34 + 26 * len(folders)))
+    console.print(table)
+    console.print("Brackets: 95 % intervals. The win rate on D_MS is the best checkpoint's.")
+    console.print(f"Report: {folders[-1] / 'report' / 'report.md'}")
+    console.print(f"Final models: {folders[-1] / 'policy'}, {folders[-1] / 'reward_model'}")

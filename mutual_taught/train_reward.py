@@ -1,0 +1,135 @@
+"""Bradley-Terry reward training: TRL's trainer over packed pairs."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+from trl import RewardConfig, RewardTrainer
+
+from mutual_taught.chat import scored_tokens
+from mutual_taught.errors import InputError
+from mutual_taught.keys import Message
+from mutual_taught.models import RewardModel, packed_rewards
+from mutual_taught.packing import Group, share_prefix
+from mutual_taught.params import Optimisation, Training
+from mutual_taught.training import (
+    Export,
+    Outcome,
+    Pair,
+    Watch,
+    arguments,
+    collate,
+    packed_step,
+    run,
+    total_steps,
+)
+
+CURVE = ("step", "loss", "learning_rate", "grad_norm", "accuracy", "margin", "mean_reward")
+
+
+class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
+    """RewardTrainer whose forward pass runs over packed rows, scored at the last token.
+
+    Differs from stock: data arrive tokenised, nothing is dropped; what both sides of a pair
+    begin with is read once; pooling is by length, as in scoring.
+    """
+
+    token_budget = 1024
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Train on one batch of pairs, part by part."""
+        return packed_step(self, model, inputs["pairs"])
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Give -log sigmoid(r(x, chosen) - r(x, rejected)), averaged over the pairs."""
+        groups = [
+            Group(pair["prefix"], [pair["chosen"], pair["rejected"]]) for pair in inputs["pairs"]
+        ]
+        rewards = packed_rewards(model, groups, self.accelerator.device).reshape(-1, 2)
+        margins = rewards[:, 0] - rewards[:, 1]
+        metrics = self._metrics["train"]
+        for margin, pair in zip(margins.detach().tolist(), rewards.detach().tolist(), strict=True):
+            metrics["accuracy"].append(float(margin > 0))
+            metrics["margin"].append(margin)
+            metrics["mean_reward"].append(sum(pair) / 2)
+        return -logsigmoid(margins).mean()
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write no model card."""
+
+
+def tokenise(
+    reward_model: RewardModel, name: str, messages: Sequence[Message], chosen: str, rejected: str,
+    max_length: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Render a pair as scoring does.
+
+    Raises:
+        InputError: a side has more than `max_length` tokens.
+    """
+    sides = [scored_tokens(reward_model.tokenizer, messages, text) for text in (chosen, rejected)]
+    longest = max(map(len, sides))
+    if longest > max_length:
+        raise InputError(
+            f"pair {name}: {longest} tokens; expected at most tokens.max_length {max_length}; "
+            "raise it or drop the prompt"
+        )
+    group = share_prefix(sides)
+    first, second = group.branches
+    return {
+        "pair": name, "prefix": list(group.prefix), "chosen": list(first),
+        "rejected": list(second), "size": group.size,
+    }  # fmt: skip
+
+
+def config(settings: Optimisation, training: Training, seed: int, work: Path) -> RewardConfig:
+    """Build TRL's configuration."""
+    return RewardConfig(**arguments(settings, training, seed, work))
+
+
+def train_reward(
+    reward_model: RewardModel, pairs: Sequence[Pair], settings: Optimisation, training: Training,
+    seed: int, work: Path, export: Export,
+) -> Outcome:  # fmt: skip
+    """Train a reward model on preference pairs.
+
+    Args:
+        reward_model: where it starts, weights in float32; it is trained in place.
+        pairs: of `tokenise`; at least one.
+        settings: rates, batch.
+        training: precision, resume.
+        seed: order of the pairs.
+        work: folder for resumable checkpoints.
+        export: called with the model after the last step.
+
+    Returns:
+        The logged steps.
+
+    Source: Mutual-Taught, M-step; the Bradley-Terry loss.
+    """
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for pair in pairs:
+        for name, value in pair.items():
+            columns[name].append(value)
+    reward_model.model.train()
+    trainer = PackedRewardTrainer(
+        model=reward_model.model,
+        args=config(settings, training, seed, work),
+        data_collator=collate,
+        train_dataset=Dataset.from_dict(columns),
+        processing_class=reward_model.tokenizer,
+        callbacks=[Watch("reward model", total_steps(len(pairs), settings), None, export)],
+    )
+    trainer.token_budget = settings.token_budget
+    return run(trainer, work, CURVE)

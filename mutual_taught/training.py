@@ -1,0 +1,182 @@
+"""What DPO and reward training share: arguments, micro-batches, guards, resume, exports."""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from mutual_taught.errors import TrainingError
+from mutual_taught.packing import fill
+from mutual_taught.params import Optimisation, Training
+from mutual_taught.progress import bar
+
+COMPLETE = "COMPLETE"
+Pair = Mapping[str, Any]
+Export = Callable[[Any, int], None]
+
+
+class Outcome(NamedTuple):
+    """What a training run leaves: its logged steps."""
+
+    curve: list[dict[str, float]]
+    steps: int
+
+
+def total_steps(pairs: int, settings: Optimisation) -> int:
+    """Count optimiser steps: the last batch of an epoch may be smaller."""
+    return math.ceil(pairs / settings.batch_size) * settings.epochs
+
+
+def arguments(settings: Optimisation, training: Training, seed: int, work: Path) -> dict[str, Any]:
+    """Give the arguments TRL's two configs share."""
+    return {
+        "output_dir": str(work / "trainer"),
+        "seed": seed % 2**32,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": settings.scheduler,
+        "warmup_steps": settings.warmup_ratio,
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": 1,
+        "max_grad_norm": settings.max_grad_norm,
+        "bf16": training.precision == "bfloat16",
+        "gradient_checkpointing": training.gradient_checkpointing,
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": False,
+        "save_strategy": "steps",
+        "save_steps": training.resume_steps,
+        "save_total_limit": 2,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "max_length": None,
+        "disable_dropout": True,
+    }
+
+
+def collate(pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Keep a batch as the list of its pairs; it is packed when it is trained on."""
+    return {"pairs": pairs}
+
+
+def newest_complete(work: Path) -> str | None:
+    """Find the last whole resumable checkpoint; half-written ones are deleted."""
+    found: list[tuple[int, Path]] = []
+    for path in (work / "trainer").glob("checkpoint-*"):
+        if (path / COMPLETE).exists():
+            found.append((int(path.name.split("-")[1]), path))
+        else:
+            shutil.rmtree(path)
+    return str(max(found)[1]) if found else None
+
+
+def check_finite(loss: torch.Tensor, pairs: Sequence[Pair], step: int) -> None:
+    """Stop at a loss that is no number.
+
+    Raises:
+        TrainingError: naming the step and the pairs.
+    """
+    if not torch.isfinite(loss):
+        names = ", ".join(str(pair["pair"]) for pair in pairs[:4])
+        raise TrainingError(
+            f"step {step + 1}: loss is {float(loss)} on pairs {names}; expected a number; "
+            "lower the learning rate, or use training.precision float32"
+        )
+
+
+def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor:
+    """Run forward and backward over a batch in parts under the trainer's token budget.
+
+    Returns:
+        The batch's mean loss.
+    """
+    model.train()
+    where = trainer.accelerator.device
+    total = torch.zeros((), device=where)
+    runs = list(fill(pairs, (pair["size"] for pair in pairs), trainer.token_budget))
+    for part in runs:
+        with trainer.compute_loss_context_manager():
+            loss = trainer.compute_loss(model, {"pairs": part}) * (len(part) / len(pairs))
+        check_finite(loss, part, trainer.state.global_step)
+        trainer.accelerator.backward(loss)
+        total += loss.detach()
+    return total
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Shows progress, stops at a gradient that is no number, marks and exports checkpoints."""
+
+    def __init__(self, what: str, steps: int, export_steps: int | None, export: Export) -> None:
+        self.what, self.steps = what, steps
+        self.export_steps, self.export = export_steps, export
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Open the bar where an interrupted run left it."""
+        self.bar = bar(self.what, self.steps, "step", state.global_step)
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: dict[str, float] | None = None, **_: Any,
+    ) -> None:  # fmt: skip
+        """Check the gradient's norm of the step just made, before anything of it is saved."""
+        if logs and "loss" in logs:
+            if not math.isfinite(logs.get("grad_norm", 0.0)):
+                raise TrainingError(
+                    f"step {state.global_step}: gradient norm is {logs['grad_norm']}; expected a "
+                    "number; lower the learning rate"
+                )
+            self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        model: Any = None, **_: Any,
+    ) -> None:  # fmt: skip
+        """Export a candidate where one is due, and always the last."""
+        self.bar.update()
+        due = self.export_steps and state.global_step % self.export_steps == 0
+        if due or state.global_step == state.max_steps:
+            self.export(model, state.global_step)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark a resumable checkpoint as whole."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / "training_args.bin").unlink(missing_ok=True)
+        (folder / COMPLETE).touch()
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+
+def run(trainer: Any, work: Path, columns: Sequence[str]) -> Outcome:
+    """Train to the end, from the newest whole checkpoint if there is one.
+
+    Args:
+        trainer: a TRL trainer.
+        work: the stage's folder of work in progress.
+        columns: what of each logged step goes into the curve.
+    """
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=newest_complete(work))
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    curve = [{name: entry[name] for name in columns if name in entry} for entry in history]
+    return Outcome(curve, int(trainer.state.global_step))

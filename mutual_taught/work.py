@@ -1,0 +1,50 @@
+"""Work in progress: survives a kill, belongs to one process, and to exactly these inputs."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from mutual_taught.errors import InputError
+from mutual_taught.files import digest, write_json
+
+
+def root() -> Path:
+    """Locate the folder of work in progress: the repository's own, in DVC's temporary runs too."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".work"
+
+
+@contextmanager
+def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
+    """Lend the folder in which a stage keeps its finished parts; other fingerprints' are removed.
+
+    What an earlier run of the same stage with other inputs left is deleted, so one run's parts
+    are on disk at most. They stay after success, until the next run: DVC may still be killed
+    before it has taken the outputs.
+
+    Args:
+        stage: stage and iteration, such as `sample@1`.
+        fingerprint: digests of the inputs and the effective parameters that decide the result.
+
+    Raises:
+        InputError: another process works there.
+    """
+    home = root() / stage
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{home}: another run of {stage} works there; wait for it, or stop it"
+            ) from None
+        name = digest(dict(fingerprint))[:16]
+        for other in home.iterdir():
+            if other.is_dir() and other.name != name:
+                shutil.rmtree(other)
+        place = home / name
+        place.mkdir(exist_ok=True)
+        write_json(place / "fingerprint.json", fingerprint)
+        yield place

@@ -1,0 +1,1 @@
+"""One click command a DVC stage: read, call, write."""

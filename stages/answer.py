@@ -1,0 +1,47 @@
+"""Stage answer: pi_t answers the reward prompts once; r_{t-1} scores its and pi_{t-1}'s answers."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, files, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--policy", required=True, type=PATH, help="The policy pi_t.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--previous-answers", required=True, type=PATH, help="pi_{t-1}'s answers.")
+@click.option("--reward-model", required=True, type=PATH, help="The previous reward model.")
+@click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, policy: Path, decided: Path, previous_answers: Path, reward_model: Path,
+    prompts: Path, out: Path,
+) -> None:  # fmt: skip
+    """Draw y_t on the reward prompts and score y_t and y_{t-1} (M-step, steps 1 and 2)."""
+    if not decision.read(decided).active:
+        tables.empty(out, tables.ANSWERS, tables.ANSWER_REWARDS)
+        files.write_metrics(out / "metrics" / "answer.json", {"active": 0.0})
+        return
+    from mutual_taught import sampling, scoring
+
+    asked, limits = tables.read(prompts, tables.PROMPTS), params.load(params.Tokens)
+    with perf.measure(out, "answer") as measured:
+        answers, made_from = sampling.answer(
+            policy, asked, int(iteration), params.load(params.Answer), params.load(params.Engine),
+            limits, params.seed(),
+        )  # fmt: skip
+        measured.update(sampling.counts(answers))
+        tables.write(out, tables.ANSWERS, answers, made_from)
+        rewards, scored_from = scoring.answer_rewards(
+            answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
+            reward_model, asked, params.load(params.Score), limits,
+        )  # fmt: skip
+    tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
+    files.write_metrics(out / "metrics" / "answer.json", sampling.metrics(answers))
+
+
+if __name__ == "__main__":
+    run(main)

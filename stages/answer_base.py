@@ -1,0 +1,29 @@
+"""Stage answer_base: pi_0 answers the reward prompts once."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--policy", required=True, type=PATH, help="The base policy.")
+@click.option("--prompts", required=True, type=PATH, help="The reward split.")
+@click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
+def main(policy: Path, prompts: Path, out: Path) -> None:
+    """Draw the base policy's answers, the first iteration's y_{t-1}."""
+    from mutual_taught import sampling
+
+    with perf.measure(out, "answer_base") as measured:
+        answers, made_from = sampling.answer(
+            policy, tables.read(prompts, tables.PROMPTS), 0, params.load(params.Answer),
+            params.load(params.Engine), params.load(params.Tokens), params.seed(),
+        )  # fmt: skip
+        measured.update(sampling.counts(answers))
+    tables.write(out, tables.ANSWERS, answers, made_from)
+
+
+if __name__ == "__main__":
+    run(main)

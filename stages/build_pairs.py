@@ -1,0 +1,37 @@
+"""Stage build_pairs: pseudo-labelled pairs, filtered by epsilon_t, mixed with the ranked ones."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, mstep, params
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--answers", required=True, type=PATH, help="pi_t's answers.")
+@click.option("--previous-answers", required=True, type=PATH, help="pi_{t-1}'s answers.")
+@click.option("--answer-rewards", required=True, type=PATH, help="Rewards of both.")
+@click.option("--ranked-pairs", required=True, type=PATH, help="The E-step's pairs.")
+@click.option("--responses", required=True, type=PATH, help="Their responses.")
+@click.option("--previous-pairs", required=True, type=PATH, help="The previous iteration's mix.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, answers: Path, previous_answers: Path, answer_rewards: Path,
+    ranked_pairs: Path, responses: Path, previous_pairs: Path, decided: Path, out: Path,
+) -> None:  # fmt: skip
+    """Label, filter and mix the pairs r_t is trained on (M-step, steps 1 to 3)."""
+    if not decision.read(decided).active:
+        mstep.write_stopped(out)
+        return
+    mstep.build(
+        mstep.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
+                     previous_pairs),
+        int(iteration), params.load(params.BuildPairs), out,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+"""Stage dpo: candidate policies pi_t, trained on the ranked pairs."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, files, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--ranked-pairs", required=True, type=PATH, help="Table of the E-step's pairs.")
+@click.option("--responses", required=True, type=PATH, help="Table of sampled responses.")
+@click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--prompts", required=True, type=PATH, help="The policy splits.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, ranked_pairs: Path, responses: Path, policy: Path, decided: Path,
+    prompts: Path, out: Path,
+) -> None:  # fmt: skip
+    """Update the policy by DPO from pi_{t-1}; keep a checkpoint every save_steps (E-step, 4)."""
+    if not decision.read(decided).active:
+        files.write_json(out / "checkpoints" / "steps.json", {"steps": []})
+        files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
+        files.write_metrics(out / "metrics" / "dpo.json", {"active": 0.0})
+        return
+    from mutual_taught import estep_models, train_policy
+
+    with perf.measure(out, "dpo") as measured:
+        outcome = estep_models.train(
+            tables.read(ranked_pairs, tables.RANKED_PAIRS),
+            tables.read(responses, tables.RESPONSES),
+            tables.read(prompts, tables.PROMPTS), policy, out / "checkpoints", iteration,
+            params.load(params.Dpo, iteration), params.load(params.Training), params.seed(),
+        )  # fmt: skip
+        measured["steps"] = outcome.steps
+    files.write_curve(out / "curves" / "dpo.csv", train_policy.CURVE, outcome.curve)
+    files.write_metrics(out / "metrics" / "dpo.json", estep_models.metrics(outcome))
+
+
+if __name__ == "__main__":
+    run(main)

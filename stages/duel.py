@@ -1,0 +1,40 @@
+"""Stage duel: every candidate and pi_{t-1} answer D_MS once, r_{t-1} judges."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--checkpoints", required=True, type=PATH, help="Folder of candidate policies.")
+@click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--reward-model", required=True, type=PATH, help="The previous reward model.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--prompts", required=True, type=PATH, help="The selection split D_MS.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, checkpoints: Path, policy: Path, reward_model: Path, decided: Path,
+    prompts: Path, out: Path,
+) -> None:  # fmt: skip
+    """Let every checkpoint duel with the previous policy on the selection prompts."""
+    if not decision.read(decided).active:
+        tables.empty(out, tables.DUELS)
+        return
+    from mutual_taught import duels
+
+    with perf.measure(out, "duel") as measured:
+        fought, made_from = duels.duel(
+            checkpoints, policy, reward_model, tables.read(prompts, tables.PROMPTS),
+            int(iteration), params.load(params.Duel), params.load(params.Engine),
+            params.load(params.Score), params.load(params.Tokens), params.seed(),
+        )  # fmt: skip
+        measured["duels"] = len(fought)
+    tables.write(out, tables.DUELS, fought, made_from)
+
+
+if __name__ == "__main__":
+    run(main)

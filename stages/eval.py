@@ -1,0 +1,40 @@
+"""Stage eval: pi_t and r_t on the held-out prompts."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, evaluation, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--policy", required=True, type=PATH, help="The policy pi_t.")
+@click.option("--reward-model", required=True, type=PATH, help="The reward model r_t.")
+@click.option("--base-reward-model", required=True, type=PATH, help="The base reward model r_0.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--base-eval", required=True, type=PATH, help="Evaluation of iteration 0.")
+@click.option("--previous", required=True, type=PATH, help="Folder of the previous iteration.")
+@click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    policy: Path, reward_model: Path, base_reward_model: Path, decided: Path, base_eval: Path,
+    previous: Path, prompts: Path, out: Path,
+) -> None:  # fmt: skip
+    """Compare pi_t with pi_0 and pi_{t-1}, and r_t with r_0, on held-out prompts and pairs."""
+    if not decision.read(decided).active:
+        evaluation.copy(previous, out)
+        return
+    from mutual_taught import assess
+
+    with perf.measure(out, "eval"):
+        assess.assess(
+            assess.Inputs(policy, reward_model, base_reward_model, base_eval, previous / "eval"),
+            tables.read(prompts, tables.PROMPTS), out, params.load(params.Eval),
+            params.load(params.Engine), params.load(params.Score), params.load(params.Tokens),
+            params.seed(),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main)

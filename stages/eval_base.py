@@ -1,0 +1,34 @@
+"""Stage eval_base: pi_0 and r_0 on the held-out prompts, the origin of every curve."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import files, params, perf, report, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--policy", required=True, type=PATH, help="The base policy.")
+@click.option("--reward-model", required=True, type=PATH, help="The base reward model.")
+@click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
+def main(policy: Path, reward_model: Path, prompts: Path, out: Path) -> None:
+    """Evaluate the start, and begin the report."""
+    from mutual_taught import assess
+
+    asked = tables.read(prompts, tables.PROMPTS)
+    with perf.measure(out, "eval_base"):
+        assess.assess(
+            assess.Inputs(policy, reward_model, reward_model, None, None), asked, out,
+            params.load(params.Eval), params.load(params.Engine), params.load(params.Score),
+            params.load(params.Tokens), params.seed(),
+        )  # fmt: skip
+    generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)
+    shown = report.examples(generations, asked, params.load(params.Report).examples)
+    entry = report.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)
+    report.write(out / "report", [entry])
+
+
+if __name__ == "__main__":
+    run(main)

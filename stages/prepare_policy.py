@@ -1,0 +1,22 @@
+"""Stage prepare_policy: the base policy pi_0."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, params
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
+def main(out: Path) -> None:
+    """Put the base policy in place (models.policy)."""
+    from mutual_taught import start
+
+    start.make_policy(params.load(params.Models).policy, out / "policy", params.seed())
+    decision.write(out, decision.Decision(active=True, policy_from="0"))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,29 @@
+"""Stage prepare_reward_model: the base reward model r_0."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--policy", required=True, type=PATH, help="The base policy.")
+@click.option("--seed-preferences", required=True, type=PATH, help="Pairs to train r_0 on.")
+@click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
+def main(policy: Path, seed_preferences: Path, out: Path) -> None:
+    """Put the base reward model in place (models.reward_model), trained here if so wished."""
+    from mutual_taught import base_reward_model
+
+    tables.empty(out, tables.REWARD_PAIRS)
+    with perf.measure(out, "prepare_reward_model"):
+        base_reward_model.prepare_base(
+            policy, seed_preferences, out, params.load(params.Models).reward_model,
+            params.load(params.BaseRewardModel), params.load(params.Training),
+            params.load(params.Tokens), params.seed(),
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main)

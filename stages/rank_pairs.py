@@ -1,0 +1,44 @@
+"""Stage rank_pairs: the E-step's preference pairs, with their reference log-probs."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import estep, files, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--responses", required=True, type=PATH, help="Table of sampled responses.")
+@click.option("--rewards", required=True, type=PATH, help="Table of their rewards.")
+@click.option("--policy", required=True, type=PATH, help="The previous policy, DPO's reference.")
+@click.option("--prompts", required=True, type=PATH, help="The policy splits.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path) -> None:
+    """Pair the shortest response above the mean reward with the worst (E-step, step 3)."""
+    drawn = tables.read(responses, tables.RESPONSES)
+    if not tables.is_active(drawn):
+        tables.empty(out, tables.RANKED_PAIRS)
+        files.write_metrics(out / "metrics" / "rank_pairs.json", {"active": 0.0})
+        return
+    settings, limits = params.load(params.RankPairs), params.load(params.Tokens)
+    scored = tables.read(rewards, tables.REWARDS)
+    tables.same_keys(drawn, scored, tables.REWARDS, rewards)
+    with perf.measure(out, "rank_pairs"):
+        ranked = estep.rank(drawn, scored, tables.width(drawn, responses), settings.chosen)
+        estep.require_kept(ranked, out)
+        from mutual_taught import reference
+
+        ranked, made_from = reference.add_logps(
+            ranked, drawn, scored, policy, tables.read(prompts, tables.PROMPTS), prompts,
+            settings, limits,
+        )  # fmt: skip
+    tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
+    files.write_metrics(
+        out / "metrics" / "rank_pairs.json",
+        {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"])},
+    )
+
+
+if __name__ == "__main__":
+    run(main)

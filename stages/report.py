@@ -1,0 +1,31 @@
+"""Stage report: the page over iterations 0 to t."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import files, params, report, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--previous", required=True, type=PATH, help="The previous report.")
+@click.option("--metrics", required=True, type=PATH, help="Folder of the iteration's metrics.")
+@click.option("--evaluation", required=True, type=PATH, help="The iteration's evaluation.")
+@click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, previous: Path, metrics: Path, evaluation: Path, prompts: Path, out: Path
+) -> None:
+    """Add this iteration to the cumulative data and write tables and plots over all of it."""
+    shown = report.examples(
+        tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
+        tables.read(prompts, tables.PROMPTS), params.load(params.Report).examples,
+    )  # fmt: skip
+    entry = report.entry(int(iteration), report.read_metrics(metrics), shown)
+    report.write(out / "report", [*files.read_json(previous / "data.json"), entry])
+
+
+if __name__ == "__main__":
+    run(main)

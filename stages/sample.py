@@ -1,0 +1,37 @@
+"""Stage sample: pi_{t-1} answers the iteration's policy prompts M times."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, files, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--prompts", required=True, type=PATH, help="The policy splits.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) -> None:
+    """Draw M responses to each policy prompt of the iteration (E-step, step 1)."""
+    if not decision.read(decided).active:
+        tables.empty(out, tables.RESPONSES)
+        files.write_metrics(out / "metrics" / "sample.json", {"active": 0.0})
+        return
+    from mutual_taught import sampling
+
+    with perf.measure(out, "sample") as measured:
+        responses, made_from = sampling.responses(
+            policy, tables.read(prompts, tables.PROMPTS), int(iteration),
+            params.load(params.Sample, iteration), params.load(params.Engine),
+            params.load(params.Tokens), params.seed(),
+        )  # fmt: skip
+        measured.update(sampling.counts(responses))
+    tables.write(out, tables.RESPONSES, responses, made_from)
+    files.write_metrics(out / "metrics" / "sample.json", sampling.metrics(responses))
+
+
+if __name__ == "__main__":
+    run(main)

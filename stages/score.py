@@ -1,0 +1,36 @@
+"""Stage score: r_{t-1} scores all sampled responses."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import files, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--responses", required=True, type=PATH, help="Table of sampled responses.")
+@click.option("--reward-model", required=True, type=PATH, help="The previous reward model.")
+@click.option("--prompts", required=True, type=PATH, help="The policy splits.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
+    """Give every response its reward (E-step, step 2)."""
+    drawn = tables.read(responses, tables.RESPONSES)
+    if not tables.is_active(drawn):
+        tables.empty(out, tables.REWARDS)
+        files.write_metrics(out / "metrics" / "score.json", {"active": 0.0})
+        return
+    from mutual_taught import scoring
+
+    with perf.measure(out, "score") as measured:
+        rewards, made_from = scoring.rewards(
+            drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
+            params.load(params.Score), params.load(params.Tokens),
+        )  # fmt: skip
+        measured["answers"] = len(drawn)
+    tables.write(out, tables.REWARDS, rewards, made_from)
+    files.write_metrics(out / "metrics" / "score.json", scoring.metrics(rewards))
+
+
+if __name__ == "__main__":
+    run(main)

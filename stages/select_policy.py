@@ -1,0 +1,29 @@
+"""Stage select_policy: the checkpoint that wins most duels becomes pi_t, or training stops."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import choose, decision, params, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--duels", required=True, type=PATH, help="Table of duels.")
+@click.option("--checkpoints", required=True, type=PATH, help="Folder of candidate policies.")
+@click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--decision", "decided", required=True, type=PATH, help="The previous decision.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, duels: Path, checkpoints: Path, policy: Path, decided: Path, out: Path
+) -> None:
+    """Keep the checkpoint that r_{t-1} prefers most often if its win rate is at least tau."""
+    choose.choose(
+        tables.read(duels, tables.DUELS), checkpoints, policy, decision.read(decided), out,
+        iteration, params.load(params.SelectPolicy), params.seed(),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main)

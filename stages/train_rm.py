@@ -1,0 +1,44 @@
+"""Stage train_rm: r_t, trained on the mix from r_0."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught import decision, files, params, perf, tables
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--reward-pairs", required=True, type=PATH, help="The mix.")
+@click.option("--base", required=True, type=PATH, help="The base reward model r_0.")
+@click.option("--previous", required=True, type=PATH, help="The previous reward model.")
+@click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
+@click.option("--splits", required=True, type=PATH, help="Folder of the prompt splits.")
+@click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
+def main(
+    iteration: str, reward_pairs: Path, base: Path, previous: Path, decided: Path, splits: Path,
+    out: Path,
+) -> None:  # fmt: skip
+    """Train the reward model on the mix, starting again from r_0 (M-step, step 4)."""
+    if not decision.read(decided).active:
+        files.link_tree(previous, out / "reward_model")
+        files.write_curve(out / "curves" / "train_rm.csv", ("step", "loss"), [])
+        files.write_metrics(out / "metrics" / "train_rm.json", {"active": 0.0})
+        return
+    from mutual_taught import mstep_models, train_reward
+
+    settings = params.load(params.TrainRm, iteration)
+    with perf.measure(out, "train_rm") as measured:
+        outcome = mstep_models.train(
+            tables.read(reward_pairs, tables.REWARD_PAIRS), splits,
+            base if settings.start == "base" else previous, out / "reward_model", iteration,
+            settings, params.load(params.Training), params.load(params.Tokens), params.seed(),
+        )  # fmt: skip
+        measured["steps"] = outcome.steps
+    files.write_curve(out / "curves" / "train_rm.csv", train_reward.CURVE, outcome.curve)
+    files.write_metrics(out / "metrics" / "train_rm.json", mstep_models.metrics(outcome))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,162 @@
+"""Gold: hand-made responses, one that follows and one that does not, for every instruction."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mutual_taught.errors import InputError
+from mutual_taught.gold import KWARGS, check_instructions, gold, passed
+
+Values = dict[str, object]
+AT_LEAST: Values = {"relation": "at least"}
+LESS_THAN: Values = {"relation": "less than"}
+
+# id, values, a response that follows, one that does not
+CASES: list[tuple[str, Values, str, str]] = [
+    ("change_case:english_capital", {}, "THE RIVER IS WIDE AND SLOW.", "THE RIVER is WIDE."),
+    ("change_case:english_lowercase", {}, "the river is wide and slow.", "The river is wide."),
+    ("combination:repeat_prompt", {"prompt_to_repeat": "Say hi."}, "Say hi. Hi!", "Hi!"),
+    ("combination:two_responses", {}, "Red.******Blue.", "Red. Blue."),
+    ("detectable_content:number_placeholders", {"num_placeholders": 2}, "[a] or [b]", "[a] or b"),
+    ("detectable_content:postscript", {"postscript_marker": "P.S."}, "Hi.\nP.S. Bye.", "Hi. Bye."),
+    ("detectable_format:constrained_response", {}, "My answer is yes.", "Yes."),
+    ("detectable_format:json_format", {}, '{"colour": "red"}', "colour: red"),
+    (
+        "detectable_format:multiple_sections", {"num_sections": 2, "section_spliter": "Section"},
+        "Section 1 red Section 2 blue", "Section 1 red",
+    ),
+    ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* red\n- blue", "* red\nblue"),
+    ("detectable_format:number_highlighted_sections", {"num_highlights": 1}, "*red* hat", "hat"),
+    ("detectable_format:title", {}, "<<Rivers>> They flow.", "Rivers. They flow."),
+    # Both words are needed, in any case; a part of a longer word counts.
+    ("keywords:existence", {"keywords": ["small", "quiet"]}, "Small and quietly.", "Small, calm."),
+    # The word alone: 'the' is not in 'other'.
+    ("keywords:forbidden_words", {"forbidden_words": ["the"]}, "No other.", "All The others."),
+    ("keywords:frequency", {"keyword": "red", "frequency": 2, **AT_LEAST}, "red, red", "red, blue"),
+    (
+        "keywords:letter_frequency",
+        {"letter": "e", "let_frequency": 2, "let_relation": "less than"},
+        "One hat.", "Three hats.",
+    ),
+    ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "Red.\n***\nBlue.", "Red."),
+    # Three words are at least three and not less than three; an apostrophe parts two words.
+    ("length_constraints:number_words", {"num_words": 3, **AT_LEAST}, "Old red hats", "Old hats"),
+    ("length_constraints:number_words", {"num_words": 3, **LESS_THAN}, "Old hats", "It's red"),
+    ("punctuation:no_comma", {}, "Old red hats.", "Old, red hats."),
+    ("startend:end_checker", {"end_phrase": "the end."}, "So. The end.", "The end. So."),
+    ("startend:quotation", {}, '"Old hats."', 'Old "hats".'),
+]  # fmt: skip
+NO_COMMA_12 = (
+    ["punctuation:no_comma", "length_constraints:number_words"],
+    ["{}", '{"num_words": 12, "relation": "at least"}'],
+)
+
+
+@pytest.mark.parametrize(("name", "values", "follows", "fails"), CASES, ids=lambda case: str(case))
+def test_checker_tells_a_response_that_follows_from_one_that_does_not(
+    name: str, values: Values, follows: str, fails: str
+) -> None:
+    assert gold(follows, [name], [json.dumps(values)]) == 1.0
+    assert gold(fails, [name], [json.dumps(values)]) == 0.0
+
+
+def test_every_known_instruction_has_a_case() -> None:
+    assert {case[0] for case in CASES} == set(KWARGS)
+
+
+def test_gold_is_the_share_of_instructions_followed() -> None:
+    # Twelve words without a comma follow both; with a comma one; eleven words and a comma none.
+    eleven = "the river runs past my house and under the old stone"
+    assert gold(f"{eleven} bridge", *NO_COMMA_12) == 1.0
+    assert gold(f"{eleven}, bridge", *NO_COMMA_12) == 0.5
+    assert gold(f"Yes, {eleven[4:]}", *NO_COMMA_12) == 0.0
+
+
+def test_response_passes_only_if_it_follows_all_instructions() -> None:
+    twelve = "the river runs past my house and under the old stone bridge"
+    assert passed(twelve, *NO_COMMA_12)
+    assert not passed(f"{twelve}, slowly", *NO_COMMA_12)
+
+
+@pytest.mark.parametrize("response", ["*list*", "rivers", "no no no", "."])
+def test_collapsed_response_does_not_pass_a_lower_bound(response: str) -> None:
+    assert not passed(response, *NO_COMMA_12)
+
+
+@pytest.mark.parametrize("response", ["", "  ", "\n\t"])
+def test_blank_response_has_no_gold(response: str) -> None:
+    assert gold(response, ["punctuation:no_comma"], ["{}"]) == 0.0
+
+
+def test_null_values_count_as_absent() -> None:
+    assert gold("red", ["punctuation:no_comma"], ['{"num_words": null}']) == 1.0
+
+
+def test_gold_of_a_prompt_without_instructions_is_refused() -> None:
+    assert check_instructions([], []) == []
+    with pytest.raises(InputError) as caught:
+        gold("red", [], [])
+    assert str(caught.value) == "instruction_ids is empty; expected a verifiable prompt"
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "message"),
+    [
+        ("punctuation:no_coma", "{}", "instruction 'punctuation:no_coma' is unknown; expected one"),
+        (
+            "length_constraints:number_sentences", "{}",
+            "instruction 'length_constraints:number_sentences' needs NLTK's punkt data, which is "
+            "downloaded apart; leave this instruction out",
+        ),
+        (
+            "punctuation:no_comma", '{"num_words": 3}',
+            "instruction 'punctuation:no_comma': kwargs are ['num_words']; expected []",
+        ),
+        (
+            "length_constraints:number_words", '{"num_words": 3}',
+            "instruction 'length_constraints:number_words': kwargs are ['num_words']; "
+            "expected ['num_words', 'relation']",
+        ),
+        (
+            "length_constraints:number_words", '{"num_words": true, "relation": "at least"}',
+            "instruction 'length_constraints:number_words': num_words is True; "
+            "expected a whole number ≥ 1",
+        ),
+        (
+            "length_constraints:number_words", '{"num_words": 3, "relation": "at most"}',
+            "instruction 'length_constraints:number_words': relation is 'at most'; "
+            "expected 'less than' or 'at least'",
+        ),
+        (
+            "keywords:existence", '{"keywords": ["c++"]}',
+            "instruction 'keywords:existence': keywords is ['c++']; "
+            "expected a list of words of letters, digits, spaces, ' and -",
+        ),
+        (
+            "punctuation:no_comma", "no",
+            "instruction 'punctuation:no_comma': kwargs are 'no'; expected a JSON object",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_instruction_is_one_line(name: str, kwargs: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check_instructions([name], [kwargs])
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_ids_without_as_many_values_are_refused() -> None:
+    with pytest.raises(InputError, match=r"^instruction_kwargs has 0 values; expected one for"):
+        check_instructions(["punctuation:no_comma"], [])
+
+
+def test_module_loads_without_the_checkers() -> None:
+    code = "import sys, mutual_taught.gold; sys.exit('if_verifiable' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_ifbench_is_never_imported() -> None:
+    gold("red", ["punctuation:no_comma"], ["{}"])
+    assert not [name for name in sys.modules if name.startswith("if_verifiable.ifbench")]
