@@ -93,23 +93,26 @@ def _rm_scores(
 ) -> pa.Table:
     parts = [evaluation.own_pairs(own)]
     if settings.gold_pairs is not None:
-        pairs = tables.read(Path(settings.gold_pairs), tables.GOLD_PAIRS)
-        held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
-        texts = [
-            list(pair)
-            for pair in zip(
-                held_out["chosen"].to_pylist(), held_out["rejected"].to_pylist(), strict=True
-            )
-        ]
-        asked = held_out["messages"].to_pylist()
-        found = {
-            name: scoring.score_texts(model, asked, texts, score, tokens)
-            for name, model in _models(inputs).items()
-        }
-        parts += [
-            evaluation.gold_pair_scores(held_out, name, found.get(name, found["rt"]))
-            for name in ("rt", "r0")
-        ]
-    full = [part.cast(tables.RM_SCORES.schema) for part in
-            (p.select(list(tables.RM_SCORES.columns)) for p in parts if len(p))]  # fmt: skip
+        parts += _gold_pair_scores(inputs, Path(settings.gold_pairs), score, tokens)
+    columns = list(tables.RM_SCORES.columns)
+    full = [part.select(columns).cast(tables.RM_SCORES.schema) for part in parts if len(part)]
     return pa.concat_tables(full) if full else tables.RM_SCORES.schema.empty_table()
+
+
+def _gold_pair_scores(inputs: Inputs, path: Path, score: Score, tokens: Tokens) -> list[pa.Table]:
+    """Score the held-out gold pairs under r_t; r_0's scores are read from its own evaluation."""
+    pairs = tables.read(path, tables.GOLD_PAIRS)
+    held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
+    sides = (held_out[name].to_pylist() for name in ("chosen", "rejected"))
+    texts = [list(pair) for pair in zip(*sides, strict=True)]
+    rewards = scoring.score_texts(
+        inputs.reward_model, held_out["messages"].to_pylist(), texts, score, tokens
+    )
+    own = evaluation.gold_pair_scores(held_out, "rt", rewards)
+    if inputs.base_eval is None:
+        return [own, evaluation.gold_pair_scores(held_out, "r0", rewards)]
+    earlier = tables.read(inputs.base_eval / "rm_scores.parquet", tables.RM_SCORES)
+    of_base = pc.and_(
+        pc.equal(earlier["set"], "gold_pairs"), pc.equal(earlier["reward_model"], "r0")
+    )
+    return [own, earlier.filter(of_base).replace_schema_metadata()]

@@ -1,0 +1,47 @@
+"""The whole pipeline in one process: every stage's command as dvc.yaml spells it."""
+
+import importlib
+import shlex
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from tests import project
+
+PREPARE = (
+    "prepare_prompts",
+    "prepare_policy",
+    "prepare_reward_model",
+    "answer_base",
+    "eval_base",
+)
+
+
+def commands(params: Path) -> list[tuple[str, str, list[str]]]:
+    """List (stage, iteration, arguments) of all stages in an order that DVC might choose."""
+    graph = project.load_yaml(project.ROOT / "dvc.yaml")["stages"]
+    iterations = project.load_yaml(params)["iterations"]
+    each = [name for name in graph if name not in PREPARE]
+    order = [(name, "") for name in PREPARE]
+    order += [(name, key) for key in iterations for name in each]
+    found = []
+    for name, key in order:
+        command = graph[name].get("do", graph[name])["cmd"]
+        if key:
+            command = command.replace("${key}", key)
+            command = command.replace("${item.prev}", iterations[key]["prev"])
+        found.append((name, key, shlex.split(command)[3:]))
+    return found
+
+
+def run(name: str, arguments: list[str]) -> None:
+    """Run one stage in this process; a failure shows the stage's own words."""
+    stage = importlib.import_module(f"stages.{name}").main
+    result = CliRunner().invoke(stage, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, f"{name} {arguments}: {result.output}"
+
+
+def run_all(params: Path) -> None:
+    """Run every stage; the working directory is the project's copy."""
+    for name, _, arguments in commands(params):
+        run(name, arguments)

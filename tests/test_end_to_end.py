@@ -1,0 +1,241 @@
+"""The tiny preset from start to end: in one process, stopped early, and under DVC."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mutual_taught import decision, files, tables
+from tests import in_process, project
+
+MISSING_ONLY_IF_STOPPED = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
+PER_ITERATION = (
+    tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS, tables.ANSWERS,
+    tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny preset."""
+    return _run(tmp_path_factory.mktemp("tiny") / "repo", {})
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose threshold no checkpoint can reach."""
+    return _run(
+        tmp_path_factory.mktemp("stopped") / "repo", {"select_policy.win_rate_threshold": 1.01}
+    )
+
+
+def _run(repo: Path, changes: dict[str, object]) -> Path:
+    project.copy(repo, "tiny")
+    for name, value in changes.items():
+        project.set_param(repo / "params.yaml", name, value)
+    before = Path.cwd()
+    os.chdir(repo)
+    try:
+        in_process.run_all(Path("params.yaml"))
+    finally:
+        os.chdir(before)
+    return repo / "run"
+
+
+def rows(run: Path, t: int, table: tables.Table) -> list[dict[str, object]]:
+    data = tables.read(run / str(t) / f"{table.name}.parquet", table)
+    return list(data.to_pylist())
+
+
+@pytest.mark.parametrize("table", PER_ITERATION, ids=lambda table: table.name)
+@pytest.mark.parametrize("t", [1, 2])
+def test_every_table_of_an_active_iteration_has_rows(
+    finished: Path, t: int, table: tables.Table
+) -> None:
+    assert rows(finished, t, table)
+
+
+def test_chosen_is_the_shortest_above_the_mean_and_rejected_the_worst(finished: Path) -> None:
+    for t in (1, 2):
+        scored = {
+            (r["prompt_id"], r["response_index"]): r for r in rows(finished, t, tables.REWARDS)
+        }
+        drawn = rows(finished, t, tables.RESPONSES)
+        for pair in rows(finished, t, tables.RANKED_PAIRS):
+            mine = [r for r in drawn if r["prompt_id"] == pair["prompt_id"]]
+            rewards = [
+                float(str(scored[r["prompt_id"], r["response_index"]]["reward"])) for r in mine
+            ]
+            above = [i for i, reward in enumerate(rewards) if reward > sum(rewards) / len(rewards)]
+            shortest = min(above, key=lambda i: int(str(mine[i]["length_tokens"])))
+            assert (pair["chosen_index"], pair["rejected_index"]) == (
+                shortest,
+                rewards.index(min(rewards)),
+            )
+
+
+def test_the_tolerance_is_the_deviation_of_the_previous_rewards(finished: Path) -> None:
+    for t in (1, 2):
+        path = finished / str(t) / "pseudo_pairs.parquet"
+        data = tables.read(path, tables.PSEUDO_PAIRS)
+        said = tables.provenance(data)["tolerance"]
+        previous = [
+            float(str(r["previous_reward"])) for r in rows(finished, t, tables.ANSWER_REWARDS)
+        ]
+        assert said == pytest.approx(np.std(previous))
+        for row in data.to_pylist():
+            if row["kept"]:
+                assert row["reward_margin"] > -said
+            elif row["reason"] == "margin":
+                assert row["reward_margin"] <= -said
+
+
+def test_the_selected_checkpoint_won_most_duels(finished: Path) -> None:
+    for t in (1, 2):
+        metrics = files.read_json(finished / str(t) / "metrics" / "select_policy.json")
+        won: dict[int, list[float]] = {}
+        for duel in rows(finished, t, tables.DUELS):
+            won.setdefault(int(str(duel["step"])), []).append(float(str(duel["outcome"])))
+        rates = {step: sum(values) / len(values) for step, values in won.items()}
+        assert metrics["win_rate"] == pytest.approx(max(rates.values()))
+        assert metrics["step"] == min(s for s, r in rates.items() if r == max(rates.values()))
+        folder = finished / str(t) / "checkpoints" / files.STEP.format(int(metrics["step"]))
+        assert (
+            files.read_manifest(folder).digest
+            == files.read_manifest(finished / str(t) / "policy").digest
+        )
+
+
+def test_the_reward_model_starts_again_from_r_0_on_ranked_and_pseudo_pairs(finished: Path) -> None:
+    base = files.read_manifest(finished / "0" / "reward_model").digest
+    for t in (1, 2):
+        assert files.read_manifest(finished / str(t) / "reward_model").parent == base
+        assert {r["kind"] for r in rows(finished, t, tables.REWARD_PAIRS)} == {"ranked", "pseudo"}
+        assert {r["iteration"] for r in rows(finished, t, tables.REWARD_PAIRS)} == {t}
+
+
+def test_training_moves_both_models(finished: Path) -> None:
+    for kind in ("policy", "reward_model"):
+        digests = {files.read_manifest(finished / str(t) / kind).digest for t in (0, 1, 2)}
+        assert len(digests) == 3
+
+
+def test_iterations_sample_on_prompts_of_their_own(finished: Path) -> None:
+    first, second = ({r["prompt_id"] for r in rows(finished, t, tables.RESPONSES)} for t in (1, 2))
+    assert not first & second
+
+
+def test_no_table_holds_a_time_and_no_output_a_pickle(finished: Path) -> None:
+    assert not [path for path in finished.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    for path in finished.rglob("*.parquet"):
+        assert set(pq.read_schema(path).metadata or {}) == {
+            b"mutual_taught.version", b"mutual_taught.rows_sha256", b"mutual_taught.active",
+            b"mutual_taught.provenance",
+        }  # fmt: skip
+
+
+def test_the_report_shows_every_iteration(finished: Path) -> None:
+    page = (finished / "2" / "report" / "report.md").read_text()
+    assert "| state | start | active | active |" in page
+    for name in ("gold.png", "reward_model.png"):
+        assert (finished / "2" / "report" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_threshold_above_one_stops_in_the_first_iteration(stopped: Path) -> None:
+    for t in (1, 2):
+        assert decision.read(stopped / str(t) / "decision.json") == decision.Decision(False, "0")
+    assert rows(stopped, 1, tables.DUELS)
+    for name in MISSING_ONLY_IF_STOPPED:
+        assert pq.read_metadata(stopped / "1" / f"{name}.parquet").num_rows == 0
+    for table in PER_ITERATION:
+        assert pq.read_metadata(stopped / "2" / f"{table.name}.parquet").num_rows == 0
+
+
+def test_a_stopped_iteration_passes_the_base_models_on_as_links(stopped: Path) -> None:
+    for kind in ("policy", "reward_model"):
+        inodes = {(stopped / str(t) / kind / "model.safetensors").stat().st_ino for t in (0, 1, 2)}
+        assert len(inodes) == 1
+
+
+def test_a_stopped_iteration_is_evaluated_as_a_copy(stopped: Path) -> None:
+    base = files.read_json(stopped / "0" / "metrics" / "eval.json")
+    for t in (1, 2):
+        metrics = files.read_json(stopped / str(t) / "metrics" / "eval.json")
+        assert metrics == {**base, "active": 0.0}
+    page = (stopped / "2" / "report" / "report.md").read_text()
+    assert "| state | start | stopped here | stopped before |" in page
+
+
+@pytest.fixture(scope="module")
+def under_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny preset run by dvc repro, killed with its trainer in mid-training on the way."""
+    repo = project.copy(tmp_path_factory.mktemp("dvc") / "repo", "tiny")
+    project.set_param(repo / "params.yaml", "dpo.epochs", 400)
+    project.set_param(repo / "params.yaml", "dpo.save_steps", 10_000)
+    project.set_param(repo / "params.yaml", "training.resume_steps", 10)
+    return repo
+
+
+def _marks(repo: Path) -> list[Path]:
+    return list((repo / ".work" / "dpo@1").glob("*/trainer/*/COMPLETE"))
+
+
+@pytest.mark.slow
+def test_a_killed_repro_goes_on_and_ends_with_the_same_bytes(under_dvc: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "dpo@1"], cwd=under_dvc, env=project.ENVIRONMENT,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while not _marks(under_dvc):
+        assert process.poll() is None, "dpo@1 ended before it could be killed"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1.0)
+    assert not (under_dvc / "run" / "1" / "checkpoints" / "steps.json").exists()
+    resumed = max(int(path.parent.name.split("-")[1]) for path in _marks(under_dvc))
+    project.dvc(under_dvc, "repro", "dpo@1")
+    first = _weights(under_dvc)
+    curve = (under_dvc / "run" / "1" / "curves" / "dpo.csv").read_bytes()
+    subprocess.run(["rm", "-rf", ".work", "run/1/checkpoints"], cwd=under_dvc, check=True)
+    project.dvc(under_dvc, "repro", "--force", "--single-item", "dpo@1")
+    assert resumed >= 10
+    assert _weights(under_dvc) == first
+    assert (under_dvc / "run" / "1" / "curves" / "dpo.csv").read_bytes() == curve
+
+
+def _weights(repo: Path) -> dict[str, str]:
+    folder = repo / "run" / "1" / "checkpoints"
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.slow
+def test_dvc_repro_makes_the_same_bytes_as_one_process_and_then_nothing(
+    tmp_path: Path, finished: Path
+) -> None:
+    repo = project.copy(tmp_path / "repo", "tiny")
+    assert len(project.ran(project.dvc(repo, "repro"))) == 27
+    for path in sorted(finished.rglob("*")):
+        if path.is_file() and path.parent.name != "perf":
+            same = repo / "run" / path.relative_to(finished)
+            assert same.read_bytes() == path.read_bytes(), path
+    assert "up to date" in project.dvc(repo, "repro")
+    project.git(repo, "add", "-A")
+    project.git(repo, "commit", "-qm", "run")
+    tracked = project.git(repo, "ls-files").split()
+    assert "dvc.lock" in tracked
+    assert not [name for name in tracked if name.startswith(("run/", ".work/"))]
+    clone = tmp_path / "clone"
+    project.git(tmp_path, "clone", "-q", str(repo), str(clone))
+    assert project.ran(project.dvc(clone, "repro", "--allow-missing", "--dry")) == set()

@@ -1,0 +1,179 @@
+"""The graph: names, declared deps and params, and exactly what a change runs again."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import project
+from tests.imports import deciding
+
+ROOT = project.ROOT
+GRAPH = project.load_yaml(ROOT / "dvc.yaml")["stages"]
+STAGES = (
+    "sample", "score", "rank_pairs", "dpo", "duel", "select_policy", "answer", "build_pairs",
+    "train_rm", "eval", "report",
+)  # fmt: skip
+PREPARE = (
+    "prepare_prompts",
+    "prepare_policy",
+    "prepare_reward_model",
+    "answer_base",
+    "eval_base",
+)
+
+
+def every(*iterations: int) -> set[str]:
+    return {f"{stage}@{t}" for stage in STAGES for t in iterations}
+
+
+def after(stage: str, t: int) -> set[str]:
+    """The stages of iteration t from a stage on, in the order of STAGES."""
+    return {f"{name}@{t}" for name in STAGES[STAGES.index(stage) :]}
+
+
+def body(stage: str) -> dict[str, list[str]]:
+    return dict(GRAPH[stage].get("do", GRAPH[stage]))
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_a_stage_depends_on_exactly_the_modules_that_decide_its_result(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    listed = [dep for dep in body(stage)["deps"] if dep.endswith(".py")]
+    assert listed == deciding(stage)
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
+    tree = ast.parse((ROOT / "stages" / f"{stage}.py").read_text())
+    read = set()
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if not (isinstance(node.func.value, ast.Name) and node.func.value.id == "params"):
+            continue
+        if node.func.attr == "seed":
+            read.add("seed")
+        if node.func.attr == "load":
+            block = ast.unparse(node.args[0]).split(".")[-1]
+            name = "".join(f"_{c.lower()}" if c.isupper() else c for c in block).lstrip("_")
+            read.add(name)
+            if len(node.args) > 1:
+                read.add(f"iterations.${{key}}.{name}")
+    listed = {name.replace(".policy", "").replace(".reward_model", "")
+              for name in body(stage)["params"]}  # fmt: skip
+    assert set(listed) == read
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_every_path_in_a_command_is_declared(stage: str) -> None:
+    words = str(body(stage)["cmd"]).split()
+    given = {word for word in words if word.startswith(("run/", "data/"))}
+    declared = list(body(stage)["deps"]) + [str(o) for o in body(stage)["outs"]]
+    for path in given - {"run/0", "run/${key}", "run/${item.prev}"}:
+        assert any(str(d).startswith(path) for d in declared), path
+
+
+@pytest.mark.parametrize("stage", GRAPH)
+def test_help_starts_without_torch(stage: str) -> None:
+    code = (
+        f"import sys, stages.{stage}\n"
+        "heavy = {'torch', 'transformers', 'trl', 'vllm', 'datasets'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_unquoted_iteration_keys_are_refused_before_dvc_runs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from mutual_taught.cli import main
+
+    text = (ROOT / "presets" / "tiny.yaml").read_text().replace('"1": {', "1: {")
+    (tmp_path / "params.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["run"])
+    assert result.exit_code == 1
+    assert "iterations has the key 1; expected it quoted" in result.output
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository whose stages are fakes, run once and committed."""
+    repo = project.copy(tmp_path_factory.mktemp("fake") / "repo", "laptop", fake=True)
+    assert project.ran(project.dvc(repo, "repro")) == {*PREPARE, *every(1, 2)}
+    project.git(repo, "add", "-A")
+    project.git(repo, "commit", "-qm", "run")
+    return repo
+
+
+@pytest.mark.slow
+def test_the_graph_has_the_names_of_the_method(repo: Path) -> None:
+    assert sorted(project.stages(repo)) == sorted([*PREPARE, *every(1, 2)])
+
+
+@pytest.mark.slow
+def test_a_second_repro_runs_nothing(repo: Path) -> None:
+    output = project.dvc(repo, "repro")
+    assert project.ran(output) == set()
+    assert "up to date" in output
+
+
+# What a change may run. Sampling and answering depend on policies, not on reward models.
+NOT_BY_REWARDS = {"sample@2"}
+CHANGES: dict[tuple[str, object], set[str]] = {
+    ("select_policy.win_rate_threshold", 0.7): after("select_policy", 1) | every(2),
+    ("rank_pairs.chosen", "highest"): after("rank_pairs", 1) | every(2),
+    ("build_pairs.filter", "none"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
+    ("train_rm.learning_rate", 3e-5): after("train_rm", 1) | every(2) - NOT_BY_REWARDS,
+    ("dpo.learning_rate", 3e-5): after("dpo", 1) | every(2),
+    ("iterations.2.dpo.beta", 0.2): after("dpo", 2),
+    ("iterations.1.sample.temperature", 1.0): every(1, 2),
+    ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
+    ("report.examples", 1): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[0])
+def test_a_change_runs_exactly_the_stages_it_must(repo: Path, change: tuple[str, object]) -> None:
+    kept = (repo / "params.yaml").read_bytes()
+    project.set_param(repo / "params.yaml", *change)
+    try:
+        assert project.plan(repo) == CHANGES[change]
+    finally:
+        (repo / "params.yaml").write_bytes(kept)
+
+
+@pytest.mark.slow
+def test_another_threshold_runs_from_selection_on(repo: Path) -> None:
+    output = project.dvc(repo, "exp", "run", "--temp", "-S", "select_policy.win_rate_threshold=0.7")
+    assert project.ran(output) == after("select_policy", 1) | every(2)
+
+
+@pytest.mark.slow
+def test_a_third_iteration_runs_only_its_own_stages(repo: Path) -> None:
+    third = '+iterations.3={prev: "2", sample: {}, dpo: {}, train_rm: {}}'
+    output = project.dvc(repo, "exp", "run", "--temp", "-S", third)
+    assert project.ran(output) == every(3)
+
+
+@pytest.mark.slow
+def test_pushed_and_pulled_results_are_up_to_date_in_another_clone(
+    repo: Path, tmp_path: Path
+) -> None:
+    project.dvc(repo, "remote", "add", "-f", "-d", "shared", str(tmp_path / "remote"))
+    project.dvc(repo, "remote", "modify", "shared", "verify", "true")
+    project.dvc(repo, "push")
+    clone = tmp_path / "clone"
+    project.git(tmp_path, "clone", "-q", str(repo), str(clone))
+    project.dvc(clone, "remote", "add", "-f", "-d", "shared", str(tmp_path / "remote"))
+    assert project.ran(project.dvc(clone, "repro", "--allow-missing", "--dry")) == set()
+    project.dvc(clone, "pull")
+    assert project.ran(project.dvc(clone, "repro")) == set()
