@@ -44,7 +44,10 @@ def run(command: click.Command) -> None:
     command()
 
 
+# Threads that wait must sleep, not spin: with another busy process on the machine spinning made a
+# packed step 40 times slower (docs/pipeline.md).
 ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "PASSIVE",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
