@@ -95,8 +95,8 @@ def status(folder: Path) -> None:
 @click.option("--policy", default="run/0/policy", type=PATH, help="The base policy.")
 @click.option("--templates", default="data/templates.yaml", type=PATH, help="Prompt templates.")
 @click.option("--out", default="data", type=PATH, help="Folder for seed_preferences.parquet.")
-@click.option("--prompts", "count", default=400, help="Prompts to ask.")
-@click.option("--train", default=128, help="Pairs to train r_0 on.")
+@click.option("--prompts", "count", default=500, help="Prompts to ask.")
+@click.option("--train", default=256, help="Pairs to train r_0 on.")
 @click.option("--heldout", default=128, help="Pairs to measure reward models on.")
 def seed_preferences(
     policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int
@@ -104,13 +104,18 @@ def seed_preferences(
     """Make data/seed_preferences.parquet: the base policy's own answers, ranked by gold.
 
     The file in the repository was made by this command on the laptop preset; making it again
-    takes a few minutes and is only needed for another policy or other templates.
+    takes ten minutes and is only needed for another policy or other templates. Prints how often
+    the policy follows each instruction.
     """
     from mutual_taught import params
     from mutual_taught import seed_preferences as making
 
-    making.make(
+    measured = making.make(
         policy, templates, out, count, making.Sizes(train, heldout), params.load(params.Sample),
         params.load(params.Engine), params.load(params.Tokens), params.seed(),
     )  # fmt: skip
+    click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")
+    for name, prompts, complies, differ, gold, passed, tokens, cut in measured:
+        shares = " | ".join(f"{share:.2f}" for share in (complies, differ, gold, passed))
+        click.echo(f"{name} | {prompts} | {shares} | {tokens:.1f} | {cut:.2f}")
     click.echo(f"wrote {out / 'seed_preferences.parquet'}")

@@ -121,7 +121,7 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest(**values)
     except TypeError:
         raise InputError(
-            f"{folder / MANIFEST}: has {sorted(values)}; expected {list(Manifest._fields)}"
+            f"{folder / MANIFEST}: holds {str(values)[:60]}; expected {', '.join(Manifest._fields)}"
         ) from None
 
 

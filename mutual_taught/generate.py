@@ -52,7 +52,8 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
             self.keys, self.values = key_states, value_states
             return self.keys, self.values
         start, new = self.keys.shape[-2], key_states.shape[-2]
-        if self._room[0].shape[-2] < start + new or self._room[0].shape[0] != len(key_states):
+        moved = self._room[0].data_ptr() != self.keys.data_ptr()  # rows were taken out or reordered
+        if moved or self._room[0].shape[-2] < start + new:
             self._room = (_grown(self.keys, new + CHUNK), _grown(self.values, new + CHUNK))
         self._room[0][:, :, start : start + new] = key_states
         self._room[1][:, :, start : start + new] = value_states

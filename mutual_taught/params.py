@@ -335,6 +335,11 @@ def load(block: type[B], iteration: str | None = None, path: Path = PARAMS) -> B
     validate(raw, path)
     values: dict[str, Any] = dict(raw[block.key])
     if iteration is not None and block.key in ("sample", "dpo", "train_rm"):
+        if iteration not in raw["iterations"]:
+            raise InputError(
+                f"{path}: iterations has no {iteration!r}; expected one of "
+                f"{', '.join(raw['iterations'])}; add it, or run another iteration"
+            )
         values |= raw["iterations"][iteration][block.key]
     return block.model_validate(values)
 
@@ -413,7 +418,9 @@ def _explain(error: ErrorDetails, block: type[Block], prefix: str) -> str:
         case "value_error":
             where = name.rstrip(".") or "the file"
             return f"{where}: expected {error['ctx']['error']!s}"
-    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ")
+        case "model_type" | "dict_type":
+            return f"{name} is {value!r}; expected a block of keys"
+    expected = error["msg"].removeprefix("Input should be ")
     wants_number = "number" in expected or "integer" in expected
     quoted = wants_number and isinstance(value, str) and _numeric(value)
     return f"{name} is {value!r}; expected {expected}{'; write it without quotes' * quoted}"

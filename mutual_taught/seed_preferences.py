@@ -1,7 +1,8 @@
 """The seed preferences shipped in data/: pi_0's own answers to separate prompts, ranked by gold."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -81,12 +82,59 @@ def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Tab
     )
 
 
+class Rate(NamedTuple):
+    """How often one instruction is followed, and how its prompts' answers score, as shares."""
+
+    instruction: str
+    prompts: int
+    complies: float
+    differ: float
+    gold: float
+    passed: float
+    length_tokens: float
+    cut: float
+
+
+def rates(asked: pa.Table, answers: pa.Table) -> list[Rate]:
+    """Measure a policy on prompts: for each instruction, and over all of them ("all", last).
+
+    `differ` is the share of prompts whose answers do not all have the same gold.
+    """
+    drawn: dict[str, list[dict[str, Any]]] = {}
+    for row in answers.to_pylist():
+        drawn.setdefault(row["prompt_id"], []).append(row)
+    found: dict[str, list[tuple[float, ...]]] = {}
+    for prompt in asked.to_pylist():
+        rows = drawn[prompt["prompt_id"]]
+        texts = [row["response"] for row in rows]
+        ids, kwargs = prompt["instruction_ids"], prompt["instruction_kwargs"]
+        whole = [gold.gold(text, ids, kwargs) for text in texts]
+        common = (
+            float(len(set(whole)) > 1), _mean(whole), _mean([value == 1 for value in whole]),
+            _mean([row["length_tokens"] for row in rows]),
+            _mean([row["finish_reason"] == "length" for row in rows]),
+        )  # fmt: skip
+        for name, value in zip(ids, kwargs, strict=True):
+            complies = _mean([gold.gold(text, [name], [value]) for text in texts])
+            found.setdefault(f"{name} {value}", []).append((complies, *common))
+        found.setdefault("all", []).append((_mean(whole), *common))
+    order = [*sorted(found.keys() - {"all"}), "all"]
+    return [
+        Rate(name, len(found[name]), *map(_mean, zip(*found[name], strict=True))) for name in order
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def make(
     policy: Path, templates: Path, out: Path, count: int, sizes: Sizes, sample: Sample,
     engine: Engine, tokens: Tokens, seed: int,
-) -> None:  # fmt: skip
-    """Ask, sample, rank and write `out/seed_preferences.parquet`."""
+) -> list[Rate]:  # fmt: skip
+    """Ask, sample, rank and write `out/seed_preferences.parquet`; give the policy's rates."""
     asked = questions(templates, count, seed)
     answers, made_from = sampling.responses(policy, asked, 1, sample, engine, tokens, seed)
     table = tables.renamed(tables.GOLD_PAIRS, "seed_preferences")
     tables.write(out, table, pairs(asked, answers, sizes, seed), {**made_from, "count": count})
+    return rates(asked, answers)

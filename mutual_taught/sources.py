@@ -42,7 +42,6 @@ def read_prompts(data: Data, seed: int) -> list[Prompt]:
     found: dict[str, Prompt] = {}
     where: dict[str, str] = {}
     for place, prompt in readers[data.source](data, seed):
-        _check(prompt.messages, place)
         if prompt.prompt_id in found:
             raise InputError(
                 f"{place}: the same prompt as {where[prompt.prompt_id]}; "
@@ -91,15 +90,14 @@ def _embedded(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
     for row in prompts.expand(templates, int(wanted * POOL_FACTOR) + 50, seed, "run"):
         messages: list[Message] = [{"role": "user", "content": row["prompt"]}]
         ids, kwargs = list(row["instruction_ids"]), list(row["instruction_kwargs"])
-        yield (
-            f"{data.path}: {row['prompt']!r}",
-            Prompt(prompt_id(messages), messages, "embedded", ids, kwargs),
-        )
+        place = f"{data.path}: {row['prompt']!r}"
+        _check(messages, place)
+        yield place, Prompt(prompt_id(messages), messages, "embedded", ids, kwargs)
 
 
 def _file(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
     path = Path(data.path)
-    if path.parts[:1] != ("data",):
+    if path.parts[:1] != ("data",) or ".." in path.parts:
         raise InputError(
             f"params.yaml: data.path is {data.path!r}; expected a file under data/, "
             "the folder DVC watches; put or link it there"
@@ -109,7 +107,12 @@ def _file(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
         raise InputError(f"{path}: ends in {path.suffix!r}; expected .parquet, .jsonl or .csv")
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; expected the prompts; see data.path")
-    yield from _rows(readers[path.suffix](path), data.columns, path, path.name)
+    try:
+        yield from _rows(readers[path.suffix](path), data.columns, path, path.name)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: not UTF-8 (byte {error.start}); expected text in UTF-8; save it so"
+        ) from None
 
 
 def _hub(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
@@ -137,9 +140,13 @@ def _rows(
                 "set data.columns"
             )
         messages = _conversation(row[column], place, columns.messages is not None)
+        _check(messages, place)
         ids = list(row.get("instruction_ids") or [])
         kwargs = list(row.get("instruction_kwargs") or [])
-        gold.check_instructions(ids, kwargs)
+        try:
+            gold.check_instructions(ids, kwargs)
+        except InputError as error:
+            raise InputError(f"{place}: {error}") from None
         yield place, Prompt(prompt_id(messages), messages, source, ids, kwargs)
 
 
@@ -190,7 +197,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    with path.open(encoding="utf-8-sig", newline="\n") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -204,6 +211,6 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
             yield f"{path} row {number}", row
