@@ -92,7 +92,7 @@ def check_finite(loss: torch.Tensor, pairs: Sequence[Pair], step: int) -> None:
     if not torch.isfinite(loss):
         names = ", ".join(str(pair["pair"]) for pair in pairs[:4])
         raise TrainingError(
-            f"step {step + 1}: loss is {float(loss)} on pairs {names}; expected a number; "
+            f"step {step + 1}: loss is {loss.item()} on pairs {names}; expected a number; "
             "lower the learning rate, or use training.precision float32"
         )
 

@@ -3,12 +3,16 @@
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from mutual_taught.errors import InputError
 from mutual_taught.files import digest, write_json
+
+PATIENCE = (0.2, 0.5, 1.0, 3.0)  # seconds between one try for the lock and the next
 
 
 def root() -> Path:
@@ -34,12 +38,7 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     home = root() / stage
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{home}: another run of {stage} works there; wait for it, or stop it"
-            ) from None
+        _lock(lock, f"{home}: another run of {stage} works there; wait for it, or stop it")
         name = digest(dict(fingerprint))[:16]
         for other in home.iterdir():
             if other.is_dir() and other.name != name:
@@ -48,3 +47,15 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
         place.mkdir(exist_ok=True)
         write_json(place / "fingerprint.json", fingerprint)
         yield place
+
+
+def _lock(lock: TextIO, message: str) -> None:
+    """Take the lock; a stage whose DVC was killed gives it back within a second."""
+    for patience in (*PATIENCE, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not patience:
+                raise InputError(message) from None
+            time.sleep(patience)

@@ -1,18 +1,20 @@
 """What all stages share: the path type, one-line errors, and a process fit for long work."""
 
-import ctypes
+import contextlib
 import os
 import signal
-import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 
 from mutual_taught.errors import MutualTaughtError
 
 PATH = click.Path(path_type=Path)
-PR_SET_PDEATHSIG = 1
+SHELLS = {"sh", "dash", "bash", "zsh", "fish", "ksh"}
 
 
 class Stage(click.Command):
@@ -36,12 +38,22 @@ class Stage(click.Command):
 
 
 def run(command: click.Command) -> None:
-    """Run a stage as a process of its own: dies with its parent, no telemetry, no hub, no spin."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Run a stage as a process of its own: dies with DVC, no telemetry, no hub, no spinning."""
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_die_with_dvc, daemon=True).start()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     command()
+
+
+def _die_with_dvc() -> None:
+    """Kill this process once the DVC that started it is gone, though a shell in between is not."""
+    parents = psutil.Process().parents()
+    dvc = next((parent for parent in parents if parent.name() not in SHELLS), None)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while dvc and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # Threads that wait must sleep, not spin: with another busy process on the machine spinning made a

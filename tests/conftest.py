@@ -1,0 +1,67 @@
+"""Tiny models shared by all tests, and an environment without a network."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+for _name, _value in {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "WANDB_DISABLED": "true",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+if TYPE_CHECKING:
+    from mutual_taught.models import Policy, RewardModel
+
+
+@pytest.fixture(scope="session")
+def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer policy with its manifest; read it, never write into it."""
+    from mutual_taught.params import Model
+    from mutual_taught.start import make_policy
+
+    folder = tmp_path_factory.mktemp("models") / "policy"
+    make_policy(Model(source="tiny", path="tiny", revision=None), folder, 1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A reward model with a random head on the tiny policy; read it, never write into it."""
+    from mutual_taught.models import export, new_reward_model
+
+    folder = tmp_path_factory.mktemp("models") / "reward_model"
+    model, tokenizer = new_reward_model(policy_folder, 1)
+    export(model, tokenizer, folder, "float32", "reward_model", "tiny", None, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def policy(policy_folder: Path) -> "Policy":
+    """The tiny policy in float32, for inference alone."""
+    from mutual_taught.models import load_policy
+
+    return load_policy(policy_folder, "float32")
+
+
+@pytest.fixture(scope="session")
+def reward_model(reward_folder: Path) -> "RewardModel":
+    """The tiny reward model in float32, for inference alone."""
+    from mutual_taught.models import load_reward_model
+
+    return load_reward_model(reward_folder, "float32")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, with work in progress inside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return tmp_path

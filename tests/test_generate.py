@@ -1,0 +1,211 @@
+"""Sampling: the nucleus by hand, and answers that depend on their own seeds alone."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from transformers.cache_utils import DynamicCache
+
+from mutual_taught.generate import (
+    Decode,
+    Draw,
+    Request,
+    RoomyCache,
+    draw_tokens,
+    sample,
+    uniforms,
+)
+from mutual_taught.models import reference_logps
+from mutual_taught.packing import Group
+
+if TYPE_CHECKING:
+    from mutual_taught.models import Policy
+
+DECODE = Decode(0.8, 0.95, 12)
+SHORT, LONG = [5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 9, 8]
+
+
+def draw(probs: list[float], uniform: list[float], temperature: float, top_p: float) -> list[int]:
+    """Draw one token for each uniform number from the same probabilities."""
+    logits = torch.tensor([probs] * len(uniform)).log()
+    drawn = draw_tokens(logits, torch.tensor(uniform), temperature, top_p)
+    return [int(token) for token in drawn]
+
+
+def test_uniform_number_picks_the_token_whose_share_it_falls_in() -> None:
+    # most probable first: token 1 up to 0.5, token 2 up to 0.8, token 0 up to 1
+    probs = [0.2, 0.5, 0.3]
+    assert draw(probs, [0.0, 0.49, 0.51, 0.79, 0.81, 0.999], 1.0, 1.0) == [1, 1, 2, 2, 0, 0]
+
+
+def test_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
+    # 0.5 < 0.7 <= 0.8: tokens 0 and 1; renormalised, token 0 takes up to 0.5 / 0.8 = 0.625
+    assert draw([0.5, 0.3, 0.2], [0.0, 0.62, 0.63, 0.999], 1.0, 0.7) == [0, 0, 1, 1]
+
+
+def test_most_probable_token_alone_may_be_the_nucleus() -> None:
+    assert draw([0.1, 0.6, 0.3], [0.0, 0.5, 0.999], 1.0, 0.55) == [1, 1, 1]
+
+
+def test_temperature_one_half_squares_the_probabilities() -> None:
+    # 0.36, 0.09, 0.01 of 0.46: token 0 takes up to 0.7826, token 1 up to 0.978
+    assert draw([0.6, 0.3, 0.1], [0.77, 0.79, 0.97, 0.985], 0.5, 1.0) == [0, 1, 1, 2]
+
+
+def test_temperature_is_applied_before_top_p() -> None:
+    # squared shares 0.7826, 0.196, 0.022: with top-p 0.75 token 0 alone, unsquared it is two
+    assert draw([0.6, 0.3, 0.1], [0.999], 0.5, 0.75) == [0]
+    assert draw([0.6, 0.3, 0.1], [0.999], 1.0, 0.75) == [1]
+
+
+def test_impossible_token_is_never_drawn() -> None:
+    assert draw([0.5, 0.0, 0.5], [0.0, 0.49, 0.51, 0.9999999], 1.0, 1.0) == [0, 0, 2, 2]
+
+
+def test_flat_distribution_falls_back_to_the_whole_vocabulary() -> None:
+    # 200 tokens of 3/800 and 200 of 1/800: the 256 most probable hold 656/800, below top-p. The
+    # nucleus reaches 759.52/800 at 600 + 160, so 360 tokens can be drawn, each by some number.
+    probs = [3 / 800] * 200 + [1 / 800] * 200
+    grid = [(place + 0.5) / 1520 for place in range(1520)]
+    drawn = draw(probs, grid, 1.0, 0.9494)
+    assert len(set(drawn)) == 360
+    assert set(range(200)) <= set(drawn)
+
+
+def test_row_that_needs_the_whole_vocabulary_changes_no_other_row() -> None:
+    peaked = torch.linspace(0, -40, 400)
+    rows = torch.stack([peaked, torch.zeros(400)])
+    for uniform in (0.0, 0.3, 0.7, 0.999):
+        alone = draw_tokens(peaked[None], torch.tensor([uniform]), 0.8, 0.95)
+        both = draw_tokens(rows, torch.tensor([uniform, 0.5]), 0.8, 0.95)
+        assert both[0] == alone[0]
+
+
+def test_uniform_numbers_are_of_the_seed_alone() -> None:
+    assert uniforms(7, 9)[:5].tolist() == uniforms(7, 5).tolist()
+    assert uniforms(7, 5).tolist() != uniforms(8, 5).tolist()
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_uniform_numbers_are_in_range_for_every_seed(seed: int) -> None:
+    numbers = uniforms(seed, 1000)
+    assert (numbers.min() >= 0, numbers.max() < 1) == (True, True)
+
+
+def test_same_seeds_give_the_same_answers(policy: "Policy") -> None:
+    requests = [Request(SHORT, [1, 2]), Request(LONG, [3])]
+    assert sample(policy, requests, DECODE) == sample(policy, requests, DECODE)
+
+
+def test_equal_seeds_give_equal_answers_and_others_differ(policy: "Policy") -> None:
+    first, second, third = sample(policy, [Request(SHORT, [1, 1, 2])], DECODE)[0]
+    assert first.token_ids == second.token_ids
+    assert first.token_ids != third.token_ids
+
+
+def tokens(draws: list[list[Draw]]) -> list[list[list[int]]]:
+    return [[draw.token_ids for draw in answers] for answers in draws]
+
+
+def test_answer_does_not_depend_on_the_seeds_beside_it(policy: "Policy") -> None:
+    one = sample(policy, [Request(SHORT, [1, 2]), Request(LONG, [3])], DECODE)
+    other = sample(policy, [Request(SHORT, [1, 99]), Request(LONG, [77])], DECODE)
+    assert one[0][0].token_ids == other[0][0].token_ids
+
+
+def test_answer_does_not_depend_on_the_requests_beside_it(policy: "Policy") -> None:
+    requests = [Request(SHORT, [1, 2]), Request(LONG, [3]), Request([4] * 20, [5])]
+    together = sample(policy, requests, DECODE)
+    alone = [sample(policy, [request], DECODE)[0] for request in requests]
+    assert tokens(together) == tokens(alone)
+
+
+def test_draws_are_in_the_order_of_requests_and_seeds(policy: "Policy") -> None:
+    ahead = sample(policy, [Request(SHORT, [1, 2, 3]), Request(LONG, [4])], DECODE)
+    back = sample(policy, [Request(LONG, [4]), Request(SHORT, [3, 2, 1])], DECODE)
+    assert tokens(ahead) == tokens([back[1][::-1], back[0]])
+
+
+def test_answer_without_a_stop_token_has_its_full_length(policy: "Policy") -> None:
+    endless = policy._replace(stop_ids=frozenset({10**6}))
+    found = sample(endless, [Request(SHORT, [1, 2])], DECODE)[0]
+    assert [(len(draw.token_ids), draw.finish_reason) for draw in found] == [(12, "length")] * 2
+
+
+def test_stop_token_ends_an_answer_and_is_part_of_it(policy: "Policy") -> None:
+    every = policy._replace(stop_ids=frozenset(range(400)))
+    found = sample(every, [Request(SHORT, [1, 2])], DECODE)[0]
+    assert [(len(draw.token_ids), draw.finish_reason) for draw in found] == [(1, "stop")] * 2
+
+
+def test_answers_that_end_leave_the_others_as_they_would_be(policy: "Policy") -> None:
+    # with every fifth token a stop, answers are the endless ones cut after their first stop
+    stops = frozenset(range(0, 400, 5))
+    requests = [Request(SHORT, list(range(6))), Request(LONG, list(range(6, 12)))]
+    endless = sample(policy._replace(stop_ids=frozenset({10**6})), requests, DECODE)
+    found = sample(policy._replace(stop_ids=stops), requests, DECODE)
+    expected = []
+    for draw in (draw for answers in endless for draw in answers):
+        ends = [place for place, token in enumerate(draw.token_ids) if token in stops]
+        end = ends[0] + 1 if ends else len(draw.token_ids)
+        expected.append((draw.token_ids[:end], "stop" if ends else "length"))
+    assert len({len(token_ids) for token_ids, _ in expected}) > 2
+    assert [
+        (draw.token_ids, draw.finish_reason) for answers in found for draw in answers
+    ] == expected
+
+
+def test_stop_at_the_last_token_is_a_stop(policy: "Policy") -> None:
+    [[endless]] = sample(policy._replace(stop_ids=frozenset({10**6})), [Request(LONG, [1])], DECODE)
+    last = endless.token_ids[-1]
+    room = endless.token_ids.index(last) + 1
+    stopping = policy._replace(stop_ids=frozenset({last}))
+    [[found]] = sample(stopping, [Request(LONG, [1])], DECODE._replace(max_new_tokens=room))
+    assert (len(found.token_ids), found.finish_reason) == (room, "stop")
+
+
+def test_log_prob_is_that_of_the_packed_reference(policy: "Policy") -> None:
+    requests = [Request(SHORT, [1, 2, 3]), Request(LONG, [4, 5])]
+    found = sample(policy, requests, DECODE)
+    groups = [
+        Group(request.tokens, [draw.token_ids for draw in answers])
+        for request, answers in zip(requests, found, strict=True)
+    ]
+    reference = reference_logps(policy, groups, "float32", 64)
+    for answers, logps in zip(found, reference, strict=True):
+        assert [draw.logprob for draw in answers] == pytest.approx(logps, abs=1e-4)
+
+
+def test_roomy_cache_holds_what_the_stock_cache_holds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    roomy, stock = RoomyCache(2), DynamicCache()
+
+    def step(rows: int, new: int) -> None:
+        for layer in range(2):
+            keys, values = (torch.randn(rows, 2, new, 4, generator=generator) for _ in "kv")
+            for one, other in zip(
+                roomy.update(keys, values, layer), stock.update(keys, values, layer), strict=True
+            ):
+                assert torch.equal(one, other)
+
+    step(3, 5)
+    for _ in range(40):  # more than a block of room
+        step(3, 1)
+    for cache in (roomy, stock):
+        cache.batch_select_indices(torch.tensor([0, 0, 2, 1]))
+    for _ in range(3):
+        step(4, 2)
+    for cache in (roomy, stock):
+        cache.batch_select_indices(torch.tensor([1, 3]))
+    step(2, 1)
+    assert roomy.get_seq_length() == stock.get_seq_length() == 5 + 40 + 6 + 1
+
+
+def test_roomy_cache_follows_rows_that_change_places() -> None:
+    roomy, stock = RoomyCache(1), DynamicCache()
+    states = torch.arange(8.0).reshape(2, 1, 2, 2)
+    for cache in (roomy, stock):
+        cache.update(states, states, 0)
+        cache.update(states, states, 0)
+        cache.batch_select_indices(torch.tensor([1, 0]))
+    assert torch.equal(roomy.update(states, states, 0)[0], stock.update(states, states, 0)[0])

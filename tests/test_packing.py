@@ -1,0 +1,202 @@
+"""Packed rows: masks and positions by hand; the same numbers as one sequence at a time."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+
+from mutual_taught.models import packed_logps, packed_rewards
+from mutual_taught.packing import Group, branch_logps, fill, pack, share_prefix
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CPU = torch.device("cpu")
+GROUPS = [
+    Group([5, 9, 2], [[7, 1], [3], [7, 8, 4, 6]]),
+    Group([1], [[1, 1], [2, 9, 9]]),
+    Group([4, 4, 4, 4, 4, 4], [[5]]),
+]
+
+
+def config() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3, num_labels=1,
+        pad_token_id=0,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def language_model() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(config()).eval()
+
+
+@pytest.fixture(scope="module")
+def classifier() -> LlamaForSequenceClassification:
+    torch.manual_seed(0)
+    return LlamaForSequenceClassification(config()).eval()
+
+
+def test_branch_sees_its_prefix_and_itself_and_nothing_later() -> None:
+    row = pack([Group([1, 2], [[3], [4, 5]])])
+    assert row.input_ids.tolist() == [[1, 2, 3, 4, 5]]
+    assert row.mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [1, 1, 0, 1, 1],
+    ]
+
+
+def test_positions_of_every_branch_go_on_from_the_prefix() -> None:
+    row = pack([Group([1, 2], [[3], [4, 5]]), Group([6], [[7, 8]])])
+    assert row.position_ids.tolist() == [[0, 1, 2, 2, 3, 0, 1, 2]]
+
+
+def test_groups_do_not_see_each_other() -> None:
+    row = pack([Group([1], [[2]]), Group([3], [[4]])])
+    assert row.mask[0, 0].int().tolist() == [
+        [1, 0, 0, 0],
+        [1, 1, 0, 0],
+        [0, 0, 1, 0],
+        [0, 0, 1, 1],
+    ]
+
+
+def test_first_token_of_a_branch_is_predicted_at_the_end_of_the_prefix() -> None:
+    # places: 1 2 | 3 | 4 5 and then 6 | 7 8; the prefixes end at 1 and at 5
+    row = pack([Group([1, 2], [[3], [4, 5]]), Group([6], [[7, 8]])])
+    assert row.predict.tolist() == [1, 1, 3, 5, 6]
+    assert row.targets.tolist() == [3, 4, 5, 7, 8]
+    assert row.lengths == [1, 2, 2]
+    assert row.last.tolist() == [2, 4, 7]
+
+
+def test_size_counts_the_prefix_once() -> None:
+    # 3 + 2 + 1 + 4
+    assert GROUPS[0].size == 10
+
+
+@pytest.mark.parametrize(
+    ("sequences", "group"),
+    [
+        ([[1, 2, 3], [1, 2, 4, 5]], Group([1, 2], [[3], [4, 5]])),
+        ([[1, 2], [1, 2]], Group([1], [[2], [2]])),
+        ([[1, 2], [1, 2, 3]], Group([1], [[2], [2, 3]])),
+        ([[1, 2, 3]], Group([1, 2], [[3]])),
+        ([[1, 2], [3, 2]], Group([], [[1, 2], [3, 2]])),
+        ([[1], [1]], Group([], [[1], [1]])),
+    ],
+)
+def test_shared_prefix_leaves_every_branch_a_token(
+    sequences: list[list[int]], group: Group
+) -> None:
+    assert share_prefix(sequences) == group
+
+
+@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_prefix_and_branch_make_up_the_sequence(sequences: list[list[int]]) -> None:
+    prefix, branches = share_prefix(sequences)
+    assert [[*prefix, *branch] for branch in branches] == sequences
+    assert all(branches)
+
+
+def test_runs_stay_under_the_budget_and_a_larger_item_goes_alone() -> None:
+    # 3 + 3 fit in 6, then 5, then 9 is too large for any, then 1 + 2
+    runs = fill("abcdef", [3, 3, 5, 9, 1, 2], 6)
+    assert list(runs) == [["a", "b"], ["c"], ["d"], ["e", "f"]]
+
+
+def test_nothing_fills_no_run() -> None:
+    assert list(fill([], [], 6)) == []
+
+
+@given(st.lists(st.integers(1, 9)), st.integers(1, 12))
+def test_runs_hold_all_items_in_order(sizes: list[int], budget: int) -> None:
+    runs = list(fill(range(len(sizes)), sizes, budget))
+    assert [item for run in runs for item in run] == list(range(len(sizes)))
+    for run in runs:
+        assert len(run) == 1 or sum(sizes[item] for item in run) <= budget
+
+
+def test_log_probs_of_branches_by_hand() -> None:
+    # softmax of (0, ln 3) is (1/4, 3/4); the first branch is token 0, the second token 1
+    row = pack([Group([1], [[0], [1]])])
+    found = branch_logps(torch.tensor([[1.0, 3.0]] * 2).log(), row)
+    assert torch.cat(found).exp().tolist() == pytest.approx([1 / 4, 3 / 4])
+
+
+@torch.inference_mode()
+def one_by_one(model: LlamaForCausalLM, group: Group) -> "list[Tensor]":
+    found = []
+    for branch in group.branches:
+        ids = torch.tensor([[*group.prefix, *branch]])
+        logps = model(input_ids=ids).logits[0].log_softmax(dim=-1)
+        start = len(group.prefix)
+        found.append(logps[range(start - 1, ids.shape[1] - 1), ids[0, start:]])
+    return found
+
+
+def test_packed_log_probs_are_those_of_one_sequence_at_a_time(
+    language_model: LlamaForCausalLM,
+) -> None:
+    with torch.inference_mode():
+        packed = packed_logps(language_model, GROUPS, CPU)
+    alone = [logps for group in GROUPS for logps in one_by_one(language_model, group)]
+    for one, other in zip(packed, alone, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
+
+
+def test_packed_log_probs_have_the_gradient_of_one_sequence_at_a_time(
+    language_model: LlamaForCausalLM,
+) -> None:
+    group, weight = GROUPS[0], language_model.model.layers[0].self_attn.q_proj.weight
+    total = torch.cat(packed_logps(language_model, [group], CPU)).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    packed, weight.grad = weight.grad.clone(), None
+    for branch in group.branches:
+        ids = torch.tensor([[*group.prefix, *branch]])
+        logps = language_model(input_ids=ids).logits[0].log_softmax(dim=-1)
+        start = len(group.prefix)
+        logps[range(start - 1, ids.shape[1] - 1), ids[0, start:]].sum().backward()
+    torch.testing.assert_close(packed, weight.grad, atol=1e-4, rtol=1e-4)
+    language_model.zero_grad()
+
+
+@torch.inference_mode()
+def test_packed_rewards_are_those_of_one_sequence_at_a_time(
+    classifier: LlamaForSequenceClassification,
+) -> None:
+    packed = packed_rewards(classifier, GROUPS, CPU)
+    alone = [
+        classifier(input_ids=torch.tensor([[*group.prefix, *branch]])).logits[0, 0]
+        for group in GROUPS
+        for branch in group.branches
+    ]
+    torch.testing.assert_close(packed, torch.stack(alone), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_sequences_that_share_nothing_are_rewarded_as_alone(
+    classifier: LlamaForSequenceClassification,
+) -> None:
+    group = share_prefix([[1, 2, 3], [4, 2]])
+    packed = packed_rewards(classifier, [GROUPS[1], group], CPU)[2:]
+    alone = [classifier(input_ids=torch.tensor([ids])).logits[0, 0] for ids in ([1, 2, 3], [4, 2])]
+    torch.testing.assert_close(packed, torch.stack(alone), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_reward_is_read_at_the_last_token_even_if_it_is_the_padding(
+    classifier: LlamaForSequenceClassification,
+) -> None:
+    # the stock head would skip a trailing 0, the padding token; after 0 comes a causal 5 unseen
+    packed = packed_rewards(classifier, [Group([3, 1], [[2, 0]])], CPU)
+    hidden = classifier.model(input_ids=torch.tensor([[3, 1, 2, 0, 5]])).last_hidden_state[0, 3]
+    torch.testing.assert_close(packed[0], classifier.score(hidden)[0], atol=1e-5, rtol=0)

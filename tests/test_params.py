@@ -1,0 +1,270 @@
+"""params.yaml: the presets, and every fault as one whole line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mutual_taught import params
+from mutual_taught.errors import InputError, MissingFileError
+
+PRESETS = Path(__file__).parent.parent / "presets"
+LAPTOP = (PRESETS / "laptop.yaml").read_text()
+FIRST = '"1": {prev: "0", sample: {}, dpo: {}, train_rm: {}}'
+SECOND = '"2": {prev: "1", sample: {}, dpo: {}, train_rm: {}}'
+
+
+@pytest.fixture
+def write(here: Path) -> Any:
+    """A function that writes params.yaml from the laptop preset with one text replaced."""
+
+    def change(old: str = "", new: str = "") -> None:
+        assert old in LAPTOP
+        Path("params.yaml").write_text(LAPTOP.replace(old, new, 1))
+
+    return change
+
+
+def refusal() -> str:
+    with pytest.raises(InputError) as caught:
+        params.load(params.Dpo, "1")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_preset_is_valid(preset: Path) -> None:
+    assert sorted(params.validate(params.read(preset), preset).iterations) == ["1", "2"]
+
+
+def test_laptop_preset_is_the_default() -> None:
+    assert (PRESETS.parent / "params.yaml").read_text() == LAPTOP
+
+
+# What the paper gives, by block
+PAPER: dict[type[params.Block], dict[str, object]] = {
+    params.Sample: {"responses_per_prompt": 5, "temperature": 0.8, "top_p": 0.95},
+    params.RankPairs: {"chosen": "shortest_above_mean"},
+    params.Dpo: {
+        "beta": 0.01, "learning_rate": 7e-7, "scheduler": "cosine", "warmup_ratio": 0.1,
+        "batch_size": 128, "epochs": 1, "save_steps": 50, "loss_type": "sigmoid",
+        "label_smoothing": 0.0,
+    },
+    params.Tokens: {"max_length": 2048},
+    params.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6},
+    params.BuildPairs: {
+        "filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": False,
+    },
+    params.TrainRm: {
+        "learning_rate": 2e-6, "batch_size": 512, "epochs": 1, "scheduler": "cosine",
+        "warmup_ratio": 0.1, "start": "base",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("block", PAPER, ids=lambda block: block.key)
+@pytest.mark.parametrize("iteration", ["1", "2"])
+def test_paper_preset_has_the_hyper_parameters_of_the_paper(
+    block: type[params.Block], iteration: str
+) -> None:
+    values = params.load(block, iteration, PRESETS / "paper.yaml").model_dump()
+    assert {name: values[name] for name in PAPER[block]} == PAPER[block]
+
+
+def test_paper_preset_has_the_models_and_prompts_of_the_paper() -> None:
+    whole = params.validate(params.read(PRESETS / "paper.yaml"))
+    assert whole.models.policy.path == "meta-llama/Meta-Llama-3-8B-Instruct"
+    assert whole.models.reward_model.path == "sfairXC/FsfairX-LLaMA3-RM-v0.1"
+    assert (whole.data.policy_parts, whole.data.splits.selection.size) == (2, 2000)
+    # a third each for the first policy update, the second, and the reward model updates
+    assert whole.data.splits.policy.share / 2 == whole.data.splits.reward.share
+    # one answer is decoded as sampling does
+    for block in (whole.duel, whole.answer, whole.eval):
+        assert (block.temperature, block.top_p) == (0.8, 0.95)
+
+
+def test_number_like_5e_07_is_a_number_as_in_yaml_1_2(write: Any) -> None:
+    write("learning_rate: 2.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
+    assert params.load(params.Dpo).learning_rate == 5e-7
+
+
+def test_override_holds_for_its_iteration_alone(write: Any) -> None:
+    write(SECOND, SECOND.replace("dpo: {}", "dpo: {beta: 0.5}"))
+    assert [params.load(params.Dpo, t).beta for t in (None, "1", "2")] == [0.1, 0.1, 0.5]
+
+
+def test_block_without_overrides_is_the_same_in_every_iteration(write: Any) -> None:
+    write()
+    assert params.load(params.Duel, "2") == params.load(params.Duel)
+
+
+def test_seed_is_read(write: Any) -> None:
+    write("seed: 1", "seed: 77")
+    assert params.seed() == 77
+
+
+def test_block_cannot_be_changed(write: Any) -> None:
+    write()
+    with pytest.raises(ValueError, match="frozen"):
+        params.load(params.Dpo).beta = 0.5
+
+
+FAULTS = {
+    "unknown key": (
+        "  loss_type: sigmoid", "  loss_type: sigmoid\n  beta2: 1",
+        "dpo.beta2 is unknown; expected one of batch_size, beta, epochs, label_smoothing, "
+        "learning_rate, loss_type, max_grad_norm, save_steps, scheduler, token_budget, "
+        "warmup_ratio",
+    ),
+    "unknown block": (
+        "seed: 1", "seed: 1\nextra: {}",
+        "extra is unknown; expected one of answer, base_reward_model, build_pairs, data, dpo, "
+        "duel, engine, eval, iterations, models, rank_pairs, report, sample, score, seed, "
+        "select_policy, tokens, train_rm, training",
+    ),
+    "missing key": (
+        "  save_steps: 4", "",
+        "dpo.save_steps is missing; expected a value, see presets/laptop.yaml",
+    ),
+    "missing block": (
+        "report:\n  examples: 3", "",
+        "report is missing; expected a value, see presets/laptop.yaml",
+    ),
+    "text for a number": (
+        "win_rate_threshold: 0.6", "win_rate_threshold: 60%",
+        "select_policy.win_rate_threshold is '60%'; expected a valid number",
+    ),
+    "quoted number": (
+        "learning_rate: 2.0e-5\n  batch_size: 8", "learning_rate: '5e-07'\n  batch_size: 8",
+        "dpo.learning_rate is '5e-07'; expected a valid number; write it without quotes",
+    ),
+    "fraction for a count": (
+        "save_steps: 4", "save_steps: 4.5", "dpo.save_steps is 4.5; expected a valid integer",
+    ),
+    "number for a flag": (
+        "ranked: true", "ranked: 1", "build_pairs.ranked is 1; expected a valid boolean",
+    ),
+    "null": ("beta: 0.1", "beta: null", "dpo.beta is None; expected a valid number"),
+    "below its range": (
+        "win_rate_threshold: 0.6", "win_rate_threshold: -0.1",
+        "select_policy.win_rate_threshold is -0.1; expected greater than or equal to 0",
+    ),
+    "zero beta": ("beta: 0.1", "beta: 0.0", "dpo.beta is 0.0; expected greater than 0"),
+    "above its range": (
+        "top_p: 0.95", "top_p: 1.5", "sample.top_p is 1.5; expected less than or equal to 1",
+    ),
+    "infinite": (
+        "max_grad_norm: 1.0\n  token_budget: 640\n  beta", "max_grad_norm: .inf\n"
+        "  token_budget: 640\n  beta", "dpo.max_grad_norm is inf; expected a finite number",
+    ),
+    "one response": (
+        "responses_per_prompt: 5", "responses_per_prompt: 1",
+        "sample.responses_per_prompt is 1; expected greater than or equal to 2",
+    ),
+    "unknown choice": (
+        "filter: tolerance", "filter: strict",
+        "build_pairs.filter is 'strict'; expected 'tolerance', 'none' or 'positive'",
+    ),
+    "unquoted iterations": (
+        '"1": {', "1: {",
+        'iterations has the key 1; expected it quoted, "1" (without quotes DVC runs no stage '
+        "at all)",
+    ),
+    "missing override block": (
+        FIRST, '"1": {prev: "0", sample: {}, train_rm: {}}',
+        "iterations.1.dpo is missing; expected a value, see presets/laptop.yaml",
+    ),
+    "null override block": (
+        FIRST, FIRST.replace("dpo: {}", "dpo: null"),
+        "iterations.1.dpo is None; expected a block of keys",
+    ),
+    "wrong prev": (
+        SECOND, SECOND.replace('prev: "1"', 'prev: "0"'),
+        "the file: expected iterations.2.prev \"1\" (it is '0')",
+    ),
+    "unquoted prev": (
+        SECOND, SECOND.replace('prev: "1"', "prev: 1"),
+        "iterations.2.prev is 1; expected a valid string",
+    ),
+    "gap between iterations": (
+        '"2": {', '"3": {',
+        "the file: expected iterations \"1\", \"2\", ... (they are ['1', '3'])",
+    ),
+    "bad override value": (
+        SECOND, SECOND.replace("dpo: {}", "dpo: {beta: -1.0}"),
+        "iterations.2.dpo.beta is -1.0; expected greater than 0",
+    ),
+    "unknown override": (
+        FIRST, FIRST.replace("sample: {}", "sample: {top_k: 5}"),
+        "iterations.1.sample.top_k is unknown; expected one of max_new_tokens, "
+        "responses_per_prompt, temperature, top_p",
+    ),
+    "override that breaks a rule": (
+        FIRST, FIRST.replace("dpo: {}", "dpo: {loss_type: exo_pair}"),
+        "iterations.1.dpo: expected label_smoothing above 0 with exo_pair",
+    ),
+    "shares above one": (
+        "reward: {share: 0.2", "reward: {share: 0.3",
+        "data: expected shares of the splits that sum to at most 1 (they sum to 1.1)",
+    ),
+    "hub without a commit": (
+        "source: embedded              #", "source: hub #",
+        "data: expected source hub needs revision (a commit) and subset (a split)",
+    ),
+    "two columns": (
+        "{messages: null, prompt: prompt}", "{messages: messages, prompt: prompt}",
+        "data.columns: expected exactly one of messages and prompt, the other null",
+    ),
+    "no room for an answer": (
+        "max_length: 512", "max_length: 256", "tokens: expected max_length above max_prompt_tokens",
+    ),
+    "nothing in the mix": (
+        "ranked: true\n  pseudo: true", "ranked: false\n  pseudo: false",
+        "build_pairs: expected at least one of ranked and pseudo true",
+    ),
+    "block that is a list": (
+        "report:\n  examples: 3", "report: [3]",
+        "report is [3]; expected a block of keys",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_one_whole_line(write: Any, fault: str) -> None:
+    old, new, message = FAULTS[fault]
+    write(old, new)
+    assert refusal() == f"params.yaml: {message}"
+
+
+def test_fault_in_another_block_is_found_too(write: Any) -> None:
+    write("examples: 3", "examples: -1")
+    assert refusal() == "params.yaml: report.examples is -1; expected greater than or equal to 0"
+
+
+def test_missing_file_is_one_line(here: Path) -> None:
+    with pytest.raises(MissingFileError) as caught:
+        params.seed()
+    assert str(caught.value) == (
+        "params.yaml does not exist; run in the project's folder, or mutual-taught preset laptop"
+    )
+
+
+@pytest.mark.parametrize("text", ["seed: [1", "seed: 1\nseed: 2\n", "a: b: c"])
+def test_file_that_is_no_yaml_is_one_line(here: Path, text: str) -> None:
+    Path("params.yaml").write_text(text)
+    assert refusal().startswith("params.yaml: not valid YAML: ")
+    assert "\n" not in refusal()
+
+
+@pytest.mark.parametrize(("text", "kind"), [("", "NoneType"), ("[1]", "list"), ("x", "str")])
+def test_file_without_blocks_is_one_line(here: Path, text: str, kind: str) -> None:
+    Path("params.yaml").write_text(text)
+    assert refusal() == f"params.yaml: holds {kind}; expected blocks of parameters"
+
+
+def test_iteration_that_is_not_there_is_one_line(write: Any) -> None:
+    write()
+    with pytest.raises(InputError) as caught:
+        params.load(params.Dpo, "3")
+    assert str(caught.value) == (
+        "params.yaml: iterations has no '3'; expected one of 1, 2; add it, or run another iteration"
+    )

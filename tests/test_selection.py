@@ -1,0 +1,99 @@
+"""Duels and the choice of a checkpoint."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutual_taught.selection import Selected, outcomes, select_checkpoint
+
+WIN, TIE, LOSS = 1.0, 0.5, 0.0
+
+
+def select(
+    duels: dict[int, list[float]], threshold: float = 0.6, always_last: bool = False
+) -> Selected:
+    arrays = {step: np.array(values) for step, values in duels.items()}
+    return select_checkpoint(arrays, threshold, always_last)
+
+
+def test_higher_reward_wins_a_tie_is_half_and_lower_loses() -> None:
+    judged = outcomes(np.array([2.0, 1.0, -3.0]), np.array([1.0, 1.0, -2.0]))
+    assert judged.tolist() == [WIN, TIE, LOSS]
+
+
+def test_tiny_difference_is_a_whole_win() -> None:
+    assert outcomes(np.array([1.0 + 2.0**-52]), np.array([1.0])).tolist() == [WIN]
+
+
+def test_duels_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^shapes differ: "):
+        outcomes(np.array([1.0, 2.0]), np.array([1.0]))
+
+
+@pytest.mark.parametrize(("own", "other"), [(float("nan"), 0.0), (0.0, float("inf"))])
+def test_reward_that_is_no_number_is_refused(own: float, other: float) -> None:
+    with pytest.raises(ValueError, match=r"^rewards of duels must be finite"):
+        outcomes(np.array([own]), np.array([other]))
+
+
+def test_checkpoint_with_the_highest_win_rate_is_chosen() -> None:
+    # win rates 2 / 4, 3 / 4, 2.5 / 4
+    duels = {50: [WIN, WIN, LOSS, LOSS], 100: [WIN, WIN, WIN, LOSS], 150: [WIN, WIN, TIE, LOSS]}
+    assert select(duels) == Selected(100, 0.75, True)
+
+
+def test_equal_win_rates_go_to_the_earliest_step() -> None:
+    assert select({100: [TIE, WIN], 50: [WIN, TIE], 150: [TIE, WIN]}).step == 50
+
+
+def test_win_rate_of_exactly_tau_goes_on() -> None:
+    # 3 / 5 = 0.6
+    assert select({1: [WIN, WIN, WIN, LOSS, LOSS]}) == Selected(1, 0.6, True)
+
+
+def test_win_rate_below_tau_stops() -> None:
+    # 2.5 / 5 = 0.5
+    assert select({1: [WIN, WIN, TIE, LOSS, LOSS]}) == Selected(1, 0.5, False)
+
+
+def test_two_ties_are_worth_one_win() -> None:
+    assert select({1: [TIE, TIE, LOSS]}).win_rate == pytest.approx(1 / 3)
+
+
+def test_threshold_above_one_always_stops() -> None:
+    assert select({1: [WIN, WIN]}, threshold=1.01) == Selected(1, 1.0, False)
+
+
+def test_threshold_zero_never_stops() -> None:
+    assert select({1: [LOSS, LOSS]}, threshold=0.0) == Selected(1, 0.0, True)
+
+
+def test_always_last_takes_the_last_step_and_goes_on() -> None:
+    assert select({50: [WIN], 100: [LOSS]}, always_last=True) == Selected(100, 0.0, True)
+
+
+@pytest.mark.parametrize("duels", [{}, {50: [WIN], 100: []}])
+def test_checkpoint_without_duels_is_refused(duels: dict[int, list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"^every checkpoint needs at least one duel"):
+        select(duels)
+
+
+results = st.lists(st.sampled_from([WIN, TIE, LOSS]), min_size=4, max_size=4)
+
+
+@given(st.dictionaries(st.integers(1, 500), results, min_size=1, max_size=5), st.floats(0, 1.2))
+def test_choice_is_the_first_of_the_best_whatever_the_order_of_the_checkpoints(
+    duels: dict[int, list[float]], threshold: float
+) -> None:
+    rates = {step: sum(values) / 4 for step, values in duels.items()}
+    best = min(step for step, rate in rates.items() if rate == max(rates.values()))
+    expected = Selected(best, rates[best], rates[best] >= threshold)
+    assert select(duels, threshold) == expected
+    assert select(dict(reversed(duels.items())), threshold) == expected
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1))
+def test_the_two_sides_of_a_duel_share_one_win(rewards: list[tuple[int, int]]) -> None:
+    own, other = (np.array(side, dtype=np.float64) for side in zip(*rewards, strict=True))
+    assert (outcomes(own, other) + outcomes(other, own)).tolist() == [1.0] * len(rewards)

@@ -1,0 +1,273 @@
+"""Parquet tables: whole or not at all, the same bytes, joined by id."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutual_taught import tables
+from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.tables import RANKED_PAIRS, RESPONSES, REWARDS
+
+ROWS: dict[str, list[Any]] = {
+    "prompt_id": ["b", "a", "a"],
+    "response_index": [0, 1, 0],
+    "reward": [0.5, -1.0, 2.0],
+}
+NULLS = pa.table(
+    {
+        "prompt_id": ["a", "b"],
+        "chosen_index": pa.array(np.array([1, 7]), mask=np.array([False, True])),
+        "rejected_index": pa.array(np.array([0, 7]), mask=np.array([False, True])),
+        **{
+            name: pa.array(np.array([0.5, 7.0]), mask=np.array([False, True]))
+            for name in (
+                "reward_chosen", "reward_rejected", "reference_chosen_logps",
+                "reference_rejected_logps",
+            )
+        },
+        "kept": [True, False],
+        "reason": ["", "rewards_alike"],
+    }
+)  # fmt: skip
+
+
+def save(columns: dict[str, Any], name: str = "rewards.parquet") -> Path:
+    """Write a Parquet file as somebody else might."""
+    pq.write_table(pa.table(columns), name)
+    return Path(name)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        tables.read(path, REWARDS)
+    return str(caught.value)
+
+
+def test_rows_are_sorted_by_their_keys(here: Path) -> None:
+    path = tables.write(here, REWARDS, ROWS, {})
+    assert tables.read(path, REWARDS).to_pydict() == {
+        "prompt_id": ["a", "a", "b"], "response_index": [0, 1, 0], "reward": [2.0, -1.0, 0.5],
+    }  # fmt: skip
+
+
+def test_table_is_named_after_itself(here: Path) -> None:
+    assert tables.write(Path("run/1"), REWARDS, ROWS, {}) == Path("run/1/rewards.parquet")
+
+
+def test_round_trip_gives_the_same_bytes(here: Path) -> None:
+    path = tables.write(here, REWARDS, ROWS, {"seed": 1})
+    first, rows = path.read_bytes(), tables.read(path, REWARDS)
+    assert tables.write(here / "again", REWARDS, rows, {"seed": 1}).read_bytes() == first
+
+
+def test_round_trip_of_nulls_gives_the_same_bytes(here: Path) -> None:
+    path = tables.write(here, RANKED_PAIRS, NULLS, {})
+    first, rows = path.read_bytes(), tables.read(path, RANKED_PAIRS)
+    assert rows["chosen_index"].to_pylist() == [1, None]
+    assert tables.write(here / "again", RANKED_PAIRS, rows, {}).read_bytes() == first
+
+
+def test_order_of_the_rows_given_does_not_change_the_bytes(here: Path) -> None:
+    backwards = {name: values[::-1] for name, values in ROWS.items()}
+    one, other = (tables.write(here / n, REWARDS, rows, {}) for n, rows in
+                  (("1", ROWS), ("2", backwards)))  # fmt: skip
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_provenance_is_kept_whatever_its_order(here: Path) -> None:
+    one = tables.write(here / "1", REWARDS, ROWS, {"a": 1, "b": [2.5, None]})
+    other = tables.write(here / "2", REWARDS, ROWS, {"b": [2.5, None], "a": 1})
+    assert one.read_bytes() == other.read_bytes()
+    assert tables.provenance(tables.read(one, REWARDS)) == {"a": 1, "b": [2.5, None]}
+
+
+def test_more_columns_are_welcome(here: Path) -> None:
+    path = save({**ROWS, "prompt_id": ["a", "b", "c"], "note": ["", "", ""]})
+    assert "note" in tables.read(path, REWARDS).column_names
+
+
+def test_missing_file_is_one_line(here: Path) -> None:
+    with pytest.raises(MissingFileError) as caught:
+        tables.read(Path("run/1/rewards.parquet"), REWARDS)
+    assert str(caught.value) == (
+        "run/1/rewards.parquet does not exist; run dvc repro or dvc pull run/1/rewards.parquet"
+    )
+
+
+def test_file_that_is_no_parquet_is_one_line(here: Path) -> None:
+    Path("rewards.parquet").write_text("reward\n1.0\n")
+    assert refusal(Path("rewards.parquet")).startswith("rewards.parquet: not readable as Parquet (")
+    assert "\n" not in refusal(Path("rewards.parquet"))
+
+
+def test_missing_column_is_one_line(here: Path) -> None:
+    path = save({"prompt_id": ["a"], "response_index": [0]})
+    assert refusal(path) == (
+        "rewards.parquet lacks column 'reward' (double); it has prompt_id, response_index"
+    )
+
+
+def test_column_of_the_wrong_type_is_one_line(here: Path) -> None:
+    path = save({**ROWS, "reward": ["high", "low", "low"]})
+    assert refusal(path) == "rewards.parquet: column 'reward' is string; expected double"
+
+
+def test_null_is_one_line(here: Path) -> None:
+    path = save({**ROWS, "reward": [0.5, None, None]})
+    assert refusal(path) == "rewards.parquet: column 'reward' has 2 nulls"
+
+
+def test_null_is_read_where_it_may_stand(here: Path) -> None:
+    pq.write_table(NULLS, "ranked_pairs.parquet")
+    read = tables.read(Path("ranked_pairs.parquet"), RANKED_PAIRS)
+    assert read["reward_chosen"].to_pylist() == [0.5, None]
+
+
+def test_repeated_key_is_one_line(here: Path) -> None:
+    path = save({"prompt_id": ["a", "b", "b"], "response_index": [0, 2, 2], "reward": [1.0] * 3})
+    assert refusal(path) == "rewards.parquet: row 3: prompt_id 'b', response_index 2 occurs twice"
+
+
+def test_repeated_prompt_with_another_index_is_no_repetition(here: Path) -> None:
+    path = save({"prompt_id": ["a", "a"], "response_index": [0, 1], "reward": [1.0, 1.0]})
+    assert len(tables.read(path, REWARDS)) == 2
+
+
+def test_empty_table_is_one_line(here: Path) -> None:
+    pq.write_table(REWARDS.schema.empty_table(), "rewards.parquet")
+    assert refusal(Path("rewards.parquet")) == (
+        "rewards.parquet has no row; expected at least one; delete it and run dvc repro"
+    )
+
+
+def test_empty_table_of_a_stopped_iteration_is_read(here: Path) -> None:
+    tables.empty(Path("run/2"), REWARDS, RESPONSES)
+    for table in (REWARDS, RESPONSES):
+        read = tables.read(Path(f"run/2/{table.name}.parquet"), table)
+        assert (len(read), tables.is_active(read)) == (0, False)
+        assert read.schema.remove_metadata() == table.schema
+
+
+def test_empty_table_of_an_active_iteration_is_not_written(here: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        tables.write(Path("run/1"), REWARDS, REWARDS.schema.empty_table(), {})
+    assert str(caught.value) == ("run/1/rewards.parquet: would have no row; expected at least one")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {**ROWS, "response_index": [0, 0, 0]},
+        {name: [] for name in ROWS},
+        {**ROWS, "reward": [1.0, 2.0, None]},
+        {**ROWS, "reward": ["a", "b", "c"]},
+    ],
+    ids=["repeated", "empty", "null", "type"],
+)
+def test_failed_write_leaves_the_old_file_and_nothing_else(
+    here: Path, rows: dict[str, Any]
+) -> None:
+    before = tables.write(here, REWARDS, ROWS, {}).read_bytes()
+    with pytest.raises((ValueError, TypeError)):
+        tables.write(here, REWARDS, rows, {})
+    assert [path.name for path in here.iterdir()] == ["rewards.parquet"]
+    assert (here / "rewards.parquet").read_bytes() == before
+
+
+def test_digest_ignores_metadata_and_chunks() -> None:
+    whole = pa.table(ROWS)
+    marked = whole.replace_schema_metadata({"made": "elsewhere"})
+    chunked = pa.concat_tables([whole.slice(0, 1), whole.slice(1, 2)])
+    assert tables.rows_digest(marked) == tables.rows_digest(whole)
+    assert tables.rows_digest(chunked) == tables.rows_digest(whole)
+
+
+def test_digest_of_a_slice_is_that_of_its_rows() -> None:
+    alone = pa.table({"x": ["b", "c"], "y": [[2], [3, 4]], "z": [False, True]})
+    longer = pa.table(
+        {"x": ["a", "b", "c"], "y": [[9, 9], [2], [3, 4]], "z": [True, False, True]}
+    ).slice(1)
+    assert tables.rows_digest(longer) == tables.rows_digest(alone)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {**ROWS, "reward": [0.5, -1.0, 2.5]},
+        {name: values[::-1] for name, values in ROWS.items()},
+        {"id" if name == "prompt_id" else name: values for name, values in ROWS.items()},
+    ],
+    ids=["value", "order", "name"],
+)
+def test_digest_tells_rows_apart(changed: dict[str, Any]) -> None:
+    assert tables.rows_digest(pa.table(changed)) != tables.rows_digest(pa.table(ROWS))
+
+
+@pytest.mark.parametrize(("table", "rows"), [(REWARDS, ROWS), (RANKED_PAIRS, NULLS)])
+def test_digest_in_the_file_is_that_of_the_rows_read(
+    here: Path, table: tables.Table, rows: Any
+) -> None:
+    read = tables.read(tables.write(here, table, rows, {}), table)
+    assert (read.schema.metadata or {})[b"mutual_taught.rows_sha256"].decode() == (
+        tables.rows_digest(read)
+    )
+
+
+def test_aligned_rows_are_in_the_order_asked_for() -> None:
+    data = pa.table({"prompt_id": ["a", "b", "c"], "x": [1, 2, 3]})
+    assert tables.align(data, ["c", "a", "c"], Path("x"))["x"].to_pylist() == [3, 1, 3]
+
+
+def test_prompt_without_a_row_is_one_line() -> None:
+    with pytest.raises(InputError) as caught:
+        tables.align(pa.table({"prompt_id": ["a"]}), ["a", "z"], Path("run/0/prompts.parquet"))
+    assert str(caught.value) == "run/0/prompts.parquet has no row for prompt 'z'; run dvc repro"
+
+
+def test_tables_of_other_rows_are_one_line() -> None:
+    left = pa.table({"prompt_id": ["a", "b"], "response_index": [0, 0]})
+    right = pa.table({"prompt_id": ["a", "b"], "response_index": [0, 1]})
+    with pytest.raises(InputError) as caught:
+        tables.same_keys(left, right, REWARDS, Path("run/1/rewards.parquet"))
+    assert str(caught.value) == (
+        "run/1/rewards.parquet: its response_index values are not those it belongs to; "
+        "run dvc repro"
+    )
+
+
+def test_width_is_the_number_of_responses_of_every_prompt() -> None:
+    data = pa.table({"prompt_id": ["a", "a", "b", "b"], "response_index": [0, 1, 0, 1]})
+    assert tables.width(data, Path("x")) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompts", "indices"), [("aab", [0, 1, 0]), ("aabb", [0, 1, 0, 2]), ("abbb", [0, 0, 1, 2])]
+)
+def test_prompts_with_different_numbers_of_responses_are_refused(
+    prompts: str, indices: list[int]
+) -> None:
+    data = pa.table({"prompt_id": list(prompts), "response_index": indices})
+    with pytest.raises(InputError, match=r"^r\.parquet: prompts do not all have responses 0 to "):
+        tables.width(data, Path("r.parquet"))
+
+
+keys = st.tuples(st.text(max_size=3), st.integers(-(2**63), 2**63 - 1))
+
+
+@given(st.dictionaries(keys, st.floats(allow_nan=False), min_size=1, max_size=6))
+def test_any_rows_come_back_as_they_were(rows: dict[tuple[str, int], float]) -> None:
+    columns = {
+        "prompt_id": [prompt for prompt, _ in rows],
+        "response_index": [index for _, index in rows],
+        "reward": list(rows.values()),
+    }
+    encoded = tables.encode(REWARDS, columns, {}, True, Path("x"))
+    read = pq.read_table(pa.BufferReader(encoded)).to_pydict()
+    found = zip(read["prompt_id"], read["response_index"], strict=True)
+    assert dict(zip(found, read["reward"], strict=True)) == rows

@@ -1,0 +1,290 @@
+"""Training: TRL's own numbers from packed rows, one-line stops, and resumed runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from datasets import Dataset
+from trl import DPOTrainer, RewardTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
+
+from mutual_taught import models, train_policy, train_reward
+from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.packing import share_prefix
+from mutual_taught.params import Dpo, LossType, Optimisation, Training
+from mutual_taught.training import (
+    COMPLETE,
+    collate,
+    newest_complete,
+    packed_step,
+    total_steps,
+)
+
+TRAINING = Training(
+    precision="float32", export_dtype="float32", gradient_checkpointing=False, resume_steps=1
+)
+OPTIMISATION = Optimisation(
+    learning_rate=1e-3, batch_size=4, epochs=1, warmup_ratio=0.0, scheduler="cosine",
+    max_grad_norm=1.0, token_budget=30,
+)  # fmt: skip
+DPO = Dpo(
+    **OPTIMISATION.model_dump(), beta=0.3, loss_type="sigmoid", label_smoothing=0.0, save_steps=1
+)
+PAIRS: list[dict[str, Any]] = [
+    {
+        "pair": f"p{number}", "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected,
+        "ref_chosen_logps": logps[0], "ref_rejected_logps": logps[1],
+    }
+    for number, (prompt, chosen, rejected, logps) in enumerate(
+        [
+            ([9, 8, 7], [20, 21, 2], [22, 2], (-17.5, -12.0)),
+            ([30], [31], [32, 33, 34, 35, 2], (-6.0, -28.5)),
+            ([40, 41, 42, 43, 44, 45], [46, 47], [46, 48], (-13.0, -12.5)),
+            ([50, 51], [52, 53, 54, 55], [56], (-24.0, -7.0)),
+        ]
+    )
+]  # fmt: skip
+# Whole conversations, chosen and rejected
+SEQUENCES = [
+    ([9, 8, 7, 20, 21, 2], [9, 8, 7, 22, 2]),
+    ([30, 31], [30, 32, 33, 34, 35, 2]),
+    ([40, 41, 42, 43], [40, 41, 42, 43]),
+    ([50, 51], [60, 61, 62]),
+]
+
+
+class StockDPOTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer on tokenised data with given reference log-probs."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+def dpo(loss_type: LossType) -> Dpo:
+    smoothing = 0.1 if loss_type in ("exo_pair", "robust") else 0.0
+    return DPO.model_copy(update={"loss_type": loss_type, "label_smoothing": smoothing})
+
+
+def gradients(model: Any) -> dict[str, torch.Tensor]:
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def assert_same(
+    ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], loss: float, stock: float
+) -> None:
+    assert loss == pytest.approx(stock, abs=1e-5, rel=1e-6)
+    assert set(ours) == set(theirs)
+    assert any(bool(gradient.abs().max() > 1e-3) for gradient in theirs.values())
+    largest = max(float(gradient.abs().max()) for gradient in theirs.values())
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, atol=1e-5 * max(1.0, largest), rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("budget", [1, 30, 10_000])
+@pytest.mark.parametrize("loss_type", get_args(LossType))
+def test_packed_dpo_has_the_loss_and_gradient_of_the_stock_trainer(
+    policy_folder: Path, tmp_path: Path, loss_type: LossType, budget: int
+) -> None:
+    config = train_policy.config(dpo(loss_type), TRAINING, 1, tmp_path)
+    learner = models.load_policy(policy_folder, "float32")
+    rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
+    packed = train_policy.PackedDPOTrainer(
+        model=learner.model, args=config, data_collator=collate,
+        train_dataset=Dataset.from_list(rows), processing_class=learner.tokenizer,
+    )  # fmt: skip
+    packed.token_budget = budget
+    loss = float(packed_step(packed, learner.model, rows))
+
+    other = models.load_policy(policy_folder, "float32")
+    stock = StockDPOTrainer(
+        model=other.model, args=config, train_dataset=Dataset.from_list(PAIRS),
+        processing_class=other.tokenizer,
+    )  # fmt: skip
+    batch = DataCollatorForPreference(pad_token_id=other.tokenizer.pad_token_id)(PAIRS)
+    expected = stock.compute_loss(other.model.train(), batch)
+    expected.backward()
+    assert_same(gradients(learner.model), gradients(other.model), loss, expected.item())
+
+
+def reward_rows() -> list[dict[str, Any]]:
+    rows = []
+    for number, sides in enumerate(SEQUENCES):
+        group = share_prefix(sides)
+        chosen, rejected = group.branches
+        rows.append(
+            {
+                "pair": f"p{number}", "prefix": group.prefix, "chosen": chosen,
+                "rejected": rejected, "size": group.size,
+            }
+        )  # fmt: skip
+    return rows
+
+
+@pytest.mark.parametrize("budget", [1, 14, 10_000])
+def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
+    reward_folder: Path, tmp_path: Path, budget: int
+) -> None:
+    config = train_reward.config(OPTIMISATION, TRAINING, 1, tmp_path)
+    learner = models.load_reward_model(reward_folder, "float32")
+    packed = train_reward.PackedRewardTrainer(
+        model=learner.model, args=config, data_collator=collate,
+        train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=learner.tokenizer,
+    )  # fmt: skip
+    packed.token_budget = budget
+    loss = float(packed_step(packed, learner.model, reward_rows()))
+
+    other = models.load_reward_model(reward_folder, "float32")
+    whole = [{"chosen_ids": chosen, "rejected_ids": rejected} for chosen, rejected in SEQUENCES]
+    stock = RewardTrainer(
+        model=other.model, args=config, train_dataset=Dataset.from_list(whole),
+        processing_class=other.tokenizer,
+    )  # fmt: skip
+    batch = RewardCollator(pad_token_id=other.tokenizer.pad_token_id)(whole)
+    expected = stock.compute_loss(other.model.train(), batch)
+    expected.backward()
+    assert_same(gradients(learner.model), gradients(other.model), loss, expected.item())
+
+
+class Exports:
+    """Keeps the digest of every exported policy; goes wrong at one step if told to."""
+
+    def __init__(self, learner: models.Policy, folder: Path, fail_at: int | None = None) -> None:
+        self.learner, self.folder, self.fail_at = learner, folder, fail_at
+        self.digests: dict[int, str] = {}
+
+    def __call__(self, model: Any, step: int) -> None:
+        if step == self.fail_at:
+            raise KeyboardInterrupt
+        self.digests[step] = models.export(
+            model, self.learner.tokenizer, self.folder / str(step), "float32", "policy", "tiny",
+            None, {},
+        ).files["model.safetensors"]  # fmt: skip
+
+
+def run_dpo(
+    policy_folder: Path, work: Path, pairs: Sequence[dict[str, Any]] = PAIRS,
+    settings: Dpo = DPO.model_copy(update={"batch_size": 2, "epochs": 3}),  # noqa: B008
+    fail_at: int | None = None,
+) -> tuple[dict[int, str], list[dict[str, float]]]:  # fmt: skip
+    """Train by DPO: six steps of two pairs."""
+    learner = models.load_policy(policy_folder, "float32")
+    export = Exports(learner, work / "exports", fail_at)
+    outcome = train_policy.train_policy(learner, pairs, settings, TRAINING, 1, work, export)
+    return export.digests, outcome.curve
+
+
+@pytest.mark.slow
+def test_interrupted_training_goes_on_to_the_same_weights(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    undisturbed, curve = run_dpo(policy_folder, tmp_path / "one")
+    assert sorted(undisturbed) == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(KeyboardInterrupt):
+        run_dpo(policy_folder, tmp_path / "two", fail_at=4)
+    assert newest_complete(tmp_path / "two") == str(tmp_path / "two/trainer/checkpoint-3")
+    resumed, same_curve = run_dpo(policy_folder, tmp_path / "two")
+    assert resumed == {step: undisturbed[step] for step in (4, 5, 6)}
+    assert same_curve == curve
+
+
+@pytest.mark.slow
+def test_checkpoint_that_is_not_whole_is_not_resumed(policy_folder: Path, tmp_path: Path) -> None:
+    undisturbed, _ = run_dpo(policy_folder, tmp_path / "one")
+    with pytest.raises(KeyboardInterrupt):
+        run_dpo(policy_folder, tmp_path / "two", fail_at=4)
+    broken = tmp_path / "two/trainer/checkpoint-3"
+    (broken / COMPLETE).unlink()
+    (broken / "model.safetensors").write_bytes(b"half")
+    resumed, _ = run_dpo(policy_folder, tmp_path / "two")
+    assert resumed == {step: undisturbed[step] for step in (3, 4, 5, 6)}
+
+
+def test_training_with_the_same_seed_gives_the_same_weights(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    settings = DPO.model_copy(update={"batch_size": 2})
+    one, other = (run_dpo(policy_folder, tmp_path / name, settings=settings) for name in "ab")
+    assert one == other
+    assert len(set(one[0].values())) == 2
+
+
+def test_loss_that_is_no_number_names_its_step_and_pair(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    pairs = [dict(pair) for pair in PAIRS]
+    pairs[2]["ref_chosen_logps"] = float("nan")
+    settings = DPO.model_copy(update={"batch_size": 4, "token_budget": 1})
+    with pytest.raises(TrainingError) as caught:
+        run_dpo(policy_folder, tmp_path, pairs, settings)
+    assert str(caught.value) == (
+        "step 1: loss is nan on pairs p2; expected a number; "
+        "lower the learning rate, or use training.precision float32"
+    )
+
+
+def test_gradient_that_is_no_number_stops_before_anything_is_saved(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    learner = models.load_reward_model(reward_folder, "float32")
+    learner.model.score.weight.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match=r"^step 1: gradient norm is (inf|nan); expected a "):
+        train_reward.train_reward(
+            learner, reward_rows(), OPTIMISATION, TRAINING, 1, tmp_path, lambda *_: None
+        )
+    assert newest_complete(tmp_path) is None
+
+
+def test_newest_whole_checkpoint_is_found_by_its_number(tmp_path: Path) -> None:
+    for step, whole in ((9, True), (10, True), (11, False)):
+        folder = tmp_path / "trainer" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if whole:
+            (folder / COMPLETE).touch()
+    assert newest_complete(tmp_path) == str(tmp_path / "trainer" / "checkpoint-10")
+    assert not (tmp_path / "trainer" / "checkpoint-11").exists()
+
+
+def test_without_a_checkpoint_training_starts_anew(tmp_path: Path) -> None:
+    assert newest_complete(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("pairs", "batch", "epochs", "steps"), [(8, 4, 1, 2), (9, 4, 1, 3), (9, 4, 2, 6), (1, 4, 1, 1)]
+)
+def test_last_batch_of_an_epoch_may_be_smaller(
+    pairs: int, batch: int, epochs: int, steps: int
+) -> None:
+    settings = OPTIMISATION.model_copy(update={"batch_size": batch, "epochs": epochs})
+    assert total_steps(pairs, settings) == steps
+
+
+def test_pair_is_trained_on_as_it_is_scored(reward_model: models.RewardModel) -> None:
+    asked = [{"role": "user", "content": "Hi"}]
+    row = train_reward.tokenise(reward_model, "p", asked, "Yes.<|im_end|>", "No.", 500)
+    decode = reward_model.tokenizer.decode
+    head = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
+    assert decode([*row["prefix"], *row["chosen"]]) == f"{head}Yes.< |im_end|><|im_end|>\n"
+    assert decode([*row["prefix"], *row["rejected"]]) == f"{head}No.<|im_end|>\n"
+    assert row["size"] == sum(len(row[name]) for name in ("prefix", "chosen", "rejected"))
+
+
+def test_pair_that_is_too_long_is_one_line(reward_model: models.RewardModel) -> None:
+    asked = [{"role": "user", "content": "Hi"}]
+    length = train_reward.tokenise(reward_model, "p", asked, "Yes.", "Yes.", 500)["size"] - 1
+    with pytest.raises(InputError) as caught:
+        train_reward.tokenise(reward_model, "abc", asked, "Yes.", "Yes.", length - 1)
+    assert str(caught.value) == (
+        f"pair abc: {length} tokens; expected at most tokens.max_length {length - 1}; "
+        "raise it or drop the prompt"
+    )
