@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught import evaluation, files, scoring, tables
-from mutual_taught.params import Engine, Eval, Score, Tokens
+from mutual_taught.blocks import Engine, Eval, Score, Tokens
 from mutual_taught.sampling import draw, make_plan
 
 HELD_OUT = "heldout"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from mutual_taught import models, start, tables, work
+from mutual_taught.blocks import BaseRewardModel, Model, Tokens, Training
 from mutual_taught.files import read_manifest, write_manifest
 from mutual_taught.mstep_models import fit, tokenised
-from mutual_taught.params import BaseRewardModel, Model, Tokens, Training
 
 SEED_PART = "train"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught import decision, files
+from mutual_taught.blocks import SelectPolicy
 from mutual_taught.metrics import bootstrap
-from mutual_taught.params import SelectPolicy
 from mutual_taught.selection import Floats, select_checkpoint
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import __version__
+from mutual_taught import __version__, blocks
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.files import write_bytes
 
@@ -111,8 +111,8 @@ def seed_preferences(
     from mutual_taught import seed_preferences as making
 
     measured = making.make(
-        policy, templates, out, count, making.Sizes(train, heldout), params.load(params.Sample),
-        params.load(params.Engine), params.load(params.Tokens), params.seed(),
+        policy, templates, out, count, making.Sizes(train, heldout), params.load(blocks.Sample),
+        params.load(blocks.Engine), params.load(blocks.Tokens), params.seed(),
     )  # fmt: skip
     click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")
     for name, prompts, complies, differ, gold, passed, tokens, cut in measured:

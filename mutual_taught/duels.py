@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught import scoring, tables
+from mutual_taught.blocks import Duel, Engine, Score, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import STEP, read_json, read_manifest
-from mutual_taught.params import Duel, Engine, Score, Tokens
 from mutual_taught.sampling import draw, make_plan
 from mutual_taught.selection import outcomes
 

@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 
 from mutual_taught import chat, models, tables, work
+from mutual_taught.blocks import Dpo, Training
 from mutual_taught.estep import sides
 from mutual_taught.files import STEP, link_tree, read_manifest, write_json
-from mutual_taught.params import Dpo, Training
 from mutual_taught.train_policy import train_policy
 from mutual_taught.training import Outcome
 

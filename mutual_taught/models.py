@@ -3,9 +3,10 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -14,11 +15,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
 from mutual_taught.files import Json, Manifest, write_manifest
 from mutual_taught.packing import Group, branch_logps, fill, pack
 
+logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -50,10 +53,8 @@ def load_policy(folder: Path, dtype: str) -> Policy:
         InputError: it has no end-of-sequence token.
     """
     _check_folder(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True
-    )
+    tokenizer = _load(AutoTokenizer, folder)
+    model = _load(AutoModelForCausalLM, folder, dtype=DTYPES[dtype], use_safetensors=True)
     stops = model.generation_config.eos_token_id if model.generation_config else None
     listed = stops if isinstance(stops, list) else [stops]
     stop_ids = frozenset({*listed, tokenizer.eos_token_id} - {None})
@@ -77,8 +78,8 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
             f"{folder}: a classifier with {labels} labels; expected a reward model with one; "
             "choose another models.reward_model"
         )
-    model, info = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True,
+    model, info = _load(
+        AutoModelForSequenceClassification, folder, dtype=DTYPES[dtype], use_safetensors=True,
         output_loading_info=True,
     )  # fmt: skip
     if info["missing_keys"]:
@@ -86,7 +87,7 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
             f"{folder}: lacks weights {sorted(info['missing_keys'])}; expected a trained head; "
             "choose another models.reward_model"
         )
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    tokenizer = _load(AutoTokenizer, folder)
     return RewardModel(model.to(device()).eval(), tokenizer)
 
 
@@ -94,11 +95,12 @@ def new_reward_model(policy: Path, seed: int) -> RewardModel:
     """Put a new head, normal(0, 0.02), on a policy's backbone, in float32."""
     _check_folder(policy)
     torch.manual_seed(seed)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        policy, num_labels=1, dtype=torch.float32, local_files_only=True, use_safetensors=True
-    )
+    model = _load(
+        AutoModelForSequenceClassification, policy, num_labels=1, dtype=torch.float32,
+        use_safetensors=True,
+    )  # fmt: skip
     nn.init.normal_(model.score.weight, std=0.02)
-    tokenizer = AutoTokenizer.from_pretrained(policy, local_files_only=True)
+    tokenizer = _load(AutoTokenizer, policy)
     model.config.pad_token_id = tokenizer.pad_token_id
     return RewardModel(model.to(device()), tokenizer)
 
@@ -180,3 +182,15 @@ def _check_folder(folder: Path) -> None:
         )
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: holds no *.safetensors; expected weights in that format")
+
+
+def _load(auto: Any, folder: Path, **options: Any) -> Any:
+    """Load by one of transformers' auto classes; what it cannot load is one line."""
+    try:
+        return auto.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        said = str(error).split("\n", 1)[0].strip()[:200]
+        raise InputError(
+            f"{folder}: cannot be loaded ({type(error).__name__}: {said}); expected a model that "
+            "transformers knows, without code of its own"
+        ) from None

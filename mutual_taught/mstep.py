@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught import files, tables
+from mutual_taught.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.estep import counts, sides
 from mutual_taught.keys import pair_id
 from mutual_taught.pairs import FilterRule, filter_pseudo_pairs, tolerance
-from mutual_taught.params import BuildPairs
 from mutual_taught.texts import is_blank
 
 

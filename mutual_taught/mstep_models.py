@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from mutual_taught import models, tables, train_reward, work
+from mutual_taught.blocks import Optimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
-from mutual_taught.params import Optimisation, Tokens, Training
 from mutual_taught.training import Outcome, Pair
 
 

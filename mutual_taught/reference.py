@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught import chat, models, tables
+from mutual_taught.blocks import RankPairs, Tokens
 from mutual_taught.estep import sides
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
-from mutual_taught.params import RankPairs, Tokens
 
 
 def add_logps(

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught import models, tables, work
+from mutual_taught.blocks import Answer, Decoding, Engine, Sample, Tokens
 from mutual_taught.files import read_manifest
 from mutual_taught.generate import Decode
-from mutual_taught.params import Answer, Decoding, Engine, Sample, Tokens
 from mutual_taught.shards import Plan, sample_prompts
 from mutual_taught.splits import policy_part
 from mutual_taught.texts import is_blank

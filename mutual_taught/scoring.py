@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught import models, reward, tables
+from mutual_taught.blocks import Score, Tokens
 from mutual_taught.files import read_manifest
 from mutual_taught.keys import Message
-from mutual_taught.params import Score, Tokens
 
 Scored = tuple[pa.Table, dict[str, object]]
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mutual_taught import gold, prompts, sampling, tables
+from mutual_taught.blocks import Engine, Sample, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import prompt_id, sampling_seed
-from mutual_taught.params import Engine, Sample, Tokens
 
 
 class Sizes(NamedTuple):

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mutual_taught import gold, prompts
+from mutual_taught.blocks import Columns, Data
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.keys import Message, prompt_id
-from mutual_taught.params import Columns, Data
 from mutual_taught.splits import assign_splits
 from mutual_taught.texts import find_control_token
 

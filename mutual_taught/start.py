@@ -15,9 +15,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from mutual_taught.blocks import Model
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.files import Manifest, sha256, write_manifest
-from mutual_taught.params import Model
 
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer
 
+from mutual_taught.blocks import Dpo, Training
 from mutual_taught.models import Policy, packed_logps
 from mutual_taught.packing import Group
-from mutual_taught.params import Dpo, Training
 from mutual_taught.training import (
     Export,
     Outcome,

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from trl import RewardConfig, RewardTrainer
 
+from mutual_taught.blocks import Optimisation, Training
 from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, packed_rewards
 from mutual_taught.packing import Group, share_prefix
-from mutual_taught.params import Optimisation, Training
 from mutual_taught.training import (
     Export,
     Outcome,

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 from transformers import (
     PrinterCallback,
     TrainerCallback,
@@ -16,9 +17,9 @@ from transformers import (
     TrainingArguments,
 )
 
+from mutual_taught.blocks import Optimisation, Training
 from mutual_taught.errors import TrainingError
 from mutual_taught.packing import fill
-from mutual_taught.params import Optimisation, Training
 from mutual_taught.progress import bar
 
 COMPLETE = "COMPLETE"
@@ -122,6 +123,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def __init__(self, what: str, steps: int, export_steps: int | None, export: Export) -> None:
         self.what, self.steps = what, steps
         self.export_steps, self.export = export_steps, export
+        self.bar: tqdm[None] | None = None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -140,14 +142,16 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                     f"step {state.global_step}: gradient norm is {logs['grad_norm']}; expected a "
                     "number; lower the learning rate"
                 )
-            self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
+            if self.bar:
+                self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
         model: Any = None, **_: Any,
     ) -> None:  # fmt: skip
         """Export a candidate where one is due, and always the last."""
-        self.bar.update()
+        if self.bar:
+            self.bar.update()
         due = self.export_steps and state.global_step % self.export_steps == 0
         if due or state.global_step == state.max_steps:
             self.export(model, state.global_step)
@@ -160,12 +164,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         (folder / "training_args.bin").unlink(missing_ok=True)
         (folder / COMPLETE).touch()
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
-        """Close the bar."""
-        self.bar.close()
-
 
 def run(trainer: Any, work: Path, columns: Sequence[str]) -> Outcome:
     """Train to the end, from the newest whole checkpoint if there is one.
@@ -176,7 +174,12 @@ def run(trainer: Any, work: Path, columns: Sequence[str]) -> Outcome:
         columns: what of each logged step goes into the curve.
     """
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=newest_complete(work))
+    try:
+        trainer.train(resume_from_checkpoint=newest_complete(work))
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, Watch) and callback.bar:
+                callback.bar.close()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     curve = [{name: entry[name] for name in columns if name in entry} for entry in history]
     return Outcome(curve, int(trainer.state.global_step))

@@ -26,6 +26,10 @@ class Stage(click.Command):
             return super().invoke(ctx)
         except MutualTaughtError as error:
             raise click.ClickException(str(error)) from None
+        except FileExistsError as error:
+            raise click.ClickException(
+                f"{error.filename} exists; expected an empty place; remove it, as dvc repro does"
+            ) from None
         except (PermissionError, BlockingIOError) as error:
             raise click.ClickException(f"{error.filename}: {error.strerror}") from None
         except OSError as error:

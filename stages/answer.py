@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, files, params, perf, tables
+from mutual_taught import blocks, decision, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -27,17 +27,17 @@ def main(
         return
     from mutual_taught import sampling, scoring
 
-    asked, limits = tables.read(prompts, tables.PROMPTS), params.load(params.Tokens)
+    asked, limits = tables.read(prompts, tables.PROMPTS), params.load(blocks.Tokens)
     with perf.measure(out, "answer") as measured:
         answers, made_from = sampling.answer(
-            policy, asked, int(iteration), params.load(params.Answer), params.load(params.Engine),
+            policy, asked, int(iteration), params.load(blocks.Answer), params.load(blocks.Engine),
             limits, params.seed(),
         )  # fmt: skip
         measured.update(sampling.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
         rewards, scored_from = scoring.answer_rewards(
             answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
-            reward_model, asked, params.load(params.Score), limits,
+            reward_model, asked, params.load(blocks.Score), limits,
         )  # fmt: skip
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
     files.write_metrics(out / "metrics" / "answer.json", sampling.metrics(answers))

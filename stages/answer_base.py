@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import params, perf, tables
+from mutual_taught import blocks, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -18,8 +18,8 @@ def main(policy: Path, prompts: Path, out: Path) -> None:
 
     with perf.measure(out, "answer_base") as measured:
         answers, made_from = sampling.answer(
-            policy, tables.read(prompts, tables.PROMPTS), 0, params.load(params.Answer),
-            params.load(params.Engine), params.load(params.Tokens), params.seed(),
+            policy, tables.read(prompts, tables.PROMPTS), 0, params.load(blocks.Answer),
+            params.load(blocks.Engine), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured.update(sampling.counts(answers))
     tables.write(out, tables.ANSWERS, answers, made_from)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, mstep, params
+from mutual_taught import blocks, decision, mstep, params
 from stages._click import PATH, Stage, run
 
 
@@ -29,7 +29,7 @@ def main(
     mstep.build(
         mstep.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
                      previous_pairs),
-        int(iteration), params.load(params.BuildPairs), out,
+        int(iteration), params.load(blocks.BuildPairs), out,
     )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, files, params, perf, tables
+from mutual_taught import blocks, decision, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -33,7 +33,7 @@ def main(
             tables.read(ranked_pairs, tables.RANKED_PAIRS),
             tables.read(responses, tables.RESPONSES),
             tables.read(prompts, tables.PROMPTS), policy, out / "checkpoints", iteration,
-            params.load(params.Dpo, iteration), params.load(params.Training), params.seed(),
+            params.load(blocks.Dpo, iteration), params.load(blocks.Training), params.seed(),
         )  # fmt: skip
         measured["steps"] = outcome.steps
     files.write_curve(out / "curves" / "dpo.csv", train_policy.CURVE, outcome.curve)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, params, perf, tables
+from mutual_taught import blocks, decision, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -29,8 +29,8 @@ def main(
     with perf.measure(out, "duel") as measured:
         fought, made_from = duels.duel(
             checkpoints, policy, reward_model, tables.read(prompts, tables.PROMPTS),
-            int(iteration), params.load(params.Duel), params.load(params.Engine),
-            params.load(params.Score), params.load(params.Tokens), params.seed(),
+            int(iteration), params.load(blocks.Duel), params.load(blocks.Engine),
+            params.load(blocks.Score), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured["duels"] = len(fought)
     tables.write(out, tables.DUELS, fought, made_from)

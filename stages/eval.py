@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, evaluation, params, perf, tables
+from mutual_taught import blocks, decision, evaluation, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -30,8 +30,8 @@ def main(
     with perf.measure(out, "eval"):
         assess.assess(
             assess.Inputs(policy, reward_model, base_reward_model, base_eval, previous / "eval"),
-            tables.read(prompts, tables.PROMPTS), out, params.load(params.Eval),
-            params.load(params.Engine), params.load(params.Score), params.load(params.Tokens),
+            tables.read(prompts, tables.PROMPTS), out, params.load(blocks.Eval),
+            params.load(blocks.Engine), params.load(blocks.Score), params.load(blocks.Tokens),
             params.seed(),
         )  # fmt: skip
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import files, params, perf, report, tables
+from mutual_taught import blocks, files, params, perf, report, tables
 from stages._click import PATH, Stage, run
 
 
@@ -21,11 +21,11 @@ def main(policy: Path, reward_model: Path, prompts: Path, out: Path) -> None:
     with perf.measure(out, "eval_base"):
         assess.assess(
             assess.Inputs(policy, reward_model, reward_model, None, None), asked, out,
-            params.load(params.Eval), params.load(params.Engine), params.load(params.Score),
-            params.load(params.Tokens), params.seed(),
+            params.load(blocks.Eval), params.load(blocks.Engine), params.load(blocks.Score),
+            params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
     generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)
-    shown = report.examples(generations, asked, params.load(params.Report).examples)
+    shown = report.examples(generations, asked, params.load(blocks.Report).examples)
     entry = report.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)
     report.write(out / "report", [entry])
 

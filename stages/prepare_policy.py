@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, params
+from mutual_taught import blocks, decision, params
 from stages._click import PATH, Stage, run
 
 
@@ -14,7 +14,7 @@ def main(out: Path) -> None:
     """Put the base policy in place (models.policy)."""
     from mutual_taught import start
 
-    start.make_policy(params.load(params.Models).policy, out / "policy", params.seed())
+    start.make_policy(params.load(blocks.Models).policy, out / "policy", params.seed())
     decision.write(out, decision.Decision(active=True, policy_from="0"))
 
 

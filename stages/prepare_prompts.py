@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import pyarrow.compute as pc
 
-from mutual_taught import files, params, sources, tables
+from mutual_taught import blocks, files, params, sources, tables
 from stages._click import PATH, Stage, run
 
 
@@ -13,7 +13,7 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(out: Path) -> None:
     """Read the prompts and divide them into policy_1…N, reward, selection and eval."""
-    data, seed = params.load(params.Data), params.seed()
+    data, seed = params.load(blocks.Data), params.seed()
     prompts = sources.table(data, seed)
     made_from = {"data": data.model_dump(), "seed": seed}
     tables.write(out, tables.PROMPTS, prompts, made_from)

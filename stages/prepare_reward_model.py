@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import params, perf, tables
+from mutual_taught import blocks, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -19,9 +19,9 @@ def main(policy: Path, seed_preferences: Path, out: Path) -> None:
     tables.empty(out, tables.REWARD_PAIRS)
     with perf.measure(out, "prepare_reward_model"):
         base_reward_model.prepare_base(
-            policy, seed_preferences, out, params.load(params.Models).reward_model,
-            params.load(params.BaseRewardModel), params.load(params.Training),
-            params.load(params.Tokens), params.seed(),
+            policy, seed_preferences, out, params.load(blocks.Models).reward_model,
+            params.load(blocks.BaseRewardModel), params.load(blocks.Training),
+            params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
 
 

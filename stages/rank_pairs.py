@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import estep, files, params, perf, tables
+from mutual_taught import blocks, estep, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -21,7 +21,7 @@ def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path)
         tables.empty(out, tables.RANKED_PAIRS)
         files.write_metrics(out / "metrics" / "rank_pairs.json", {"active": 0.0})
         return
-    settings, limits = params.load(params.RankPairs), params.load(params.Tokens)
+    settings, limits = params.load(blocks.RankPairs), params.load(blocks.Tokens)
     scored = tables.read(rewards, tables.REWARDS)
     tables.same_keys(drawn, scored, tables.REWARDS, rewards)
     with perf.measure(out, "rank_pairs"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import files, params, report, tables
+from mutual_taught import blocks, files, params, report, tables
 from stages._click import PATH, Stage, run
 
 
@@ -21,7 +21,7 @@ def main(
     """Add this iteration to the cumulative data and write tables and plots over all of it."""
     shown = report.examples(
         tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
-        tables.read(prompts, tables.PROMPTS), params.load(params.Report).examples,
+        tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
     )  # fmt: skip
     entry = report.entry(int(iteration), report.read_metrics(metrics), shown)
     report.write(out / "report", [*files.read_json(previous / "data.json"), entry])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, files, params, perf, tables
+from mutual_taught import blocks, decision, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -25,8 +25,8 @@ def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) 
     with perf.measure(out, "sample") as measured:
         responses, made_from = sampling.responses(
             policy, tables.read(prompts, tables.PROMPTS), int(iteration),
-            params.load(params.Sample, iteration), params.load(params.Engine),
-            params.load(params.Tokens), params.seed(),
+            params.load(blocks.Sample, iteration), params.load(blocks.Engine),
+            params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured.update(sampling.counts(responses))
     tables.write(out, tables.RESPONSES, responses, made_from)

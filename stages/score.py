@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import files, params, perf, tables
+from mutual_taught import blocks, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -25,7 +25,7 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
     with perf.measure(out, "score") as measured:
         rewards, made_from = scoring.rewards(
             drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
-            params.load(params.Score), params.load(params.Tokens),
+            params.load(blocks.Score), params.load(blocks.Tokens),
         )  # fmt: skip
         measured["answers"] = len(drawn)
     tables.write(out, tables.REWARDS, rewards, made_from)

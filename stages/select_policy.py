@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import choose, decision, params, tables
+from mutual_taught import blocks, choose, decision, params, tables
 from stages._click import PATH, Stage, run
 
 
@@ -21,7 +21,7 @@ def main(
     """Keep the checkpoint that r_{t-1} prefers most often if its win rate is at least tau."""
     choose.choose(
         tables.read(duels, tables.DUELS), checkpoints, policy, decision.read(decided), out,
-        iteration, params.load(params.SelectPolicy), params.seed(),
+        iteration, params.load(blocks.SelectPolicy), params.seed(),
     )  # fmt: skip
 
 

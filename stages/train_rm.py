@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import decision, files, params, perf, tables
+from mutual_taught import blocks, decision, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -28,12 +28,12 @@ def main(
         return
     from mutual_taught import mstep_models, train_reward
 
-    settings = params.load(params.TrainRm, iteration)
+    settings = params.load(blocks.TrainRm, iteration)
     with perf.measure(out, "train_rm") as measured:
         outcome = mstep_models.train(
             tables.read(reward_pairs, tables.REWARD_PAIRS), splits,
             base if settings.start == "base" else previous, out / "reward_model", iteration,
-            settings, params.load(params.Training), params.load(params.Tokens), params.seed(),
+            settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured["steps"] = outcome.steps
     files.write_curve(out / "curves" / "train_rm.csv", train_reward.CURVE, outcome.curve)

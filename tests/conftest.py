@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer policy with its manifest; read it, never write into it."""
-    from mutual_taught.params import Model
+    from mutual_taught.blocks import Model
     from mutual_taught.start import make_policy
 
     folder = tmp_path_factory.mktemp("models") / "policy"

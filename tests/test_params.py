@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import params
+from mutual_taught import blocks, params
 from mutual_taught.errors import InputError, MissingFileError
 
 PRESETS = Path(__file__).parent.parent / "presets"
@@ -27,7 +27,7 @@ def write(here: Path) -> Any:
 
 def refusal() -> str:
     with pytest.raises(InputError) as caught:
-        params.load(params.Dpo, "1")
+        params.load(blocks.Dpo, "1")
     return str(caught.value)
 
 
@@ -41,20 +41,20 @@ def test_laptop_preset_is_the_default() -> None:
 
 
 # What the paper gives, by block
-PAPER: dict[type[params.Block], dict[str, object]] = {
-    params.Sample: {"responses_per_prompt": 5, "temperature": 0.8, "top_p": 0.95},
-    params.RankPairs: {"chosen": "shortest_above_mean"},
-    params.Dpo: {
+PAPER: dict[type[blocks.Block], dict[str, object]] = {
+    blocks.Sample: {"responses_per_prompt": 5, "temperature": 0.8, "top_p": 0.95},
+    blocks.RankPairs: {"chosen": "shortest_above_mean"},
+    blocks.Dpo: {
         "beta": 0.01, "learning_rate": 7e-7, "scheduler": "cosine", "warmup_ratio": 0.1,
         "batch_size": 128, "epochs": 1, "save_steps": 50, "loss_type": "sigmoid",
         "label_smoothing": 0.0,
     },
-    params.Tokens: {"max_length": 2048},
-    params.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6},
-    params.BuildPairs: {
+    blocks.Tokens: {"max_length": 2048},
+    blocks.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6},
+    blocks.BuildPairs: {
         "filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": False,
     },
-    params.TrainRm: {
+    blocks.TrainRm: {
         "learning_rate": 2e-6, "batch_size": 512, "epochs": 1, "scheduler": "cosine",
         "warmup_ratio": 0.1, "start": "base",
     },
@@ -64,7 +64,7 @@ PAPER: dict[type[params.Block], dict[str, object]] = {
 @pytest.mark.parametrize("block", PAPER, ids=lambda block: block.key)
 @pytest.mark.parametrize("iteration", ["1", "2"])
 def test_paper_preset_has_the_hyper_parameters_of_the_paper(
-    block: type[params.Block], iteration: str
+    block: type[blocks.Block], iteration: str
 ) -> None:
     values = params.load(block, iteration, PRESETS / "paper.yaml").model_dump()
     assert {name: values[name] for name in PAPER[block]} == PAPER[block]
@@ -84,17 +84,17 @@ def test_paper_preset_has_the_models_and_prompts_of_the_paper() -> None:
 
 def test_number_like_5e_07_is_a_number_as_in_yaml_1_2(write: Any) -> None:
     write("learning_rate: 2.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
-    assert params.load(params.Dpo).learning_rate == 5e-7
+    assert params.load(blocks.Dpo).learning_rate == 5e-7
 
 
 def test_override_holds_for_its_iteration_alone(write: Any) -> None:
     write(SECOND, SECOND.replace("dpo: {}", "dpo: {beta: 0.5}"))
-    assert [params.load(params.Dpo, t).beta for t in (None, "1", "2")] == [0.1, 0.1, 0.5]
+    assert [params.load(blocks.Dpo, t).beta for t in (None, "1", "2")] == [0.1, 0.1, 0.5]
 
 
 def test_block_without_overrides_is_the_same_in_every_iteration(write: Any) -> None:
     write()
-    assert params.load(params.Duel, "2") == params.load(params.Duel)
+    assert params.load(blocks.Duel, "2") == params.load(blocks.Duel)
 
 
 def test_seed_is_read(write: Any) -> None:
@@ -105,7 +105,7 @@ def test_seed_is_read(write: Any) -> None:
 def test_block_cannot_be_changed(write: Any) -> None:
     write()
     with pytest.raises(ValueError, match="frozen"):
-        params.load(params.Dpo).beta = 0.5
+        params.load(blocks.Dpo).beta = 0.5
 
 
 FAULTS = {
@@ -264,7 +264,7 @@ def test_file_without_blocks_is_one_line(here: Path, text: str, kind: str) -> No
 def test_iteration_that_is_not_there_is_one_line(write: Any) -> None:
     write()
     with pytest.raises(InputError) as caught:
-        params.load(params.Dpo, "3")
+        params.load(blocks.Dpo, "3")
     assert str(caught.value) == (
         "params.yaml: iterations has no '3'; expected one of 1, 2; add it, or run another iteration"
     )

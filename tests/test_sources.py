@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mutual_taught.blocks import Columns, Data, Split, Splits
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.params import Columns, Data, Split, Splits
 from mutual_taught.sources import read_prompts, split_plan, table
 
 ALL = Split(share=0.25, size=None)

@@ -12,9 +12,9 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from mutual_taught import models, train_policy, train_reward
+from mutual_taught.blocks import Dpo, LossType, Optimisation, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.packing import share_prefix
-from mutual_taught.params import Dpo, LossType, Optimisation, Training
 from mutual_taught.training import (
     COMPLETE,
     collate,

@@ -1,0 +1,308 @@
+"""The blocks of `params.yaml`, typed and range-checked."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mutual_taught.pairs import ChosenRule, FilterRule
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Natural = Annotated[int, Field(ge=0)]
+Dtype = Literal["float32", "bfloat16"]
+LossType = Literal[
+    "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
+    "apo_zero", "apo_down", "discopop", "sigmoid_norm",
+]  # fmt: skip
+
+
+class Block(BaseModel):
+    """A block of params.yaml: every key is needed, an unknown one is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    key: ClassVar[str] = ""
+
+
+class Split(Block):
+    """How many prompts a split takes, and its share of the source they are drawn from."""
+
+    share: Share
+    size: Count | None
+
+
+class Splits(Block):
+    """The prompt splits; `policy` is one part of `policy_parts` equal ones."""
+
+    policy: Split
+    reward: Split
+    selection: Split
+    eval: Split
+
+
+class Columns(Block):
+    """Which column holds the conversation (list of role/content) or the prompt's text."""
+
+    messages: str | None
+    prompt: str | None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("exactly one of messages and prompt, the other null")
+        return self
+
+
+class Data(Block):
+    """Where prompts come from."""
+
+    key: ClassVar[str] = "data"
+    source: Literal["embedded", "file", "hub"]
+    path: str = Field(min_length=1, description="template file, data file or hub id")
+    revision: str | None = Field(description="hub: commit of the data set, 40 hex digits")
+    subset: str | None = Field(description="hub: split of the data set, such as train_prefs")
+    columns: Columns
+    policy_parts: Count
+    splits: Splits
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if self.source == "hub" and (self.revision is None or self.subset is None):
+            raise ValueError("source hub needs revision (a commit) and subset (a split)")
+        shares = self.splits
+        total = (
+            shares.policy.share + shares.reward.share + shares.selection.share + shares.eval.share
+        )
+        if total > 1 + 1e-9:
+            raise ValueError(f"shares of the splits that sum to at most 1 (they sum to {total:g})")
+        return self
+
+
+class Model(Block):
+    """Where a start model comes from."""
+
+    source: Literal["embedded", "tiny", "path", "hub", "trained"]
+    path: str = Field(min_length=1, description="package, folder or hub id")
+    revision: str | None = Field(description="hub: commit of the model, 40 hex digits")
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.source == "hub" and self.revision is None:
+            raise ValueError("source hub needs revision (a commit)")
+        return self
+
+
+class Models(Block):
+    """The base policy pi_0 and the base reward model r_0."""
+
+    key: ClassVar[str] = "models"
+    policy: Model
+    reward_model: Model
+
+    @model_validator(mode="after")
+    def _sources(self) -> Self:
+        if self.policy.source == "trained":
+            raise ValueError("policy.source other than trained (that is for reward_model)")
+        if self.reward_model.source == "embedded":
+            raise ValueError("reward_model.source other than embedded; use trained")
+        return self
+
+
+class Decoding(Block):
+    """How answers are drawn."""
+
+    temperature: Positive
+    top_p: Share
+    max_new_tokens: Count
+
+
+class Sample(Decoding):
+    """E-step sampling."""
+
+    key: ClassVar[str] = "sample"
+    responses_per_prompt: Annotated[int, Field(ge=2)]
+
+
+class Answer(Decoding):
+    """One answer to each reward prompt (M-step)."""
+
+    key: ClassVar[str] = "answer"
+
+
+class Duel(Decoding):
+    """One answer of every checkpoint to each selection prompt."""
+
+    key: ClassVar[str] = "duel"
+
+
+class Eval(Decoding):
+    """Evaluation on held-out prompts."""
+
+    key: ClassVar[str] = "eval"
+    responses_per_prompt: Count
+    gold_pairs: str | None = Field(description="Parquet of held-out gold pairs, or null")
+
+
+class Tokens(Block):
+    """Limits in tokens."""
+
+    key: ClassVar[str] = "tokens"
+    max_prompt_tokens: Count
+    max_length: Count
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.max_prompt_tokens >= self.max_length:
+            raise ValueError("max_length above max_prompt_tokens")
+        return self
+
+
+class Engine(Block):
+    """What samples answers, and the fixed partition of its work."""
+
+    key: ClassVar[str] = "engine"
+    name: Literal["transformers"]
+    dtype: Dtype
+    shard_size: Count = Field(description="prompts a shard, the unit of resume")
+    batch_size: Count = Field(description="answers decoded together")
+
+
+class Score(Block):
+    """How reward models score."""
+
+    key: ClassVar[str] = "score"
+    dtype: Dtype
+    token_budget: Count = Field(description="tokens a packed row")
+
+
+class RankPairs(Block):
+    """The E-step's pair rule."""
+
+    key: ClassVar[str] = "rank_pairs"
+    chosen: ChosenRule
+    reference_dtype: Dtype
+
+
+class Optimisation(Block):
+    """What DPO and reward training have in common."""
+
+    learning_rate: Positive
+    batch_size: Count
+    epochs: Count
+    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
+    max_grad_norm: Positive
+    token_budget: Count = Field(description="tokens a packed row; one pair may exceed it")
+
+
+class Dpo(Optimisation):
+    """The E-step's update."""
+
+    key: ClassVar[str] = "dpo"
+    beta: Positive
+    loss_type: LossType
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
+    save_steps: Count
+
+    @model_validator(mode="after")
+    def _smoothing(self) -> Self:
+        if self.loss_type == "exo_pair" and self.label_smoothing == 0:
+            raise ValueError("label_smoothing above 0 with exo_pair")
+        return self
+
+
+class TrainRm(Optimisation):
+    """The M-step's update."""
+
+    key: ClassVar[str] = "train_rm"
+    start: Literal["base", "previous"]
+
+
+class BaseRewardModel(Optimisation):
+    """How r_0 is trained where models.reward_model.source is `trained`."""
+
+    key: ClassVar[str] = "base_reward_model"
+
+
+class Training(Block):
+    """Precision and memory of training."""
+
+    key: ClassVar[str] = "training"
+    precision: Dtype = Field(description="of the forward pass; weights stay float32")
+    export_dtype: Dtype
+    gradient_checkpointing: bool
+    resume_steps: Count = Field(description="steps between resumable checkpoints")
+
+
+class SelectPolicy(Block):
+    """Model selection."""
+
+    key: ClassVar[str] = "select_policy"
+    rule: Literal["win_rate", "last"]
+    win_rate_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class BuildPairs(Block):
+    """The M-step's filter and mix."""
+
+    key: ClassVar[str] = "build_pairs"
+    filter: FilterRule
+    ranked: bool = Field(description="the E-step's pairs are in the mix")
+    pseudo: bool = Field(description="the pseudo-labelled pairs are in the mix")
+    accumulate: bool = Field(description="the mix also holds the previous iteration's")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.ranked or self.pseudo):
+            raise ValueError("at least one of ranked and pseudo true")
+        return self
+
+
+class Report(Block):
+    """The report."""
+
+    key: ClassVar[str] = "report"
+    examples: Natural = Field(description="eval prompts shown with their answers")
+
+
+class Iteration(Block):
+    """An iteration: the one before it, and what differs from the common blocks."""
+
+    prev: str
+    sample: dict[str, Any]
+    dpo: dict[str, Any]
+    train_rm: dict[str, Any]
+
+
+class Params(Block):
+    """The whole of params.yaml."""
+
+    seed: Natural
+    iterations: dict[str, Iteration]
+    data: Data
+    models: Models
+    base_reward_model: BaseRewardModel
+    tokens: Tokens
+    engine: Engine
+    sample: Sample
+    score: Score
+    rank_pairs: RankPairs
+    dpo: Dpo
+    training: Training
+    duel: Duel
+    select_policy: SelectPolicy
+    answer: Answer
+    build_pairs: BuildPairs
+    train_rm: TrainRm
+    eval: Eval
+    report: Report
+
+    @model_validator(mode="after")
+    def _chain(self) -> Self:
+        expected = [str(t) for t in range(1, len(self.iterations) + 1)]
+        if sorted(self.iterations, key=lambda key: (len(key), key)) != expected or not expected:
+            raise ValueError(f'iterations "1", "2", ... (they are {list(self.iterations)})')
+        for name, item in self.iterations.items():
+            if item.prev != str(int(name) - 1):
+                raise ValueError(f'iterations.{name}.prev "{int(name) - 1}" (it is {item.prev!r})')
+        return self
