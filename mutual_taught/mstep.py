@@ -38,12 +38,7 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
     responses = tables.read(inputs.responses, tables.RESPONSES)
     earlier = tables.read(inputs.previous_pairs, tables.REWARD_PAIRS)
     pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter)
-    pairs = mix(
-        kept_ranked(ranked, responses) if settings.ranked else [],
-        kept_pseudo(pseudo) if settings.pseudo else [],
-        last_iteration(earlier) if settings.accumulate else earlier.slice(0, 0),
-        iteration,
-    )
+    pairs = combine(ranked, responses, pseudo, earlier, iteration, settings)
     made_from = tables.digests(answers=answers, previous_answers=previous, answer_rewards=rewards)
     tables.write(
         out, tables.PSEUDO_PAIRS, pseudo,
@@ -53,14 +48,31 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
     if settings.accumulate:
         mixed_from |= tables.digests(previous_pairs=earlier)
     tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.model_dump()})
-    metrics = {
+    files.write_metrics(out / "metrics" / "build_pairs.json", metrics(pseudo, epsilon, pairs))
+
+
+def combine(
+    ranked: pa.Table, responses: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int,
+    settings: BuildPairs,
+) -> pa.Table:  # fmt: skip
+    """Mix what the settings ask for: see `mix`."""
+    return mix(
+        kept_ranked(ranked, responses) if settings.ranked else [],
+        kept_pseudo(pseudo) if settings.pseudo else [],
+        last_iteration(earlier) if settings.accumulate else earlier.slice(0, 0),
+        iteration,
+    )
+
+
+def metrics(pseudo: pa.Table, epsilon: float, pairs: pa.Table) -> dict[str, float]:
+    """Describe the filter and the mix."""
+    return {
         "active": 1.0, "tolerance": epsilon, **counts(pseudo["kept"], pseudo["reason"]),
         "reward_margin_mean": float(pseudo["reward_margin"].to_numpy().mean()),
         "pairs": float(len(pairs)),
         "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
         "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
     }  # fmt: skip
-    files.write_metrics(out / "metrics" / "build_pairs.json", metrics)
 
 
 def write_stopped(out: Path) -> None:

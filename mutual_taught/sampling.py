@@ -1,9 +1,7 @@
 """Sampling on tables: which prompts, whose seeds, resumable."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,7 +11,6 @@ from mutual_taught.files import read_manifest
 from mutual_taught.generate import Decode
 from mutual_taught.shards import Plan, sample_prompts
 from mutual_taught.splits import policy_part
-from mutual_taught.texts import is_blank
 
 Drawn = tuple[pa.Table, dict[str, object]]
 
@@ -82,23 +79,3 @@ def draw(
     with work.folder(name, made_from) as parts:
         model = loaded or models.load_policy(policy, engine.dtype)
         return sample_prompts(model, prompts, plan, parts), made_from
-
-
-def counts(drawn: pa.Table) -> dict[str, float]:
-    """Count answers and tokens, for rates."""
-    return {"answers": len(drawn), "tokens": float(pc.sum(drawn["length_tokens"]).as_py())}
-
-
-def metrics(drawn: pa.Table) -> Mapping[str, float]:
-    """Describe sampled answers: numbers, lengths, how many were cut or blank."""
-    lengths = drawn["length_tokens"].to_numpy()
-    cut = pc.equal(drawn["finish_reason"], "length").to_numpy()
-    blank = is_blank(drawn["response"].combine_chunks()).to_numpy(zero_copy_only=False)
-    return {
-        "active": 1.0,
-        "answers": float(len(drawn)),
-        "length_tokens_mean": float(lengths.mean()),
-        "length_tokens_p95": float(np.percentile(lengths, 95)),
-        "truncated_rate": float(cut.mean()),
-        "blank_rate": float(blank.mean()),
-    }

@@ -1,6 +1,6 @@
 """Scoring on tables: every reward is attached by prompt id and response index."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,15 +84,3 @@ def made_from(reward_model: Path, score: Score, **inputs: pa.Table) -> dict[str,
     """Give the provenance of rewards: never how the rows were packed."""
     digest = read_manifest(reward_model).digest
     return {"reward_model": digest, "dtype": score.dtype, **tables.digests(**inputs)}
-
-
-def metrics(scored: pa.Table) -> Mapping[str, float]:
-    """Describe rewards."""
-    values = scored["reward"].to_numpy()
-    return {
-        "active": 1.0,
-        "reward_mean": float(values.mean()),
-        "reward_std": float(values.std()),
-        "reward_min": float(values.min()),
-        "reward_max": float(values.max()),
-    }

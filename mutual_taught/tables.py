@@ -195,9 +195,11 @@ def encode(
     if active and not len(data):
         raise InputError(f"{path}: would have no row; expected at least one")
     _check_distinct(data, table, path)
+    columns_sha256 = column_digests(data)
     metadata = {
         "mutual_taught.version": VERSION,
-        "mutual_taught.rows_sha256": rows_digest(data),
+        "mutual_taught.rows_sha256": _joined(columns_sha256),
+        "mutual_taught.columns_sha256": json.dumps(columns_sha256),
         "mutual_taught.active": json.dumps(active),
         "mutual_taught.provenance": json.dumps(provenance, sort_keys=True),
     }
@@ -254,15 +256,36 @@ def provenance(data: pa.Table) -> dict[str, Any]:
     return dict(json.loads((data.schema.metadata or {})[b"mutual_taught.provenance"]))
 
 
+def column_digests(data: pa.Table) -> dict[str, str]:
+    """Hash every column's values, whatever the metadata and chunks."""
+    return {name: _column_digest(data[name], data.schema.field(name)) for name in data.column_names}
+
+
 def rows_digest(data: pa.Table) -> str:
     """Hash a table's rows (columns, order, values), whatever its metadata and chunks."""
+    return _joined(column_digests(data))
+
+
+def _joined(columns: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(list(columns.items())).encode()).hexdigest()
+
+
+def _column_digest(column: pa.ChunkedArray, field: pa.Field) -> str:
     sink = io.BytesIO()
-    plain = pa.Table.from_batches(
-        data.combine_chunks().to_batches(), schema=data.schema.remove_metadata()
-    )
-    with pa.ipc.new_stream(sink, plain.schema) as stream:
-        stream.write_table(plain)
+    schema = pa.schema([field.remove_metadata()])
+    whole = pa.Table.from_arrays([column], schema=schema).combine_chunks()
+    with pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_table(whole)
     return hashlib.sha256(sink.getbuffer()).hexdigest()
+
+
+def said_digests(data: pa.Table) -> dict[str, Any]:
+    """Read what a table says its digests are: of the `rows`, and of its `columns` by name."""
+    metadata = data.schema.metadata or {}
+    return {
+        "rows": metadata.get(b"mutual_taught.rows_sha256", b"").decode(),
+        "columns": json.loads(metadata.get(b"mutual_taught.columns_sha256", b"{}")),
+    }
 
 
 def digests(**inputs: pa.Table) -> dict[str, str]:

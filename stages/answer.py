@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, files, params, perf, tables
+from mutual_taught import blocks, decision, describe, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -33,14 +33,14 @@ def main(
             policy, asked, int(iteration), params.load(blocks.Answer), params.load(blocks.Engine),
             limits, params.seed(),
         )  # fmt: skip
-        measured.update(sampling.counts(answers))
+        measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
         rewards, scored_from = scoring.answer_rewards(
             answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
             reward_model, asked, params.load(blocks.Score), limits,
         )  # fmt: skip
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
-    files.write_metrics(out / "metrics" / "answer.json", sampling.metrics(answers))
+    files.write_metrics(out / "metrics" / "answer.json", describe.answers(answers))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, params, perf, tables
+from mutual_taught import blocks, describe, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -21,7 +21,7 @@ def main(policy: Path, prompts: Path, out: Path) -> None:
             policy, tables.read(prompts, tables.PROMPTS), 0, params.load(blocks.Answer),
             params.load(blocks.Engine), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        measured.update(sampling.counts(answers))
+        measured.update(describe.counts(answers))
     tables.write(out, tables.ANSWERS, answers, made_from)
 
 

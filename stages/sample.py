@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, files, params, perf, tables
+from mutual_taught import blocks, decision, describe, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -28,9 +28,9 @@ def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) 
             params.load(blocks.Sample, iteration), params.load(blocks.Engine),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        measured.update(sampling.counts(responses))
+        measured.update(describe.counts(responses))
     tables.write(out, tables.RESPONSES, responses, made_from)
-    files.write_metrics(out / "metrics" / "sample.json", sampling.metrics(responses))
+    files.write_metrics(out / "metrics" / "sample.json", describe.answers(responses))
 
 
 if __name__ == "__main__":

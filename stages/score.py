@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, perf, tables
+from mutual_taught import blocks, describe, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -29,7 +29,7 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
         )  # fmt: skip
         measured["answers"] = len(drawn)
     tables.write(out, tables.REWARDS, rewards, made_from)
-    files.write_metrics(out / "metrics" / "score.json", scoring.metrics(rewards))
+    files.write_metrics(out / "metrics" / "score.json", describe.rewards(rewards))
 
 
 if __name__ == "__main__":
