@@ -1,6 +1,9 @@
 """The console command `mutual-taught`."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -119,3 +122,58 @@ def seed_preferences(
         shares = " | ".join(f"{share:.2f}" for share in (complies, differ, gold, passed))
         click.echo(f"{name} | {prompts} | {shares} | {tokens:.1f} | {cut:.2f}")
     click.echo(f"wrote {out / 'seed_preferences.parquet'}")
+
+
+@main.command()
+@click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
+@click.option("--models/--no-models", default=True, help="Hash the models' files, too.")
+def verify(folder: Path, models: bool) -> None:
+    """Recompute every decision of a run from its artifacts, and check every digest.
+
+    Pairs, tolerances, filters, duels, the chosen checkpoint, the mix, gold, judgements and all
+    metrics are made again from the tables alone and compared cell by cell. Says what differs,
+    where, and what was expected; exit code 1 if anything does. params.yaml must be the run's.
+    """
+    from mutual_taught import verify as checking
+
+    count = 0
+    for fault in checking.verify(folder, models):
+        click.echo(str(fault))
+        count += 1
+    if count:
+        raise click.ClickException(f"{count} things do not follow from the rest of the run")
+    click.echo(f"{folder}: every decision and every digest is as it should be")
+
+
+@main.command()
+@click.argument("prompt_id")
+@click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def trace(prompt_id: str, folder: Path, as_json: bool) -> None:
+    """Tell a prompt's whole life: answers, rewards, pairs, duels, who learnt from it.
+
+    PROMPT_ID is an id of run/0/prompts.parquet, or its first six or more characters.
+    """
+    from mutual_taught import trace as telling
+
+    story = telling.prompt(folder, prompt_id)
+    _print(story, telling.lines(story, folder), as_json)
+
+
+@main.command()
+@click.argument("pair_id")
+@click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def why(pair_id: str, folder: Path, as_json: bool) -> None:
+    """Tell why a pair is among those a reward model was trained on.
+
+    PAIR_ID is an id of run/*/reward_pairs.parquet, or its first six or more characters.
+    """
+    from mutual_taught import trace as telling
+
+    story = telling.pair(folder, pair_id)
+    _print(story, telling.pair_lines(story), as_json)
+
+
+def _print(story: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
+    click.echo(json.dumps(story, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from mutual_taught import files, gold
+from mutual_taught import files, gold, tables
 from mutual_taught.keys import pair_id
 from mutual_taught.metrics import (
     Floats,
@@ -92,7 +92,8 @@ def judge(systems: Systems) -> pa.Table:
                         "outcome": outcomes(raw_a, raw_b), "raw_a": raw_a, "raw_b": raw_b,
                         "parse_ok": np.ones(size, bool), "length_a": own["length_tokens"],
                         "length_b": theirs["length_tokens"],
-                    }
+                    },
+                    schema=tables.JUDGEMENTS.schema,
                 )
             )  # fmt: skip
     return pa.concat_tables(parts)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.files import write_bytes
+from mutual_taught.hashing import column_sha256
 
 VERSION = "1"
 ROW_GROUP = 65_536
@@ -258,7 +259,7 @@ def provenance(data: pa.Table) -> dict[str, Any]:
 
 def column_digests(data: pa.Table) -> dict[str, str]:
     """Hash every column's values, whatever the metadata and chunks."""
-    return {name: _column_digest(data[name], data.schema.field(name)) for name in data.column_names}
+    return {name: column_sha256(data[name]) for name in data.column_names}
 
 
 def rows_digest(data: pa.Table) -> str:
@@ -268,15 +269,6 @@ def rows_digest(data: pa.Table) -> str:
 
 def _joined(columns: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(list(columns.items())).encode()).hexdigest()
-
-
-def _column_digest(column: pa.ChunkedArray, field: pa.Field) -> str:
-    sink = io.BytesIO()
-    schema = pa.schema([field.remove_metadata()])
-    whole = pa.Table.from_arrays([column], schema=schema).combine_chunks()
-    with pa.ipc.new_stream(sink, schema) as stream:
-        stream.write_table(whole)
-    return hashlib.sha256(sink.getbuffer()).hexdigest()
 
 
 def said_digests(data: pa.Table) -> dict[str, Any]:

@@ -46,18 +46,19 @@ PLAIN = (
     tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
 )  # fmt: skip
 EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
-MADE_FROM = {
-    tables.RESPONSES: ("policy",),
-    tables.REWARDS: ("reward_model", "responses"),
-    tables.RANKED_PAIRS: ("policy", "responses", "rewards"),
-    tables.DUELS: ("reward_model",),
-    tables.ANSWERS: ("policy",),
-    tables.ANSWER_REWARDS: ("reward_model", "answers", "previous_answers"),
-    tables.PSEUDO_PAIRS: ("answers", "previous_answers", "answer_rewards"),
-    tables.REWARD_PAIRS: (
-        "answers", "previous_answers", "answer_rewards", "ranked_pairs", "responses",
+MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
+    (tables.RESPONSES, ("policy",)),
+    (tables.REWARDS, ("reward_model", "responses")),
+    (tables.RANKED_PAIRS, ("policy", "responses", "rewards")),
+    (tables.DUELS, ("reward_model",)),
+    (tables.ANSWERS, ("policy",)),
+    (tables.ANSWER_REWARDS, ("reward_model", "answers", "previous_answers")),
+    (tables.PSEUDO_PAIRS, ("answers", "previous_answers", "answer_rewards")),
+    (
+        tables.REWARD_PAIRS,
+        ("answers", "previous_answers", "answer_rewards", "ranked_pairs", "responses"),
     ),
-}  # fmt: skip
+)
 FINISH = pa.array(["stop", "length"])
 
 
@@ -465,14 +466,14 @@ def _lineage(run: Run, key: str, previous: str, settings: blocks.Params) -> Faul
     """Every artifact names, by digest, the artifacts it was really made from."""
     here, before = run.folder / key, run.folder / previous
     inputs = _inputs(run, here, before)
-    for table, names in MADE_FROM.items():
+    for table, names in MADE_FROM:
         path = here / f"{table.name}.parquet"
         data = run.table(path, table)
         if not tables.is_active(data):
             continue
         said = tables.provenance(data)
         for name in names:
-            where = "current_policy" if (table, name) == (tables.ANSWERS, "policy") else name
+            where = "current_policy" if (table.name, name) == ("answers", "policy") else name
             if said[name] != inputs[where]():
                 yield Fault(path, f"provenance {name}", said[name][:12], inputs[where]()[:12])
     if _active(run, key):

@@ -65,3 +65,33 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the tiny preset."""
+    return run_tiny(tmp_path_factory.mktemp("tiny") / "repo", {})
+
+
+@pytest.fixture(scope="session")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose threshold no checkpoint can reach."""
+    return run_tiny(
+        tmp_path_factory.mktemp("stopped") / "repo", {"select_policy.win_rate_threshold": 1.01}
+    )
+
+
+def run_tiny(repo: Path, changes: dict[str, object]) -> Path:
+    """Run all stages of the tiny preset in this process; give the folder of the run."""
+    from tests import in_process, project
+
+    project.copy(repo, "tiny")
+    for name, value in changes.items():
+        project.set_param(repo / "params.yaml", name, value)
+    before = Path.cwd()
+    os.chdir(repo)
+    try:
+        in_process.run_all(Path("params.yaml"))
+    finally:
+        os.chdir(before)
+    return repo / "run"

@@ -3,7 +3,7 @@
 import ast
 from pathlib import Path
 
-CARRIERS = {"blocks", "errors", "files", "params", "perf", "progress", "tables", "work"}
+CARRIERS = {"blocks", "errors", "files", "hashing", "params", "perf", "progress", "tables", "work"}
 
 
 def modules_of(path: Path) -> set[str]:

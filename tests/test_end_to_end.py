@@ -1,7 +1,6 @@
 """The tiny preset from start to end: in one process, stopped early, and under DVC."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,40 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from mutual_taught import decision, files, tables
-from tests import in_process, project
+from tests import project
 
 MISSING_ONLY_IF_STOPPED = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
 PER_ITERATION = (
     tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS, tables.ANSWERS,
     tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the tiny preset."""
-    return _run(tmp_path_factory.mktemp("tiny") / "repo", {})
-
-
-@pytest.fixture(scope="module")
-def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose threshold no checkpoint can reach."""
-    return _run(
-        tmp_path_factory.mktemp("stopped") / "repo", {"select_policy.win_rate_threshold": 1.01}
-    )
-
-
-def _run(repo: Path, changes: dict[str, object]) -> Path:
-    project.copy(repo, "tiny")
-    for name, value in changes.items():
-        project.set_param(repo / "params.yaml", name, value)
-    before = Path.cwd()
-    os.chdir(repo)
-    try:
-        in_process.run_all(Path("params.yaml"))
-    finally:
-        os.chdir(before)
-    return repo / "run"
 
 
 def rows(run: Path, t: int, table: tables.Table) -> list[dict[str, object]]:

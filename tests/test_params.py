@@ -83,7 +83,7 @@ def test_paper_preset_has_the_models_and_prompts_of_the_paper() -> None:
 
 
 def test_number_like_5e_07_is_a_number_as_in_yaml_1_2(write: Any) -> None:
-    write("learning_rate: 2.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
+    write("learning_rate: 5.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
     assert params.load(blocks.Dpo).learning_rate == 5e-7
 
 
@@ -122,7 +122,7 @@ FAULTS = {
         "select_policy, tokens, train_rm, training",
     ),
     "missing key": (
-        "  save_steps: 4", "",
+        "  save_steps: 8", "",
         "dpo.save_steps is missing; expected a value, see presets/laptop.yaml",
     ),
     "missing block": (
@@ -134,11 +134,11 @@ FAULTS = {
         "select_policy.win_rate_threshold is '60%'; expected a valid number",
     ),
     "quoted number": (
-        "learning_rate: 2.0e-5\n  batch_size: 8", "learning_rate: '5e-07'\n  batch_size: 8",
+        "learning_rate: 5.0e-5\n  batch_size: 8", "learning_rate: '5e-07'\n  batch_size: 8",
         "dpo.learning_rate is '5e-07'; expected a valid number; write it without quotes",
     ),
     "fraction for a count": (
-        "save_steps: 4", "save_steps: 4.5", "dpo.save_steps is 4.5; expected a valid integer",
+        "save_steps: 8", "save_steps: 4.5", "dpo.save_steps is 4.5; expected a valid integer",
     ),
     "number for a flag": (
         "ranked: true", "ranked: 1", "build_pairs.ranked is 1; expected a valid boolean",

@@ -1,0 +1,265 @@
+"""How long the decisions take on tables of the paper's size, and how much memory.
+
+    python -m bench.method                     # 100,000 prompts, 5 responses each
+    python -m bench.method --prompts 60000     # the paper's number
+
+Makes a run of random tables (no model), then pairs, filters, verifies and traces.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+
+from mutual_taught import (
+    blocks,
+    choose,
+    decision,
+    describe,
+    estep,
+    evaluation,
+    files,
+    mstep,
+    params,
+    tables,
+    trace,
+)
+from mutual_taught.keys import prompt_id, sampling_seed, unit_interval
+from mutual_taught.selection import outcomes
+
+WIDTH, TOKENS = 5, 50
+DUELLING = 2000
+PRESET = Path(__file__).parent.parent / "presets" / "paper.yaml"
+
+
+ALONE = """
+import time
+from pathlib import Path
+from mutual_taught.verify import verify
+begin = time.perf_counter()
+faults = list(verify(Path("run")))
+assert not faults, faults
+taken = time.perf_counter() - begin
+status = Path("/proc/self/status").read_text()
+print(taken, int(status.split("VmHWM:")[1].split()[0]) / 1024)
+"""
+
+
+def measured(work: Callable[[], object]) -> tuple[float, object]:
+    """Run once; give the seconds and the result."""
+    begin = time.perf_counter()
+    result = work()
+    return time.perf_counter() - begin, result
+
+
+def peak() -> float:
+    """Give this process's peak memory so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def model(folder: Path, kind: str, parent: str | None, made_by: files.Json) -> str:
+    """Write a stand-in for a model: one small file and its manifest."""
+    folder.mkdir(parents=True)
+    files.write_bytes(folder / "model.safetensors", str(folder).encode())
+    return files.write_manifest(folder, kind, "none", parent, made_by).digest
+
+
+def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, object]]]:
+    """Make prompts until every split has its share of `count`."""
+    wanted = {"policy_1": count, "reward": count // 3, "selection": DUELLING, "eval": 100}
+    from mutual_taught.sources import split_plan
+
+    shares, _ = split_plan(settings.data)
+    ends = np.cumsum(list(shares.values()))
+    names = list(shares)
+    found: dict[str, list[dict[str, object]]] = {name: [] for name in names}
+    number = 0
+    while any(len(found[name]) < size for name, size in wanted.items()):
+        number += 1
+        messages = [{"role": "user", "content": f"question {number}"}]
+        name = prompt_id(messages)
+        place = int(np.searchsorted(ends, unit_interval(settings.seed, name), "right"))
+        if place < len(names) and len(found[names[place]]) < wanted.get(names[place], 0):
+            found[names[place]].append(
+                {
+                    "prompt_id": name, "messages": messages, "split": names[place],
+                    "source": "synthetic", "instruction_ids": [], "instruction_kwargs": [],
+                }
+            )  # fmt: skip
+    return found
+
+
+def answers(ids: np.ndarray, stage: str, t: int, width: int, seed: int) -> pa.Table:
+    """Make random answers with the seeds they would have."""
+    chance = np.random.default_rng(t)
+    rows = len(ids) * width
+    lengths = chance.integers(TOKENS // 2, TOKENS, rows)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    tokens = chance.integers(0, 32000, offsets[-1]).astype(np.int32)
+    index = np.tile(np.arange(width), len(ids))
+    named = np.repeat(ids, width)
+    return pa.table(
+        {
+            "prompt_id": named, "response_index": index,
+            "response": [f"answer {number} of some length, as answers are" * 3
+                         for number in chance.integers(0, 10**9, rows)],
+            "token_ids": pa.ListArray.from_arrays(offsets, tokens), "length_tokens": lengths,
+            "finish_reason": ["stop"] * rows,
+            "seed": [sampling_seed(seed, t, stage, str(name), int(place))
+                     for name, place in zip(named, index, strict=True)],
+            "logprob": chance.normal(size=rows),
+        }
+    )  # fmt: skip
+
+
+def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
+    """Write a whole run of one iteration; give the seconds of pairing and filtering."""
+    chance, seed = np.random.default_rng(0), settings.seed
+    split = prompts(settings, count)
+    everything = [row for rows in split.values() for row in rows]
+    tables.write(run / "0", tables.PROMPTS, pa.Table.from_pylist(everything), {})
+    for name in ("policy", "reward", "selection", "eval"):
+        rows = split["policy_1" if name == "policy" else name]
+        if name == "policy":
+            rows = [row for key, part in split.items() if key.startswith("policy_") for row in part]
+        table = tables.renamed(tables.PROMPTS, name)
+        tables.write(run / "0" / "splits", table, pa.Table.from_pylist(rows), {})
+    base = model(run / "0" / "policy", "policy", None, {})
+    reward_model = model(run / "0" / "reward_model", "reward_model", None, {})
+    decision.write(run / "0", decision.Decision(True, "0"))
+    tables.empty(run / "0", tables.REWARD_PAIRS)
+    ids = {name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
+           for name in ("policy_1", "reward", "selection")}  # fmt: skip
+    here = run / "1"
+    drawn = _written(here, tables.RESPONSES, answers(ids["policy_1"], "sample", 1, WIDTH, seed),
+                     {"policy": base})  # fmt: skip
+    scores = pa.table({"prompt_id": drawn["prompt_id"], "response_index": drawn["response_index"],
+                       "reward": chance.normal(size=len(drawn))})  # fmt: skip
+    judged_by = {"reward_model": reward_model}
+    rewards = _written(
+        here, tables.REWARDS, scores, {**judged_by, **tables.digests(responses=drawn)}
+    )
+    pairing, ranked = measured(
+        lambda: estep.rank(drawn, rewards, WIDTH, settings.rank_pairs.chosen)
+    )
+    assert isinstance(ranked, pa.Table)
+    for name in ("reference_chosen_logps", "reference_rejected_logps"):
+        ranked = ranked.append_column(name, pa.array(
+            chance.normal(size=len(ranked)), mask=~ranked["kept"].to_numpy()))  # fmt: skip
+    made_from = {"policy": base, **tables.digests(responses=drawn, rewards=rewards)}
+    ranked = _written(here, tables.RANKED_PAIRS, ranked, made_from)
+    policy = model(here / "checkpoints" / files.STEP.format(50), "policy", base,
+                   tables.digests(ranked_pairs=ranked, responses=drawn))  # fmt: skip
+    files.write_json(here / "checkpoints" / "steps.json", {"steps": [50]})
+    own, theirs = chance.normal(1, 1, len(ids["selection"])), chance.normal(size=DUELLING)
+    duels = pa.table(
+        {
+            "step": np.full(DUELLING, 50), "prompt_id": ids["selection"],
+            "response": ["a"] * DUELLING, "previous_response": ["b"] * DUELLING,
+            "token_ids": pa.array([[1]] * DUELLING, tables.TOKENS),
+            "previous_token_ids": pa.array([[2]] * DUELLING, tables.TOKENS),
+            "finish_reason": ["stop"] * DUELLING, "previous_finish_reason": ["stop"] * DUELLING,
+            "reward": own, "previous_reward": theirs, "outcome": outcomes(own, theirs),
+        }
+    )  # fmt: skip
+    duels = _written(here, tables.DUELS, duels, {"reward_model": reward_model})
+    choose.choose(
+        duels, here / "checkpoints", run / "0" / "policy", decision.Decision(True, "0"), here,
+        "1", settings.select_policy, seed,
+    )  # fmt: skip
+    both = []
+    for t, made_by in ((1, policy), (0, base)):
+        made = answers(ids["reward"], "answer", t, 1, seed).select(list(tables.ANSWERS.columns))
+        both.append(_written(run / str(t), tables.ANSWERS, made, {"policy": made_by}))
+    now, before = both
+    judged = pa.table({"prompt_id": ids["reward"], "reward": chance.normal(size=len(now)),
+                       "previous_reward": chance.normal(size=len(now))})  # fmt: skip
+    made_from = judged_by | tables.digests(answers=now, previous_answers=before)
+    _written(here, tables.ANSWER_REWARDS, judged, made_from)
+    inputs = mstep.Inputs(
+        here / "answers.parquet", run / "0" / "answers.parquet", here / "answer_rewards.parquet",
+        here / "ranked_pairs.parquet", here / "responses.parquet",
+        run / "0" / "reward_pairs.parquet",
+    )  # fmt: skip
+    filtering, _ = measured(
+        lambda: mstep.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
+    )
+    mixing, _ = measured(lambda: mstep.build(inputs, 1, settings.build_pairs, here))
+    mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
+    model(here / "reward_model", "reward_model", reward_model, tables.digests(reward_pairs=mixed))
+    for key in ("0", "1"):
+        evaluate(run, key, split["eval"], settings)
+    for stage, numbers in (
+        ("sample", describe.answers(drawn)), ("score", describe.rewards(rewards)),
+        ("rank_pairs", {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"])}),
+    ):  # fmt: skip
+        files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
+    return {"pair": pairing, "filter": filtering, "build_pairs with reading and writing": mixing}
+
+
+def evaluate(run: Path, t: str, asked: list[dict[str, object]], settings: blocks.Params) -> None:
+    """Write an evaluation of random answers."""
+    listed, count = pa.Table.from_pylist(asked), settings.eval.responses_per_prompt
+    ids = np.array(sorted(str(row["prompt_id"]) for row in asked))
+    own = evaluation.add_gold(answers(ids, "eval", 0, count, settings.seed), listed)
+    for name in ("reward_r0", "reward_rt"):
+        own = own.append_column(name, pa.array(np.random.default_rng(int(t)).normal(size=len(own))))
+    own = _written(run / t / "eval", tables.GENERATIONS, own, {})
+    base = tables.read(run / "0" / "eval" / "generations.parquet", tables.GENERATIONS)
+    systems = evaluation.Systems(own, base, base)
+    judged = _written(run / t / "eval", tables.JUDGEMENTS, evaluation.judge(systems), {})
+    scores = tables.RM_SCORES.schema.empty_table()
+    tables.write(run / t / "eval", tables.RM_SCORES, scores, {}, active=False)
+    numbers = {
+        "active": 1.0, **evaluation.policy_metrics(systems, judged, settings.seed),
+        **evaluation.reward_model_metrics(scores, settings.seed),
+    }  # fmt: skip
+    files.write_metrics(run / t / "metrics" / "eval.json", numbers)
+
+
+def _written(
+    folder: Path, table: tables.Table, rows: pa.Table, made_from: dict[str, str]
+) -> pa.Table:
+    return tables.read(tables.write(folder, table, rows, made_from), table)
+
+
+@click.command()
+@click.option("--prompts", "count", default=100_000, help="Prompts of the policy's part.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
+def main(count: int, out: Path | None) -> None:
+    """Time the decisions on a synthetic run."""
+    settings = params.validate(params.read(PRESET), PRESET)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        Path("params.yaml").write_bytes(PRESET.read_bytes())
+        run = Path("run")
+        seconds = make_run(run, settings, count)
+        made = peak()
+        alone = subprocess.run(
+            [sys.executable, "-c", ALONE], capture_output=True, text=True, check=True,
+            env={**os.environ, "PYTHONPATH": str(PRESET.parent.parent)},
+        )  # fmt: skip
+        seconds["verify"], verifying = map(float, alone.stdout.split())
+        name = tables.read(run / "1" / "ranked_pairs.parquet", tables.RANKED_PAIRS)["prompt_id"]
+        seconds["trace"] = measured(lambda: trace.prompt(run, name[count // 2].as_py()))[0]
+    click.echo(f"{count} prompts, {WIDTH} responses each")
+    for what, value in seconds.items():
+        click.echo(f"{what:40} {value:6.2f} s")
+    click.echo(
+        f"peak memory: verify alone {verifying:.0f} MiB, pairing and filtering {made:.0f} MiB"
+    )
+    if out:
+        files.write_json(out, {"seconds": seconds, "peak_mib": {"verify": verifying, "all": made},
+                             "prompts": count})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The story of one record: everything a run knows of a prompt, or of a training pair."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from mutual_taught import decision, files, tables
+from mutual_taught.errors import InputError, MissingFileError
+
+Record = dict[str, Any]
+SHORTEST = 6
+TEXTS = ("token_ids", "previous_token_ids")
+
+
+def prompt(run: Path, prefix: str) -> Record:
+    """Collect all that happened to a prompt.
+
+    Args:
+        run: folder of the run.
+        prefix: a prompt id, or its first six or more characters.
+
+    Returns:
+        `prompt_id`, `messages`, `split`, and under `iterations` what each iteration holds of it:
+        rows of the tables by name, `learnt_by` the models that were trained on it.
+
+    Raises:
+        MissingFileError: there is no run.
+        InputError: no prompt, or several, begin so.
+    """
+    found = _one(run / "0" / "prompts.parquet", "prompt_id", prefix)
+    name = found["prompt_id"]
+    story: Record = {
+        "prompt_id": name, "messages": found["messages"], "split": found["split"],
+        "source": found["source"], "iterations": {},
+    }  # fmt: skip
+    for folder in _iterations(run):
+        happened: Record = {
+            table.name: _rows(folder / f"{table.name}.parquet", name) for table in TOLD
+        }
+        happened["generations"] = _rows(folder / "eval" / "generations.parquet", name)
+        happened = {table: rows for table, rows in happened.items() if rows}
+        if happened:
+            happened["learnt_by"] = _learnt_by(folder, happened)
+            story["iterations"][folder.name] = happened
+    return story
+
+
+TOLD = (
+    tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS, tables.ANSWERS,
+    tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
+)  # fmt: skip
+
+
+def pair(run: Path, prefix: str) -> Record:
+    """Tell why a pair is among those a reward model was trained on.
+
+    Args:
+        run: folder of the run.
+        prefix: a pair id, or its first six or more characters.
+
+    Raises:
+        MissingFileError: there is no run.
+        InputError: no pair, or several, begin so.
+    """
+    for folder in _iterations(run):
+        path = folder / "reward_pairs.parquet"
+        rows = _begins(path, "pair_id", prefix) if path.exists() else []
+        own = [row for row in rows if str(row["iteration"]) == folder.name]
+        if len(own) > 1:
+            raise _several(prefix, [row["pair_id"] for row in own], path)
+        if own:
+            name = own[0]["prompt_id"]
+            source = "ranked_pairs" if own[0]["kind"] == "ranked" else "pseudo_pairs"
+            table = folder / f"{source}.parquet"
+            why: Record = {**own[0], "learnt_by": [str(folder / "reward_model")]}
+            why["decided_by"] = _rows(table, name)[0]
+            if own[0]["kind"] == "ranked":
+                why["rewards"] = [row["reward"] for row in _rows(folder / "rewards.parquet", name)]
+                drawn = _rows(folder / "responses.parquet", name)
+                why["lengths"] = [row["length_tokens"] for row in drawn]
+            else:
+                said = pq.read_schema(table).metadata[b"mutual_taught.provenance"]
+                why["tolerance"] = json.loads(said)["tolerance"]
+            return why
+    raise InputError(f"{run}: no pair id begins with {prefix!r}; see run/*/reward_pairs.parquet")
+
+
+def _iterations(run: Path) -> list[Path]:
+    found = [path for path in run.glob("*") if path.name.isdigit() and path.is_dir()]
+    if not found:
+        raise MissingFileError(f"{run} holds no iteration; run dvc repro first")
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def _one(path: Path, column: str, prefix: str) -> Record:
+    rows = _begins(path, column, prefix)
+    if not rows:
+        raise InputError(f"{path}: no {column} begins with {prefix!r}; expected one that is there")
+    if len(rows) > 1:
+        raise _several(prefix, [row[column] for row in rows], path)
+    return rows[0]
+
+
+def _several(prefix: str, names: list[str], path: Path) -> InputError:
+    return InputError(
+        f"{path}: {len(names)} ids begin with {prefix!r} ({names[0]}, {names[1]}, …); "
+        "expected one; give more of it"
+    )
+
+
+def _begins(path: Path, column: str, prefix: str) -> list[Record]:
+    """Read the rows whose id begins so; files are sorted by prompt, so few row groups are read."""
+    if len(prefix) < SHORTEST or not set(prefix) <= set("0123456789abcdef"):
+        raise InputError(
+            f"{prefix!r} is no id; expected {SHORTEST} to 32 digits 0-9, a-f, as in the tables"
+        )
+    field = pc.field(column)
+    return _read(path, (field >= prefix) & (field < prefix + "g"))
+
+
+def _rows(path: Path, name: str) -> list[Record]:
+    return _read(path, pc.field("prompt_id") == name) if path.exists() else []
+
+
+def _read(path: Path, condition: pc.Expression) -> list[Record]:
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}")
+    try:
+        source = ds.dataset(path, format="parquet")
+        names = [name for name in source.schema.names if name not in TEXTS]
+        return list(source.to_table(columns=names, filter=condition).to_pylist())
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: not readable as Parquet ({error})") from None
+
+
+def _learnt_by(folder: Path, happened: Mapping[str, list[Record]]) -> list[str]:
+    """Name the models that were trained on the prompt's pairs in an iteration."""
+    learnt = []
+    if any(row["kept"] for row in happened.get("ranked_pairs", [])):
+        learnt.append(str(folder / "checkpoints"))
+    if happened.get("reward_pairs"):
+        learnt.append(str(folder / "reward_model"))
+    return learnt
+
+
+def lines(story: Record, run: Path) -> list[str]:
+    """Tell a prompt's story in lines."""
+    said = [f"prompt {story['prompt_id']}  split {story['split']}  source {story['source']}"]
+    said += [f"  {turn['role']}: {_short(turn['content'], 300)}" for turn in story["messages"]]
+    for key, happened in story["iterations"].items():
+        said += ["", f"iteration {key}"]
+        for tell in TELLERS:
+            said += tell(happened, run / key)
+        said += [f"  learnt by {name}" for name in happened["learnt_by"]]
+    return said
+
+
+def _sampled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+    rewards = {row["response_index"]: row["reward"] for row in happened.get("rewards", [])}
+    pairs = happened.get("ranked_pairs", [])
+    marks = {}
+    if pairs and pairs[0]["chosen_index"] is not None:
+        marks = {pairs[0]["chosen_index"]: "chosen", pairs[0]["rejected_index"]: "rejected"}
+    said = [
+        f"  response {row['response_index']}  reward {_number(rewards.get(row['response_index']))}"
+        f"  {row['length_tokens']} tokens  {row['finish_reason']}"
+        f"  {marks.get(row['response_index'], ''):8}  {_short(row['response'])}"
+        for row in happened.get("responses", [])
+    ]
+    for row in pairs:
+        if rewards:
+            said.append(f"  mean reward {_number(sum(rewards.values()) / len(rewards))}")
+        said.append(
+            f"  pair kept: response {row['chosen_index']} over {row['rejected_index']}"
+            if row["kept"]
+            else f"  pair dropped: {row['reason']}"
+        )
+    return said
+
+
+def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+    rows = happened.get("duels", [])
+    if not rows:
+        return []
+    selected = files.read_json(folder / "metrics" / "select_policy.json").get("step")
+    words = {1.0: "won", 0.5: "tied", 0.0: "lost"}
+    said = [
+        f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
+        f"{_short(rows[0]['previous_response'])}"
+    ]
+    for row in rows:
+        mark = "  (selected)" if row["step"] == selected else ""
+        said.append(
+            f"  checkpoint {row['step']}{mark} {words[row['outcome']]}  "
+            f"reward {_number(row['reward'])}  {_short(row['response'])}"
+        )
+    went_on = decision.read(folder / "decision.json").active
+    return [*said, f"  the iteration {'went on' if went_on else 'stopped here'}"]
+
+
+def _labelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+    pairs = happened.get("pseudo_pairs", [])
+    if not pairs:
+        return [f"  answer  {_short(row['response'])}" for row in happened.get("answers", [])]
+    row = pairs[0]
+    return [
+        f"  answer           reward {_number(row['reward'])}  {_short(row['response'])}",
+        f"  previous answer  reward {_number(row['previous_reward'])}  "
+        f"{_short(row['previous_response'])}",
+        f"  pseudo pair {'kept' if row['kept'] else 'dropped: ' + row['reason']}, "
+        f"margin {_number(row['reward_margin'])}",
+    ]
+
+
+def _evaluated(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+    return [
+        f"  eval answer {row['response_index']}  gold {_number(row['gold'])}"
+        f"  r_0 {_number(row['reward_r0'])}  r_t {_number(row['reward_rt'])}"
+        f"  {_short(row['response'])}"
+        for row in happened.get("generations", [])
+    ]
+
+
+def _mixed(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+    return [f"  {row['kind']} pair {row['pair_id']}" for row in happened.get("reward_pairs", [])]
+
+
+TELLERS: tuple[Callable[[Mapping[str, list[Record]], Path], list[str]], ...] = (
+    _sampled, _duelled, _labelled, _mixed, _evaluated,
+)  # fmt: skip
+
+
+def pair_lines(why: Record) -> list[str]:
+    """Tell why a pair is there in lines."""
+    by = why["decided_by"]
+    said = [
+        f"{why['kind']} pair {why['pair_id']}  iteration {why['iteration']}  "
+        f"prompt {why['prompt_id']}",
+        f"  chosen    {_short(why['chosen'])}",
+        f"  rejected  {_short(why['rejected'])}",
+    ]
+    if why["kind"] == "ranked":
+        listed = zip(why["rewards"], why["lengths"], strict=True)
+        said += [
+            f"  response {index}  reward {_number(reward)}  {length} tokens"
+            for index, (reward, length) in enumerate(listed)
+        ]
+        said += [
+            f"  mean reward {_number(sum(why['rewards']) / len(why['rewards']))}; chosen is "
+            f"response {by['chosen_index']}, rejected response {by['rejected_index']}",
+        ]
+    else:
+        said += [
+            f"  margin {_number(by['reward_margin'])} = {_number(by['reward'])} - "
+            f"{_number(by['previous_reward'])}; dropped at or below -{_number(why['tolerance'])}"
+        ]
+    return [*said, *(f"  learnt by {name}" for name in why["learnt_by"])]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _short(text: str, size: int = 90) -> str:
+    """Show untrusted text on one line: no control characters reach the terminal."""
+    shown = "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
+    return repr(shown if len(shown) <= size else shown[: size - 1] + "…")

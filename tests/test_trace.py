@@ -1,0 +1,119 @@
+"""`trace` and `why` tell the story of a record as the tables have it."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from mutual_taught import tables, trace
+from mutual_taught.cli import main
+from mutual_taught.errors import InputError, MissingFileError
+
+
+@pytest.fixture
+def run(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished run, the working directory around it; read it, never write."""
+    monkeypatch.chdir(finished.parent)
+    return Path("run")
+
+
+def first(path: str, **where: object) -> dict[str, object]:
+    rows = pq.read_table(path).to_pylist()
+    return next(row for row in rows if all(row[k] == v for k, v in where.items()))
+
+
+def test_policy_prompt_has_its_responses_rewards_pair_and_who_learnt_from_it(run: Path) -> None:
+    pair = first("run/1/ranked_pairs.parquet", kept=True)
+    story = trace.prompt(run, str(pair["prompt_id"]))
+    told = story["iterations"]["1"]
+    assert [row["response_index"] for row in told["responses"]] == list(range(5))
+    assert told["ranked_pairs"] == [pair]
+    assert told["learnt_by"] == ["run/1/checkpoints", "run/1/reward_model"]
+    assert [row["kind"] for row in told["reward_pairs"]] == ["ranked"]
+
+
+def test_reward_prompt_is_told_through_all_iterations(run: Path) -> None:
+    name = str(first("run/1/pseudo_pairs.parquet")["prompt_id"])
+    story = trace.prompt(run, name)
+    assert list(story["iterations"]) == ["0", "1", "2"]
+    now, before = (story["iterations"][t]["answers"][0]["response"] for t in "10")
+    pair = story["iterations"]["1"]["pseudo_pairs"][0]
+    assert (pair["response"], pair["previous_response"]) == (now, before)
+
+
+def test_selection_prompt_names_the_selected_checkpoint(run: Path) -> None:
+    name = str(first("run/1/duels.parquet")["prompt_id"])
+    said = "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert said.count("(selected)") == 2
+    assert said.count("the iteration went on") == 2
+
+
+def test_beginning_of_an_id_is_enough(run: Path) -> None:
+    name = str(first("run/0/prompts.parquet")["prompt_id"])
+    assert trace.prompt(run, name[:10]) == trace.prompt(run, name)
+
+
+def test_ranked_pair_is_explained_by_its_rewards(run: Path) -> None:
+    pair = first("run/1/reward_pairs.parquet", kind="ranked")
+    why = trace.pair(run, str(pair["pair_id"]))
+    assert why["decided_by"]["reward_chosen"] == why["rewards"][why["decided_by"]["chosen_index"]]
+    assert why["decided_by"]["reward_rejected"] == min(why["rewards"])
+    assert why["learnt_by"] == ["run/1/reward_model"]
+
+
+def test_pseudo_pair_is_explained_by_its_margin(run: Path) -> None:
+    pair = first("run/2/reward_pairs.parquet", kind="pseudo")
+    why = trace.pair(run, str(pair["pair_id"]))
+    assert why["decided_by"]["reward_margin"] > -why["tolerance"]
+    assert (why["chosen"], why["iteration"]) == (pair["chosen"], 2)
+
+
+@pytest.mark.parametrize("command", ["trace", "why"])
+def test_command_prints_lines_or_json(run: Path, command: str) -> None:
+    pair = first("run/1/reward_pairs.parquet", kind="ranked")
+    name = str(pair["prompt_id" if command == "trace" else "pair_id"])
+    lines = CliRunner().invoke(main, [command, name])
+    assert name in lines.output
+    story = json.loads(CliRunner().invoke(main, [command, name, "--json"]).output)
+    assert story["prompt_id"] == pair["prompt_id"]
+
+
+def test_control_characters_of_an_answer_do_not_reach_the_terminal() -> None:
+    assert "\x1b" not in trace._short("\x1b[2Jgone\x07")
+
+
+@pytest.mark.parametrize("wrong", ["abc", "ABCDEF12", "run/1", "*" * 8])
+def test_what_is_no_id_is_one_line(run: Path, wrong: str) -> None:
+    with pytest.raises(InputError, match="is no id; expected 6 to 32 digits"):
+        trace.prompt(run, wrong)
+    with pytest.raises(InputError, match="is no id; expected 6 to 32 digits"):
+        trace.pair(run, wrong)
+
+
+def test_unknown_ids_are_one_line(run: Path) -> None:
+    with pytest.raises(InputError, match="no prompt_id begins with 'ffffffffffff'"):
+        trace.prompt(run, "ffffffffffff")
+    with pytest.raises(InputError, match="no pair id begins with 'ffffffffffff'"):
+        trace.pair(run, "ffffffffffff")
+
+
+def test_no_run_is_one_line(here: Path) -> None:
+    for tell in (trace.prompt, trace.pair):
+        with pytest.raises(MissingFileError, match="run"):
+            tell(Path("run"), "abcdef")
+
+
+def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
+    rows = [
+        {
+            "prompt_id": f"abcdef{i:026x}", "messages": [{"role": "user", "content": str(i)}],
+            "split": "eval", "source": "x", "instruction_ids": [], "instruction_kwargs": [],
+        }
+        for i in range(3)
+    ]  # fmt: skip
+    tables.write(here / "run" / "0", tables.PROMPTS, pa.Table.from_pylist(rows), {})
+    with pytest.raises(InputError, match="3 ids begin with 'abcdef'"):
+        trace.prompt(Path("run"), "abcdef")
