@@ -92,6 +92,7 @@ def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, obj
                 {
                     "prompt_id": name, "messages": messages, "split": names[place],
                     "source": "synthetic", "instruction_ids": [], "instruction_kwargs": [],
+            "chosen": None, "rejected": None,
                 }
             )  # fmt: skip
     return found

@@ -41,13 +41,20 @@ class Splits(Block):
 
 
 class Columns(Block):
-    """Which column holds the conversation (list of role/content) or the prompt's text."""
+    """Which column holds the conversation (list of role/content) or the prompt's text.
+
+    `chosen` and `rejected` name answers that came with the prompts, for sample.source `given`.
+    """
 
     messages: str | None
     prompt: str | None
+    chosen: str | None
+    rejected: str | None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
+        if (self.chosen is None) != (self.rejected is None):
+            raise ValueError("both of chosen and rejected, or both null")
         if (self.messages is None) == (self.prompt is None):
             raise ValueError("exactly one of messages and prompt, the other null")
         return self
@@ -120,6 +127,7 @@ class Sample(Decoding):
     """E-step sampling."""
 
     key: ClassVar[str] = "sample"
+    source: Literal["policy", "given"]
     responses_per_prompt: Annotated[int, Field(ge=2)]
 
 
@@ -216,6 +224,7 @@ class TrainRm(Optimisation):
 
     key: ClassVar[str] = "train_rm"
     start: Literal["base", "previous"]
+    fixed: bool = Field(description="r_t is r_{t-1}, untrained: iterative DPO")
 
 
 class BaseRewardModel(Optimisation):

@@ -33,6 +33,18 @@ def prompt_tokens(
     return _tokens(tokenizer, messages, add_generation_prompt=True)
 
 
+def answer_tokens(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+    """Tokenise an answer that was not drawn as if it had been: its text, then the end token.
+
+    Args:
+        tokenizer: the policy's.
+        response: the answer's text, without special tokens.
+    """
+    text = _plain(tokenizer, response)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return [*map(int, ids), int(tokenizer.eos_token_id)]
+
+
 def scored_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: str
 ) -> list[int]:
@@ -49,10 +61,14 @@ def scored_tokens(
     Returns:
         Token ids of the whole conversation by the reward model's own template.
     """
-    while special := _special_in(tokenizer, response):
-        response = response.replace(special, f"{special[0]} {special[1:]}")
-    turns = [*messages, {"role": "assistant", "content": response}]
+    turns = [*messages, {"role": "assistant", "content": _plain(tokenizer, response)}]
     return _tokens(tokenizer, turns, add_generation_prompt=False)
+
+
+def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    while special := _special_in(tokenizer, text):
+        text = text.replace(special, f"{special[0]} {special[1:]}")
+    return text
 
 
 def _tokens(

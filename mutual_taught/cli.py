@@ -37,26 +37,31 @@ def main() -> None:
 
 @main.command()
 @click.argument("name", type=click.Choice(["tiny", "laptop", "paper"]))
+@click.option(
+    "--with",
+    "ablations",
+    multiple=True,
+    metavar="ABLATION",
+    help="Change it by presets/ablations/ABLATION.yaml; may be given several times.",
+)
 @click.option("--force", is_flag=True, help="Overwrite a params.yaml with changes of yours.")
-def preset(name: str, force: bool) -> None:
+def preset(name: str, ablations: tuple[str, ...], force: bool) -> None:
     """Write params.yaml from a preset: laptop (default), tiny (tests) or paper.
 
-    The preset is checked before anything is written. A params.yaml that differs from every preset
-    is yours and is kept unless you say --force.
+    The result is checked before anything is written. A params.yaml that no preset gives, with or
+    without one ablation, is yours and is kept unless you say --force.
     """
-    from mutual_taught import params
+    from mutual_taught import params, presets
 
-    folder = Path("presets")
-    path = folder / f"{name}.yaml"
-    params.validate(params.read(path), path)
-    known = {file.read_bytes() for file in folder.glob("*.yaml")}
-    if params.PARAMS.exists() and params.PARAMS.read_bytes() not in known and not force:
+    text = presets.compose(name, ablations)
+    if params.PARAMS.exists() and not force and not presets.known(params.PARAMS.read_text()):
         raise click.ClickException(
             f"{params.PARAMS} differs from every preset; expected no changes of yours; "
             "save it elsewhere, or say --force"
         )
-    write_bytes(params.PARAMS, path.read_bytes())
-    click.echo(f"params.yaml is now the {name} preset; dvc repro runs it")
+    write_bytes(params.PARAMS, text.encode())
+    changed = f" with {', '.join(ablations)}" if ablations else ""
+    click.echo(f"params.yaml is now the {name} preset{changed}; dvc repro runs it")
 
 
 @main.command()

@@ -31,7 +31,8 @@ def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -
     blank = is_blank(texts).to_numpy(zero_copy_only=False).reshape(shape)
     values = rewards["reward"].to_numpy().reshape(shape)
     lengths = responses["length_tokens"].to_numpy().reshape(shape)
-    pairs = rank_pairs(values, lengths, blank, codes.astype(np.int64), rule)
+    lots = responses["seed"].to_numpy().reshape(shape)
+    pairs = rank_pairs(values, lengths, blank, codes.astype(np.int64), lots, rule)
     none = pairs.chosen < 0
     rows = np.arange(len(none))
     return pa.table(

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from safetensors import SafetensorError
@@ -43,6 +43,12 @@ class RewardModel(NamedTuple):
 def device() -> torch.device:
     """Name the device of this process: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Load a model's tokenizer alone."""
+    _check_folder(folder)
+    return cast(PreTrainedTokenizerBase, _load(AutoTokenizer, folder))
 
 
 def load_policy(folder: Path, dtype: str) -> Policy:

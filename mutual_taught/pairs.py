@@ -9,7 +9,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-ChosenRule = Literal["shortest_above_mean", "highest"]
+ChosenRule = Literal["shortest_above_mean", "highest", "random", "given"]
 FilterRule = Literal["tolerance", "none", "positive"]
 
 
@@ -22,22 +22,26 @@ class RankedPairs(NamedTuple):
 
 
 def rank_pairs(
-    rewards: Floats, lengths: Ints, blank: Bools, same: Ints, rule: ChosenRule
+    rewards: Floats, lengths: Ints, blank: Bools, same: Ints, lots: Ints, rule: ChosenRule
 ) -> RankedPairs:
     """Pick the E-step's chosen and rejected response of every prompt.
 
-    Chosen is the shortest response whose reward exceeds the prompt's mean reward (or, with rule
-    `highest`, the one with the highest reward); rejected is the one with the lowest reward. The
-    first column wins a tie in length or reward. A prompt gives no pair where all rewards are
-    alike or none exceeds the mean (float rounding), and its pair is dropped, without a second
-    choice, where either side is blank or both sides are the same text.
+    Chosen is the shortest response whose reward exceeds the prompt's mean reward; rejected is the
+    one with the lowest reward. The first column wins a tie in length or reward. Of other rules,
+    `highest` takes the highest reward as chosen (max-min, as in iterative DPO), `random` draws two
+    responses by lot and lets the reward decide which is chosen, `given` takes column 0 over
+    column 1 whatever their rewards (preferences that came with the prompts). A prompt gives no
+    pair where the rewards cannot tell the sides apart or none exceeds the mean (float rounding),
+    and its pair is dropped, without a second choice, where either side is blank or both sides are
+    the same text.
 
     Args:
         rewards: reward-model scores (logits), shape (prompts, M).
         lengths: response lengths in tokens of the policy's tokenizer, shape (prompts, M).
         blank: whether a response has no visible text, shape (prompts, M).
         same: a number per distinct response text of the prompt, shape (prompts, M).
-        rule: how chosen is picked.
+        lots: a random number per response, shape (prompts, M); the two lowest are drawn.
+        rule: how the two are picked.
 
     Returns:
         Columns and the reason each prompt was dropped for (empty if kept), in prompt order.
@@ -47,16 +51,27 @@ def rank_pairs(
 
     Source: Mutual-Taught (arXiv 2506.06292), E-step, length-controlled pairs.
     """
-    if not rewards.shape == lengths.shape == blank.shape == same.shape:
+    if not rewards.shape == lengths.shape == blank.shape == same.shape == lots.shape:
         raise ValueError(f"shapes differ: {rewards.shape}, {lengths.shape}, {blank.shape}")
     if not np.isfinite(rewards).all():
         raise ValueError(f"rewards of prompt {int(np.argwhere(~np.isfinite(rewards))[0, 0])}: NaN")
-    above = rewards > rewards.mean(axis=1, keepdims=True)
-    shortest = np.where(above, lengths, np.iinfo(np.int64).max).argmin(axis=1)
-    chosen = shortest if rule == "shortest_above_mean" else rewards.argmax(axis=1)
-    rejected = rewards.argmin(axis=1)
     rows = np.arange(len(rewards))
-    alike = (rewards.max(axis=1) == rewards.min(axis=1)) | ~above.any(axis=1)
+    if rewards.shape[1] < 2:
+        chosen, rejected, alike = rows * 0, rows * 0, np.ones(len(rows), bool)
+    elif rule == "given":
+        chosen, rejected = np.zeros_like(rows), np.ones_like(rows)
+        alike = np.zeros(len(rows), bool)
+    elif rule == "random":
+        one, two = np.argsort(lots, axis=1, kind="stable")[:, :2].T
+        first_wins = rewards[rows, one] >= rewards[rows, two]
+        chosen, rejected = np.where(first_wins, one, two), np.where(first_wins, two, one)
+        alike = rewards[rows, one] == rewards[rows, two]
+    else:
+        above = rewards > rewards.mean(axis=1, keepdims=True)
+        shortest = np.where(above, lengths, np.iinfo(np.int64).max).argmin(axis=1)
+        chosen = shortest if rule == "shortest_above_mean" else rewards.argmax(axis=1)
+        rejected = rewards.argmin(axis=1)
+        alike = (rewards.max(axis=1) == rewards.min(axis=1)) | ~above.any(axis=1)
     blank_side = blank[rows, chosen] | blank[rows, rejected]
     equal = same[rows, chosen] == same[rows, rejected]
     reason = np.select([alike, blank_side, equal], ["rewards_alike", "blank", "same_text"], "")

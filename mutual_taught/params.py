@@ -78,10 +78,27 @@ def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
     for name, item in params.iterations.items():
         for block in (Sample, Dpo, TrainRm):
             override = getattr(item, block.key)
-            _validated(
+            given = _validated(
                 block, {**raw[block.key], **override}, path, f"iterations.{name}.{block.key}."
             )
+            if isinstance(given, Sample):
+                _check_given(given, params, name, path)
     return params
+
+
+def _check_given(sample: Sample, params: Params, iteration: str, path: Path) -> None:
+    """Given preferences need their columns, their pair rule, and a file or hub data set."""
+    given = sample.source == "given"
+    if given != (params.rank_pairs.chosen == "given"):
+        raise InputError(
+            f"{path}: sample.source of iteration {iteration} is {sample.source}, rank_pairs.chosen "
+            f"is {params.rank_pairs.chosen}; expected both given, or neither"
+        )
+    if given and params.data.columns.chosen is None:
+        raise InputError(
+            f"{path}: data.columns.chosen is null; expected a column of data.path, for "
+            "sample.source is given"
+        )
 
 
 def _check_iteration_keys(raw: Mapping[str, Any], path: Path) -> None:

@@ -7,6 +7,8 @@ import pyarrow.compute as pc
 
 from mutual_taught import models, tables, work
 from mutual_taught.blocks import Answer, Decoding, Engine, Sample, Tokens
+from mutual_taught.chat import answer_tokens
+from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
 from mutual_taught.generate import Decode
 from mutual_taught.shards import Plan, sample_prompts
@@ -19,15 +21,49 @@ def responses(
     policy: Path, prompts: pa.Table, iteration: int, sample: Sample, engine: Engine,
     tokens: Tokens, seed: int,
 ) -> Drawn:  # fmt: skip
-    """Draw M responses to each policy prompt of iteration t.
+    """Draw M responses to each policy prompt of iteration t, or take those given with them.
 
     Returns:
         Rows of `responses`, and what they were made from.
     """
     parts = len(pc.unique(prompts["split"]))
     part = prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
+    if sample.source == "given":
+        return _given(policy, part)
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
     return draw(policy, part, plan, engine, f"sample@{iteration}")
+
+
+def _given(policy: Path, prompts: pa.Table) -> Drawn:
+    """Lay out given preferences as responses: 0 chosen, 1 rejected (offline DPO).
+
+    They are tokenised as the policy would have drawn them: their text, then its end token. There
+    is no log-prob and the seed is 0, for nothing was drawn.
+
+    Raises:
+        InputError: a prompt came without answers.
+    """
+    tokenizer = models.load_tokenizer(policy)
+    rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
+    for prompt, *texts in zip(
+        *(prompts[name].to_pylist() for name in ("prompt_id", "chosen", "rejected")), strict=True
+    ):
+        for index, text in enumerate(texts):
+            if text is None:
+                raise InputError(
+                    f"prompt {prompt}: came without answers; expected data.columns.chosen and "
+                    "rejected with sample.source given"
+                )
+            tokens = answer_tokens(tokenizer, text)
+            values = (prompt, index, text, tokens, len(tokens), "stop", 0, None)
+            for name, value in zip(rows, values, strict=True):
+                rows[name].append(value)
+    made_from: dict[str, object] = {
+        "policy": read_manifest(policy).digest,
+        "prompts": tables.rows_digest(prompts),
+        "source": "given",
+    }
+    return pa.table(rows, schema=tables.RESPONSES.schema), made_from
 
 
 def answer(

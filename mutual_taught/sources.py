@@ -14,6 +14,7 @@ from mutual_taught.blocks import Columns, Data
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.keys import Message, prompt_id
 from mutual_taught.splits import assign_splits
+from mutual_taught.tables import PROMPTS
 from mutual_taught.texts import find_control_token
 
 POOL_FACTOR = 1.6
@@ -28,6 +29,8 @@ class Prompt(NamedTuple):
     source: str
     instruction_ids: list[str]
     instruction_kwargs: list[str]
+    chosen: str | None = None
+    rejected: str | None = None
 
 
 def read_prompts(data: Data, seed: int) -> list[Prompt]:
@@ -64,7 +67,7 @@ def table(data: Data, seed: int) -> pa.Table:
         for prompt in read
         if prompt.prompt_id in split_of
     ]
-    return pa.Table.from_pylist(rows)
+    return pa.Table.from_pylist(rows, PROMPTS.schema)
 
 
 def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:
@@ -147,7 +150,25 @@ def _rows(
             gold.check_instructions(ids, kwargs)
         except InputError as error:
             raise InputError(f"{place}: {error}") from None
-        yield place, Prompt(prompt_id(messages), messages, source, ids, kwargs)
+        chosen, rejected = _preference(row, columns, place)
+        yield place, Prompt(prompt_id(messages), messages, source, ids, kwargs, chosen, rejected)
+
+
+def _preference(row: dict[str, Any], columns: Columns, place: str) -> tuple[str | None, str | None]:
+    """Read the answers that came with a prompt, if data.columns names them."""
+    found: list[str | None] = []
+    for column in (columns.chosen, columns.rejected):
+        text = row.get(column) if column else None
+        if column and (not isinstance(text, str) or not text.strip()):
+            raise InputError(
+                f"{place}: {column} is {str(text)[:40]!r}; expected the text of an answer"
+            )
+        if text and (token := find_control_token([{"role": "assistant", "content": text}])):
+            raise InputError(
+                f"{place}: {column} holds the control token {token!r}; expected plain text"
+            )
+        found.append(text)
+    return found[0], found[1]
 
 
 def _conversation(value: Any, place: str, is_messages: bool) -> list[Message]:

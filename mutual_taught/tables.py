@@ -46,9 +46,10 @@ PROMPTS = Table(
     "prompts",
     {
         "prompt_id": TEXT, "messages": MESSAGES, "split": TEXT, "source": TEXT,
-        "instruction_ids": TEXTS, "instruction_kwargs": TEXTS,
+        "instruction_ids": TEXTS, "instruction_kwargs": TEXTS, "chosen": TEXT, "rejected": TEXT,
     },
     ("prompt_id",),
+    frozenset({"chosen", "rejected"}),
 )  # fmt: skip
 RESPONSES = Table(
     "responses",

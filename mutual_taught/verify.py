@@ -296,9 +296,11 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
     part = splits.policy_part(int(key), len(pc.unique(prompts["split"])))
     yield from _asked(path, data["prompt_id"], prompts.filter(pc.equal(prompts["split"], part)))
     yield from _drawn(path, tables.RESPONSES, data)
-    yield from _seeds(path, tables.RESPONSES, data, settings, "sample", int(key))
+    sample = params.load(blocks.Sample, key)
+    if sample.source == "policy":
+        yield from _seeds(path, tables.RESPONSES, data, settings, "sample", int(key))
     count = tables.width(data, path)
-    wanted = params.load(blocks.Sample, key).responses_per_prompt
+    wanted = sample.responses_per_prompt if sample.source == "policy" else 2
     if count != wanted:
         yield Fault(path, "responses a prompt", str(count), f"{wanted} (params.yaml)")
     scored = run.folder / key / "rewards.parquet"
@@ -480,7 +482,11 @@ def _lineage(run: Run, key: str, previous: str, settings: blocks.Params) -> Faul
         for step in files.read_json(here / "checkpoints" / "steps.json")["steps"]:
             folder = here / "checkpoints" / files.STEP.format(step)
             yield from _made_by(folder, inputs, "policy", ("ranked_pairs", "responses"))
-    if decision.read(here / "decision.json").active:
+    if decision.read(here / "decision.json").active and params.load(blocks.TrainRm, key).fixed:
+        digest, right = files.read_manifest(here / "reward_model").digest, inputs["reward_model"]()
+        if digest != right:
+            yield Fault(here / "reward_model", "the fixed reward model", digest[:12], right[:12])
+    elif decision.read(here / "decision.json").active:
         start = "reward_model" if settings.train_rm.start == "previous" else "base_reward_model"
         yield from _made_by(here / "reward_model", inputs, start, ("reward_pairs",))
 

@@ -21,14 +21,15 @@ def main(
     out: Path,
 ) -> None:  # fmt: skip
     """Train the reward model on the mix, starting again from r_0 (M-step, step 4)."""
-    if not decision.read(decided).active:
+    settings, active = params.load(blocks.TrainRm, iteration), decision.read(decided).active
+    if not active or settings.fixed:
         files.link_tree(previous, out / "reward_model")
         files.write_curve(out / "curves" / "train_rm.csv", ("step", "loss"), [])
-        files.write_metrics(out / "metrics" / "train_rm.json", {"active": 0.0})
+        numbers = {"active": float(active), "steps": 0.0} if active else {"active": 0.0}
+        files.write_metrics(out / "metrics" / "train_rm.json", numbers)
         return
     from mutual_taught import mstep_models, train_reward
 
-    settings = params.load(blocks.TrainRm, iteration)
     with perf.measure(out, "train_rm") as measured:
         outcome = mstep_models.train(
             tables.read(reward_pairs, tables.REWARD_PAIRS), splits,

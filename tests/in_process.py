@@ -41,7 +41,9 @@ def run(name: str, arguments: list[str]) -> None:
     assert result.exit_code == 0, f"{name} {arguments}: {result.output}"
 
 
-def run_all(params: Path) -> None:
-    """Run every stage; the working directory is the project's copy."""
-    for name, _, arguments in commands(params):
+def run_all(params: Path, begin: tuple[str, str] | None = None) -> None:
+    """Run every stage, or from (stage, iteration) on; the working directory is the copy."""
+    listed = commands(params)
+    first = 0 if begin is None else [(name, key) for name, key, _ in listed].index(begin)
+    for name, _, arguments in listed[first:]:
         run(name, arguments)

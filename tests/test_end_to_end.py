@@ -109,7 +109,7 @@ def test_no_table_holds_a_time_and_no_output_a_pickle(finished: Path) -> None:
     for path in finished.rglob("*.parquet"):
         assert set(pq.read_schema(path).metadata or {}) == {
             b"mutual_taught.version", b"mutual_taught.rows_sha256", b"mutual_taught.active",
-            b"mutual_taught.provenance",
+            b"mutual_taught.provenance", b"mutual_taught.columns_sha256",
         }  # fmt: skip
 
 

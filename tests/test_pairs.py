@@ -25,6 +25,7 @@ def rank(
     blank: tuple[int, ...] = (),
     texts: str = "",
     rule: ChosenRule = "shortest_above_mean",
+    lots: list[int] | None = None,
 ) -> tuple[int, int, str]:
     """Rank one prompt; `texts` spells each response as one letter, all different if empty."""
     width = len(rewards)
@@ -33,6 +34,7 @@ def rank(
         np.array([lengths or [7] * width], dtype=np.int64),
         np.array([[index in blank for index in range(width)]]),
         np.array([[ord(letter) for letter in texts] or list(range(width))], dtype=np.int64),
+        np.array([lots or list(range(width))], dtype=np.int64),
         rule,
     )
     return int(found.chosen[0]), int(found.rejected[0]), found.reason[0]
@@ -87,9 +89,25 @@ def test_highest_rule_gives_a_tie_to_the_lowest_index() -> None:
     assert rank([1, 4, 4], [1, 9, 2], rule="highest") == (1, 0, "")
 
 
-@pytest.mark.parametrize("rule", get_args(ChosenRule))
+@pytest.mark.parametrize("rule", ["shortest_above_mean", "highest", "random"])
 def test_prompt_whose_responses_score_alike_gives_no_pair(rule: ChosenRule) -> None:
     assert rank([2, 2, 2], rule=rule) == (-1, -1, "rewards_alike")
+
+
+def test_random_rule_draws_the_two_lowest_lots_and_the_reward_decides() -> None:
+    rewards = [0.5, 3.0, 1.0, 2.0]
+    assert rank(rewards, rule="random", lots=[7, 9, 3, 5]) == (3, 2, "")
+    assert rank(rewards, rule="random", lots=[1, 9, 3, 5]) == (2, 0, "")
+
+
+def test_random_rule_gives_no_pair_where_the_two_drawn_score_alike() -> None:
+    assert rank([1.0, 1.0, 5.0], rule="random", lots=[0, 1, 2]) == (-1, -1, "rewards_alike")
+
+
+def test_given_rule_takes_the_first_over_the_second_whatever_the_reward() -> None:
+    assert rank([0.0, 9.0], rule="given") == (0, 1, "")
+    assert rank([1.0, 1.0], rule="given") == (0, 1, "")
+    assert rank([1.0, 0.0], blank=(1,), rule="given") == (0, 1, "blank")
 
 
 def test_one_response_gives_no_pair() -> None:
@@ -220,14 +238,16 @@ def prompts(draw: st.DrawFn) -> dict[str, np.ndarray]:
         "lengths": array(st.integers(1, 3), np.int64),
         "blank": array(st.sampled_from([False, False, True]), np.bool_),
         "same": array(st.integers(0, 2), np.int64),
+        "lots": array(st.integers(0, 9), np.int64),
     }
 
 
 def rank_all(values: dict[str, np.ndarray], rule: ChosenRule) -> RankedPairs:
-    return rank_pairs(values["rewards"], values["lengths"], values["blank"], values["same"], rule)
+    return rank_pairs(**values, rule=rule)
 
 
 rules = st.sampled_from(get_args(ChosenRule))
+judged = st.sampled_from([rule for rule in get_args(ChosenRule) if rule != "given"])
 
 
 @given(prompts(), rules, st.randoms())
@@ -243,7 +263,7 @@ def test_pairs_do_not_depend_on_the_other_prompts_or_their_order(
     assert shuffled.reason == [whole.reason[place] for place in order]
 
 
-@given(prompts(), rules)
+@given(prompts(), judged)
 def test_chosen_never_scores_below_rejected(
     values: dict[str, np.ndarray], rule: ChosenRule
 ) -> None:
@@ -251,7 +271,7 @@ def test_chosen_never_scores_below_rejected(
     for row in np.flatnonzero(found.chosen >= 0):
         rewards = values["rewards"][row]
         assert rewards[found.chosen[row]] > rewards[found.rejected[row]]
-        assert rewards[found.rejected[row]] == min(rewards)
+        assert rule == "random" or rewards[found.rejected[row]] == min(rewards)
 
 
 @given(prompts(), rules)

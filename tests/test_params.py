@@ -196,7 +196,7 @@ FAULTS = {
     "unknown override": (
         FIRST, FIRST.replace("sample: {}", "sample: {top_k: 5}"),
         "iterations.1.sample.top_k is unknown; expected one of max_new_tokens, "
-        "responses_per_prompt, temperature, top_p",
+        "responses_per_prompt, source, temperature, top_p",
     ),
     "override that breaks a rule": (
         FIRST, FIRST.replace("dpo: {}", "dpo: {loss_type: exo_pair}"),
@@ -211,8 +211,17 @@ FAULTS = {
         "data: expected source hub needs revision (a commit) and subset (a split)",
     ),
     "two columns": (
-        "{messages: null, prompt: prompt}", "{messages: messages, prompt: prompt}",
+        "{messages: null, prompt: prompt,", "{messages: messages, prompt: prompt,",
         "data.columns: expected exactly one of messages and prompt, the other null",
+    ),
+    "one side of a preference": (
+        "chosen: null, rejected: null}", "chosen: better, rejected: null}",
+        "data.columns: expected both of chosen and rejected, or both null",
+    ),
+    "given preferences without their rule": (
+        "source: policy ", "source: given ",
+        "sample.source of iteration 1 is given, rank_pairs.chosen is shortest_above_mean; "
+        "expected both given, or neither",
     ),
     "no room for an answer": (
         "max_length: 512", "max_length: 256", "tokens: expected max_length above max_prompt_tokens",

@@ -24,7 +24,10 @@ def data(path: str, splits: Splits | None = None, messages: bool = False) -> Dat
         revision=None,
         subset=None,
         columns=Columns(
-            messages="messages" if messages else None, prompt=None if messages else "prompt"
+            messages="messages" if messages else None,
+            prompt=None if messages else "prompt",
+            chosen=None,
+            rejected=None,
         ),
         policy_parts=1,
         splits=splits or Splits(policy=ALL, reward=ALL, selection=ALL, eval=ALL),

@@ -111,6 +111,7 @@ def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
         {
             "prompt_id": f"abcdef{i:026x}", "messages": [{"role": "user", "content": str(i)}],
             "split": "eval", "source": "x", "instruction_ids": [], "instruction_kwargs": [],
+            "chosen": None, "rejected": None,
         }
         for i in range(3)
     ]  # fmt: skip

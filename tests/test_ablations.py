@@ -1,0 +1,213 @@
+"""Every ablation is one switch: it changes the keys it names, and the whole method runs with it."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from ruamel.yaml import YAML
+
+from mutual_taught import files, params, presets
+from mutual_taught.cli import main
+from mutual_taught.errors import InputError
+from mutual_taught.verify import verify
+from tests import in_process, project
+
+# What each changes, and the first stage (of iteration 1) that runs again for it.
+ABLATIONS: dict[str, tuple[set[str], str]] = {
+    "fixed-reward-model": ({"train_rm.fixed"}, "train_rm"),
+    "no-selection": ({"select_policy.rule"}, "select_policy"),
+    "no-filter": ({"build_pairs.filter"}, "build_pairs"),
+    "positive-only": ({"build_pairs.filter"}, "build_pairs"),
+    "ranked-only": ({"build_pairs.pseudo"}, "build_pairs"),
+    "pseudo-only": ({"build_pairs.ranked"}, "build_pairs"),
+    "accumulate": ({"build_pairs.accumulate"}, "build_pairs"),
+    "warm-start": ({"train_rm.start"}, "train_rm"),
+    "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
+    "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
+    "three-iterations": (
+        {"iterations.3.prev", "iterations.3.sample", "iterations.3.dpo", "iterations.3.train_rm"},
+        "sample",
+    ),
+    "offline-dpo": (
+        {
+            "iterations.2.prev", "iterations.2.sample", "iterations.2.dpo",
+            "iterations.2.train_rm", "data.source", "data.path", "data.columns.messages",
+            "data.columns.prompt", "data.columns.chosen", "data.columns.rejected",
+            "data.policy_parts", "sample.source", "rank_pairs.chosen", "select_policy.rule",
+            "train_rm.fixed",
+        },
+        "prepare_prompts",
+    ),
+}  # fmt: skip
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def load(text: str) -> dict[str, Any]:
+    return dict(YAML(typ="safe", pure=True).load(text))
+
+
+@pytest.fixture
+def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The project's own folder as working directory; nothing is written there."""
+    monkeypatch.chdir(project.ROOT)
+
+
+def test_every_ablation_is_listed_here(in_root: None) -> None:
+    assert presets.names() == sorted(ABLATIONS)
+
+
+@pytest.mark.parametrize("preset", ["laptop", "tiny", "paper"])
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablation_changes_exactly_its_keys(in_root: None, name: str, preset: str) -> None:
+    before = flat(load(Path(f"presets/{preset}.yaml").read_text()))
+    after = flat(load(presets.compose(preset, [name])))
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert changed - ABLATIONS[name][0] == set()
+    unchanged = ABLATIONS[name][0] - changed
+    assert not {key for key in unchanged if not key.startswith(("data.", "iterations."))}
+
+
+def test_ablations_add_up_in_order(in_root: None) -> None:
+    both = load(presets.compose("tiny", ["no-filter", "warm-start", "positive-only"]))
+    assert both["build_pairs"]["filter"] == "positive"
+    assert both["train_rm"]["start"] == "previous"
+
+
+def test_comments_of_the_preset_stay(in_root: None) -> None:
+    text = presets.compose("laptop", ["no-filter"])
+    line = next(line for line in text.splitlines() if line.startswith("  filter:"))
+    assert line.split() == ["filter:", "none", "#", "tolerance", "|", "none", "|", "positive"]
+
+
+def test_unknown_ablation_is_one_line(in_root: None) -> None:
+    with pytest.raises(InputError, match="ablation 'no': expected one of accumulate, fixed-"):
+        presets.compose("tiny", ["no"])
+
+
+def test_ablations_that_contradict_each_other_are_refused(in_root: None) -> None:
+    with pytest.raises(InputError, match="at least one of ranked and pseudo true"):
+        presets.compose("tiny", ["ranked-only", "pseudo-only"])
+
+
+def test_command_writes_the_preset_and_keeps_changes_of_the_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(project.ROOT / "presets", tmp_path / "presets")
+    monkeypatch.chdir(tmp_path)
+    written = Path("params.yaml")
+
+    def preset(*arguments: str) -> int:
+        return CliRunner().invoke(main, ["preset", *arguments]).exit_code
+
+    assert preset("tiny", "--with", "no-filter") == 0
+    assert load(written.read_text())["build_pairs"]["filter"] == "none"
+    assert preset("laptop") == 0
+    assert written.read_bytes() == Path("presets/laptop.yaml").read_bytes()
+    mine = written.read_text().replace("beta: 0.1", "beta: 0.07")
+    written.write_text(mine)
+    assert preset("tiny") == 1
+    assert written.read_text() == mine
+    assert preset("tiny", "--force") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_whole_method_runs_and_verifies_with_the_ablation(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    repo = project.copy(tmp_path / "repo", "tiny")
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    monkeypatch.chdir(repo)
+    Path("params.yaml").write_text(presets.compose("tiny", [name]))
+    params._parse.cache_clear()
+    begin = ABLATIONS[name][1]
+    _forget(Path("run"), begin)
+    in_process.run_all(Path("params.yaml"), (begin, "" if begin in in_process.PREPARE else "1"))
+    assert [str(fault) for fault in verify(Path("run"))] == []
+    EFFECTS.get(name, lambda run: None)(Path("run"))
+
+
+def _forget(run: Path, begin: str) -> None:
+    """Remove model folders that a rerun makes again, as DVC does."""
+    shutil.rmtree("run/2" if begin != "prepare_prompts" else "run")
+
+
+def _fixed(run: Path) -> None:
+    digests = {files.read_manifest(run / t / "reward_model").digest for t in "012"}
+    assert len(digests) == 1
+
+
+def _last(run: Path) -> None:
+    steps = files.read_json(run / "1" / "checkpoints" / "steps.json")["steps"]
+    assert files.read_json(run / "1" / "metrics" / "select_policy.json")["step"] == max(steps)
+
+
+def _only(kind: str) -> Any:
+    def check(run: Path) -> None:
+        for t in "12":
+            kinds = pq.read_table(run / t / "reward_pairs.parquet")["kind"].to_pylist()
+            assert set(kinds) == {kind}
+
+    return check
+
+
+def _accumulated(run: Path) -> None:
+    pairs = pq.read_table(run / "2" / "reward_pairs.parquet")["iteration"].to_pylist()
+    assert set(pairs) == {1, 2}
+
+
+def _warm(run: Path) -> None:
+    parent = files.read_manifest(run / "2" / "reward_model").parent
+    assert parent == files.read_manifest(run / "1" / "reward_model").digest
+
+
+def _margins(low: float) -> Any:
+    def check(run: Path) -> None:
+        for t in "12":
+            rows = pq.read_table(run / t / "pseudo_pairs.parquet").to_pylist()
+            kept = [row["reward_margin"] for row in rows if row["kept"]]
+            assert min(kept, default=low + 1) > low
+            assert not [row for row in rows if row["reason"] == "margin"] or low == 0
+
+    return check
+
+
+def _highest(run: Path) -> None:
+    rewards = pq.read_table(run / "1" / "rewards.parquet").to_pylist()
+    for pair in pq.read_table(run / "1" / "ranked_pairs.parquet").to_pylist():
+        mine = [row["reward"] for row in rewards if row["prompt_id"] == pair["prompt_id"]]
+        if pair["kept"]:
+            assert (pair["reward_chosen"], pair["reward_rejected"]) == (max(mine), min(mine))
+
+
+def _offline(run: Path) -> None:
+    given = {
+        (row["prompt_id"], row["chosen"], row["rejected"])
+        for row in pq.read_table(project.ROOT / "data" / "seed_preferences.parquet").to_pylist()
+    }
+    rows = pq.read_table(run / "1" / "responses.parquet").to_pylist()
+    chosen = {row["prompt_id"]: row["response"] for row in rows if row["response_index"] == 0}
+    rejected = {row["prompt_id"]: row["response"] for row in rows if row["response_index"] == 1}
+    assert {(name, chosen[name], rejected[name]) for name in chosen} <= given
+    assert not (run / "2").exists()
+
+
+EFFECTS = {
+    "fixed-reward-model": _fixed, "no-selection": _last, "ranked-only": _only("ranked"),
+    "pseudo-only": _only("pseudo"), "accumulate": _accumulated, "warm-start": _warm,
+    "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
+    "highest-reward": _highest, "offline-dpo": _offline,
+}  # fmt: skip
