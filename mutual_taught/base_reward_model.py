@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from mutual_taught import models, start, tables, work
+from mutual_taught import models, preflight, start, tables, work
 from mutual_taught.blocks import BaseRewardModel, Model, Tokens, Training
 from mutual_taught.files import read_manifest, write_manifest
 from mutual_taught.mstep_models import fit, tokenised
@@ -22,7 +22,8 @@ def prepare_base(
         folder.mkdir(parents=True)
         base = start.fetch(source, folder)
         write_manifest(folder, "reward_model", base, None, {"stage": "prepare_reward_model"})
-        models.load_reward_model(folder, "bfloat16")
+        loaded = models.load_reward_model(folder, "bfloat16")
+        preflight.require(preflight.reward_model(loaded), folder)
         return
     pairs = tables.read(preferences, tables.GOLD_PAIRS)
     chosen = pairs.filter(pc.equal(pairs["part"], SEED_PART))

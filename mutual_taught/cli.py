@@ -180,5 +180,25 @@ def why(pair_id: str, folder: Path, as_json: bool) -> None:
     _print(story, telling.pair_lines(story), as_json)
 
 
+@main.command()
+@click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
+def doctor(folder: Path) -> None:
+    """Look at the machine, params.yaml and the prepared models, and say what is wrong.
+
+    The same checks of tokenizers, templates and rewards run at the start of every stage that loads
+    a model; a stage refuses with the reason.
+    """
+    from mutual_taught import doctor as looking
+
+    faults = 0
+    for check in looking.examine(folder):
+        click.echo(f"{'FAIL' if check.fault else 'ok':4}  {check.name}: {check.found}")
+        if check.fault:
+            click.echo(f"      {check.fault}")
+            faults += 1
+    if faults:
+        raise click.ClickException(f"{faults} of these would stop a run")
+
+
 def _print(story: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
     click.echo(json.dumps(story, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mutual_taught import chat, models, tables, work
+from mutual_taught import chat, models, preflight, tables, work
 from mutual_taught.blocks import Dpo, Training
 from mutual_taught.estep import sides
 from mutual_taught.files import STEP, link_tree, read_manifest, write_json
@@ -26,6 +26,7 @@ def train(
     }  # fmt: skip
     with work.folder(f"dpo@{iteration}", fingerprint) as place:
         learner = models.load_policy(policy, "float32")
+        preflight.require(preflight.policy(learner), policy)
         pairs = dpo_pairs(ranked, responses, prompts, learner)
 
         def export(model: Any, step: int) -> None:

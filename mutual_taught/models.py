@@ -17,6 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from mutual_taught import attention
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
 from mutual_taught.files import Json, Manifest, write_manifest
 from mutual_taught.packing import Group, branch_logps, fill, pack
@@ -60,7 +61,10 @@ def load_policy(folder: Path, dtype: str) -> Policy:
     """
     _check_folder(folder)
     tokenizer = _load(AutoTokenizer, folder)
-    model = _load(AutoModelForCausalLM, folder, dtype=DTYPES[dtype], use_safetensors=True)
+    model = _load(
+        AutoModelForCausalLM, folder, dtype=DTYPES[dtype], use_safetensors=True,
+        attn_implementation=attention.NAME,
+    )  # fmt: skip
     stops = model.generation_config.eos_token_id if model.generation_config else None
     listed = stops if isinstance(stops, list) else [stops]
     stop_ids = frozenset({*listed, tokenizer.eos_token_id} - {None})
@@ -86,7 +90,7 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
         )
     model, info = _load(
         AutoModelForSequenceClassification, folder, dtype=DTYPES[dtype], use_safetensors=True,
-        output_loading_info=True,
+        output_loading_info=True, attn_implementation=attention.NAME,
     )  # fmt: skip
     if info["missing_keys"]:
         raise InputError(
@@ -103,7 +107,7 @@ def new_reward_model(policy: Path, seed: int) -> RewardModel:
     torch.manual_seed(seed)
     model = _load(
         AutoModelForSequenceClassification, policy, num_labels=1, dtype=torch.float32,
-        use_safetensors=True,
+        use_safetensors=True, attn_implementation=attention.NAME,
     )  # fmt: skip
     nn.init.normal_(model.score.weight, std=0.02)
     tokenizer = _load(AutoTokenizer, policy)
@@ -113,10 +117,11 @@ def new_reward_model(policy: Path, seed: int) -> RewardModel:
 
 def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:
     """Run a policy over a packed row and give the token log-probs of every branch."""
+    _require_packed(model)
     row = pack(groups, where)
     logits = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
-        logits_to_keep=row.predict, use_cache=False,
+        logits_to_keep=row.predict, use_cache=False, layout=row.layout,
     ).logits[0]  # fmt: skip
     return branch_logps(logits, row)
 
@@ -127,13 +132,21 @@ def packed_rewards(model: PreTrainedModel, groups: Sequence[Group], where: torch
     Returns:
         Rewards (logits) of all branches, float32, shape (branches,).
     """
+    _require_packed(model)
     row = pack(groups, where)
     hidden = model.base_model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
-        use_cache=False,
+        use_cache=False, layout=row.layout,
     ).last_hidden_state[0]  # fmt: skip
     rewards: Tensor = model.score(hidden[row.last])
     return rewards.squeeze(-1).float()
+
+
+def _require_packed(model: nn.Module) -> None:
+    """Refuse a model whose attention would let groups see each other."""
+    found = getattr(getattr(model, "config", None), "_attn_implementation", attention.NAME)
+    if found != attention.NAME:
+        raise ValueError(f"attention is {found}; expected {attention.NAME}")
 
 
 def reference_logps(

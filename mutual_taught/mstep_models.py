@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mutual_taught import models, tables, train_reward, work
+from mutual_taught import models, preflight, tables, train_reward, work
 from mutual_taught.blocks import Optimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
 from mutual_taught.training import Outcome, Pair
@@ -29,6 +29,7 @@ def train(
     messages = tables.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]
     with work.folder(f"train_rm@{iteration}", fingerprint) as place:
         model = models.load_reward_model(begin, "float32")
+        preflight.require(preflight.reward_model(model), begin)
         joined = pairs.append_column("messages", messages)
         ready = tokenised(model, pairs["pair_id"].to_pylist(), joined, tokens)
         return fit(

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mutual_taught.attention import Layout
+
 Tokens = Sequence[int]
 T = TypeVar("T")
 
@@ -27,14 +29,16 @@ class Group(NamedTuple):
 class Row(NamedTuple):
     """Groups laid end to end.
 
-    input_ids, position_ids: shape (1, L). mask: shape (1, 1, L, L), True where a token sees
-    another. lengths: tokens of each branch. predict: positions whose logits predict the branches'
-    tokens, branch after branch; last: position of each branch's last token.
+    input_ids, position_ids: shape (1, L). mask: shape (G, 1, longest group, longest group), True
+    where a token of a group sees another of it; layout: where the groups' tokens stand in it.
+    lengths: tokens of each branch. predict: positions whose logits predict the branches' tokens,
+    branch after branch; last: position of each branch's last token.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     mask: Tensor
+    layout: Layout
     lengths: list[int]
     predict: Tensor
     targets: Tensor
@@ -66,18 +70,16 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Row:
     """
     ids: list[int] = []
     positions: list[NDArray[np.int64]] = []
-    group_of: list[NDArray[np.int64]] = []
     branch_of: list[NDArray[np.int64]] = []
     predict: list[NDArray[np.int64]] = []
     last: list[int] = []
     lengths: list[int] = []
-    for number, (prefix, branches) in enumerate(groups):
+    for prefix, branches in groups:
         for branch, tokens in enumerate([prefix, *branches]):
             start = 0 if branch == 0 else len(prefix)
             at = len(ids)
             ids.extend(tokens)
             positions.append(np.arange(start, start + len(tokens)))
-            group_of.append(np.full(len(tokens), number))
             branch_of.append(np.full(len(tokens), branch))
             if branch == 0:
                 end_of_prefix = len(ids) - 1
@@ -85,24 +87,45 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Row:
                 predict.append(np.r_[end_of_prefix, np.arange(at, at + len(tokens) - 1)])
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
-    group = torch.from_numpy(np.concatenate(group_of)).to(device)
-    branch_ids = torch.from_numpy(np.concatenate(branch_of)).to(device)
-    order = torch.arange(len(ids), device=device)
-    mask = (
-        (group[:, None] == group[None, :])
-        & ((branch_ids[None, :] == 0) | (branch_ids[:, None] == branch_ids[None, :]))
-        & (order[None, :] <= order[:, None])
-    )
+    layout, mask = _lay_out([group.size for group in groups], np.concatenate(branch_of))
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     return Row(
         torch.tensor([ids], device=device),
         torch.from_numpy(np.concatenate(positions)).to(device)[None],
-        mask[None, None],
+        mask.to(device),
+        Layout(layout.gather.to(device), layout.place.to(device), layout.groups),
         lengths,
         torch.from_numpy(np.concatenate(predict)).to(device),
         torch.tensor(targets, device=device),
         torch.tensor(last, device=device),
     )
+
+
+def _lay_out(sizes: Sequence[int], branch_of: NDArray[np.int64]) -> tuple[Layout, Tensor]:
+    """Pad groups to the longest: where tokens stand, and who sees whom.
+
+    Args:
+        sizes: tokens of each group.
+        branch_of: of each token the branch, 0 for the prefix, shape (L,).
+
+    Returns:
+        The layout, and the mask of shape (G, 1, longest, longest). Padding sees the first token,
+        so that no softmax is over nothing; nobody sees padding.
+    """
+    count, longest = len(sizes), max(sizes)
+    real = np.arange(longest)[None, :] < np.array(sizes)[:, None]
+    place = np.flatnonzero(real)
+    gather = np.zeros(count * longest, np.int64)
+    gather[place] = np.arange(len(place))
+    flat = np.full(count * longest, -1)
+    flat[place] = branch_of
+    branch = flat.reshape(count, longest)
+    seen, seeing = branch[:, None, :], branch[:, :, None]
+    mask = (seen == 0) | (seen == seeing)
+    mask &= np.tri(longest, dtype=bool) & real[:, :, None]
+    mask[:, :, 0] |= ~real
+    layout = Layout(torch.from_numpy(gather), torch.from_numpy(place), count)
+    return layout, torch.from_numpy(mask[:, None])
 
 
 def fill(items: Iterable[T], sizes: Iterable[int], budget: int) -> Iterator[list[T]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import chat, models, tables
+from mutual_taught import chat, models, preflight, tables
 from mutual_taught.blocks import RankPairs, Tokens
 from mutual_taught.estep import sides
 from mutual_taught.files import read_manifest
@@ -22,6 +22,7 @@ def add_logps(
         Rows of `ranked_pairs`, and what they were made from.
     """
     reference = models.load_policy(policy, "float32")
+    preflight.require(preflight.policy(reference), policy)
     kept = ranked.filter(ranked["kept"])["prompt_id"].to_pylist()
     asked = tables.align(prompts, kept, prompts_path)["messages"].to_pylist()
     chosen, rejected = sides(ranked, responses, "token_ids", len(responses) // len(ranked))

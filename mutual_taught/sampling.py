@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import models, tables, work
+from mutual_taught import models, preflight, tables, work
 from mutual_taught.blocks import Answer, Decoding, Engine, Sample, Tokens
 from mutual_taught.chat import answer_tokens
 from mutual_taught.errors import InputError
@@ -114,4 +114,5 @@ def draw(
     }
     with work.folder(name, made_from) as parts:
         model = loaded or models.load_policy(policy, engine.dtype)
+        preflight.require(preflight.policy(model), policy)
         return sample_prompts(model, prompts, plan, parts), made_from

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import models, reward, tables
+from mutual_taught import models, preflight, reward, tables
 from mutual_taught.blocks import Score, Tokens
 from mutual_taught.files import read_manifest
 from mutual_taught.keys import Message
@@ -77,6 +77,7 @@ def score_texts(
 ) -> list[np.ndarray]:  # fmt: skip
     """Load a reward model and score every conversation's texts."""
     model = models.load_reward_model(reward_model, score.dtype)
+    preflight.require(preflight.reward_model(model), reward_model)
     return reward.score(model, conversations, texts, score.token_budget, tokens.max_length)
 
 

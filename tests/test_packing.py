@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
+from mutual_taught import attention
 from mutual_taught.models import packed_logps, packed_rewards
 from mutual_taught.packing import Group, branch_logps, fill, pack, share_prefix
 
@@ -26,7 +27,7 @@ def config() -> LlamaConfig:
     return LlamaConfig(
         vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3, num_labels=1,
-        pad_token_id=0,
+        pad_token_id=0, attn_implementation=attention.NAME,
     )  # fmt: skip
 
 
@@ -59,14 +60,45 @@ def test_positions_of_every_branch_go_on_from_the_prefix() -> None:
     assert row.position_ids.tolist() == [[0, 1, 2, 2, 3, 0, 1, 2]]
 
 
-def test_groups_do_not_see_each_other() -> None:
-    row = pack([Group([1], [[2]]), Group([3], [[4]])])
-    assert row.mask[0, 0].int().tolist() == [
-        [1, 0, 0, 0],
-        [1, 1, 0, 0],
-        [0, 0, 1, 0],
-        [0, 0, 1, 1],
+def test_groups_attend_apart_and_padding_to_the_first_token_alone() -> None:
+    row = pack([Group([1], [[2], [3]]), Group([4], [[5]])])
+    assert row.mask[:, 0].int().tolist() == [
+        [[1, 0, 0], [1, 1, 0], [1, 0, 1]],
+        [[1, 0, 0], [1, 1, 0], [1, 0, 0]],
     ]
+    assert row.layout.gather.tolist() == [0, 1, 2, 3, 4, 0]
+    assert row.layout.place.tolist() == [0, 1, 2, 3, 4]
+    assert row.layout.groups == 2
+
+
+def test_a_short_group_first_leaves_its_padding_out() -> None:
+    row = pack([Group([4], [[5]]), Group([1], [[2], [3]])])
+    assert row.layout.gather.tolist() == [0, 1, 0, 2, 3, 4]
+    assert row.layout.place.tolist() == [0, 1, 3, 4, 5]
+
+
+@pytest.mark.parametrize("groups", [GROUPS[:1], GROUPS])
+def test_attention_in_bfloat16_has_the_gradient_of_the_fused_kernel(
+    language_model: LlamaForCausalLM, groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[Tensor] = []
+    for limit in (attention.SHORT, 0):
+        monkeypatch.setattr(attention, "SHORT", limit)
+        language_model.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = torch.cat(packed_logps(language_model, groups, CPU)).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        grads = [p.grad.clone() for p in language_model.parameters() if p.grad is not None]
+        found.append(torch.cat([grad.flatten() for grad in grads]))
+    language_model.zero_grad()
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 0.05
+
+
+def test_model_without_packed_attention_is_refused() -> None:
+    plain = LlamaForCausalLM(LlamaConfig(**{**config().to_dict(), "vocab_size": 16}))
+    plain.set_attn_implementation("sdpa")
+    with pytest.raises(ValueError, match="attention is sdpa; expected packed_sdpa"):
+        packed_logps(plain, GROUPS, CPU)
 
 
 def test_first_token_of_a_branch_is_predicted_at_the_end_of_the_prefix() -> None:

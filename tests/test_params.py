@@ -153,8 +153,8 @@ FAULTS = {
         "top_p: 0.95", "top_p: 1.5", "sample.top_p is 1.5; expected less than or equal to 1",
     ),
     "infinite": (
-        "max_grad_norm: 1.0\n  token_budget: 640\n  beta", "max_grad_norm: .inf\n"
-        "  token_budget: 640\n  beta", "dpo.max_grad_norm is inf; expected a finite number",
+        "max_grad_norm: 1.0\n  token_budget: 1280\n  beta", "max_grad_norm: .inf\n"
+        "  token_budget: 1280\n  beta", "dpo.max_grad_norm is inf; expected a finite number",
     ),
     "one response": (
         "responses_per_prompt: 5", "responses_per_prompt: 1",

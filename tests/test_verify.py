@@ -36,6 +36,8 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def other(value: Any) -> Any:
     """Give a value of the same type that is not the same."""
+    if value is None:
+        return "x"
     if isinstance(value, bool):
         return not value
     if isinstance(value, int | float):

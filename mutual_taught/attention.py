@@ -1,0 +1,131 @@
+"""Attention over packed rows: every group attends to itself alone, in one batched call.
+
+A packed row is one sequence for all that works token by token, and a batch of padded groups for
+attention, whose cost would otherwise grow with the square of the row. Registered with
+transformers as `packed_sdpa`; without a layout it is its plain `sdpa`.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "packed_sdpa"
+SHORT = 1024
+
+
+class Layout(NamedTuple):
+    """Where the tokens of a row stand in the padded groups.
+
+    gather: token of each place (any token for padding), shape (G * longest,). place: place of
+    each token, shape (L,). groups: G.
+    """
+
+    gather: Tensor
+    place: Tensor
+    groups: int
+
+
+class _Spread(torch.autograd.Function):
+    """Rows of tokens (L, ...) to rows of places (G * longest, ...)."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, gather: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        return rows.index_select(0, gather)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (place,) = ctx.saved_tensors
+        return grad.index_select(0, place), None, None
+
+
+class _Collect(torch.autograd.Function):
+    """Rows of places back to rows of tokens; padding has no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.places = len(rows)
+        return rows.index_select(0, place)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (place,) = ctx.saved_tensors
+        spread = grad.new_zeros(ctx.places, *grad.shape[1:])
+        return spread.index_copy_(0, place, grad), None
+
+
+def attend(
+    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
+    attention_mask: Tensor | None, scaling: float | None = None, layout: Layout | None = None,
+    dropout: float = 0.0, **others: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Attend within groups, as transformers' attention functions do.
+
+    Args:
+        module: the layer's attention.
+        query: shape (1, heads, L, size).
+        key: shape (1, key-value heads, L, size).
+        value: as key.
+        attention_mask: True where a place sees another, shape (G, 1, longest, longest).
+        scaling: of the scores.
+        layout: of the row's groups; None for plain attention.
+        dropout: of plain attention; packed rows have none.
+        others: passed to plain attention.
+
+    Returns:
+        Shape (1, L, heads, size), and no weights.
+    """
+    if layout is None:
+        return sdpa_attention_forward(  # type: ignore[no-any-return]
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+        )
+    assert attention_mask is not None
+    repeats = query.shape[1] // key.shape[1]
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    own = _grouped(query, layout)
+    keys, values = (repeat_kv(_grouped(states, layout), repeats) for states in (key, value))
+    where = query.device.type
+    if where == "cpu" and torch.is_autocast_enabled(where) and own.shape[2] <= SHORT:
+        found = _short(own, keys, values, attention_mask, scale)
+    else:
+        found = scaled_dot_product_attention(
+            own, keys, values, attn_mask=attention_mask, scale=scale
+        )
+    found = found.transpose(1, 2)
+    if layout.groups == 1:
+        return found.contiguous(), None
+    rows = found.reshape(-1, *found.shape[2:])
+    return _Collect.apply(rows, layout.place)[None], None  # type: ignore[no-untyped-call]
+
+
+def _short(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attend by two matrix products in bfloat16.
+
+    On a CPU the fused kernel's backward pass takes three times as long on short sequences
+    (bench/training.py); softmax is in float32.
+    """
+    kind = torch.get_autocast_dtype("cpu")
+    with torch.autocast("cpu", enabled=False):
+        scores = torch.matmul((query * scale).to(kind), key.to(kind).transpose(2, 3))
+        shares = scores.masked_fill(~mask, torch.finfo(kind).min).softmax(dim=3)
+        return torch.matmul(shares, value.to(kind))
+
+
+def _grouped(states: Tensor, layout: Layout) -> Tensor:
+    """(1, heads, L, size) to (G, heads, longest, size)."""
+    if layout.groups == 1:
+        return states
+    rows = states[0].transpose(0, 1)
+    spread = _Spread.apply(rows, layout.gather, layout.place)  # type: ignore[no-untyped-call]
+    grouped: Tensor = spread.view(layout.groups, -1, *rows.shape[1:]).transpose(1, 2)
+    return grouped
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

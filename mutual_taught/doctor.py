@@ -1,0 +1,63 @@
+"""A look at everything a run needs, before it runs."""
+
+import importlib.metadata
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import torch
+
+from mutual_taught import models, params, preflight
+from mutual_taught.errors import MutualTaughtError
+from mutual_taught.preflight import Check
+
+PACKAGES = ("dvc", "torch", "transformers", "trl", "datasets", "pyarrow")
+ROOMY = 5 * 2**30
+
+
+def examine(run: Path) -> Iterator[Check]:
+    """Check the machine, params.yaml, and the models of iteration 0 if they are prepared."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    yield Check("packages", versions, "")
+    yield _device()
+    free = shutil.disk_usage(Path.cwd()).free
+    yield Check(
+        "disk", f"{free / 2**30:.1f} GiB free",
+        "" if free > ROOMY else f"expected {ROOMY / 2**30:.0f} GiB; free some, or dvc gc -w",
+    )  # fmt: skip
+    yield _params()
+    loaders: dict[str, Callable[[Path], Iterator[Check]]] = {
+        "policy": lambda folder: preflight.policy(models.load_policy(folder, "bfloat16")),
+        "reward_model": lambda folder: preflight.reward_model(
+            models.load_reward_model(folder, "float32")
+        ),
+    }
+    for name, load in loaders.items():
+        folder = run / "0" / name
+        if not folder.exists():
+            yield Check(str(folder), f"not there yet (dvc repro prepare_{name} makes it)", "")
+            continue
+        try:
+            for check in load(folder):
+                yield Check(f"{folder}: {check.name}", check.found, check.fault)
+        except MutualTaughtError as error:
+            yield Check(str(folder), "refused", str(error))
+
+
+def _device() -> Check:
+    memory = f"{psutil.virtual_memory().available / 2**30:.1f} GiB memory free"
+    if torch.cuda.is_available():
+        cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Check("device", f"{', '.join(cards)}; {memory}", "")
+    threads = f"CPU, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+    return Check("device", f"{threads}; {memory}", "")
+
+
+def _params() -> Check:
+    try:
+        checked = params.validate(params.read(params.PARAMS))
+    except MutualTaughtError as error:
+        return Check("params.yaml", "refused", str(error))
+    return Check("params.yaml", f"in order, {len(checked.iterations)} iterations", "")

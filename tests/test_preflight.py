@@ -1,0 +1,140 @@
+"""What a model must have before hours are spent on it: each fault is refused with its reason."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mutual_taught.cli import main
+from mutual_taught.errors import InputError
+from mutual_taught.start import CHATML
+
+if TYPE_CHECKING:
+    from mutual_taught.models import Policy, RewardModel
+
+
+@pytest.fixture
+def own_policy(policy_folder: Path) -> "Policy":
+    """A policy of one's own, to spoil."""
+    from mutual_taught.models import load_policy
+
+    return load_policy(policy_folder, "float32")
+
+
+@pytest.fixture
+def own_reward_model(reward_folder: Path) -> "RewardModel":
+    """A reward model of one's own, to spoil."""
+    from mutual_taught.models import load_reward_model
+
+    return load_reward_model(reward_folder, "float32")
+
+
+def refusal(checks: Any) -> str:
+    from mutual_taught import preflight
+
+    with pytest.raises(InputError) as caught:
+        preflight.require(checks, "run/0/model")
+    return str(caught.value)
+
+
+def test_sound_models_pass(own_policy: "Policy", own_reward_model: "RewardModel") -> None:
+    from mutual_taught import preflight
+
+    checks = [*preflight.policy(own_policy), *preflight.reward_model(own_reward_model)]
+    assert len(checks) == 10
+    assert [check.fault for check in checks if check.fault] == []
+
+
+def test_tokenizer_without_a_template(own_policy: "Policy") -> None:
+    from mutual_taught import preflight
+
+    own_policy.tokenizer.chat_template = None
+    assert refusal(preflight.policy(own_policy)) == (
+        "run/0/model: chat template: none; expected one; use an instruction-tuned model"
+    )
+
+
+def test_template_that_adds_a_second_bos(own_reward_model: "RewardModel") -> None:
+    from mutual_taught import preflight
+
+    own_reward_model.tokenizer.bos_token = "<|im_end|>"
+    own_reward_model.tokenizer.chat_template = "<|im_end|><|im_end|>" + CHATML
+    said = refusal(preflight.reward_model(own_reward_model))
+    assert said.startswith("run/0/model: BOS at the start of one turn: 2; expected one")
+
+
+def test_template_that_leaves_out_the_bos_the_tokenizer_adds(own_policy: "Policy") -> None:
+    from tokenizers.processors import TemplateProcessing
+
+    from mutual_taught import preflight
+
+    tokenizer: Any = own_policy.tokenizer
+    tokenizer.bos_token = "<|pad|>"
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|pad|> $A", special_tokens=[("<|pad|>", tokenizer.bos_token_id)]
+    )
+    said = refusal(preflight.policy(own_policy))
+    assert said.startswith("run/0/model: BOS at the start of one turn: 0; expected one")
+
+
+def test_template_that_renders_a_prompt_otherwise_with_its_answer(own_policy: "Policy") -> None:
+    from mutual_taught import preflight
+
+    own_policy.tokenizer.chat_template = "{{ messages | length }}" + CHATML
+    said = refusal(preflight.policy(own_policy))
+    assert said.startswith(
+        "run/0/model: prompt of one turn begins prompt + answer: not from token 0 on; expected a "
+        "template that renders a conversation the same with and without its answer"
+    )
+
+
+def test_template_that_ends_a_turn_in_no_stop_token(own_policy: "Policy") -> None:
+    from mutual_taught import preflight
+
+    spoilt = own_policy._replace(stop_ids=frozenset({5}))
+    said = refusal(preflight.policy(spoilt))
+    assert "an answer ends in a stop token" in said
+    assert said.endswith("to the token that ends a turn")
+
+
+def test_reward_model_whose_rewards_depend_on_the_batch(own_reward_model: "RewardModel") -> None:
+    from mutual_taught import preflight
+
+    class Mixing(torch.nn.Module):
+        """Adds the mean of the whole row to every hidden state."""
+
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, **inputs: Any) -> Any:
+            found = self.inner(**inputs)
+            found.last_hidden_state = found.last_hidden_state + inputs["input_ids"].shape[1]
+            return found
+
+    model: Any = own_reward_model.model
+    setattr(model, model.base_model_prefix, Mixing(model.base_model))
+    said = refusal(preflight.reward_model(own_reward_model))
+    assert "rewards in batches of 1 and of 8: differ by" in said
+    assert said.endswith("it cannot be scored packed")
+
+
+def test_doctor_looks_at_everything(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.parent)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 0, result.output
+    for part in ("packages: dvc 3", "device: ", "disk: ", "params.yaml: in order, 2 iterations",
+                 "run/0/reward_model: rewards in batches of 1 and of 8"):  # fmt: skip
+        assert f"ok    {part}" in result.output
+
+
+def test_doctor_says_what_is_wrong_and_goes_on(here: Path) -> None:
+    (here / "params.yaml").write_text("seed: -1\n")
+    (here / "run" / "0" / "policy").mkdir(parents=True)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 1
+    assert "FAIL  params.yaml: refused" in result.output
+    assert "FAIL  run/0/policy: refused" in result.output
+    assert result.output.splitlines()[-1] == "Error: 2 of these would stop a run"
