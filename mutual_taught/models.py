@@ -138,7 +138,8 @@ def packed_rewards(model: PreTrainedModel, groups: Sequence[Group], where: torch
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         use_cache=False, layout=row.layout,
     ).last_hidden_state[0]  # fmt: skip
-    rewards: Tensor = model.score(hidden[row.last])
+    with torch.autocast(where.type, enabled=False):  # the head's margins are small: full precision
+        rewards: Tensor = model.score(hidden[row.last].to(model.score.weight.dtype))
     return rewards.squeeze(-1).float()
 
 

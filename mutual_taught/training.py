@@ -109,7 +109,7 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
     total = torch.zeros((), device=where)
     runs = list(fill(pairs, (pair["size"] for pair in pairs), trainer.token_budget))
     for part in runs:
-        with trainer.compute_loss_context_manager():
+        with trainer.accelerator.autocast():  # also for submodules, which accelerate does not wrap
             loss = trainer.compute_loss(model, {"pairs": part}) * (len(part) / len(pairs))
         check_finite(loss, part, trainer.state.global_step)
         trainer.accelerator.backward(loss)

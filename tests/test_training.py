@@ -12,7 +12,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from mutual_taught import models, train_policy, train_reward
-from mutual_taught.blocks import Dpo, LossType, Optimisation, Training
+from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.packing import share_prefix
 from mutual_taught.training import (
@@ -154,6 +154,35 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     expected = stock.compute_loss(other.model.train(), batch)
     expected.backward()
     assert_same(gradients(learner.model), gradients(other.model), loss, expected.item())
+
+
+@pytest.mark.parametrize("kind", ["policy", "reward"])
+def test_precision_decides_how_the_forward_pass_is_computed(
+    policy_folder: Path, reward_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    losses: dict[Dtype, float] = {}
+    for precision in get_args(Dtype):
+        training = TRAINING.model_copy(update={"precision": precision})
+        work = tmp_path / precision
+        trainer: Any
+        if kind == "policy":
+            learner: Any = models.load_policy(policy_folder, "float32")
+            rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
+            config: Any = train_policy.config(DPO, training, 1, work)
+            trainer = train_policy.PackedDPOTrainer
+        else:
+            learner = models.load_reward_model(reward_folder, "float32")
+            rows = reward_rows()
+            config = train_reward.config(OPTIMISATION, training, 1, work)
+            trainer = train_reward.PackedRewardTrainer
+        made = trainer(
+            model=learner.model, args=config, data_collator=collate,
+            train_dataset=Dataset.from_list(rows), processing_class=learner.tokenizer,
+        )  # fmt: skip
+        losses[precision] = float(packed_step(made, learner.model, rows))
+        assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
+    assert losses["float32"] != losses["bfloat16"]
+    assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.02)
 
 
 class Exports:
