@@ -60,6 +60,20 @@ def sample_prompts(policy: Policy, prompts: pa.Table, plan: Plan, parts: Path) -
     return pa.concat_tables([part.replace_schema_metadata() for part in finished])
 
 
+def redraw(policy: Policy, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:
+    """Draw one shard again: rows of `responses`, sorted.
+
+    Args:
+        policy: pi.
+        prompts: all prompts of the plan, sorted by id.
+        plan: the same as before.
+        shard: its number, from 0.
+    """
+    part = prompts.slice(shard * plan.shard_size, plan.shard_size)
+    rows = pa.table(_draw(policy, _requests(policy, part, plan), plan), tables.RESPONSES.schema)
+    return rows.sort_by([(key, "ascending") for key in tables.RESPONSES.keys])
+
+
 def _requests(policy: Policy, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:
     requests = []
     for prompt, messages in zip(

@@ -155,6 +155,10 @@ GOLD_PAIRS = Table(
     ("prompt_id",),
 )  # fmt: skip
 
+EXCHANGED = (
+    RESPONSES, REWARDS, RANKED_PAIRS, DUELS, ANSWERS, ANSWER_REWARDS, PSEUDO_PAIRS, REWARD_PAIRS,
+)  # fmt: skip
+
 
 def write(
     folder: Path,
@@ -200,7 +204,7 @@ def encode(
     columns_sha256 = column_digests(data)
     metadata = {
         "mutual_taught.version": VERSION,
-        "mutual_taught.rows_sha256": _joined(columns_sha256),
+        "mutual_taught.rows_sha256": joined(columns_sha256),
         "mutual_taught.columns_sha256": json.dumps(columns_sha256),
         "mutual_taught.active": json.dumps(active),
         "mutual_taught.provenance": json.dumps(provenance, sort_keys=True),
@@ -265,10 +269,11 @@ def column_digests(data: pa.Table) -> dict[str, str]:
 
 def rows_digest(data: pa.Table) -> str:
     """Hash a table's rows (columns, order, values), whatever its metadata and chunks."""
-    return _joined(column_digests(data))
+    return joined(column_digests(data))
 
 
-def _joined(columns: Mapping[str, str]) -> str:
+def joined(columns: Mapping[str, str]) -> str:
+    """Make the digest of a table's rows from those of its columns."""
     return hashlib.sha256(json.dumps(list(columns.items())).encode()).hexdigest()
 
 

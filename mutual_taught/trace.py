@@ -41,7 +41,7 @@ def prompt(run: Path, prefix: str) -> Record:
     }  # fmt: skip
     for folder in _iterations(run):
         happened: Record = {
-            table.name: _rows(folder / f"{table.name}.parquet", name) for table in TOLD
+            table.name: _rows(folder / f"{table.name}.parquet", name) for table in tables.EXCHANGED
         }
         happened["generations"] = _rows(folder / "eval" / "generations.parquet", name)
         happened = {table: rows for table, rows in happened.items() if rows}
@@ -49,12 +49,6 @@ def prompt(run: Path, prefix: str) -> Record:
             happened["learnt_by"] = _learnt_by(folder, happened)
             story["iterations"][folder.name] = happened
     return story
-
-
-TOLD = (
-    tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS, tables.ANSWERS,
-    tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
-)  # fmt: skip
 
 
 def pair(run: Path, prefix: str) -> Record:

@@ -1,8 +1,7 @@
 """Recompute every decision of a finished run from its artifacts, and check every digest."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +14,9 @@ from mutual_taught import (
     describe,
     estep,
     evaluation,
+    faults,
     files,
+    lineage,
     mstep,
     params,
     sources,
@@ -23,71 +24,12 @@ from mutual_taught import (
     tables,
 )
 from mutual_taught.errors import MutualTaughtError
+from mutual_taught.faults import Fault, Faults, Run
 from mutual_taught.keys import prompt_id, sampling_seed, unit_interval
 from mutual_taught.selection import outcomes, select_checkpoint
 
-
-class Fault(NamedTuple):
-    """One thing that is not as it should be; `where` names a row, column or key."""
-
-    path: Path
-    where: str
-    found: str
-    expected: str
-
-    def __str__(self) -> str:
-        """Say it in one line."""
-        return f"{self.path}: {self.where} is {self.found}; expected {self.expected}"
-
-
-Faults = Iterator[Fault]
-PLAIN = (
-    tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS, tables.ANSWERS,
-    tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
-)  # fmt: skip
 EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
-MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
-    (tables.RESPONSES, ("policy",)),
-    (tables.REWARDS, ("reward_model", "responses")),
-    (tables.RANKED_PAIRS, ("policy", "responses", "rewards")),
-    (tables.DUELS, ("reward_model",)),
-    (tables.ANSWERS, ("policy",)),
-    (tables.ANSWER_REWARDS, ("reward_model", "answers", "previous_answers")),
-    (tables.PSEUDO_PAIRS, ("answers", "previous_answers", "answer_rewards")),
-    (
-        tables.REWARD_PAIRS,
-        ("answers", "previous_answers", "answer_rewards", "ranked_pairs", "responses"),
-    ),
-)
 FINISH = pa.array(["stop", "length"])
-
-
-class Run:
-    """A run's tables, each read and hashed once."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.keys = sorted((path.name for path in folder.iterdir() if path.name.isdigit()), key=int)
-        self._read: dict[Path, pa.Table] = {}
-        self._digests: dict[Path, str] = {}
-
-    def table(self, path: Path, table: tables.Table) -> pa.Table:
-        """Read a table, once."""
-        if path not in self._read:
-            self._read[path] = tables.read(path, table)
-        return self._read[path]
-
-    def digest(self, path: Path, table: tables.Table) -> str:
-        """Hash a table's rows, once."""
-        if path not in self._digests:
-            self._digests[path] = tables.rows_digest(self.table(path, table))
-        return self._digests[path]
-
-    def forget(self, keep: Path) -> None:
-        """Let go of all tables but those of one iteration and of the splits."""
-        for path in list(self._read):
-            if keep not in path.parents and "splits" not in path.parts and path.parts[-2] != "0":
-                del self._read[path]
 
 
 def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
@@ -111,12 +53,12 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
                 _responses(run, key, previous, settings), _ranked(run, key, settings),
                 _duels(run, key), _selected(run, key, previous, settings),
                 _answers(run, key, settings), _pseudo(run, key, previous, settings),
-                _lineage(run, key, previous, settings),
+                lineage.made_from(run, key, previous, settings),
             ]  # fmt: skip
         else:
             checks.append(_answers(run, key, settings))
         if models:
-            checks.append(_models(folder / key))
+            checks.append(lineage.models(folder / key))
         for check in checks:
             yield from _guarded(folder / key, check)
         run.forget(folder / key)
@@ -132,68 +74,23 @@ def _guarded(folder: Path, check: Faults) -> Faults:
         yield Fault(folder, "an artifact", f"at odds with the others ({error})", "a whole run")
 
 
-def _same(path: Path, table: tables.Table, found: pa.Table, expected: pa.Table) -> Faults:
-    """Compare two tables cell by cell; name the first cell of every column that differs."""
-    if len(found) != len(expected):
-        yield Fault(path, "the number of rows", str(len(found)), str(len(expected)))
-        return
-    for name in expected.column_names:
-        if name not in table.columns:
-            continue
-        kind = table.columns[name]
-        mine = found[name].cast(kind).combine_chunks()
-        right = expected[name].cast(kind).combine_chunks()
-        if mine.equals(right):
-            continue
-        both = zip(mine.to_pylist(), right.to_pylist(), strict=True)
-        row = next((i for i, (a, b) in enumerate(both) if a != b), 0)
-        yield Fault(path, f"{_row(found, table, row)} {name}", _cell(mine, row), _cell(right, row))
-
-
-def _row(data: pa.Table, table: tables.Table, row: int) -> str:
-    return "row " + ", ".join(f"{key} {data[key][row].as_py()}" for key in table.keys)
-
-
-def _cell(column: pa.Array, row: int) -> str:
-    return repr(column[row].as_py())[:80]
-
-
-def _first(
-    path: Path, table: tables.Table, data: pa.Table, name: str, bad: Any, expected: str
-) -> Faults:
-    """Report the first row where `bad` (a mask) holds."""
-    where = np.flatnonzero(np.asarray(bad))
-    if len(where):
-        row = int(where[0])
-        yield Fault(
-            path, f"{_row(data, table, row)} {name}", _cell(data[name].combine_chunks(), row),
-            expected,
-        )  # fmt: skip
-
-
-def _number(path: Path, found: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:
-    for name, value in expected.items():
-        if value is not None and np.isfinite(value) and found.get(name) != value:
-            yield Fault(path, name, str(found.get(name)), str(value))
-    for name in sorted(set(found) - set(expected)):
-        yield Fault(path, name, str(found[name]), "no such number")
-
-
 def _tables(run: Run, key: str) -> Faults:
     """Every table hashes to what it says, column by column, and names its inputs rightly."""
     folder = run.folder / key
-    listed = [(folder / f"{t.name}.parquet", t) for t in PLAIN]
+    listed = [(folder / f"{t.name}.parquet", t) for t in tables.EXCHANGED]
     listed += [(folder / "eval" / f"{t.name}.parquet", t) for t in EVAL]
     for path, table in listed:
-        if key == "0" and not path.exists():
-            continue
-        data = run.table(path, table)
-        said = tables.said_digests(data)
-        for name, value in tables.column_digests(data).items():
-            if said["columns"].get(name) != value:
-                yield Fault(path, f"column {name}", "altered since it was written", "its digest")
-        if said["rows"] != run.digest(path, table):
-            yield Fault(path, "the whole", "altered since it was written", "its digest")
+        if key != "0" or path.exists():
+            yield from _digests(run, path, table)
+
+
+def _digests(run: Run, path: Path, table: tables.Table) -> Faults:
+    said = tables.said_digests(run.table(path, table))
+    for name, value in run.columns(path, table).items():
+        if said["columns"].get(name) != value:
+            yield Fault(path, f"column {name}", "altered since it was written", "its digest")
+    if said["rows"] != run.digest(path, table):
+        yield Fault(path, "the whole", "altered since it was written", "its digest")
 
 
 def _prompts(run: Run, settings: blocks.Params) -> Faults:
@@ -205,14 +102,10 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
         for name in ("policy", "reward", "selection", "eval")
     ]
     for place, table in listed:
-        data = run.table(place, table)
-        said = tables.said_digests(data)
-        for name, value in tables.column_digests(data).items():
-            if said["columns"].get(name) != value:
-                yield Fault(place, f"column {name}", "altered since it was written", "its digest")
+        yield from _digests(run, place, table)
     ids = prompts["prompt_id"].to_pylist()
     hashed = [prompt_id(messages) for messages in prompts["messages"].to_pylist()]
-    yield from _first(
+    yield from faults.first(
         path, tables.PROMPTS, prompts, "prompt_id",
         [a != b for a, b in zip(ids, hashed, strict=True)], "the hash of its messages",
     )  # fmt: skip
@@ -222,13 +115,13 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
             rows = prompts.filter(pc.starts_with(prompts["split"], "policy_"))
         else:
             rows = prompts.filter(pc.equal(prompts["split"], table.name))
-        yield from _same(place, table, part, rows)
+        yield from faults.compare(place, table, part, rows)
     shares, _ = sources.split_plan(settings.data)
     ends = np.cumsum(list(shares.values()))
     where = np.searchsorted(ends, [unit_interval(settings.seed, name) for name in ids], "right")
     right = [[*shares, "no split"][place] for place in where]
     bad = [a != b for a, b in zip(prompts["split"].to_pylist(), right, strict=True)]
-    yield from _first(
+    yield from faults.first(
         path, tables.PROMPTS, prompts, "split", bad, "the split its id falls in (data.splits)"
     )
 
@@ -251,18 +144,18 @@ def _seeds(
         len(data),
     )
     bad = data["seed"].to_numpy() != seeds
-    yield from _first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
+    yield from faults.first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
 
 
 def _drawn(path: Path, table: tables.Table, data: pa.Table) -> Faults:
     """Lengths and finish reasons of sampled answers."""
     lengths = pc.list_value_length(data["token_ids"]).to_numpy()
-    yield from _first(
+    yield from faults.first(
         path, table, data, "length_tokens", data["length_tokens"].to_numpy() != lengths,
         "the number of its token_ids",
     )  # fmt: skip
     known = pc.is_in(data["finish_reason"], FINISH).to_numpy()
-    yield from _first(path, table, data, "finish_reason", ~known, "stop or length")
+    yield from faults.first(path, table, data, "finish_reason", ~known, "stop or length")
 
 
 def _asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:
@@ -307,11 +200,11 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
     tables.same_keys(data, run.table(scored, tables.REWARDS), tables.REWARDS, scored)
     rewards = run.table(scored, tables.REWARDS)
     finite = np.isfinite(rewards["reward"].to_numpy())
-    yield from _first(scored, tables.REWARDS, rewards, "reward", ~finite, "a number")
+    yield from faults.first(scored, tables.REWARDS, rewards, "reward", ~finite, "a number")
     metrics = run.folder / key / "metrics"
-    yield from _number(metrics / "sample.json", files.read_json(metrics / "sample.json"),
+    yield from faults.numbers(metrics / "sample.json", files.read_json(metrics / "sample.json"),
                        describe.answers(data))  # fmt: skip
-    yield from _number(metrics / "score.json", files.read_json(metrics / "score.json"),
+    yield from faults.numbers(metrics / "score.json", files.read_json(metrics / "score.json"),
                        describe.rewards(rewards))  # fmt: skip
 
 
@@ -327,14 +220,14 @@ def _ranked(run: Run, key: str, settings: blocks.Params) -> Faults:
         drawn, scored, tables.width(drawn, folder / "responses.parquet"),
         settings.rank_pairs.chosen,
     )  # fmt: skip
-    yield from _same(path, tables.RANKED_PAIRS, pairs, expected)
+    yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
     kept = pairs["kept"].to_numpy()
     for name in ("reference_chosen_logps", "reference_rejected_logps"):
         known = pairs[name].is_valid().to_numpy()
-        yield from _first(path, tables.RANKED_PAIRS, pairs, name, known != kept,
+        yield from faults.first(path, tables.RANKED_PAIRS, pairs, name, known != kept,
                           "a number exactly where the pair is kept")  # fmt: skip
     metrics = folder / "metrics" / "rank_pairs.json"
-    yield from _number(
+    yield from faults.numbers(
         metrics, files.read_json(metrics),
         {"active": 1.0, **estep.counts(pairs["kept"], pairs["reason"])},
     )  # fmt: skip
@@ -349,7 +242,7 @@ def _duels(run: Run, key: str) -> Faults:
     yield from _asked(path, data["prompt_id"], _split(run, "selection"))
     judged = outcomes(data["reward"].to_numpy(), data["previous_reward"].to_numpy())
     bad = data["outcome"].to_numpy() != judged
-    yield from _first(path, tables.DUELS, data, "outcome", bad, "what the two rewards give")
+    yield from faults.first(path, tables.DUELS, data, "outcome", bad, "what the two rewards give")
     steps = files.read_json(folder / "checkpoints" / "steps.json")["steps"]
     if sorted(set(data["step"].to_pylist())) != steps:
         yield Fault(path, "steps", str(sorted(set(data["step"].to_pylist()))), str(steps))
@@ -358,7 +251,7 @@ def _duels(run: Run, key: str) -> Faults:
               "previous_reward")  # fmt: skip
     for step in steps[1:]:
         rows = data.filter(pc.equal(data["step"], step))
-        yield from _same(path, tables.DUELS, rows, first.select(["prompt_id", *shared]))
+        yield from faults.compare(path, tables.DUELS, rows, first.select(["prompt_id", *shared]))
 
 
 def _selected(run: Run, key: str, previous: str, settings: blocks.Params) -> Faults:
@@ -384,7 +277,7 @@ def _selected(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
     if mine != right:
         yield Fault(folder / "policy", "the selected policy", mine[:12], f"{source} {right[:12]}")
     path = folder / "metrics" / "select_policy.json"
-    yield from _number(path, files.read_json(path), metrics)
+    yield from faults.numbers(path, files.read_json(path), metrics)
 
 
 def _answers(run: Run, key: str, settings: blocks.Params) -> Faults:
@@ -408,7 +301,7 @@ def _pseudo(run: Run, key: str, previous: str, settings: blocks.Params) -> Fault
     rule = settings.build_pairs
     expected, epsilon = mstep.pseudo_pairs(answers, before, rewards, rule.filter)
     pairs = run.table(path, tables.PSEUDO_PAIRS)
-    yield from _same(path, tables.PSEUDO_PAIRS, pairs, expected)
+    yield from faults.compare(path, tables.PSEUDO_PAIRS, pairs, expected)
     if tables.provenance(pairs)["tolerance"] != epsilon:
         yield Fault(path, "tolerance", str(tables.provenance(pairs)["tolerance"]), str(epsilon))
     ranked = run.table(folder / "ranked_pairs.parquet", tables.RANKED_PAIRS)
@@ -417,9 +310,11 @@ def _pseudo(run: Run, key: str, previous: str, settings: blocks.Params) -> Fault
     mix = mstep.combine(ranked, responses, expected, earlier, int(key), rule)
     found = run.table(mixed, tables.REWARD_PAIRS)
     mix = mix.sort_by([(name, "ascending") for name in tables.REWARD_PAIRS.keys])
-    yield from _same(mixed, tables.REWARD_PAIRS, found, mix)
+    yield from faults.compare(mixed, tables.REWARD_PAIRS, found, mix)
     metrics = folder / "metrics" / "build_pairs.json"
-    yield from _number(metrics, files.read_json(metrics), mstep.metrics(expected, epsilon, mix))
+    yield from faults.numbers(
+        metrics, files.read_json(metrics), mstep.metrics(expected, epsilon, mix)
+    )
 
 
 def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:
@@ -428,7 +323,7 @@ def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:
     previous = settings.iterations[key].prev if key != "0" else "0"
     if not decision.read(run.folder / key / "decision.json").active:
         copied = files.read_json(run.folder / previous / "metrics" / "eval.json")
-        yield from _number(metrics, files.read_json(metrics), {**copied, "active": 0.0})
+        yield from faults.numbers(metrics, files.read_json(metrics), {**copied, "active": 0.0})
         return
     path = folder / "generations.parquet"
     own = run.table(path, tables.GENERATIONS)
@@ -437,7 +332,7 @@ def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:
     prompts = _split(run, "eval")
     yield from _asked(path, own["prompt_id"], prompts)
     graded = own.drop_columns(["gold", "passed", "length_chars"])
-    yield from _same(path, tables.GENERATIONS, own, evaluation.add_gold(graded, prompts))
+    yield from faults.compare(path, tables.GENERATIONS, own, evaluation.add_gold(graded, prompts))
     systems = evaluation.Systems(
         own, *(run.table(run.folder / place / "eval" / "generations.parquet", tables.GENERATIONS)
                for place in ("0", previous)),
@@ -446,15 +341,15 @@ def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:
     judgements = run.table(judged, tables.JUDGEMENTS)
     expected = evaluation.judge(systems)
     by_key = [(name, "ascending") for name in tables.JUDGEMENTS.keys]
-    yield from _same(judged, tables.JUDGEMENTS, judgements, expected.sort_by(by_key))
+    yield from faults.compare(judged, tables.JUDGEMENTS, judgements, expected.sort_by(by_key))
     path = folder / "rm_scores.parquet"
     scores = run.table(path, tables.RM_SCORES)
     mine = evaluation.own_pairs(own)
     if len(mine):
         by_key = [(name, "ascending") for name in tables.RM_SCORES.keys]
         of_own = scores.filter(pc.equal(scores["set"], "own_samples"))
-        yield from _same(path, tables.RM_SCORES, of_own, mine.sort_by(by_key))
-    yield from _number(
+        yield from faults.compare(path, tables.RM_SCORES, of_own, mine.sort_by(by_key))
+    yield from faults.numbers(
         metrics, files.read_json(metrics),
         {
             "active": 1.0,
@@ -462,77 +357,3 @@ def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:
             **evaluation.reward_model_metrics(scores, settings.seed),
         },
     )  # fmt: skip
-
-
-def _lineage(run: Run, key: str, previous: str, settings: blocks.Params) -> Faults:
-    """Every artifact names, by digest, the artifacts it was really made from."""
-    here, before = run.folder / key, run.folder / previous
-    inputs = _inputs(run, here, before)
-    for table, names in MADE_FROM:
-        path = here / f"{table.name}.parquet"
-        data = run.table(path, table)
-        if not tables.is_active(data):
-            continue
-        said = tables.provenance(data)
-        for name in names:
-            where = "current_policy" if (table.name, name) == ("answers", "policy") else name
-            if said[name] != inputs[where]():
-                yield Fault(path, f"provenance {name}", said[name][:12], inputs[where]()[:12])
-    if _active(run, key):
-        for step in files.read_json(here / "checkpoints" / "steps.json")["steps"]:
-            folder = here / "checkpoints" / files.STEP.format(step)
-            yield from _made_by(folder, inputs, "policy", ("ranked_pairs", "responses"))
-    if decision.read(here / "decision.json").active and params.load(blocks.TrainRm, key).fixed:
-        digest, right = files.read_manifest(here / "reward_model").digest, inputs["reward_model"]()
-        if digest != right:
-            yield Fault(here / "reward_model", "the fixed reward model", digest[:12], right[:12])
-    elif decision.read(here / "decision.json").active:
-        start = "reward_model" if settings.train_rm.start == "previous" else "base_reward_model"
-        yield from _made_by(here / "reward_model", inputs, start, ("reward_pairs",))
-
-
-def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
-    def rows(folder: Path, table: tables.Table) -> Callable[[], str]:
-        return lambda: run.digest(folder / f"{table.name}.parquet", table)
-
-    def model(folder: Path) -> Callable[[], str]:
-        return lambda: files.read_manifest(folder).digest
-
-    return {
-        "policy": model(before / "policy"),
-        "current_policy": model(here / "policy"),
-        "reward_model": model(before / "reward_model"),
-        "base_reward_model": model(run.folder / "0" / "reward_model"),
-        "previous_answers": rows(before, tables.ANSWERS),
-        **{table.name: rows(here, table) for table in PLAIN},
-    }
-
-
-def _made_by(
-    folder: Path, inputs: Mapping[str, Callable[[], str]], parent: str, names: Sequence[str]
-) -> Faults:
-    manifest = files.read_manifest(folder)
-    path = folder / files.MANIFEST
-    if manifest.parent != inputs[parent]():
-        yield Fault(path, "parent", str(manifest.parent)[:12], inputs[parent]()[:12])
-    for name in names:
-        if manifest.made_by.get(name) != inputs[name]():
-            yield Fault(path, f"made_by.{name}", str(manifest.made_by.get(name))[:12],
-                        inputs[name]()[:12])  # fmt: skip
-
-
-def _models(folder: Path) -> Faults:
-    """Every model's files hash to what its manifest says."""
-    for path in sorted(folder.rglob(files.MANIFEST)):
-        listed = files.read_manifest(path.parent).files
-        there = {
-            file.relative_to(path.parent).as_posix()
-            for file in path.parent.rglob("*")
-            if file.is_file() and file != path
-        }
-        for name in sorted(there ^ set(listed)):
-            state = "there" if name in there else "missing"
-            yield Fault(path.parent / name, "the file", state, "what manifest.json lists")
-        for name in sorted(there & set(listed)):
-            if (found := files.sha256(path.parent / name)) != listed[name]:
-                yield Fault(path.parent / name, "sha256", found[:12], listed[name][:12])

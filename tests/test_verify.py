@@ -217,3 +217,25 @@ def test_command_says_what_it_found_and_fails(run: Path) -> None:
     assert result.exit_code == 1
     assert "outcome is" in result.output
     assert result.output.splitlines()[-1].startswith("Error: ")
+
+
+def test_shards_drawn_again_are_bit_equal(run: Path) -> None:
+    result = CliRunner().invoke(main, ["verify", "--resample", "100"])
+    assert result.exit_code == 0, result.output
+    shards = [line for line in result.output.splitlines() if ": shard " in line]
+    assert len(shards) >= 8
+    assert all(line.endswith("bit-equal") for line in shards)
+
+
+def test_altered_answer_is_found_by_drawing_it_again(run: Path) -> None:
+    path = run / "1" / "answers.parquet"
+    data = tables.read(path, tables.ANSWERS)
+    tokens = data["token_ids"].to_pylist()
+    tokens[0] = tokens[0][::-1]
+    place = data.schema.get_field_index("token_ids")
+    forged = data.set_column(place, data.schema.field(place), pa.array(tokens, tables.TOKENS))
+    tables.write(path.parent, tables.ANSWERS, forged, tables.provenance(data))
+    result = CliRunner().invoke(main, ["verify", "--resample", "100"])
+    assert result.exit_code == 1
+    assert "run/1/answers.parquet: shard 0: " in result.output
+    assert "answers have the same tokens" in result.output

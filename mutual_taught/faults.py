@@ -1,0 +1,110 @@
+"""Faults of a run, its tables read once, and comparisons that name what differs."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mutual_taught import tables
+
+
+class Fault(NamedTuple):
+    """One thing that is not as it should be; `where` names a row, column or key."""
+
+    path: Path
+    where: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.path}: {self.where} is {self.found}; expected {self.expected}"
+
+
+Faults = Iterator[Fault]
+
+
+class Run:
+    """A run's tables, each read and hashed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.keys = sorted((path.name for path in folder.iterdir() if path.name.isdigit()), key=int)
+        self._read: dict[Path, pa.Table] = {}
+        self._columns: dict[Path, dict[str, str]] = {}
+
+    def table(self, path: Path, table: tables.Table) -> pa.Table:
+        """Read a table, once."""
+        if path not in self._read:
+            self._read[path] = tables.read(path, table)
+        return self._read[path]
+
+    def columns(self, path: Path, table: tables.Table) -> dict[str, str]:
+        """Hash a table's columns, once."""
+        if path not in self._columns:
+            self._columns[path] = tables.column_digests(self.table(path, table))
+        return self._columns[path]
+
+    def digest(self, path: Path, table: tables.Table) -> str:
+        """Hash a table's rows."""
+        return tables.joined(self.columns(path, table))
+
+    def forget(self, keep: Path) -> None:
+        """Let go of all tables but those of one iteration and of the splits."""
+        for path in list(self._read):
+            if keep not in path.parents and "splits" not in path.parts and path.parts[-2] != "0":
+                del self._read[path]
+
+
+def compare(path: Path, table: tables.Table, found: pa.Table, expected: pa.Table) -> Faults:
+    """Compare two tables cell by cell; name the first cell of every column that differs."""
+    if len(found) != len(expected):
+        yield Fault(path, "the number of rows", str(len(found)), str(len(expected)))
+        return
+    for name in expected.column_names:
+        if name not in table.columns:
+            continue
+        kind = table.columns[name]
+        mine = found[name].cast(kind).combine_chunks()
+        right = expected[name].cast(kind).combine_chunks()
+        if mine.equals(right):
+            continue
+        both = zip(mine.to_pylist(), right.to_pylist(), strict=True)
+        row = next((i for i, (a, b) in enumerate(both) if a != b), 0)
+        yield Fault(
+            path, f"{row_name(found, table, row)} {name}", cell(mine, row), cell(right, row)
+        )
+
+
+def row_name(data: pa.Table, table: tables.Table, row: int) -> str:
+    """Name a row by its keys."""
+    return "row " + ", ".join(f"{key} {data[key][row].as_py()}" for key in table.keys)
+
+
+def cell(column: pa.Array, row: int) -> str:
+    """Show a value, shortened."""
+    return repr(column[row].as_py())[:80]
+
+
+def first(
+    path: Path, table: tables.Table, data: pa.Table, name: str, bad: Any, expected: str
+) -> Faults:
+    """Report the first row where `bad` (a mask) holds."""
+    where = np.flatnonzero(np.asarray(bad))
+    if len(where):
+        row = int(where[0])
+        yield Fault(
+            path, f"{row_name(data, table, row)} {name}", cell(data[name].combine_chunks(), row),
+            expected,
+        )  # fmt: skip
+
+
+def numbers(path: Path, found: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:
+    """Compare metrics, name by name."""
+    for name, value in expected.items():
+        if value is not None and np.isfinite(value) and found.get(name) != value:
+            yield Fault(path, name, str(found.get(name)), str(value))
+    for name in sorted(set(found) - set(expected)):
+        yield Fault(path, name, str(found[name]), "no such number")

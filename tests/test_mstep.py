@@ -1,0 +1,176 @@
+"""The M-step on tables: pseudo-labels, epsilon_t, the filter and the mix, worked by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mutual_taught import mstep, tables
+from mutual_taught.blocks import BuildPairs
+from mutual_taught.errors import InputError
+from mutual_taught.keys import pair_id
+from mutual_taught.pairs import FilterRule
+
+PROMPTS = ["a", "b", "c", "d"]
+
+
+def answers(texts: list[str]) -> pa.Table:
+    size = len(texts)
+    return pa.table(
+        {
+            "prompt_id": PROMPTS[:size], "response": texts, "token_ids": [[1]] * size,
+            "length_tokens": [1] * size, "finish_reason": ["stop"] * size, "seed": [0] * size,
+        },
+        schema=tables.ANSWERS.schema,
+    )  # fmt: skip
+
+
+def rewards(now: list[float], before: list[float]) -> pa.Table:
+    return pa.table(
+        {"prompt_id": PROMPTS[: len(now)], "reward": now, "previous_reward": before},
+        schema=tables.ANSWER_REWARDS.schema,
+    )
+
+
+def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float]:
+    """Previous rewards 0, 2, 4, 6: mean 3, variance 5, epsilon the root of 5 (about 2.236)."""
+    return mstep.pseudo_pairs(
+        answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
+        rewards([1.0, 0.0, 1.0, 3.7], [0.0, 2.0, 4.0, 6.0]), rule,
+    )  # fmt: skip
+
+
+def test_new_answer_is_chosen_and_the_old_one_rejected() -> None:
+    table, _ = pseudo()
+    assert mstep.kept_pseudo(table) == [("a", "w", "p"), ("b", "x", "q")]
+
+
+def test_tolerance_is_the_population_deviation_of_the_old_rewards() -> None:
+    assert pseudo()[1] == pytest.approx(np.sqrt(5))
+
+
+def test_margin_below_minus_the_tolerance_is_dropped_with_its_reason() -> None:
+    table, _ = pseudo()
+    assert table["reward_margin"].to_pylist() == pytest.approx([1.0, -2.0, -3.0, -2.3])
+    assert table["reason"].to_pylist() == ["", "", "margin", "margin"]
+
+
+def test_positive_rule_keeps_the_one_positive_margin() -> None:
+    assert pseudo("positive")[0]["kept"].to_pylist() == [True, False, False, False]
+
+
+def test_blank_and_equal_answers_are_dropped_but_count_in_the_tolerance() -> None:
+    table, epsilon = mstep.pseudo_pairs(
+        answers([" ", "same", "new"]), answers(["old", "same", ""]),
+        rewards([5.0, 1.0, 9.0], [1.0, 1.0, 4.0]), "none",
+    )  # fmt: skip
+    assert table["reason"].to_pylist() == ["blank", "same_text", "blank"]
+    assert epsilon == pytest.approx(np.sqrt(2))
+
+
+def reward_pairs(iteration: int, *rows: tuple[str, str, str]) -> pa.Table:
+    return mstep.mix(rows, [], tables.REWARD_PAIRS.schema.empty_table(), iteration)
+
+
+def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
+    none = tables.REWARD_PAIRS.schema.empty_table()
+    rows = mstep.mix([("a", "good", "bad")], [("b", "new", "old")], none, 2).to_pylist()
+    assert [(row["kind"], row["iteration"], row["prompt_id"]) for row in rows] == [
+        ("ranked", 2, "a"),
+        ("pseudo", 2, "b"),
+    ]
+    assert rows[0]["pair_id"] == pair_id("ranked", 2, "a", "good", "bad")
+    assert len({row["pair_id"] for row in rows}) == 2
+
+
+def test_mix_without_a_pair_is_refused() -> None:
+    with pytest.raises(InputError, match="iteration 1: no pair is left"):
+        mstep.mix([], [], tables.REWARD_PAIRS.schema.empty_table(), 1)
+
+
+def test_earlier_pairs_alone_are_enough() -> None:
+    earlier = reward_pairs(1, ("a", "good", "bad"))
+    assert mstep.mix([], [], earlier, 2).to_pylist() == earlier.to_pylist()
+
+
+def test_only_the_newest_of_accumulated_pairs_are_carried_on() -> None:
+    two = mstep.mix([("b", "x", "y")], [], reward_pairs(1, ("a", "x", "y")), 2)
+    assert two["iteration"].to_pylist() == [2, 1]
+    assert mstep.last_iteration(two)["iteration"].to_pylist() == [2]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.text(max_size=3), st.text(max_size=3)),
+             min_size=1, max_size=6, unique=True),
+    st.randoms(),
+)  # fmt: skip
+def test_order_of_the_pairs_does_not_change_the_written_mix(
+    rows: list[tuple[str, str, str]], random: "np.random.Generator"
+) -> None:
+    def written(pairs: list[tuple[str, str, str]]) -> list[object]:
+        mixed = mstep.mix(pairs, [], tables.REWARD_PAIRS.schema.empty_table(), 1)
+        return list(
+            mixed.sort_by([("prompt_id", "ascending"), ("pair_id", "ascending")]).to_pylist()
+        )
+
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert written(rows) == written(shuffled)
+
+
+def settings(**changes: object) -> BuildPairs:
+    values = {"filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": False}
+    return BuildPairs.model_validate(values | changes)
+
+
+def ranked_and_responses() -> tuple[pa.Table, pa.Table]:
+    """Prompt a: response 1 over 0; prompt b: dropped."""
+    responses = pa.table(
+        {
+            "prompt_id": ["a", "a", "b", "b"], "response_index": [0, 1, 0, 1],
+            "response": ["bad", "good", "same", "same"], "token_ids": [[1]] * 4,
+            "length_tokens": [1] * 4, "finish_reason": ["stop"] * 4, "seed": [0] * 4,
+            "logprob": [0.0] * 4,
+        },
+        schema=tables.RESPONSES.schema,
+    )  # fmt: skip
+    ranked = pa.table(
+        {
+            "prompt_id": ["a", "b"], "chosen_index": [1, None], "rejected_index": [0, None],
+            "reward_chosen": [1.0, None], "reward_rejected": [0.0, None],
+            "reference_chosen_logps": [0.0, None], "reference_rejected_logps": [0.0, None],
+            "kept": [True, False], "reason": ["", "rewards_alike"],
+        },
+        schema=tables.RANKED_PAIRS.schema,
+    )  # fmt: skip
+    return ranked, responses
+
+
+@pytest.mark.parametrize(
+    ("changes", "kinds"),
+    [
+        ({}, ["ranked", "pseudo", "pseudo"]),
+        ({"pseudo": False}, ["ranked"]),
+        ({"ranked": False}, ["pseudo", "pseudo"]),
+        ({"accumulate": True}, ["ranked", "pseudo", "pseudo", "ranked"]),
+    ],
+)
+def test_switches_decide_what_is_in_the_mix(changes: dict[str, object], kinds: list[str]) -> None:
+    ranked, responses = ranked_and_responses()
+    earlier = reward_pairs(1, ("d", "old good", "old bad"))
+    mixed = mstep.combine(ranked, responses, pseudo()[0], earlier, 2, settings(**changes))
+    assert mixed["kind"].to_pylist() == kinds
+    ranked_texts = [row["chosen"] for row in mixed.to_pylist() if row["iteration"] == 2]
+    assert ("good" in ranked_texts) == ("ranked" in kinds)
+
+
+def test_metrics_count_pairs_by_kind_and_reason() -> None:
+    table, epsilon = pseudo()
+    mixed = mstep.mix([("a", "x", "y")], mstep.kept_pseudo(table),
+                      tables.REWARD_PAIRS.schema.empty_table(), 1)  # fmt: skip
+    assert mstep.metrics(table, epsilon, mixed) == {
+        "active": 1.0, "tolerance": epsilon, "rows": 4.0, "kept": 2.0, "dropped_margin": 2.0,
+        "reward_margin_mean": pytest.approx(-1.575), "pairs": 3.0, "pairs_pseudo": 2.0,
+        "pairs_ranked": 1.0,
+    }  # fmt: skip
