@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 
 Message = Mapping[str, str]
+_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes a new one each time
 
 
 def normalise(text: str) -> str:
@@ -16,12 +17,12 @@ def normalise(text: str) -> str:
 def prompt_id(messages: Sequence[Message]) -> str:
     """Hash a conversation to its id: 32 hex digits; white space does not count."""
     turns = [[message["role"], normalise(message["content"])] for message in messages]
-    return _hash(json.dumps(turns, ensure_ascii=False))
+    return _hash(_encode(turns))
 
 
 def pair_id(kind: str, iteration: int, prompt: str, chosen: str, rejected: str) -> str:
     """Hash a reward-model training pair to its id: 32 hex digits."""
-    return _hash(json.dumps([kind, iteration, prompt, chosen, rejected], ensure_ascii=False))
+    return _hash(_encode([kind, iteration, prompt, chosen, rejected]))
 
 
 def sampling_seed(seed: int, iteration: int, stage: str, prompt: str, index: int) -> int:
