@@ -1,6 +1,7 @@
 """What all stages share: the path type, one-line errors, and a process fit for long work."""
 
 import contextlib
+import errno
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import psutil
 from mutual_taught.errors import MutualTaughtError
 
 PATH = click.Path(path_type=Path)
+DISK = {errno.ENOSPC: "free some space", errno.EROFS: "make it writable"}
 SHELLS = {"sh", "dash", "bash", "zsh", "fish", "ksh"}
 
 
@@ -33,10 +35,10 @@ class Stage(click.Command):
         except (PermissionError, BlockingIOError) as error:
             raise click.ClickException(f"{error.filename}: {error.strerror}") from None
         except OSError as error:
-            if error.errno != 28:
+            if error.errno not in DISK:
                 raise
             raise click.ClickException(
-                f"{error.filename or 'disk'}: {error.strerror}; free some space, then dvc repro "
+                f"{error.filename or 'disk'}: {error.strerror}; {DISK[error.errno]}, then dvc repro "
                 "goes on with what is finished"
             ) from None
 

@@ -1,0 +1,321 @@
+"""Our training steps against stock TRL's and against the bare packed pass, in one run.
+
+    python -m bench.training                    # 135M, two CPU cores: under ten minutes
+    python -m bench.training --json out.json
+
+A step is forward, backward and AdamW on 2 pairs with prompts of about 128 tokens and answers of
+about 92, on random weights of SmolLM2-135M's shape. Variants take turns within a repeat; medians
+are compared. Peak memory is that of a process that makes two steps of one variant alone.
+
+- ours: packed rows, reference log-probs given, bfloat16 autocast over float32 weights.
+- TRL, same dtype: stock DPOTrainer, reference log-probs given, bfloat16 autocast.
+- TRL, default: bfloat16 autocast, gradient checkpointing, the reference model in memory.
+- floor: the bare packed forward and backward, and AdamW.
+
+The reward workload has prompts as long as answers (92 tokens each), 2 pairs a step.
+"""
+
+import gc
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from trl import DPOTrainer, RewardTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
+
+from mutual_taught import attention, train_policy, train_reward
+from mutual_taught.blocks import Dpo, Optimisation, Training
+from mutual_taught.files import write_json
+from mutual_taught.models import packed_logps, packed_rewards
+from mutual_taught.packing import share_prefix
+from mutual_taught.start import _tiny_tokenizer
+from mutual_taught.training import collate, packed_step
+
+Step = Callable[[], object]
+PAIRS, PROMPT, ANSWER, BUDGET = 2, 128, 92, 4096
+OPTIMISATION: dict[str, Any] = {
+    "learning_rate": 1e-6, "batch_size": PAIRS, "epochs": 1, "warmup_ratio": 0.0,
+    "scheduler": "cosine", "max_grad_norm": 1.0, "token_budget": BUDGET,
+}  # fmt: skip
+TRAINING = Training(
+    precision="bfloat16", export_dtype="float32", gradient_checkpointing=False, resume_steps=1000
+)
+DPO = Dpo(**OPTIMISATION, beta=0.1, loss_type="sigmoid", label_smoothing=0.0, save_steps=1000)
+
+
+def config(**changes: Any) -> LlamaConfig:
+    """Give SmolLM2-135M's shape."""
+    return LlamaConfig(
+        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+        num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192,
+        tie_word_embeddings=True, pad_token_id=0, bos_token_id=None, eos_token_id=2, **changes,
+    )  # fmt: skip
+
+
+def lengths(chance: np.random.Generator, mean: int) -> int:
+    """Draw a length near the mean."""
+    return int(chance.integers(int(mean * 0.8), int(mean * 1.2)))
+
+
+def pairs(prompt: int, answer: int) -> list[dict[str, Any]]:
+    """Make random pairs, as DPO reads them."""
+    chance = np.random.default_rng(0)
+    made = []
+    for number in range(PAIRS):
+        tokens = [
+            chance.integers(3, 49152, lengths(chance, mean)).tolist()
+            for mean in (prompt, answer, answer)
+        ]
+        made.append(
+            {
+                "pair": str(number), "prompt_ids": tokens[0], "chosen_ids": tokens[1],
+                "rejected_ids": tokens[2], "ref_chosen_logps": -900.0,
+                "ref_rejected_logps": -910.0,
+            }
+        )  # fmt: skip
+        made[-1]["size"] = train_policy.group(made[-1]).size
+    return made
+
+
+class StoredReference(DPOTrainer):  # type: ignore[misc]
+    """Stock DPO on tokenised data with given reference log-probs."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+class Prepared(DPOTrainer):  # type: ignore[misc]
+    """Stock DPO on tokenised data."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+class PreparedReward(RewardTrainer):  # type: ignore[misc]
+    """Stock reward training on tokenised data."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+
+def with_optimiser(model: torch.nn.Module, passes: Step) -> Step:
+    """Follow a forward and backward pass by the same optimiser step in all variants."""
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
+
+    def step() -> None:
+        passes()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def stock_step(trainer: Any, batch: dict[str, Any]) -> Step:
+    """Make TRL's own training step."""
+    model = trainer.model_wrapped
+    return with_optimiser(model, lambda: trainer.training_step(model, dict(batch)))
+
+
+def language_model(packed: bool) -> LlamaForCausalLM:
+    """Make a policy of random weights."""
+    torch.manual_seed(0)
+    kind = attention.NAME if packed else "sdpa"
+    return LlamaForCausalLM(config(attn_implementation=kind)).train()
+
+
+def classifier(packed: bool) -> LlamaForSequenceClassification:
+    """Make a reward model of random weights."""
+    torch.manual_seed(0)
+    kind = attention.NAME if packed else "sdpa"
+    return LlamaForSequenceClassification(config(num_labels=1, attn_implementation=kind)).train()
+
+
+def dpo_ours(work: Path) -> Step:
+    """Make our DPO step."""
+    rows, model = pairs(PROMPT, ANSWER), language_model(packed=True)
+    trainer = train_policy.PackedDPOTrainer(
+        model=model, args=train_policy.config(DPO, TRAINING, 1, work), data_collator=collate,
+        train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
+    )  # fmt: skip
+    trainer.token_budget = BUDGET
+    trainer.model_wrapped = trainer.accelerator.prepare(model)
+    return with_optimiser(model, lambda: packed_step(trainer, trainer.model_wrapped, rows))
+
+
+def dpo_floor(work: Path) -> Step:
+    """Make the bare packed pass."""
+    rows, model = pairs(PROMPT, ANSWER), language_model(packed=True)
+    groups = [train_policy.group(row) for row in rows]
+
+    def passes() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            logps = packed_logps(model, groups, torch.device("cpu"))
+        torch.cat(logps).mean().backward()  # type: ignore[no-untyped-call]
+
+    return with_optimiser(model, passes)
+
+
+def dpo_trl(work: Path) -> Step:
+    """Make TRL's DPO step at our dtype, reference log-probs given."""
+    rows, model = pairs(PROMPT, ANSWER), language_model(packed=False)
+    trainer = StoredReference(
+        model=model, args=train_policy.config(DPO, TRAINING, 1, work),
+        train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
+    )  # fmt: skip
+    trainer.model_wrapped = trainer.accelerator.prepare(model)
+    return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(rows))
+
+
+def dpo_trl_default(work: Path) -> Step:
+    """Make TRL's DPO step as it comes: checkpointing, the reference in memory."""
+    rows, model = pairs(PROMPT, ANSWER), language_model(packed=False)
+    training = TRAINING.model_copy(update={"gradient_checkpointing": True})
+    args = train_policy.config(DPO, training, 1, work)
+    args.precompute_ref_log_probs = False
+    plain = [{name: row[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
+             for row in rows]  # fmt: skip
+    trainer = Prepared(
+        model=model, ref_model=language_model(packed=False), args=args,
+        train_dataset=Dataset.from_list(plain), processing_class=_tiny_tokenizer(),
+    )  # fmt: skip
+    model.gradient_checkpointing_enable({"use_reentrant": False})
+    trainer.model_wrapped = trainer.accelerator.prepare(model)
+    return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(plain))
+
+
+def whole() -> list[dict[str, list[int]]]:
+    """Give reward pairs as whole conversations."""
+    return [
+        {
+            "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
+            "rejected_ids": row["prompt_ids"] + row["rejected_ids"],
+        }
+        for row in pairs(ANSWER, ANSWER)
+    ]
+
+
+def reward_ours(work: Path) -> Step:
+    """Make our reward step."""
+    model, rows = classifier(packed=True), []
+    for number, pair in enumerate(whole()):
+        group = share_prefix([pair["chosen_ids"], pair["rejected_ids"]])
+        chosen, rejected = group.branches
+        rows.append({"pair": str(number), "prefix": group.prefix, "chosen": chosen,
+                     "rejected": rejected, "size": group.size})  # fmt: skip
+    settings = Optimisation(**OPTIMISATION)
+    trainer = train_reward.PackedRewardTrainer(
+        model=model, args=train_reward.config(settings, TRAINING, 1, work), data_collator=collate,
+        train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=_tiny_tokenizer(),
+    )  # fmt: skip
+    trainer.token_budget = BUDGET
+    trainer.model_wrapped = trainer.accelerator.prepare(model)
+    return with_optimiser(model, lambda: packed_step(trainer, trainer.model_wrapped, rows))
+
+
+def reward_floor(work: Path) -> Step:
+    """Make the bare packed pass of a reward model."""
+    model = classifier(packed=True)
+    groups = [share_prefix([pair["chosen_ids"], pair["rejected_ids"]]) for pair in whole()]
+
+    def passes() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            found = packed_rewards(model, groups, torch.device("cpu"))
+        found.mean().backward()  # type: ignore[no-untyped-call]
+
+    return with_optimiser(model, passes)
+
+
+def reward_trl(work: Path) -> Step:
+    """Make TRL's reward step at our dtype."""
+    model, rows = classifier(packed=False), whole()
+    trainer = PreparedReward(
+        model=model, args=train_reward.config(Optimisation(**OPTIMISATION), TRAINING, 1, work),
+        train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
+    )  # fmt: skip
+    trainer.model_wrapped = trainer.accelerator.prepare(model)
+    return stock_step(trainer, RewardCollator(pad_token_id=0)(rows))
+
+
+GROUPS: dict[str, dict[str, Callable[[Path], Step]]] = {
+    "dpo": {
+        "dpo ours": dpo_ours, "dpo TRL, same dtype": dpo_trl, "dpo TRL, default": dpo_trl_default,
+        "dpo floor": dpo_floor,
+    },
+    "reward": {"reward ours": reward_ours, "reward TRL": reward_trl, "reward floor": reward_floor},
+}  # fmt: skip
+ALONE = (
+    "from pathlib import Path; import sys; from bench import training; "
+    "make = {n: m for g in training.GROUPS.values() for n, m in g.items()}[sys.argv[1]]; "
+    "step = make(Path(sys.argv[2])); step(); step(); "
+    "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+)
+
+
+def times(makers: dict[str, Callable[[Path], Step]], repeats: int) -> dict[str, float]:
+    """Time the variants in turn; give each one's median."""
+    with tempfile.TemporaryDirectory() as work:
+        steps = {name: make(Path(work) / str(i)) for i, (name, make) in enumerate(makers.items())}
+        found: dict[str, list[float]] = {name: [] for name in steps}
+        for repeat in range(repeats + 1):
+            for name, step in steps.items():
+                begin = time.perf_counter()
+                step()
+                if repeat:
+                    found[name].append(time.perf_counter() - begin)
+    gc.collect()
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def memory(name: str) -> float:
+    """Give the peak memory of two steps in a process of their own, in MiB."""
+    with tempfile.TemporaryDirectory() as work:
+        done = subprocess.run(
+            [sys.executable, "-c", ALONE, name, work], capture_output=True, text=True, check=True
+        )
+    return float(done.stdout.split()[-1]) / 1024
+
+
+@click.command()
+@click.option("--repeats", default=5, help="Timed repeats of every variant.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
+def main(repeats: int, out: Path | None) -> None:
+    """Compare training steps."""
+    seconds = {
+        name: value for makers in GROUPS.values() for name, value in times(makers, repeats).items()
+    }
+    peaks = {name: memory(name) for makers in GROUPS.values() for name in makers}
+    click.echo(f"{'step of 2 pairs':24} {'seconds':>8} {'pairs/s':>8} {'peak MiB':>9}")
+    for name, value in seconds.items():
+        click.echo(f"{name:24} {value:8.2f} {PAIRS / value:8.2f} {peaks[name]:9.0f}")
+    ratios = {
+        "dpo_vs_trl_same_dtype": seconds["dpo TRL, same dtype"] / seconds["dpo ours"],
+        "dpo_vs_trl_default": seconds["dpo TRL, default"] / seconds["dpo ours"],
+        "dpo_vs_floor": seconds["dpo floor"] / seconds["dpo ours"],
+        "reward_vs_trl": seconds["reward TRL"] / seconds["reward ours"],
+        "reward_vs_floor": seconds["reward floor"] / seconds["reward ours"],
+        "dpo_memory_vs_trl": peaks["dpo ours"] / peaks["dpo TRL, same dtype"],
+        "dpo_memory_vs_trl_default": peaks["dpo ours"] / peaks["dpo TRL, default"],
+    }
+    for name, value in ratios.items():
+        click.echo(f"{name:30} {value:.2f}")
+    if out:
+        write_json(out, {"ratios": ratios, "seconds": seconds, "peak_mib": peaks})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What all stages share: a stage dies with its DVC, and says in one line what the user can mend."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import psutil
+import pytest
+from click.testing import CliRunner
+
+from stages._click import Stage
+
+CHILD = """
+import os, pathlib, time
+import click
+from stages._click import run
+
+@click.command()
+def main():
+    pathlib.Path("pid.tmp").write_text(str(os.getpid()))
+    pathlib.Path("pid.tmp").rename("pid")
+    time.sleep(120)
+
+run(main)
+"""
+PARENT = """
+import subprocess, sys
+subprocess.run(["sh", "-c", f"{sys.executable} child.py; true"])
+"""
+
+
+def begin(here: Path, **environment: str) -> tuple[subprocess.Popen[bytes], psutil.Process]:
+    """Start a process that starts a shell that starts a stage; give the first and the last."""
+    (here / "child.py").write_text(CHILD)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=here, env={**os.environ, **environment}
+    )
+    while not (here / "pid").exists():
+        assert parent.poll() is None
+        time.sleep(0.02)
+    return parent, psutil.Process(int((here / "pid").read_text()))
+
+
+def test_stage_dies_with_its_dvc_though_the_shell_between_lives(here: Path) -> None:
+    parent, stage = begin(here, DVC_STAGE="sample@1")
+    parent.kill()
+    parent.wait()
+    gone, _ = psutil.wait_procs([stage], timeout=10)
+    assert gone
+
+
+def test_stage_started_by_hand_outlives_its_parent(here: Path) -> None:
+    parent, stage = begin(here)
+    parent.kill()
+    parent.wait()
+    try:
+        time.sleep(1.0)
+        assert stage.is_running()
+        assert stage.status() != psutil.STATUS_ZOMBIE
+    finally:
+        stage.kill()
+
+
+ERRORS = [
+    (FileExistsError(17, "File exists", "run/0/policy"), "run/0/policy exists; expected an empty"),
+    (PermissionError(13, "Permission denied", "run"), "run: Permission denied"),
+    (OSError(30, "Read-only file system", "run"), "run: Read-only file system; make it writable"),
+    (OSError(28, "No space left on device", "run/x"), "run/x: No space left on device; free some"),
+]
+
+
+@pytest.mark.parametrize(("error", "said"), ERRORS, ids=lambda value: type(value).__name__)
+def test_error_of_the_disk_is_one_line(error: OSError, said: str) -> None:
+    @click.command(cls=Stage)
+    def stage() -> None:
+        raise error
+
+    result = CliRunner().invoke(stage)
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {said}")
+    assert result.output.count("\n") == 1
+
+
+def test_error_of_ours_is_not_hidden() -> None:
+    @click.command(cls=Stage)
+    def stage() -> None:
+        raise OSError(5, "Input/output error", "run/x")
+
+    assert isinstance(CliRunner().invoke(stage).exception, OSError)
