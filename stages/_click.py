@@ -37,9 +37,9 @@ class Stage(click.Command):
         except OSError as error:
             if error.errno not in DISK:
                 raise
+            place, advice = error.filename or "disk", DISK[error.errno]
             raise click.ClickException(
-                f"{error.filename or 'disk'}: {error.strerror}; {DISK[error.errno]}, then dvc repro "
-                "goes on with what is finished"
+                f"{place}: {error.strerror}; {advice}, then dvc repro goes on with what is finished"
             ) from None
 
 

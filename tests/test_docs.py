@@ -7,21 +7,56 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from mutual_taught import tables
+from mutual_taught import __version__, params, tables
 from mutual_taught.cli import main
-from tests.project import ROOT, load_yaml
 
+ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+TABLES = [value for value in vars(tables).values() if isinstance(value, tables.Table)]
+PARAMS = params.read(ROOT / "params.yaml")
+STAGES: dict[str, Any] = params.read(ROOT / "dvc.yaml")["stages"]
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)")
+each_document = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 
 
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def leaves(values: Any, prefix: str = "") -> Iterator[str]:
+def section(text: str, title: str) -> str:
+    """Cut out what stands under a heading, up to the next of its level or above."""
+    found = re.search(rf"^(#+) {title}(?!\w).*\n", text, re.M)
+    assert found, f"no heading {title!r}"
+    return re.split(rf"^#{{1,{len(found[1])}}} ", text[found.end() :], maxsplit=1, flags=re.M)[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """List the cells of table rows that begin with a name in code."""
+    lines = (line for line in text.splitlines() if line.startswith("| `"))
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def coded(text: str) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+
+
+def keys(cell: str) -> list[str]:
+    """List the keys a cell names: `a.b`, `.c` stands for a.b and a.c."""
+    found: list[str] = []
+    for name in coded(cell):
+        found.append(f"{found[-1].rpartition('.')[0]}{name}" if name.startswith(".") else name)
+    return found
+
+
+def code(text: str) -> str:
+    """Keep code alone: what stands in backticks or is indented."""
+    return "\n".join([*coded(text), *re.findall(r"^    (.*)$", text, re.M)])
+
+
+def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for key, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{key}.")
@@ -29,83 +64,148 @@ def leaves(values: Any, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def named_keys(text: str) -> set[str]:
-    """List the keys a table names: `a.b`, `.c` stands for a.b and a.c."""
-    found: set[str] = set()
-    for line in text.splitlines():
-        if not line.startswith("| `"):
-            continue
-        before = ""
-        for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
-            before = name if not name.startswith(".") else f"{before.rpartition('.')[0]}{name}"
-            found.add(before)
-    return found
+def described_keys() -> set[str]:
+    text = read("docs/parameters.md").split("## Ablations")[0]
+    return {key for cells in rows(text) for key in keys(cells[0]) if key.split(".")[0] in PARAMS}
 
 
 def test_every_parameter_is_described_and_no_other() -> None:
-    values = load_yaml(ROOT / "params.yaml")
-    del values["iterations"]
-    named = {key for key in named_keys(read("docs/parameters.md")) if key.split(".")[0] in values}
-    assert named == set(leaves(values))
+    wanted = {key for key in leaves(PARAMS) if not key.startswith("iterations.")}
+    overrides = {f"iterations.N.{key}" for key in PARAMS["iterations"]["1"]}
+    assert described_keys() == wanted | overrides | {"iterations"}
 
 
 @pytest.mark.parametrize("preset", ["laptop", "paper"])
-def test_numbers_of_the_presets_are_those_of_the_files(preset: str) -> None:
-    values = load_yaml(ROOT / "presets" / f"{preset}.yaml")
-    column = {"laptop": 2, "paper": 3}[preset]
+def test_values_of_the_presets_are_those_of_the_files(preset: str) -> None:
+    values = params.read(ROOT / "presets" / f"{preset}.yaml")
+    column = {"laptop": 1, "paper": 2}[preset]
     checked = 0
-    for line in read("docs/parameters.md").splitlines():
-        cells = line.split("|")
-        if not line.startswith("| `") or len(cells) <= column + 1:
+    for cells in rows(read("docs/parameters.md").split("## Ablations")[0]):
+        if cells[0].startswith("`iterations"):
             continue
-        names = sorted(named_keys(line), key=lambda name: line.find(name.rpartition(".")[2]))
-        shown = [cell.strip() for cell in cells[column].split(",")]
-        if len(names) != len(shown):
-            continue
+        names, shown = keys(cells[0]), cells[column].split(", ")
+        assert len(names) == len(shown), cells
         for name, text in zip(names, shown, strict=True):
             value: Any = values
             for part in name.split("."):
-                value = value.get(part) if isinstance(value, dict) else None
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                assert float(text) == float(value), name
-                checked += 1
-    assert checked > 20
+                value = value[part]
+            assert said(text, value), (name, text, value)
+            checked += 1
+    assert checked == len([key for key in leaves(values) if not key.startswith("iterations.")])
+
+
+def said(text: str, value: object) -> bool:
+    """Tell whether a cell gives a value; a commit may be called one."""
+    if isinstance(value, bool) or value is None:
+        return text == {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | float):
+        return float(text) == float(value)
+    return text == value or (text == "a commit" and bool(re.fullmatch("[0-9a-f]{40}", str(value))))
+
+
+@pytest.mark.parametrize("block", [key for key in PARAMS if key != "iterations"])
+def test_stages_that_a_block_runs_again_are_those_that_list_it(block: str) -> None:
+    text = section(read("docs/parameters.md"), block)
+    said = re.search(r"^Re-runs: (.*?)\.\n\n", text, re.M | re.S)
+    assert said
+    listed = {
+        name for name, stage in STAGES.items()
+        if any(str(key).split(".")[0] == block for key in stage.get("do", stage)["params"])
+    }  # fmt: skip
+    assert {name for name in coded(said[1]) if "." not in name} == listed
 
 
 def test_every_ablation_is_described_and_no_other() -> None:
-    text = read("docs/parameters.md").split("## Ablations")[1]
     names = {path.stem for path in (ROOT / "presets" / "ablations").glob("*.yaml")}
-    assert named_keys(text) == names
+    text = section(read("docs/parameters.md"), "Ablations")
+    assert {name for cells in rows(text) for name in coded(cells[0])} == names
 
 
-def test_every_stage_is_described_and_no_other() -> None:
+@each_document
+def test_overrides_in_commands_name_parameters(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    known = {*leaves(PARAMS), "iterations.3"}
+    for name in re.findall(r"-S '?\+?([\w.]+)=", text):
+        assert re.sub(r"^iterations\.\d+\.(?=\w+\.)", "", name) in known, name
+    ablations = {file.stem for file in (ROOT / "presets" / "ablations").glob("*.yaml")}
+    assert set(re.findall(r"--with ([a-z][a-z-]*)", code(text))) <= ablations
+
+
+def test_every_stage_is_described_with_its_module_and_no_other() -> None:
     table = read("docs/pipeline.md").split("| stage |")[1].split("\n\n")[0]
-    named = {name.removesuffix("@t") for name in re.findall(r"^\| `([^`]+)`", table, re.M)}
-    assert named == set(load_yaml(ROOT / "dvc.yaml")["stages"])
+    described = {coded(cells[0])[0]: coded(cells[1])[0] for cells in rows(table)}
+    wanted = {}
+    for name, stage in STAGES.items():
+        command = str(stage.get("do", stage)["cmd"])
+        wanted[name + "@t" * ("do" in stage)] = command.split()[2]
+    assert described == wanted
 
 
-def test_every_table_and_column_is_described() -> None:
-    text = read("docs/artifacts.md")
-    found = [value for value in vars(tables).values() if isinstance(value, tables.Table)]
-    assert len(found) > 10
-    for table in found:
-        assert re.search(rf"^(### |- ){table.name}\b", text, re.M), table.name
-        for column in table.columns:
-            assert f"`{column}`" in text, (table.name, column)
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_output_of_a_stage_is_described(stage: str) -> None:
+    body, text = STAGES[stage].get("do", STAGES[stage]), read("docs/artifacts.md")
+    for kind in ("outs", "metrics", "plots"):
+        for entry in body.get(kind, []):
+            path = entry if isinstance(entry, str) else next(iter(entry))
+            assert_described(path.replace("${key}", "t"), text)
+
+
+def assert_described(path: str, text: str) -> None:
+    """Look a path up, as it is, as that of any iteration, or among the splits."""
+    of_any = path.replace("run/0/", "run/t/")
+    split = re.sub(r"(run/0/splits/)\w+\.", r"\1{policy,reward,selection,eval}.", path)
+    named = (path, of_any, split)
+    assert any(f"`{name}" in text for name in named), path
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_every_column_is_described_with_its_type_and_no_other(table: tables.Table) -> None:
+    text = section(read("docs/artifacts.md"), f"{table.name}:")
+    described = {name: cells[1] for cells in rows(text) for name in coded(cells[0])}
+    assert described == {
+        name: type_name(kind) + " or null" * (name in table.nullable)
+        for name, kind in table.columns.items()
+    }
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_the_key_of_every_table_is_given(table: tables.Table) -> None:
+    text = section(read("docs/artifacts.md"), f"{table.name}:")
+    said = re.search(r"Key:\s(.*?)\.\n", text, re.S)
+    assert said
+    assert tuple(coded(said[1])) == table.keys
+
+
+def type_name(kind: pa.DataType) -> str:
+    return re.sub(r"\b(item|element): ", "", str(kind))
 
 
 def requirement(text: str) -> str:
     return re.split(r"[<>=\[ ]", text)[0]
 
 
-def test_every_dependency_has_its_reason() -> None:
+def test_every_dependency_has_its_reason_and_no_other_is_listed() -> None:
     project = tomllib.loads(read("pyproject.toml"))["project"]
-    wanted = {requirement(name) for name in project["dependencies"]}
     text = read("docs/dependencies.md")
-    assert set(re.findall(r"^\| ([a-z][\w.-]*) \|", text, re.M)) - {"package"} == wanted
-    for extra in project["optional-dependencies"].values():
-        for name in extra:
-            assert requirement(name) in text, name
+    runtime, development = text.split("For development")
+    listed = {"dependencies": runtime, "dev": development.split("\n## ")[0]}
+    extras = project["optional-dependencies"]
+    for name, part in listed.items():
+        wanted = project["dependencies"] if name == "dependencies" else extras[name]
+        reasons = dict(re.findall(r"^\| ([a-z][\w.-]*) \| (.+) \|$", part, re.M))
+        reasons = {package: why for package, why in reasons.items() if why != "for"}
+        assert set(reasons) == {requirement(package) for package in wanted}
+    assert set(re.findall(r"`\.\[(\w+)\]`", text)) == set(extras)
+
+
+def test_the_embedded_package_is_the_one_that_make_installs() -> None:
+    name, version = re.findall(r"^MODEL := (\S+)==(\S+)$", read("Makefile"), re.M)[0]
+    assert f"{name} {version}" in read("docs/dependencies.md")
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert params.read(ROOT / "CITATION.cff")["version"] == __version__
+    assert re.findall(r"^## (\S+)", read("CHANGELOG.md"), re.M)[0] == __version__
 
 
 def test_dependencies_are_imported_somewhere() -> None:
@@ -115,7 +215,7 @@ def test_dependencies_are_imported_somewhere() -> None:
     sources = [*(ROOT / "mutual_taught").glob("*.py"), *(ROOT / "stages").glob("*.py")]
     imported: set[str] = set()
     for path in sources:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
@@ -130,7 +230,7 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@each_document
 def test_links_lead_somewhere(path: Path) -> None:
     for target, anchor in LINK.findall(path.read_text(encoding="utf-8")):
         file = path.parent / target if target else path
@@ -138,24 +238,23 @@ def test_links_lead_somewhere(path: Path) -> None:
         assert not anchor or anchor in anchors(file.read_text(encoding="utf-8")), (target, anchor)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@each_document
 def test_commands_and_modules_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
-    assert set(re.findall(r"(?:`|^    )make ([a-z][a-z-]*)", text, re.M)) <= targets
-    named = re.findall(r"mutual-taught ([a-z][a-z-]+)", text)
-    assert set(named) <= set(main.commands)
-    for stage in re.findall(r"\bstages[./](\w+)", text):
+    assert set(re.findall(r"\bmake ([a-z][a-z-]*)", code(text))) <= targets
+    assert set(re.findall(r"mutual-taught ([a-z][a-z-]+)", text)) <= set(main.commands)
+    for folder in ("stages", "mutual_taught", "tests", "bench"):
+        for module in re.findall(rf"\b{folder}/(\w+)\.py|-m {folder}\.(\w+)", text):
+            name = "".join(module)
+            assert (ROOT / folder / f"{name}.py").exists(), f"{folder}/{name}.py"
+    for stage in re.findall(r"`stages\.(\w+)", text):
         assert (ROOT / "stages" / f"{stage}.py").exists(), stage
-    for module in re.findall(r"\bmutual_taught/(\w+)\.py", text):
-        assert (ROOT / "mutual_taught" / f"{module}.py").exists(), module
-    for bench in re.findall(r"\bbench[./](\w+)", text):
-        assert (ROOT / "bench" / f"{bench}.py").exists(), bench
 
 
 def test_functions_named_in_the_map_of_the_method_exist() -> None:
-    rows = [line.split("|")[2] for line in read("docs/method.md").splitlines() if "|" in line]
-    found = re.findall(r"`(\w+)\.(\w+)`", "".join(rows))
+    cells = [line.split("|")[2] for line in read("docs/method.md").splitlines() if "|" in line]
+    found = re.findall(r"`(\w+)\.(\w+)`", "".join(cells))
     assert len(found) > 10
     for module, name in found:
         tree = ast.parse(read(f"mutual_taught/{module}.py"))
@@ -163,6 +262,6 @@ def test_functions_named_in_the_map_of_the_method_exist() -> None:
         assert name in {n.name for n in ast.walk(tree) if isinstance(n, kinds)}, (module, name)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@each_document
 def test_nothing_is_left_to_fill_in(path: Path) -> None:
     assert not re.search(r"\b(TODO|TBD|FIXME|XXX)\b", path.read_text(encoding="utf-8"))
