@@ -150,6 +150,12 @@ class Eval(Decoding):
     responses_per_prompt: Count
     gold_pairs: str | None = Field(description="Parquet of held-out gold pairs, or null")
 
+    @model_validator(mode="after")
+    def _watched(self) -> Self:
+        if self.gold_pairs is not None and not self.gold_pairs.startswith("data/"):
+            raise ValueError("gold_pairs under data/, the folder DVC watches, or null")
+        return self
+
 
 class Tokens(Block):
     """Limits in tokens."""
@@ -189,6 +195,7 @@ class RankPairs(Block):
     key: ClassVar[str] = "rank_pairs"
     chosen: ChosenRule
     reference_dtype: Dtype
+    token_budget: Count = Field(description="tokens a packed row of the reference's pass")
 
 
 class Optimisation(Block):

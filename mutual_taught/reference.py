@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught import chat, models, preflight, tables
-from mutual_taught.blocks import RankPairs, Tokens
+from mutual_taught.blocks import RankPairs
 from mutual_taught.estep import sides
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
@@ -14,7 +14,7 @@ from mutual_taught.packing import Group
 
 def add_logps(
     ranked: pa.Table, responses: pa.Table, rewards: pa.Table, policy: Path, prompts: pa.Table,
-    prompts_path: Path, settings: RankPairs, tokens: Tokens,
+    prompts_path: Path, settings: RankPairs,
 ) -> tuple[pa.Table, dict[str, object]]:  # fmt: skip
     """Add the log-probs of every kept pair's sides under pi_{t-1}.
 
@@ -30,7 +30,9 @@ def add_logps(
         Group(chat.prompt_tokens(reference.tokenizer, messages, prompt), [better, worse])
         for prompt, messages, better, worse in zip(kept, asked, chosen, rejected, strict=True)
     ]
-    logps = models.reference_logps(reference, groups, settings.reference_dtype, tokens.max_length)
+    logps = models.reference_logps(
+        reference, groups, settings.reference_dtype, settings.token_budget
+    )
     rows = np.flatnonzero(ranked["kept"].to_numpy())
     for side, name in enumerate(("reference_chosen_logps", "reference_rejected_logps")):
         column = np.full(len(ranked), np.nan)

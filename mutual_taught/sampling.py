@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from mutual_taught import models, preflight, tables, work
 from mutual_taught.blocks import Answer, Decoding, Engine, Sample, Tokens
-from mutual_taught.chat import answer_tokens
+from mutual_taught.chat import answer_tokens, prompt_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
 from mutual_taught.generate import Decode
@@ -29,25 +29,27 @@ def responses(
     parts = len(pc.unique(prompts["split"]))
     part = prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
     if sample.source == "given":
-        return _given(policy, part)
+        return _given(policy, part, tokens)
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
     return draw(policy, part, plan, engine, f"sample@{iteration}")
 
 
-def _given(policy: Path, prompts: pa.Table) -> Drawn:
+def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
     """Lay out given preferences as responses: 0 chosen, 1 rejected (offline DPO).
 
     They are tokenised as the policy would have drawn them: their text, then its end token. There
     is no log-prob and the seed is 0, for nothing was drawn.
 
     Raises:
-        InputError: a prompt came without answers.
+        InputError: a prompt came without answers, or is too long with one.
     """
     tokenizer = models.load_tokenizer(policy)
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
-    for prompt, *texts in zip(
-        *(prompts[name].to_pylist() for name in ("prompt_id", "chosen", "rejected")), strict=True
+    columns = ("prompt_id", "messages", "chosen", "rejected")
+    for prompt, messages, *texts in zip(
+        *(prompts[name].to_pylist() for name in columns), strict=True
     ):
+        asked = len(prompt_tokens(tokenizer, messages, prompt))
         for index, text in enumerate(texts):
             if text is None:
                 raise InputError(
@@ -55,6 +57,12 @@ def _given(policy: Path, prompts: pa.Table) -> Drawn:
                     "rejected with sample.source given"
                 )
             tokens = answer_tokens(tokenizer, text)
+            size = asked + len(tokens)
+            if size > limits.max_length:
+                raise InputError(
+                    f"prompt {prompt}: {size} tokens with its given answer; expected at most "
+                    f"tokens.max_length {limits.max_length}; raise it or drop the row"
+                )
             values = (prompt, index, text, tokens, len(tokens), "stop", 0, None)
             for name, value in zip(rows, values, strict=True):
                 rows[name].append(value)
@@ -109,7 +117,7 @@ def draw(
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
-        "plan": [*plan[:5], *plan.decode, *plan[6:]],
+        "plan": [*plan[:4], *plan.decode, *plan[5:]],
         "dtype": engine.dtype,
     }
     with work.folder(name, made_from) as parts:

@@ -17,7 +17,7 @@ from mutual_taught.splits import assign_splits
 from mutual_taught.tables import PROMPTS
 from mutual_taught.texts import find_control_token
 
-POOL_FACTOR = 1.6
+POOL = 4096  # embedded prompts made, whatever the splits take of them
 ROLES = ("system", "user", "assistant")
 
 
@@ -84,13 +84,12 @@ def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:
 
 def _embedded(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
     templates = prompts.read_templates(Path(data.path))
-    shares, sizes = split_plan(data)
+    _, sizes = split_plan(data)
     if None in sizes.values():
         raise InputError(
             "params.yaml: data.splits has a size null; expected a number with source embedded"
         )
-    wanted = max((sizes[name] or 1) / share for name, share in shares.items())
-    for row in prompts.expand(templates, int(wanted * POOL_FACTOR) + 50, seed, "run"):
+    for row in prompts.expand(templates, POOL, seed, "run"):
         messages: list[Message] = [{"role": "user", "content": row["prompt"]}]
         ids, kwargs = list(row["instruction_ids"]), list(row["instruction_kwargs"])
         place = f"{data.path}: {row['prompt']!r}"

@@ -1,6 +1,9 @@
 """Work in progress: survives a kill, belongs to one process, and to exactly these inputs."""
 
 import fcntl
+import functools
+import hashlib
+import importlib.metadata
 import os
 import shutil
 import time
@@ -20,13 +23,27 @@ def root() -> Path:
     return Path(os.environ.get("DVC_ROOT", ".")) / ".work"
 
 
+@functools.cache
+def code() -> str:
+    """Hash the package's sources: parts made by other code are not taken for this one's."""
+    hasher = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        hasher.update(path.name.encode() + b"\0" + path.read_bytes())
+    return hasher.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Give the versions of what computes."""
+    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")}
+
+
 @contextmanager
 def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     """Lend the folder in which a stage keeps its finished parts; other fingerprints' are removed.
 
-    What an earlier run of the same stage with other inputs left is deleted, so one run's parts
-    are on disk at most. They stay after success, until the next run: DVC may still be killed
-    before it has taken the outputs.
+    What an earlier run of the same stage with other inputs, another version of this package or of
+    torch, transformers, trl left is deleted, so one run's parts are on disk at most. They stay
+    after success, until the next run: DVC may still be killed before it has taken the outputs.
 
     Args:
         stage: stage and iteration, such as `sample@1`.
@@ -39,13 +56,14 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
         _lock(lock, f"{home}: another run of {stage} works there; wait for it, or stop it")
-        name = digest(dict(fingerprint))[:16]
+        whole = {**fingerprint, "code": code(), "versions": versions()}
+        name = digest(whole)[:16]
         for other in home.iterdir():
             if other.is_dir() and other.name != name:
                 shutil.rmtree(other)
         place = home / name
         place.mkdir(exist_ok=True)
-        write_json(place / "fingerprint.json", fingerprint)
+        write_json(place / "fingerprint.json", whole)
         yield place
 
 

@@ -21,7 +21,7 @@ def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path)
         tables.empty(out, tables.RANKED_PAIRS)
         files.write_metrics(out / "metrics" / "rank_pairs.json", {"active": 0.0})
         return
-    settings, limits = params.load(blocks.RankPairs), params.load(blocks.Tokens)
+    settings = params.load(blocks.RankPairs)
     scored = tables.read(rewards, tables.REWARDS)
     tables.same_keys(drawn, scored, tables.REWARDS, rewards)
     with perf.measure(out, "rank_pairs"):
@@ -31,7 +31,7 @@ def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path)
 
         ranked, made_from = reference.add_logps(
             ranked, drawn, scored, policy, tables.read(prompts, tables.PROMPTS), prompts,
-            settings, limits,
+            settings,
         )  # fmt: skip
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
     files.write_metrics(

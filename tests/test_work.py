@@ -89,7 +89,22 @@ def test_parts_of_other_stages_stay(here: Path) -> None:
 
 def test_fingerprint_is_written_beside_the_parts(here: Path) -> None:
     with work.folder("sample@1", INPUTS) as place:
-        assert read_json(place / "fingerprint.json") == INPUTS
+        assert read_json(place / "fingerprint.json") == {
+            **INPUTS, "code": work.code(), "versions": work.versions(),
+        }  # fmt: skip
+
+
+def test_parts_of_other_code_or_versions_are_removed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("code", "other"), ("versions", {"torch": "0"})):
+        with work.folder("sample@1", INPUTS) as place:
+            (place / "part").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(work, name, lambda value=value: value)
+            with work.folder("sample@1", INPUTS) as other:
+                assert other != place
+        assert not place.exists()
 
 
 def test_work_is_in_the_current_folder_without_dvc(here: Path) -> None:
