@@ -1,6 +1,6 @@
 """Our training steps against stock TRL's and against the bare packed pass, in one run.
 
-    python -m bench.training                    # 135M, two CPU cores: under ten minutes
+    python -m bench.training                    # 135M, on a CPU
     python -m bench.training --json out.json
 
 A step is forward, backward and AdamW on 2 pairs with prompts of about 128 tokens and answers of

@@ -107,8 +107,9 @@ def attend(
 def _short(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attend by two matrix products in bfloat16.
 
-    On a CPU the fused kernel's backward pass takes three times as long on short sequences
-    (bench/training.py); softmax is in float32.
+    On a CPU the fused kernel took about three times as long on short sequences: 17.6 ms against
+    6.0 ms forward and backward, 5 sequences of 130 tokens, 9 heads, 2 cores. Scores and shares
+    are rounded to bfloat16, where the fused kernel keeps them in float32.
     """
     kind = torch.get_autocast_dtype("cpu")
     with torch.autocast("cpu", enabled=False):
