@@ -32,7 +32,7 @@ from mutual_taught import (
     tables,
     trace,
 )
-from mutual_taught.keys import prompt_id, sampling_seed, unit_interval
+from mutual_taught.keys import places, prompt_id, sampling_seeds
 from mutual_taught.selection import outcomes
 
 WIDTH, TOKENS = 5, 50
@@ -86,7 +86,7 @@ def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, obj
         number += 1
         messages = [{"role": "user", "content": f"question {number}"}]
         name = prompt_id(messages)
-        place = int(np.searchsorted(ends, unit_interval(settings.seed, name), "right"))
+        place = int(np.searchsorted(ends, places(settings.seed, [name])[0], "right"))
         if place < len(names) and len(found[names[place]]) < wanted.get(names[place], 0):
             found[names[place]].append(
                 {
@@ -114,8 +114,7 @@ def answers(ids: np.ndarray, stage: str, t: int, width: int, seed: int) -> pa.Ta
                          for number in chance.integers(0, 10**9, rows)],
             "token_ids": pa.ListArray.from_arrays(offsets, tokens), "length_tokens": lengths,
             "finish_reason": ["stop"] * rows,
-            "seed": [sampling_seed(seed, t, stage, str(name), int(place))
-                     for name, place in zip(named, index, strict=True)],
+            "seed": sampling_seeds(seed, t, stage, named.tolist(), index),
             "logprob": chance.normal(size=rows),
         }
     )  # fmt: skip

@@ -1,13 +1,14 @@
 """Faults of a run, its tables read once, and comparisons that name what differs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import tables
+from mutual_taught import files, tables
 
 
 class Fault(NamedTuple):
@@ -27,25 +28,35 @@ Faults = Iterator[Fault]
 
 
 class Run:
-    """A run's tables, each read and hashed once."""
+    """A run's tables, each read and hashed once, in other threads where they are asked ahead."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.keys = sorted((path.name for path in folder.iterdir() if path.name.isdigit()), key=int)
-        self._read: dict[Path, pa.Table] = {}
-        self._columns: dict[Path, dict[str, str]] = {}
+        self.keys = [path.name for path in files.iterations(folder)]
+        self._pool = ThreadPoolExecutor(2, "tables")
+        self._read: dict[Path, Future[pa.Table]] = {}
+        self._hashed: dict[Path, Future[dict[str, str]]] = {}
+
+    def ahead(self, listed: Iterable[tuple[Path, tables.Table]]) -> None:
+        """Begin to read and hash tables that will be asked for."""
+        for path, table in listed:
+            # Threads take jobs in order: a table's reading has begun before its hashing waits.
+            if path not in self._read:
+                self._read[path] = self._pool.submit(tables.read, path, table)
+            if path not in self._hashed:
+                self._hashed[path] = self._pool.submit(_digests, self._read[path])
 
     def table(self, path: Path, table: tables.Table) -> pa.Table:
         """Read a table, once."""
         if path not in self._read:
-            self._read[path] = tables.read(path, table)
-        return self._read[path]
+            self.ahead([(path, table)])
+        return self._read[path].result()
 
     def columns(self, path: Path, table: tables.Table) -> dict[str, str]:
         """Hash a table's columns, once."""
-        if path not in self._columns:
-            self._columns[path] = tables.column_digests(self.table(path, table))
-        return self._columns[path]
+        if path not in self._hashed:
+            self.ahead([(path, table)])
+        return self._hashed[path].result()
 
     def digest(self, path: Path, table: tables.Table) -> str:
         """Hash a table's rows."""
@@ -56,6 +67,10 @@ class Run:
         for path in list(self._read):
             if keep not in path.parents and "splits" not in path.parts and path.parts[-2] != "0":
                 del self._read[path]
+
+
+def _digests(read: Future[pa.Table]) -> dict[str, str]:
+    return tables.column_digests(read.result())
 
 
 def compare(path: Path, table: tables.Table, found: pa.Table, expected: pa.Table) -> Faults:

@@ -125,6 +125,18 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
+def iterations(run: Path) -> list[Path]:
+    """List the folders of iterations that have begun, in order.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    found = [path for path in run.glob("*") if path.name.isdigit() and path.is_dir()]
+    if not found:
+        raise MissingFileError(f"{run}: holds no iteration; run dvc repro first")
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def link_tree(source: Path, target: Path) -> None:
     """Make target a copy of source out of hard links (copies where the disk has none)."""
     if target.exists():

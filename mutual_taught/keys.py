@@ -1,12 +1,19 @@
 """Content-derived ids and keyed random seeds. Nothing here depends on order or position."""
 
+import binascii
 import hashlib
-import json
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from json.encoder import encode_basestring as _quote
+
+import numpy as np
+import numpy.typing as npt
 
 Message = Mapping[str, str]
-_encode = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps makes a new one each time
+Integers = npt.NDArray[np.int64]
+_HEX = re.compile("[0-9a-f]*").fullmatch
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def normalise(text: str) -> str:
@@ -16,36 +23,71 @@ def normalise(text: str) -> str:
 
 def prompt_id(messages: Sequence[Message]) -> str:
     """Hash a conversation to its id: 32 hex digits; white space does not count."""
-    turns = [[message["role"], normalise(message["content"])] for message in messages]
-    return _hash(_encode(turns))
+    turns = [
+        f"[{_quote(message['role'])}, {_quote(normalise(message['content']))}]"
+        for message in messages
+    ]
+    return _hash(f"[{', '.join(turns)}]")
 
 
 def pair_id(kind: str, iteration: int, prompt: str, chosen: str, rejected: str) -> str:
     """Hash a reward-model training pair to its id: 32 hex digits."""
-    return _hash(_encode([kind, iteration, prompt, chosen, rejected]))
+    return _hash(f"{kind}|{iteration}|{prompt}|{len(chosen)}|{chosen}{rejected}")
 
 
-def sampling_seed(seed: int, iteration: int, stage: str, prompt: str, index: int) -> int:
-    """Derive the seed of one answer.
+def sampling_seeds(
+    seed: int, iteration: int, stage: str, prompts: Sequence[str], indices: Integers
+) -> Integers:
+    """Derive the seeds of answers, all at once.
+
+    A prompt's id is a hash already: its first 64 bits, the hash of (seed, iteration, stage) and
+    the index go through splitmix64's finaliser (Steele, Lea and Flood, 2014).
 
     Args:
         seed: the run's global seed.
         iteration: t; 0 where draws are shared by all iterations.
         stage: name of the stage that draws.
-        prompt: prompt id.
-        index: which of the prompt's answers.
+        prompts: (n,) prompt ids.
+        indices: (n,) which of the prompt's answers.
 
     Returns:
-        A number in [0, 2^63), so that it fits every engine's seed.
+        (n,) numbers in [0, 2^63), so that they fit every engine's seed.
     """
-    key = f"{seed}|{iteration}|{stage}|{prompt}|{index}".encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 1
+    places = np.asarray(indices, np.uint64) * GOLDEN
+    mixed = _mix(_mix(_numbers(prompts) ^ _key(f"{seed}|{iteration}|{stage}")) + places)
+    return (mixed >> np.uint64(1)).astype(np.int64)
 
 
-def unit_interval(seed: int, prompt: str) -> float:
-    """Place a prompt in [0, 1) by its id and the seed, evenly and for ever."""
-    digest = hashlib.blake2b(f"{seed}|{prompt}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
+def sampling_seed(seed: int, iteration: int, stage: str, prompt: str, index: int) -> int:
+    """Derive the seed of one answer: see `sampling_seeds`."""
+    return int(sampling_seeds(seed, iteration, stage, [prompt], np.array([index]))[0])
+
+
+def places(seed: int, prompts: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Place prompts in [0, 1) by their ids and the seed, evenly and for ever."""
+    mixed = _mix(_mix(_numbers(prompts) ^ _key(f"{seed}|split")) + GOLDEN)
+    return (mixed >> np.uint64(11)).astype(np.float64) / (1 << 53)
+
+
+def _numbers(prompts: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """Read the first 64 bits of every prompt id."""
+    joined = "".join(prompts)
+    if len(joined) != 32 * len(prompts) or not _HEX(joined):
+        raise ValueError("prompt ids are 32 hex digits each")
+    digits = binascii.unhexlify(joined)
+    return np.frombuffer(digits, ">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
+
+
+def _key(text: str) -> np.uint64:
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "big"))
+
+
+def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scatter 64-bit numbers, one to one."""
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))
 
 
 def _hash(text: str) -> str:

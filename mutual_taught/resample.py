@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import blocks, models, params, sampling, shards, tables
+from mutual_taught import blocks, files, models, params, sampling, shards, tables
 from mutual_taught.errors import InputError
 from mutual_taught.splits import policy_part
 
@@ -72,8 +72,7 @@ def _all(run: Path) -> Iterator[Draws]:
     """List the tables of answers of all iterations that were active."""
     settings = params.validate(params.read(params.PARAMS))
     seed, tokens, engine = settings.seed, settings.tokens, settings.engine
-    folders = sorted((p for p in run.glob("*") if p.name.isdigit()), key=lambda p: int(p.name))
-    for folder in folders:
+    for folder in files.iterations(run):
         t = int(folder.name)
         sample = params.load(blocks.Sample, folder.name if t else None)
         before = run / settings.iterations[folder.name].prev / "policy" if t else folder / "policy"

@@ -4,13 +4,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from mutual_taught import tables
 from mutual_taught.chat import prompt_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Draw, Request, sample
-from mutual_taught.keys import sampling_seed
+from mutual_taught.keys import sampling_seeds
 from mutual_taught.models import Policy
 from mutual_taught.progress import bar
 
@@ -85,11 +86,11 @@ def _requests(policy: Policy, prompts: pa.Table, plan: Plan) -> list[tuple[str, 
                 f"prompt {prompt}: {len(tokens)} tokens; expected at most "
                 f"tokens.max_prompt_tokens {plan.max_prompt_tokens}; raise it or drop the prompt"
             )
-        seeds = [
-            sampling_seed(plan.seed, plan.iteration, plan.stage, prompt, index)
-            for index in range(plan.responses_per_prompt)
-        ]
-        requests.append((prompt, Request(tokens, seeds)))
+        indices = np.arange(plan.responses_per_prompt)
+        seeds = sampling_seeds(
+            plan.seed, plan.iteration, plan.stage, [prompt] * len(indices), indices
+        )
+        requests.append((prompt, Request(tokens, seeds.tolist())))
     return requests
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from mutual_taught.errors import InputError
-from mutual_taught.keys import unit_interval
+from mutual_taught.keys import places
 
 
 def policy_part(iteration: int, parts: int) -> str:
@@ -37,16 +37,16 @@ def assign_splits(
 
     Source: Mutual-Taught, section 4.1 (one third of the prompts each, D_MS apart).
     """
-    places = sorted((unit_interval(seed, prompt), prompt) for prompt in prompt_ids)
+    placed = sorted(zip(places(seed, prompt_ids).tolist(), prompt_ids, strict=True))
     splits: dict[str, list[str]] = {}
     start = 0.0
     for name, share in shares.items():
-        pool = [prompt for place, prompt in places if start <= place < start + share]
+        pool = [prompt for place, prompt in placed if start <= place < start + share]
         start += share
         size = len(pool) if sizes[name] is None else sizes[name]
         if not pool or size is None or size > len(pool):
             raise InputError(
-                f"split {name!r}: {len(pool)} prompts in its share {share:g} of {len(places)}; "
+                f"split {name!r}: {len(pool)} prompts in its share {share:g} of {len(placed)}; "
                 f"expected at least {size or 1}; give more prompts, a larger data.splits share or "
                 "a smaller size"
             )

@@ -5,8 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from mutual_taught import decision, report
-from mutual_taught.errors import MissingFileError
+from mutual_taught import decision, files, report
 
 NUMBERS = {
     "win rate on D_MS": report.ROWS["win rate on D_MS"],
@@ -23,18 +22,6 @@ NUMBERS = {
     "r_t right on own samples": report.ROWS["r_t on own samples"],
     "r_0 right on own samples": report.ROWS["r_0 on own samples"],
 }
-
-
-def iterations(run: Path) -> list[Path]:
-    """List the folders of iterations that have begun, in order.
-
-    Raises:
-        MissingFileError: there is none.
-    """
-    found = [path for path in run.glob("*") if path.name.isdigit() and path.is_dir()]
-    if not found:
-        raise MissingFileError(f"{run} holds no iteration; run dvc repro first")
-    return sorted(found, key=lambda path: int(path.name))
 
 
 def state(folder: Path) -> str:
@@ -57,7 +44,7 @@ def policy_of(folder: Path) -> str:
 
 def show(run: Path) -> None:
     """Print the table, one column an iteration."""
-    folders = iterations(run)
+    folders = files.iterations(run)
     table = Table(title=f"Mutual-Taught in {run}", title_justify="left")
     table.add_column("")
     for folder in folders:

@@ -39,7 +39,7 @@ def prompt(run: Path, prefix: str) -> Record:
         "prompt_id": name, "messages": found["messages"], "split": found["split"],
         "source": found["source"], "iterations": {},
     }  # fmt: skip
-    for folder in _iterations(run):
+    for folder in files.iterations(run):
         happened: Record = {
             table.name: _rows(folder / f"{table.name}.parquet", name) for table in tables.EXCHANGED
         }
@@ -62,7 +62,7 @@ def pair(run: Path, prefix: str) -> Record:
         MissingFileError: there is no run.
         InputError: no pair, or several, begin so.
     """
-    for folder in _iterations(run):
+    for folder in files.iterations(run):
         path = folder / "reward_pairs.parquet"
         rows = _begins(path, "pair_id", prefix) if path.exists() else []
         own = [row for row in rows if str(row["iteration"]) == folder.name]
@@ -83,13 +83,6 @@ def pair(run: Path, prefix: str) -> Record:
                 why["tolerance"] = json.loads(said)["tolerance"]
             return why
     raise InputError(f"{run}: no pair id begins with {prefix!r}; see run/*/reward_pairs.parquet")
-
-
-def _iterations(run: Path) -> list[Path]:
-    found = [path for path in run.glob("*") if path.name.isdigit() and path.is_dir()]
-    if not found:
-        raise MissingFileError(f"{run} holds no iteration; run dvc repro first")
-    return sorted(found, key=lambda path: int(path.name))
 
 
 def _one(path: Path, column: str, prefix: str) -> Record:

@@ -1,14 +1,16 @@
 """Prompt splits: intervals of a hash, so that nothing depends on order or on other splits."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mutual_taught import splits
 from mutual_taught.errors import InputError
+from mutual_taught.keys import prompt_id
 from mutual_taught.splits import assign_splits, policy_part
 
-IDS = [f"prompt-{number}" for number in range(400)]
+IDS = [prompt_id([{"role": "user", "content": str(number)}]) for number in range(400)]
 SHARES = {"policy_1": 0.25, "policy_2": 0.25, "reward": 0.3, "selection": 0.1, "eval": 0.1}
 SIZES: dict[str, int | None] = {
     "policy_1": 20, "policy_2": 20, "reward": 30, "selection": 10, "eval": 10,
@@ -28,7 +30,7 @@ def test_iterations_take_the_policy_parts_in_turn(iteration: int, parts: int, na
 
 def test_split_takes_the_lowest_places_of_its_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"a": 0.45, "b": 0.1, "c": 0.3, "d": 0.5, "e": 0.8, "f": 0.95}
-    monkeypatch.setattr(splits, "unit_interval", lambda _, prompt: places[prompt])
+    monkeypatch.setattr(splits, "places", lambda _, ids: np.array([places[name] for name in ids]))
     # [0, 0.5) holds b, c, a, of which two; [0.5, 0.9) holds d, e, all; f belongs to no split
     found = assign_splits(list(places), {"x": 0.5, "y": 0.4}, {"x": 2, "y": None}, 0)
     assert found == {"x": ["b", "c"], "y": ["d", "e"]}
@@ -73,7 +75,7 @@ def test_order_of_the_prompts_does_not_matter(ids: list[str]) -> None:
 
 def test_too_few_prompts_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     places = {"a": 0.1, "b": 0.2, "c": 0.9}
-    monkeypatch.setattr(splits, "unit_interval", lambda _, prompt: places[prompt])
+    monkeypatch.setattr(splits, "places", lambda _, ids: np.array([places[name] for name in ids]))
     with pytest.raises(InputError) as caught:
         assign_splits(list(places), {"reward": 0.5}, {"reward": 3}, 0)
     assert str(caught.value) == (

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from mutual_taught import files, params, tables
 from mutual_taught.cli import main
 from mutual_taught.verify import verify
+from tests.project import ROOT
 
 ALL = {
     table.name: table
@@ -239,3 +240,17 @@ def test_altered_answer_is_found_by_drawing_it_again(run: Path) -> None:
     assert result.exit_code == 1
     assert "run/1/answers.parquet: shard 0: " in result.output
     assert "answers have the same tokens" in result.output
+
+
+@pytest.mark.parametrize("options", [[], ["--resample", "1"]])
+@pytest.mark.parametrize("present", [True, False])
+def test_a_folder_without_a_run_is_one_line(
+    options: list[str], present: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(ROOT / "presets" / "tiny.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    if present:
+        Path("run").mkdir()
+    result = CliRunner().invoke(main, ["verify", *options])
+    assert result.exit_code == 1
+    assert result.output == "Error: run: holds no iteration; run dvc repro first\n"
