@@ -103,7 +103,7 @@ def status(folder: Path) -> None:
 @click.option("--policy", default="run/0/policy", type=PATH, help="The base policy.")
 @click.option("--templates", default="data/templates.yaml", type=PATH, help="Prompt templates.")
 @click.option("--out", default="data", type=PATH, help="Folder for seed_preferences.parquet.")
-@click.option("--prompts", "count", default=500, help="Prompts to ask.")
+@click.option("--prompts", "count", default=700, help="Prompts to ask.")
 @click.option("--train", default=256, help="Pairs to train r_0 on.")
 @click.option("--heldout", default=128, help="Pairs to measure reward models on.")
 def seed_preferences(
@@ -111,9 +111,9 @@ def seed_preferences(
 ) -> None:
     """Make data/seed_preferences.parquet: the base policy's own answers, ranked by gold.
 
-    The file in the repository was made by this command on the laptop preset; making it again
-    takes ten minutes and is only needed for another policy or other templates. Prints how often
-    the policy follows each instruction.
+    Half the pairs have the longer answer chosen. The file in the repository was made by this
+    command on the laptop preset; making it again takes a quarter of an hour and is only needed
+    for another policy or other templates. Prints how often the policy follows each instruction.
     """
     from mutual_taught import params
     from mutual_taught import seed_preferences as making

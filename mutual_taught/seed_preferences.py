@@ -38,6 +38,9 @@ def questions(templates: Path, count: int, seed: int) -> pa.Table:
 def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Table:
     """Pair each prompt's best answer by gold with its worst; ties fall by a keyed draw.
 
+    Half the pairs of each part have a chosen answer longer than the rejected: a reward model
+    learns nothing about length from them.
+
     Args:
         asked: table `prompts`.
         answers: table `responses` to them.
@@ -48,38 +51,46 @@ def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Tab
         Rows of `gold_pairs`; `part` is `train` or `heldout`.
 
     Raises:
-        InputError: too few prompts have answers whose gold differs.
+        InputError: too few prompts have answers whose gold differs, in either half.
     """
-    texts: dict[str, list[str]] = {}
-    for row in answers.select(["prompt_id", "response"]).to_pylist():
-        texts.setdefault(row["prompt_id"], []).append(row["response"])
-    found = []
+    drawn: dict[str, list[tuple[str, int]]] = {}
+    for row in answers.select(["prompt_id", "response", "length_tokens"]).to_pylist():
+        drawn.setdefault(row["prompt_id"], []).append((row["response"], row["length_tokens"]))
+    longer: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
     for row in asked.to_pylist():
         name = row["prompt_id"]
         ranked = sorted(
             (gold.gold(text, row["instruction_ids"], row["instruction_kwargs"]),
-             sampling_seed(seed, 0, "seed-tie", name, index), text)
-            for index, text in enumerate(texts[name])
+             sampling_seed(seed, 0, "seed-tie", name, index), text, length)
+            for index, (text, length) in enumerate(drawn[name])
             if text.strip()
         )  # fmt: skip
-        if ranked and ranked[-1][0] > ranked[0][0]:
-            found.append(
-                {
-                    "prompt_id": name, "messages": row["messages"], "chosen": ranked[-1][2],
-                    "rejected": ranked[0][2], "gold_chosen": ranked[-1][0],
-                    "gold_rejected": ranked[0][0],
-                }
-            )  # fmt: skip
+        if not ranked or ranked[-1][0] == ranked[0][0]:
+            continue
+        worst, best = ranked[0], ranked[-1]
+        found = {
+            "prompt_id": name, "messages": row["messages"], "chosen": best[2],
+            "rejected": worst[2], "gold_chosen": best[0], "gold_rejected": worst[0],
+        }  # fmt: skip
+        (longer if best[3] > worst[3] else others).append(found)
+    rows = _parts(longer, [-(-size // 2) for size in sizes], "longer", len(asked), seed)
+    rows += _parts(others, [size // 2 for size in sizes], "not longer", len(asked), seed)
+    return pa.Table.from_pylist(rows)
+
+
+def _parts(
+    found: list[dict[str, Any]], sizes: Sequence[int], what: str, asked: int, seed: int
+) -> list[dict[str, Any]]:
+    """Take the pairs of the two parts, by a keyed draw."""
     if len(found) < sum(sizes):
         raise InputError(
-            f"{len(found)} of {len(asked)} prompts have answers whose gold differs; expected at "
-            f"least {sum(sizes)}; ask more prompts"
+            f"{len(found)} of {asked} prompts have answers whose gold differs, the better one "
+            f"{what}; expected at least {sum(sizes)}; ask more prompts"
         )
     found.sort(key=lambda row: sampling_seed(seed, 0, "seed-part", row["prompt_id"], 0))
-    parts = ["train"] * sizes.train + ["heldout"] * sizes.heldout
-    return pa.Table.from_pylist(
-        [{**row, "part": part} for row, part in zip(found, parts, strict=False)]
-    )
+    parts = ["train"] * sizes[0] + ["heldout"] * sizes[1]
+    return [{**row, "part": part} for row, part in zip(found, parts, strict=False)]
 
 
 class Rate(NamedTuple):

@@ -1,0 +1,73 @@
+"""Seed preferences: best against worst by gold, half of them with the longer answer chosen."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from mutual_taught.errors import InputError
+from mutual_taught.gold import gold
+from mutual_taught.seed_preferences import Sizes, pairs
+
+NO_COMMA = "Old red hats and old red coats on one wall"
+SHORT = "Old, red"
+LONG = "Old hats, red hats, old coats, red coats, all of them"
+
+
+def tables_of(drawn: list[list[str]]) -> tuple[pa.Table, pa.Table]:
+    """Give prompts that forbid commas, and their answers; a word is a token."""
+    asked, answers = [], []
+    for number, texts in enumerate(drawn):
+        name = f"{number:064x}"
+        asked.append(
+            {
+                "prompt_id": name, "messages": [{"role": "user", "content": name}],
+                "instruction_ids": ["punctuation:no_comma"], "instruction_kwargs": ["{}"],
+            }
+        )  # fmt: skip
+        answers += [
+            {"prompt_id": name, "response": text, "length_tokens": len(text.split())}
+            for text in texts
+        ]
+    return pa.Table.from_pylist(asked), pa.Table.from_pylist(answers)
+
+
+def test_half_of_each_part_has_the_longer_answer_chosen() -> None:
+    drawn = [[NO_COMMA, SHORT]] * 9 + [[LONG, NO_COMMA]] * 5
+    made = pairs(*tables_of(drawn), Sizes(4, 3), 1).to_pylist()
+    for part, longer, others in (("train", 2, 2), ("heldout", 2, 1)):
+        rows = [row for row in made if row["part"] == part]
+        assert sum(row["rejected"] == SHORT for row in rows) == longer
+        assert sum(row["rejected"] == LONG for row in rows) == others
+    assert len({row["prompt_id"] for row in made}) == len(made) == 7
+    for row in made:
+        assert row["chosen"] == NO_COMMA
+        assert gold(row["chosen"], ["punctuation:no_comma"], ["{}"]) == row["gold_chosen"] == 1.0
+        assert row["gold_rejected"] == 0.0
+
+
+def test_ties_and_blank_answers_are_no_pairs() -> None:
+    drawn = [[NO_COMMA, SHORT], [LONG, NO_COMMA], [NO_COMMA, NO_COMMA], [LONG, SHORT], [" ", LONG]]
+    made = pairs(*tables_of(drawn), Sizes(2, 0), 1)
+    assert made["prompt_id"].to_pylist() == [f"{0:064x}", f"{1:064x}"]
+
+
+@pytest.mark.parametrize(
+    ("drawn", "half"),
+    [([[NO_COMMA, SHORT]] * 5, "not longer"), ([[LONG, NO_COMMA]] * 5, "longer")],
+)
+def test_too_few_pairs_of_a_half_are_refused(drawn: list[list[str]], half: str) -> None:
+    with pytest.raises(InputError, match=rf"^0 of 5 .* better one {half}; expected at least 1;"):
+        pairs(*tables_of(drawn), Sizes(2, 0), 1)
+
+
+def test_shipped_pairs_are_half_and_half() -> None:
+    import pyarrow.parquet as pq
+
+    made = pq.read_table(Path("data") / "seed_preferences.parquet").to_pylist()
+    for part, size in (("train", 256), ("heldout", 128)):
+        rows = [row for row in made if row["part"] == part]
+        longer = sum(len(row["chosen"]) > len(row["rejected"]) for row in rows)
+        assert len(rows) == size
+        # In tokens it is half exactly; characters differ by a pair or two.
+        assert abs(longer - size / 2) <= size / 16
