@@ -35,7 +35,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from mutual_taught import attention, train_policy, train_reward
-from mutual_taught.blocks import Dpo, Optimisation, Training
+from mutual_taught.blocks import Dpo, RewardOptimisation, Training
 from mutual_taught.files import write_json
 from mutual_taught.models import packed_logps, packed_rewards
 from mutual_taught.packing import share_prefix
@@ -51,7 +51,15 @@ OPTIMISATION: dict[str, Any] = {
 TRAINING = Training(
     precision="bfloat16", export_dtype="float32", gradient_checkpointing=False, resume_steps=1000
 )
-DPO = Dpo(**OPTIMISATION, beta=0.1, loss_type="sigmoid", label_smoothing=0.0, save_steps=1000)
+REWARD = RewardOptimisation(**OPTIMISATION, margin=0.0, center_rewards=0.0)
+DPO = Dpo(
+    **OPTIMISATION,
+    beta=0.1,
+    loss_type="sigmoid",
+    label_smoothing=0.0,
+    save_steps=1000,
+    keep_checkpoints=None,
+)
 
 
 def config(**changes: Any) -> LlamaConfig:
@@ -217,7 +225,7 @@ def reward_ours(work: Path) -> Step:
         chosen, rejected = group.branches
         rows.append({"pair": str(number), "prefix": group.prefix, "chosen": chosen,
                      "rejected": rejected, "size": group.size})  # fmt: skip
-    settings = Optimisation(**OPTIMISATION)
+    settings = REWARD
     trainer = train_reward.PackedRewardTrainer(
         model=model, args=train_reward.config(settings, TRAINING, 1, work), data_collator=collate,
         train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=_tiny_tokenizer(),
@@ -244,7 +252,7 @@ def reward_trl(work: Path) -> Step:
     """Make TRL's reward step at our dtype."""
     model, rows = classifier(packed=False), whole()
     trainer = PreparedReward(
-        model=model, args=train_reward.config(Optimisation(**OPTIMISATION), TRAINING, 1, work),
+        model=model, args=train_reward.config(REWARD, TRAINING, 1, work),
         train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
     )  # fmt: skip
     trainer.model_wrapped = trainer.accelerator.prepare(model)

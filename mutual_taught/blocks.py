@@ -218,6 +218,7 @@ class Dpo(Optimisation):
     loss_type: LossType
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
     save_steps: Count
+    keep_checkpoints: Count | None = Field(description="the last so many candidates, or all")
 
     @model_validator(mode="after")
     def _smoothing(self) -> Self:
@@ -226,7 +227,18 @@ class Dpo(Optimisation):
         return self
 
 
-class TrainRm(Optimisation):
+class RewardOptimisation(Optimisation):
+    """What the trainings of r_0 and r_t have in common."""
+
+    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="chosen is to be above rejected by this much"
+    )
+    center_rewards: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="weight of the squared sum of a pair's rewards"
+    )
+
+
+class TrainRm(RewardOptimisation):
     """The M-step's update."""
 
     key: ClassVar[str] = "train_rm"
@@ -234,7 +246,7 @@ class TrainRm(Optimisation):
     fixed: bool = Field(description="r_t is r_{t-1}, untrained: iterative DPO")
 
 
-class BaseRewardModel(Optimisation):
+class BaseRewardModel(RewardOptimisation):
     """How r_0 is trained where models.reward_model.source is `trained`."""
 
     key: ClassVar[str] = "base_reward_model"

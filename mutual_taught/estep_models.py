@@ -1,5 +1,6 @@
 """DPO on tables: the kept pairs in, candidate policies out."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,20 @@ def train(
                 parent.digest, {"stage": f"dpo@{iteration}", "step": step, **fingerprint},
             )  # fmt: skip
 
+            keep_last(place / "checkpoints", dpo.keep_checkpoints)
+
         outcome = train_policy(learner, pairs, dpo, training, seed, place, export)
         steps = sorted(int(path.name.split("-")[1]) for path in (place / "checkpoints").iterdir())
         for step in steps:
             link_tree(place / "checkpoints" / STEP.format(step), out / STEP.format(step))
         write_json(out / "steps.json", {"steps": steps})
         return outcome
+
+
+def keep_last(folder: Path, count: int | None) -> None:
+    """Delete all candidates but the last `count`, so that a long run does not fill the disk."""
+    for path in sorted(folder.iterdir())[: -count if count else 0]:
+        shutil.rmtree(path)
 
 
 def dpo_pairs(

@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow as pa
 
 from mutual_taught import models, preflight, tables, train_reward, work
-from mutual_taught.blocks import Optimisation, Tokens, Training
+from mutual_taught.blocks import RewardOptimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
 from mutual_taught.training import Outcome, Pair
 
 
 def train(
     pairs: pa.Table, splits: Path, begin: Path, folder: Path, iteration: str,
-    settings: Optimisation, training: Training, tokens: Tokens, seed: int,
+    settings: RewardOptimisation, training: Training, tokens: Tokens, seed: int,
 ) -> Outcome:  # fmt: skip
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
     parent = read_manifest(begin)
@@ -50,7 +50,7 @@ def tokenised(
 
 
 def fit(
-    model: models.RewardModel, pairs: list[Pair], settings: Optimisation, training: Training,
+    model: models.RewardModel, pairs: list[Pair], settings: RewardOptimisation, training: Training,
     seed: int, place: Path, folder: Path, base: str, parent: str, made_by: Mapping[str, Any],
 ) -> Outcome:  # fmt: skip
     """Train a loaded reward model in `place` and link the result to `folder`."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from trl import RewardConfig, RewardTrainer
 
-from mutual_taught.blocks import Optimisation, Training
+from mutual_taught.blocks import RewardOptimisation, Training
 from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
@@ -39,6 +39,7 @@ class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
     """
 
     token_budget = 1024
+    margin = 0.0
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
@@ -52,7 +53,11 @@ class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
-        """Give -log sigmoid(r(x, chosen) - r(x, rejected)), averaged over the pairs."""
+        """Give the mean over the pairs of -log sigmoid(r(x, chosen) - r(x, rejected) - margin).
+
+        Centring adds its coefficient times the mean of (r(x, chosen) + r(x, rejected))^2
+        (arXiv 2312.09244, section 2).
+        """
         groups = [
             Group(pair["prefix"], [pair["chosen"], pair["rejected"]]) for pair in inputs["pairs"]
         ]
@@ -63,7 +68,10 @@ class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
             metrics["accuracy"].append(float(margin > 0))
             metrics["margin"].append(margin)
             metrics["mean_reward"].append(sum(pair) / 2)
-        return -logsigmoid(margins).mean()
+        loss = -logsigmoid(margins - self.margin).mean()
+        if centring := self.args.center_rewards_coefficient:
+            loss = loss + centring * rewards.sum(1).square().mean()
+        return loss
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write no model card."""
@@ -93,14 +101,17 @@ def tokenise(
     }  # fmt: skip
 
 
-def config(settings: Optimisation, training: Training, seed: int, work: Path) -> RewardConfig:
+def config(settings: RewardOptimisation, training: Training, seed: int, work: Path) -> RewardConfig:
     """Build TRL's configuration."""
-    return RewardConfig(**arguments(settings, training, seed, work))
+    return RewardConfig(
+        **arguments(settings, training, seed, work),
+        center_rewards_coefficient=settings.center_rewards or None,
+    )
 
 
 def train_reward(
-    reward_model: RewardModel, pairs: Sequence[Pair], settings: Optimisation, training: Training,
-    seed: int, work: Path, export: Export,
+    reward_model: RewardModel, pairs: Sequence[Pair], settings: RewardOptimisation,
+    training: Training, seed: int, work: Path, export: Export,
 ) -> Outcome:  # fmt: skip
     """Train a reward model on preference pairs.
 
@@ -131,5 +142,5 @@ def train_reward(
         processing_class=reward_model.tokenizer,
         callbacks=[Watch("reward model", total_steps(len(pairs), settings), None, export)],
     )
-    trainer.token_budget = settings.token_budget
+    trainer.token_budget, trainer.margin = settings.token_budget, settings.margin
     return run(trainer, work, CURVE)

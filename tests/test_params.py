@@ -111,9 +111,9 @@ def test_block_cannot_be_changed(write: Any) -> None:
 FAULTS = {
     "unknown key": (
         "  loss_type: sigmoid", "  loss_type: sigmoid\n  beta2: 1",
-        "dpo.beta2 is unknown; expected one of batch_size, beta, epochs, label_smoothing, "
-        "learning_rate, loss_type, max_grad_norm, save_steps, scheduler, token_budget, "
-        "warmup_ratio",
+        "dpo.beta2 is unknown; expected one of batch_size, beta, epochs, "
+        "keep_checkpoints, label_smoothing, learning_rate, loss_type, max_grad_norm, save_steps, "
+        "scheduler, token_budget, warmup_ratio",
     ),
     "unknown block": (
         "seed: 1", "seed: 1\nextra: {}",

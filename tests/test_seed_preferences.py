@@ -18,7 +18,7 @@ def tables_of(drawn: list[list[str]]) -> tuple[pa.Table, pa.Table]:
     """Give prompts that forbid commas, and their answers; a word is a token."""
     asked, answers = [], []
     for number, texts in enumerate(drawn):
-        name = f"{number:064x}"
+        name = f"{number:032x}"
         asked.append(
             {
                 "prompt_id": name, "messages": [{"role": "user", "content": name}],
@@ -49,7 +49,7 @@ def test_half_of_each_part_has_the_longer_answer_chosen() -> None:
 def test_ties_and_blank_answers_are_no_pairs() -> None:
     drawn = [[NO_COMMA, SHORT], [LONG, NO_COMMA], [NO_COMMA, NO_COMMA], [LONG, SHORT], [" ", LONG]]
     made = pairs(*tables_of(drawn), Sizes(2, 0), 1)
-    assert made["prompt_id"].to_pylist() == [f"{0:064x}", f"{1:064x}"]
+    assert made["prompt_id"].to_pylist() == [f"{0:032x}", f"{1:032x}"]
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,10 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from mutual_taught import models, train_policy, train_reward
-from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, Training
+from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, RewardOptimisation, Training
 from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.estep_models import keep_last
+from mutual_taught.files import STEP
 from mutual_taught.packing import share_prefix
 from mutual_taught.training import (
     COMPLETE,
@@ -31,8 +33,10 @@ OPTIMISATION = Optimisation(
     max_grad_norm=1.0, token_budget=30,
 )  # fmt: skip
 DPO = Dpo(
-    **OPTIMISATION.model_dump(), beta=0.3, loss_type="sigmoid", label_smoothing=0.0, save_steps=1
-)
+    **OPTIMISATION.model_dump(), beta=0.3, loss_type="sigmoid", label_smoothing=0.0, save_steps=1,
+    keep_checkpoints=None,
+)  # fmt: skip
+REWARD = RewardOptimisation(**OPTIMISATION.model_dump(), margin=0.0, center_rewards=0.0)
 PAIRS: list[dict[str, Any]] = [
     {
         "pair": f"p{number}", "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected,
@@ -132,20 +136,25 @@ def reward_rows() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("budget", [1, 14, 10_000])
+@pytest.mark.parametrize(("margin", "centring"), [(0.0, 0.0), (0.7, 0.0), (0.0, 0.3), (0.7, 0.3)])
 def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
-    reward_folder: Path, tmp_path: Path, budget: int
+    reward_folder: Path, tmp_path: Path, budget: int, margin: float, centring: float
 ) -> None:
-    config = train_reward.config(OPTIMISATION, TRAINING, 1, tmp_path)
+    settings = REWARD.model_copy(update={"margin": margin, "center_rewards": centring})
+    config = train_reward.config(settings, TRAINING, 1, tmp_path)
     learner = models.load_reward_model(reward_folder, "float32")
     packed = train_reward.PackedRewardTrainer(
         model=learner.model, args=config, data_collator=collate,
         train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=learner.tokenizer,
     )  # fmt: skip
-    packed.token_budget = budget
+    packed.token_budget, packed.margin = budget, margin
     loss = float(packed_step(packed, learner.model, reward_rows()))
 
     other = models.load_reward_model(reward_folder, "float32")
-    whole = [{"chosen_ids": chosen, "rejected_ids": rejected} for chosen, rejected in SEQUENCES]
+    whole = [
+        {"chosen_ids": chosen, "rejected_ids": rejected, **({"margin": margin} if margin else {})}
+        for chosen, rejected in SEQUENCES
+    ]
     stock = RewardTrainer(
         model=other.model, args=config, train_dataset=Dataset.from_list(whole),
         processing_class=other.tokenizer,
@@ -173,7 +182,7 @@ def test_precision_decides_how_the_forward_pass_is_computed(
         else:
             learner = models.load_reward_model(reward_folder, "float32")
             rows = reward_rows()
-            config = train_reward.config(OPTIMISATION, training, 1, work)
+            config = train_reward.config(REWARD, training, 1, work)
             trainer = train_reward.PackedRewardTrainer
         made = trainer(
             model=learner.model, args=config, data_collator=collate,
@@ -269,7 +278,7 @@ def test_gradient_that_is_no_number_stops_before_anything_is_saved(
     learner.model.score.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(TrainingError, match=r"^step 1: gradient norm is (inf|nan); expected a "):
         train_reward.train_reward(
-            learner, reward_rows(), OPTIMISATION, TRAINING, 1, tmp_path, lambda *_: None
+            learner, reward_rows(), REWARD, TRAINING, 1, tmp_path, lambda *_: None
         )
     assert newest_complete(tmp_path) is None
 
@@ -317,3 +326,28 @@ def test_pair_that_is_too_long_is_one_line(reward_model: models.RewardModel) -> 
         f"pair abc: {length} tokens; expected at most tokens.max_length {length - 1}; "
         "raise it or drop the prompt"
     )
+
+
+@pytest.mark.parametrize(
+    ("count", "left"), [(None, [1, 2, 3]), (1, [3]), (2, [2, 3]), (5, [1, 2, 3])]
+)
+def test_only_the_last_candidates_are_kept(
+    tmp_path: Path, count: int | None, left: list[int]
+) -> None:
+    for step in (1, 2, 3):
+        (tmp_path / STEP.format(step)).mkdir()
+    keep_last(tmp_path, count)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [STEP.format(step) for step in left]
+
+
+def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Path) -> None:
+    losses: list[float] = []
+    for changes in ({}, {"margin": 1.0}, {"center_rewards": 1.0}):
+        learner = models.load_reward_model(reward_folder, "float32")
+        outcome = train_reward.train_reward(
+            learner, reward_rows(), REWARD.model_copy(update=changes), TRAINING, 1,
+            tmp_path / str(len(losses)), lambda *_: None,
+        )  # fmt: skip
+        losses.append(outcome.curve[0]["loss"])
+    assert len(set(losses)) == 3
+    assert losses[0] == min(losses)
