@@ -194,6 +194,7 @@ class RankPairs(Block):
 
     key: ClassVar[str] = "rank_pairs"
     chosen: ChosenRule
+    reference_logps: Literal["trainer", "sampler"]
     reference_dtype: Dtype
     token_budget: Count = Field(description="tokens a packed row of the reference's pass")
 

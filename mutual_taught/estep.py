@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.errors import InputError
 from mutual_taught.pairs import ChosenRule, rank_pairs
 from mutual_taught.texts import is_blank
+
+Floats = npt.NDArray[np.float64]
+REFERENCE = ("reference_chosen_logps", "reference_rejected_logps")
+DISAGREE = 2.0
 
 
 def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -> pa.Table:
@@ -63,6 +68,36 @@ def sides(ranked: pa.Table, responses: pa.Table, column: str, width: int) -> tup
         index = ranked[side].take(pa.array(kept)).to_numpy().astype(np.int64)
         found.append(responses[column].take(pa.array(kept * width + index)).to_pylist())
     return tuple(found)
+
+
+def sampled_logps(ranked: pa.Table, responses: pa.Table) -> Floats:
+    """Give the sampler's log-probs of the kept pairs: (pairs, 2), chosen and rejected, in nats."""
+    found = sides(ranked, responses, "logprob", len(responses) // len(ranked))
+    return np.array(found, np.float64).T
+
+
+def agreement(logps: Floats, measured: Floats, policy: Path) -> dict[str, float]:
+    """Compare margins (chosen - rejected) of the sampler and of the trainer's pass.
+
+    Args:
+        logps: (pairs, 2) of the sampler.
+        measured: (pairs, 2) of the trainer's pass.
+        policy: for the message.
+
+    Raises:
+        InputError: they differ by more than `DISAGREE` nats in the mean.
+    """
+    apart = np.abs((logps[:, 0] - logps[:, 1]) - (measured[:, 0] - measured[:, 1]))
+    if not apart.mean() <= DISAGREE:
+        raise InputError(
+            f"{policy}: margins of the sampler's log-probs are {apart.mean():.3g} nats from those "
+            f"of the trainer's pass (mean of {len(apart)} pairs); expected at most {DISAGREE}; "
+            "use rank_pairs.reference_logps trainer"
+        )
+    return {
+        "reference_margin_difference_mean": float(apart.mean()),
+        "reference_margin_difference_max": float(apart.max()),
+    }
 
 
 def require_kept(ranked: pa.Table, folder: Path) -> None:

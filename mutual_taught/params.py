@@ -94,6 +94,11 @@ def _check_given(sample: Sample, params: Params, iteration: str, path: Path) -> 
             f"{path}: sample.source of iteration {iteration} is {sample.source}, rank_pairs.chosen "
             f"is {params.rank_pairs.chosen}; expected both given, or neither"
         )
+    if given and params.rank_pairs.reference_logps == "sampler":
+        raise InputError(
+            f"{path}: rank_pairs.reference_logps is sampler; expected trainer, for given "
+            "preferences come without log-probs"
+        )
     if given and params.data.columns.chosen is None:
         raise InputError(
             f"{path}: data.columns.chosen is null; expected a column of data.path, for "

@@ -4,44 +4,69 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mutual_taught import chat, models, preflight, tables
 from mutual_taught.blocks import RankPairs
-from mutual_taught.estep import sides
+from mutual_taught.estep import REFERENCE, Floats, agreement, sampled_logps, sides
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
+
+CHECKED = 32
 
 
 def add_logps(
     ranked: pa.Table, responses: pa.Table, rewards: pa.Table, policy: Path, prompts: pa.Table,
     prompts_path: Path, settings: RankPairs,
-) -> tuple[pa.Table, dict[str, object]]:  # fmt: skip
+) -> tuple[pa.Table, dict[str, object], dict[str, float]]:  # fmt: skip
     """Add the log-probs of every kept pair's sides under pi_{t-1}.
 
     Returns:
-        Rows of `ranked_pairs`, and what they were made from.
+        Rows of `ranked_pairs`, what they were made from, and metrics.
+
+    Raises:
+        InputError: the sampler's log-probs are not those of the trainer's pass.
     """
     reference = models.load_policy(policy, "float32")
     preflight.require(preflight.policy(reference), policy)
-    kept = ranked.filter(ranked["kept"])["prompt_id"].to_pylist()
-    asked = tables.align(prompts, kept, prompts_path)["messages"].to_pylist()
-    chosen, rejected = sides(ranked, responses, "token_ids", len(responses) // len(ranked))
-    groups = [
-        Group(chat.prompt_tokens(reference.tokenizer, messages, prompt), [better, worse])
-        for prompt, messages, better, worse in zip(kept, asked, chosen, rejected, strict=True)
-    ]
-    logps = models.reference_logps(
-        reference, groups, settings.reference_dtype, settings.token_budget
-    )
+    found: dict[str, float] = {}
+    if settings.reference_logps == "sampler":
+        logps = sampled_logps(ranked, responses)
+        few = np.unique(np.linspace(0, len(logps) - 1, CHECKED).astype(int))
+        kept = ranked.filter(ranked["kept"]).take(pa.array(few))
+        measured = _measured(reference, kept, responses, prompts, prompts_path, settings)
+        found = agreement(logps[few], measured, policy)
+    else:
+        kept = ranked.filter(ranked["kept"])
+        logps = _measured(reference, kept, responses, prompts, prompts_path, settings)
     rows = np.flatnonzero(ranked["kept"].to_numpy())
-    for side, name in enumerate(("reference_chosen_logps", "reference_rejected_logps")):
+    for side, name in enumerate(REFERENCE):
         column = np.full(len(ranked), np.nan)
-        column[rows] = [pair[side] for pair in logps]
+        column[rows] = logps[:, side]
         ranked = ranked.append_column(name, pa.array(column, mask=np.isnan(column)))
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
+        "reference_logps": settings.reference_logps,
         "reference_dtype": settings.reference_dtype,
         "chosen": settings.chosen,
         **tables.digests(responses=responses, rewards=rewards),
     }
-    return ranked, made_from
+    return ranked, made_from, found
+
+
+def _measured(
+    reference: models.Policy, kept: pa.Table, responses: pa.Table, prompts: pa.Table,
+    prompts_path: Path, settings: RankPairs,
+) -> Floats:  # fmt: skip
+    """Run the reference over pairs: (pairs, 2) log-probs."""
+    names = kept["prompt_id"].to_pylist()
+    asked = tables.align(prompts, names, prompts_path)["messages"].to_pylist()
+    of_these = responses.filter(pc.is_in(responses["prompt_id"], kept["prompt_id"]))
+    chosen, rejected = sides(kept, of_these, "token_ids", len(of_these) // len(kept))
+    groups = [
+        Group(chat.prompt_tokens(reference.tokenizer, messages, prompt), [better, worse])
+        for prompt, messages, better, worse in zip(names, asked, chosen, rejected, strict=True)
+    ]
+    return np.array(
+        models.reference_logps(reference, groups, settings.reference_dtype, settings.token_budget)
+    )

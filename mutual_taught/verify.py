@@ -231,15 +231,23 @@ def _ranked(run: Run, key: str, settings: blocks.Params) -> Faults:
     )  # fmt: skip
     yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
     kept = pairs["kept"].to_numpy()
-    for name in ("reference_chosen_logps", "reference_rejected_logps"):
+    sampler = settings.rank_pairs.reference_logps == "sampler"
+    if sampler:
+        logps = estep.sampled_logps(pairs, drawn)
+        columns = {name: pa.array(logps[:, side]) for side, name in enumerate(estep.REFERENCE)}
+        told = pairs.filter(pairs["kept"])
+        right = pa.table({"prompt_id": told["prompt_id"], **columns})
+        yield from faults.compare(path, tables.RANKED_PAIRS, told, right)
+    for name in estep.REFERENCE:
         known = pairs[name].is_valid().to_numpy()
         yield from faults.first(path, tables.RANKED_PAIRS, pairs, name, known != kept,
                           "a number exactly where the pair is kept")  # fmt: skip
     metrics = folder / "metrics" / "rank_pairs.json"
-    yield from faults.numbers(
-        metrics, files.read_json(metrics),
-        {"active": 1.0, **estep.counts(pairs["kept"], pairs["reason"])},
-    )  # fmt: skip
+    found = files.read_json(metrics)
+    if sampler:  # these need the model
+        found = {name: value for name, value in found.items() if "difference" not in name}
+    right_counts = {"active": 1.0, **estep.counts(pairs["kept"], pairs["reason"])}
+    yield from faults.numbers(metrics, found, right_counts)
 
 
 def _duels(run: Run, key: str) -> Faults:

@@ -29,14 +29,14 @@ def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path)
         estep.require_kept(ranked, out)
         from mutual_taught import reference
 
-        ranked, made_from = reference.add_logps(
+        ranked, made_from, found = reference.add_logps(
             ranked, drawn, scored, policy, tables.read(prompts, tables.PROMPTS), prompts,
             settings,
         )  # fmt: skip
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
     files.write_metrics(
         out / "metrics" / "rank_pairs.json",
-        {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"])},
+        {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"]), **found},
     )
 
 

@@ -28,6 +28,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "warm-start": ({"train_rm.start"}, "train_rm"),
     "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
+    "sampler-logps": ({"rank_pairs.reference_logps"}, "rank_pairs"),
     "three-iterations": (
         {"iterations.3.prev", "iterations.3.sample", "iterations.3.dpo", "iterations.3.train_rm"},
         "sample",
@@ -193,6 +194,20 @@ def _highest(run: Path) -> None:
             assert (pair["reward_chosen"], pair["reward_rejected"]) == (max(mine), min(mine))
 
 
+def _sampler(run: Path) -> None:
+    logps = {
+        (row["prompt_id"], row["response_index"]): row["logprob"]
+        for row in pq.read_table(run / "1" / "responses.parquet").to_pylist()
+    }
+    pairs = pq.read_table(run / "1" / "ranked_pairs.parquet").to_pylist()
+    for pair in (pair for pair in pairs if pair["kept"]):
+        for side in ("chosen", "rejected"):
+            drawn = logps[pair["prompt_id"], pair[f"{side}_index"]]
+            assert pair[f"reference_{side}_logps"] == drawn
+    said = files.read_json(run / "1" / "metrics" / "rank_pairs.json")
+    assert 0 < said["reference_margin_difference_max"] < 1e-3
+
+
 def _offline(run: Path) -> None:
     given = {
         (row["prompt_id"], row["chosen"], row["rejected"])
@@ -209,5 +224,5 @@ EFFECTS = {
     "fixed-reward-model": _fixed, "no-selection": _last, "ranked-only": _only("ranked"),
     "pseudo-only": _only("pseudo"), "accumulate": _accumulated, "warm-start": _warm,
     "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
-    "highest-reward": _highest, "offline-dpo": _offline,
+    "highest-reward": _highest, "offline-dpo": _offline, "sampler-logps": _sampler,
 }  # fmt: skip

@@ -1,0 +1,36 @@
+"""The E-step on tables: the sampler's log-probs as DPO's reference."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mutual_taught.errors import InputError
+from mutual_taught.estep import agreement, sampled_logps
+
+
+def test_sampled_logps_are_those_of_the_kept_sides() -> None:
+    ranked = pa.table(
+        {"kept": [True, False, True], "chosen_index": [1, None, 0], "rejected_index": [0, None, 1]}
+    )
+    responses = pa.table({"logprob": [-1.0, -2.0, -3.0, -4.0, -5.0, -6.0]})
+    assert sampled_logps(ranked, responses).tolist() == [[-2.0, -1.0], [-5.0, -6.0]]
+
+
+def test_agreement_is_of_margins_and_not_of_what_both_sides_share() -> None:
+    # Margins 1 and -2 against 1.5 and -2; both log-probs of the first are 10 nats lower.
+    ours = np.array([[-5.0, -6.0], [-4.0, -2.0]])
+    trainer = np.array([[-14.5, -16.0], [-4.0, -2.0]])
+    assert agreement(ours, trainer, Path("p")) == {
+        "reference_margin_difference_mean": 0.25, "reference_margin_difference_max": 0.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("margin", [4.1, -4.1, float("nan")])
+def test_log_probs_of_something_else_are_refused(margin: float) -> None:
+    ours, trainer = np.array([[margin, 0.0], [0.0, 0.0]]), np.zeros((2, 2))
+    with pytest.raises(InputError) as caught:
+        agreement(ours, trainer, Path("run/0/policy"))
+    assert str(caught.value).startswith("run/0/policy: margins of the sampler's log-probs are ")
+    assert str(caught.value).endswith("use rank_pairs.reference_logps trainer")
