@@ -64,6 +64,8 @@ class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
         rewards = packed_rewards(model, groups, self.accelerator.device).reshape(-1, 2)
         margins = rewards[:, 0] - rewards[:, 1]
         metrics = self._metrics["train"]
+        self._total_train_tokens += sum(group.size for group in groups)
+        metrics["num_tokens"] = [self._total_train_tokens]
         for margin, pair in zip(margins.detach().tolist(), rewards.detach().tolist(), strict=True):
             metrics["accuracy"].append(float(margin > 0))
             metrics["margin"].append(margin)

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,12 +125,14 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.what, self.steps = what, steps
         self.export_steps, self.export = export_steps, export
         self.bar: tqdm[None] | None = None
+        self.clock, self.tokens = 0.0, 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Open the bar where an interrupted run left it."""
         self.bar = bar(self.what, self.steps, "step", state.global_step)
+        self.clock, self.tokens = time.monotonic(), 0.0
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
@@ -143,7 +146,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                     "number; lower the learning rate"
                 )
             if self.bar:
-                self.bar.set_postfix_str(f"loss {logs['loss']:.4f}", refresh=False)
+                self.bar.set_postfix_str(self._describe(logs), refresh=False)
+
+    def _describe(self, logs: Mapping[str, float]) -> str:
+        """Say the step's loss, accuracy and tokens a second."""
+        now, tokens = time.monotonic(), logs["num_tokens"]
+        rate = (tokens - self.tokens) / max(now - self.clock, 1e-9)
+        self.clock, self.tokens = now, tokens
+        accuracy = logs.get("rewards/accuracies", logs.get("accuracy", math.nan))
+        return f"loss {logs['loss']:.4f}, accuracy {accuracy:.2f}, {rate:,.0f} tokens/s"
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,

@@ -1,5 +1,6 @@
 """Training: TRL's own numbers from packed rows, one-line stops, and resumed runs."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -351,3 +352,20 @@ def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Pa
         losses.append(outcome.curve[0]["loss"])
     assert len(set(losses)) == 3
     assert losses[0] == min(losses)
+
+
+@pytest.mark.parametrize("kind", ["policy", "reward"])
+def test_progress_shows_loss_accuracy_and_tokens_a_second(
+    policy_folder: Path, reward_folder: Path, tmp_path: Path, kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if kind == "policy":
+        learner = models.load_policy(policy_folder, "float32")
+        train_policy.train_policy(learner, PAIRS, DPO, TRAINING, 1, tmp_path, lambda *_: None)
+    else:
+        judge = models.load_reward_model(reward_folder, "float32")
+        train_reward.train_reward(
+            judge, reward_rows(), REWARD, TRAINING, 1, tmp_path, lambda *_: None
+        )
+    said = capsys.readouterr().err
+    assert re.search(r"1/1 .*loss \d+\.\d{4}, accuracy [01]\.\d\d, [\d,]+ tokens/s", said), said
