@@ -49,7 +49,11 @@ OPTIMISATION: dict[str, Any] = {
     "scheduler": "cosine", "max_grad_norm": 1.0, "token_budget": BUDGET,
 }  # fmt: skip
 TRAINING = Training(
-    precision="bfloat16", export_dtype="float32", gradient_checkpointing=False, resume_steps=1000
+    precision="bfloat16",
+    export_dtype="float32",
+    gradient_checkpointing=False,
+    lora=None,
+    resume_steps=1000,
 )
 REWARD = RewardOptimisation(**OPTIMISATION, margin=0.0, center_rewards=0.0)
 DPO = Dpo(

@@ -253,6 +253,14 @@ class BaseRewardModel(RewardOptimisation):
     key: ClassVar[str] = "base_reward_model"
 
 
+class Lora(Block):
+    """Low-rank adapters."""
+
+    rank: Count
+    alpha: Count = Field(description="the adapters' product is scaled by alpha / rank")
+    targets: Literal["all-linear"] | list[str] = Field(description="names of linear layers")
+
+
 class Training(Block):
     """Precision and memory of training."""
 
@@ -260,6 +268,7 @@ class Training(Block):
     precision: Dtype = Field(description="of the forward pass; weights stay float32")
     export_dtype: Dtype
     gradient_checkpointing: bool
+    lora: Lora | None = Field(description="adapters that learn in place of the weights, or null")
     resume_steps: Count = Field(description="steps between resumable checkpoints")
 
 

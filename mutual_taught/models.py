@@ -183,7 +183,8 @@ def export(
     Raises:
         TrainingError: a weight is not finite.
     """
-    state = {name: value.detach().to(DTYPES[dtype]) for name, value in model.state_dict().items()}
+    weights = _merged(model, folder) if hasattr(model, "peft_config") else model.state_dict()
+    state = {name: value.detach().to(DTYPES[dtype]) for name, value in weights.items()}
     for name, value in state.items():
         if not torch.isfinite(value).all():
             raise TrainingError(f"{folder}: weight {name} is not finite; lower the learning rate")
@@ -193,6 +194,14 @@ def export(
     model.config.dtype = before
     tokenizer.save_pretrained(folder)
     return write_manifest(folder, kind, base, parent, made_by)
+
+
+def _merged(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:
+    """Write a model's adapters beside it and give its weights with them merged."""
+    from mutual_taught import lora  # peft takes a second to import
+
+    lora.save_adapter(model, folder)
+    return lora.merged(model)
 
 
 def _check_folder(folder: Path) -> None:

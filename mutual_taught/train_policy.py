@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer
 
+from mutual_taught import lora
 from mutual_taught.blocks import Dpo, Training
 from mutual_taught.models import Policy, packed_logps
 from mutual_taught.packing import Group
@@ -137,6 +138,8 @@ def train_policy(
             columns[name].append(value)
         columns["size"].append(group(pair).size)
     steps = total_steps(len(pairs), dpo)
+    if training.lora:
+        lora.adapt(policy.model, training.lora, seed)
     policy.model.train()
     trainer = PackedDPOTrainer(
         model=policy.model,

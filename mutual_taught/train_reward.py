@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from trl import RewardConfig, RewardTrainer
 
+from mutual_taught import lora
 from mutual_taught.blocks import RewardOptimisation, Training
 from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
@@ -135,6 +136,8 @@ def train_reward(
     for pair in pairs:
         for name, value in pair.items():
             columns[name].append(value)
+    if training.lora:
+        lora.adapt(reward_model.model, training.lora, seed)
     reward_model.model.train()
     trainer = PackedRewardTrainer(
         model=reward_model.model,

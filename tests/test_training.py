@@ -27,8 +27,9 @@ from mutual_taught.training import (
 )
 
 TRAINING = Training(
-    precision="float32", export_dtype="float32", gradient_checkpointing=False, resume_steps=1
-)
+    precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
+    resume_steps=1,
+)  # fmt: skip
 OPTIMISATION = Optimisation(
     learning_rate=1e-3, batch_size=4, epochs=1, warmup_ratio=0.0, scheduler="cosine",
     max_grad_norm=1.0, token_budget=30,

@@ -1,0 +1,77 @@
+"""Low-rank adapters (LoRA): trained in place of the weights, and merged into them at export."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import Linear
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from mutual_taught.blocks import Lora
+from mutual_taught.errors import InputError
+
+NAME = "default"
+ADAPTER = "adapter"
+
+
+def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
+    """Put adapters on a model, in place; they alone learn, and a reward model's head.
+
+    Args:
+        model: a policy or a reward model, weights in float32.
+        settings: rank, alpha, which layers.
+        seed: of the adapters' first weights.
+
+    Raises:
+        InputError: the model has no such layers.
+
+    Source: LoRA (arXiv 2106.09685), section 4.1.
+    """
+    torch.manual_seed(seed)
+    head = getattr(model, "score", None)
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.targets,
+        task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
+    )  # fmt: skip
+    try:
+        inject_adapter_in_model(config, model, NAME)
+    except ValueError as error:
+        said = str(error).split("\n", 1)[0][:160]
+        raise InputError(
+            f"training.lora.targets is {settings.targets}; expected all-linear or names of the "
+            f"model's linear layers ({said})"
+        ) from None
+    for parameter in head.parameters() if head is not None else ():
+        parameter.requires_grad_(True)
+
+
+def merged(model: nn.Module) -> dict[str, Tensor]:
+    """Give a model's weights, adapters added, by the names they have without adapters.
+
+    The model itself stays as it is: adding and taking off again would round its weights.
+    """
+    adapted = {name: part for name, part in model.named_modules() if isinstance(part, Linear)}
+    state: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        if ".lora_" in name:
+            continue
+        owner = name.partition(".base_layer.")[0]
+        if name.endswith(".base_layer.weight"):
+            value = value + adapted[owner].get_delta_weight(NAME)
+        state[name.replace(".base_layer.", ".")] = value
+    return state
+
+
+def save_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Write the adapters alone to `folder/adapter`, by the names peft's own files have."""
+    place = folder / ADAPTER
+    place.mkdir(parents=True, exist_ok=True)
+    model.peft_config[NAME].save_pretrained(place)
+    weights = {
+        "base_model.model." + name.replace(f".{NAME}.", "."): value.detach().contiguous()
+        for name, value in model.state_dict().items()
+        if ".lora_" in name
+    }
+    save_file(weights, place / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -1,0 +1,112 @@
+"""LoRA: adapters alone learn, what is exported is the whole model, and loads as one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from mutual_taught import lora, models, train_policy, train_reward
+from mutual_taught.blocks import Lora
+from mutual_taught.errors import InputError
+from mutual_taught.files import read_manifest
+from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows
+
+SETTINGS = Lora(rank=4, alpha=8, targets="all-linear")
+ADAPTED = TRAINING.model_copy(update={"lora": SETTINGS})
+SLOW = DPO.model_copy(update={"epochs": 3})
+
+
+def train(kind: str, start: Path, work: Path, out: Path) -> Any:
+    """Train with adapters and export; give the trained model."""
+    trained: list[Any] = []
+
+    def export(model: Any, step: int) -> None:
+        trained.append(model)
+        models.export(
+            model, learner.tokenizer, out, "float32", kind, "tiny", None,
+            {"training": ADAPTED.model_dump()},
+        )  # fmt: skip
+
+    learner: Any
+    if kind == "policy":
+        learner = models.load_policy(start, "float32")
+        train_policy.train_policy(learner, PAIRS, SLOW, ADAPTED, 1, work, export)
+    else:
+        learner = models.load_reward_model(start, "float32")
+        train_reward.train_reward(learner, reward_rows(), REWARD, ADAPTED, 1, work, export)
+    return trained[-1]
+
+
+@pytest.mark.parametrize("kind", ["policy", "reward_model"])
+def test_exported_model_is_whole_and_answers_as_the_adapted_one(
+    policy_folder: Path, reward_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    start = policy_folder if kind == "policy" else reward_folder
+    adapted = train(kind, start, tmp_path / "work", tmp_path / "out").eval()
+    load = models.load_policy if kind == "policy" else models.load_reward_model
+    merged = load(tmp_path / "out", "float32").model
+    before = load(start, "float32").model.state_dict()
+    assert set(merged.state_dict()) == set(before)
+    changed = {name for name, value in merged.state_dict().items() if (value != before[name]).any()}
+    assert any("q_proj" in name for name in changed)
+    assert not any("embed" in name or "norm" in name for name in changed)
+    assert ("score.weight" in changed) == (kind == "reward_model")
+    row = torch.tensor([[9, 8, 7, 20, 21, 2]])
+    with torch.inference_mode():
+        torch.testing.assert_close(merged(row).logits, adapted(row).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_adapters_alone_and_a_reward_models_head_learn(reward_folder: Path) -> None:
+    model = models.load_reward_model(reward_folder, "float32").model
+    lora.adapt(model, SETTINGS, 1)
+    learn = {name for name, value in model.named_parameters() if value.requires_grad}
+    assert "score.weight" in learn
+    assert all(".lora_" in name for name in learn - {"score.weight"})
+    assert len(learn) > 1
+
+
+def test_adapter_is_kept_as_peft_reads_it_and_is_in_the_manifest(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    train("policy", policy_folder, tmp_path / "work", tmp_path / "out")
+    place = tmp_path / "out" / lora.ADAPTER
+    said = read_manifest(tmp_path / "out")
+    assert "adapter/adapter_model.safetensors" in said.files
+    assert said.made_by["training"]["lora"] == SETTINGS.model_dump()
+    base = AutoModelForCausalLM.from_pretrained(policy_folder)
+    whole = PeftModel.from_pretrained(base, place).merge_and_unload().state_dict()
+    for name, value in load_file(tmp_path / "out" / "model.safetensors").items():
+        torch.testing.assert_close(value, whole[name])
+
+
+def test_interrupted_training_of_adapters_ends_with_the_same_weights(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    def run(work: Path, stop: int | None) -> str:
+        learner = models.load_policy(policy_folder, "float32")
+
+        def export(model: Any, step: int) -> None:
+            if step == stop:
+                raise KeyboardInterrupt
+            models.export(
+                model, learner.tokenizer, work / "out", "float32", "policy", "t", None, {}
+            )
+
+        train_policy.train_policy(learner, PAIRS, SLOW, ADAPTED, 1, work, export)
+        return read_manifest(work / "out").digest
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", 3)
+    assert run(tmp_path / "killed", None) == run(tmp_path / "whole", None)
+
+
+def test_unknown_layers_are_one_line(policy_folder: Path) -> None:
+    model = models.load_policy(policy_folder, "float32").model
+    with pytest.raises(InputError) as caught:
+        lora.adapt(model, Lora(rank=4, alpha=8, targets=["query"]), 1)
+    assert str(caught.value).startswith("training.lora.targets is ['query']; expected all-linear ")
+    assert "\n" not in str(caught.value)
