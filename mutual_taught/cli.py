@@ -104,22 +104,23 @@ def status(folder: Path) -> None:
 @click.option("--templates", default="data/templates.yaml", type=PATH, help="Prompt templates.")
 @click.option("--out", default="data", type=PATH, help="Folder for seed_preferences.parquet.")
 @click.option("--prompts", "count", default=700, help="Prompts to ask.")
-@click.option("--train", default=256, help="Pairs to train r_0 on.")
-@click.option("--heldout", default=128, help="Pairs to measure reward models on.")
+@click.option("--train", default=232, help="Pairs to train r_0 on.")
+@click.option("--heldout", default=116, help="Pairs to measure reward models on.")
+@click.option("--longer", default=0.55, help="Share of pairs whose chosen answer is the longer.")
 def seed_preferences(
-    policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int
+    policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int, longer: float
 ) -> None:
     """Make data/seed_preferences.parquet: the base policy's own answers, ranked by gold.
 
-    Half the pairs have the longer answer chosen. The file in the repository was made by this
-    command on the laptop preset; making it again takes a quarter of an hour and is only needed
-    for another policy or other templates. Prints how often the policy follows each instruction.
+    The file in the repository was made by this command on the laptop preset; making it again
+    takes a quarter of an hour and is only needed for another policy or other templates. Prints
+    how often the policy follows each instruction.
     """
     from mutual_taught import params
     from mutual_taught import seed_preferences as making
 
     measured = making.make(
-        policy, templates, out, count, making.Sizes(train, heldout), params.load(blocks.Sample),
+        policy, templates, out, count, making.Sizes(train, heldout, longer), params.load(blocks.Sample),
         params.load(blocks.Engine), params.load(blocks.Tokens), params.seed(),
     )  # fmt: skip
     click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")

@@ -13,10 +13,14 @@ from mutual_taught.keys import prompt_id, sampling_seed
 
 
 class Sizes(NamedTuple):
-    """How many pairs go to training r_0, and how many are held out to measure every r_t on."""
+    """How many pairs go to training r_0, and how many are held out to measure every r_t on.
+
+    `longer` is the share of each whose chosen answer is longer than the rejected.
+    """
 
     train: int
     heldout: int
+    longer: float
 
 
 def questions(templates: Path, count: int, seed: int) -> pa.Table:
@@ -38,8 +42,8 @@ def questions(templates: Path, count: int, seed: int) -> pa.Table:
 def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Table:
     """Pair each prompt's best answer by gold with its worst; ties fall by a keyed draw.
 
-    Half the pairs of each part have a chosen answer longer than the rejected: a reward model
-    learns nothing about length from them.
+    The share of pairs whose chosen answer is the longer decides what a reward model learns about
+    length from them; it is the same in both parts.
 
     Args:
         asked: table `prompts`.
@@ -74,8 +78,11 @@ def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Tab
             "rejected": worst[2], "gold_chosen": best[0], "gold_rejected": worst[0],
         }  # fmt: skip
         (longer if best[3] > worst[3] else others).append(found)
-    rows = _parts(longer, [-(-size // 2) for size in sizes], "longer", len(asked), seed)
-    rows += _parts(others, [size // 2 for size in sizes], "not longer", len(asked), seed)
+    parts = (sizes.train, sizes.heldout)
+    first = [round(size * sizes.longer) for size in parts]
+    rest = [size - taken for size, taken in zip(parts, first, strict=True)]
+    rows = _parts(longer, first, "longer", len(asked), seed)
+    rows += _parts(others, rest, "not longer", len(asked), seed)
     return pa.Table.from_pylist(rows)
 
 
