@@ -1,6 +1,8 @@
 """What DPO and reward training share: arguments, micro-batches, guards, resume, exports."""
 
+import importlib.util
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +21,12 @@ from transformers import (
 )
 
 from mutual_taught.blocks import Optimisation, Training
-from mutual_taught.errors import TrainingError
+from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.packing import fill
 from mutual_taught.progress import bar
 
 COMPLETE = "COMPLETE"
+TRACKERS = ("tensorboard", "wandb", "trackio")
 Pair = Mapping[str, Any]
 Export = Callable[[Any, int], None]
 
@@ -38,6 +41,30 @@ class Outcome(NamedTuple):
 def total_steps(pairs: int, settings: Optimisation) -> int:
     """Count optimiser steps: the last batch of an epoch may be smaller."""
     return math.ceil(pairs / settings.batch_size) * settings.epochs
+
+
+def tracker(work: Path) -> str:
+    """Name what training reports to besides its curve, from `MUTUAL_TAUGHT_REPORT_TO`.
+
+    It is no parameter: where numbers are shown decides no result, so it must not run a stage
+    again.
+
+    Raises:
+        InputError: an unknown name, or a package that is not installed.
+    """
+    name = os.environ.get("MUTUAL_TAUGHT_REPORT_TO") or "none"
+    if name not in ("none", *TRACKERS):
+        raise InputError(
+            f"MUTUAL_TAUGHT_REPORT_TO is {name!r}; expected none or one of {', '.join(TRACKERS)}"
+        )
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise InputError(
+            f"MUTUAL_TAUGHT_REPORT_TO is {name}; it is not installed: pip install {name}"
+        )
+    logs = Path(os.environ.get("DVC_ROOT", ".")).absolute() / "logs" / work.parent.name
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs)
+    os.environ.setdefault("WANDB_DIR", str(logs.parent))
+    return name
 
 
 def arguments(settings: Optimisation, training: Training, seed: int, work: Path) -> dict[str, Any]:
@@ -61,7 +88,9 @@ def arguments(settings: Optimisation, training: Training, seed: int, work: Path)
         "save_total_limit": 2,
         "logging_steps": 1,
         "logging_nan_inf_filter": False,
-        "report_to": "none",
+        "report_to": tracker(work),
+        "run_name": work.parent.name,
+        "project": "mutual-taught",
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "max_length": None,

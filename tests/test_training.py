@@ -370,3 +370,36 @@ def test_progress_shows_loss_accuracy_and_tokens_a_second(
         )
     said = capsys.readouterr().err
     assert re.search(r"1/1 .*loss \d+\.\d{4}, accuracy [01]\.\d\d, [\d,]+ tokens/s", said), said
+
+
+def test_numbers_go_to_tensorboard_on_request(
+    policy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("MUTUAL_TAUGHT_REPORT_TO", "tensorboard")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    learner = models.load_policy(policy_folder, "float32")
+    work = tmp_path / ".work" / "dpo@1" / "0123"
+    outcome = train_policy.train_policy(learner, PAIRS, DPO, TRAINING, 1, work, lambda *_: None)
+    read = EventAccumulator(str(tmp_path / "logs" / "dpo@1"))
+    read.Reload()
+    (loss,) = read.Scalars("train/loss")
+    assert loss.value == pytest.approx(outcome.curve[0]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tensorflow", "MUTUAL_TAUGHT_REPORT_TO is 'tensorflow'; expected none or one of tensor"),
+        ("trackio", "MUTUAL_TAUGHT_REPORT_TO is trackio; it is not installed: pip install trackio"),
+    ],
+)
+def test_unknown_or_missing_tracker_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
+) -> None:
+    monkeypatch.setenv("MUTUAL_TAUGHT_REPORT_TO", name)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError) as caught:
+        train_policy.config(DPO, TRAINING, 1, tmp_path)
+    assert str(caught.value).startswith(expected)
