@@ -64,6 +64,8 @@ def tracker(work: Path) -> str:
     logs = Path(os.environ.get("DVC_ROOT", ".")).absolute() / "logs" / work.parent.name
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(logs)
     os.environ.setdefault("WANDB_DIR", str(logs.parent))
+    if name == "wandb":
+        os.environ.pop("WANDB_DISABLED", None)  # set for stages that did not ask for it
     return name
 
 

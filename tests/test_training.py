@@ -1,5 +1,6 @@
 """Training: TRL's own numbers from packed rows, one-line stops, and resumed runs."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from mutual_taught.training import (
     newest_complete,
     packed_step,
     total_steps,
+    tracker,
 )
 
 TRAINING = Training(
@@ -403,3 +405,11 @@ def test_unknown_or_missing_tracker_is_one_line(
     with pytest.raises(InputError) as caught:
         train_policy.config(DPO, TRAINING, 1, tmp_path)
     assert str(caught.value).startswith(expected)
+
+
+def test_asking_for_wandb_turns_it_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUTUAL_TAUGHT_REPORT_TO", "wandb")
+    monkeypatch.setenv("WANDB_DISABLED", "true")
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    assert tracker(tmp_path / "dpo@1" / "0123") == "wandb"
+    assert "WANDB_DISABLED" not in os.environ
