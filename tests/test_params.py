@@ -122,7 +122,7 @@ FAULTS = {
         "select_policy, tokens, train_rm, training",
     ),
     "missing key": (
-        "  save_steps: 8", "",
+        "  save_steps: 16", "",
         "dpo.save_steps is missing; expected a value, see presets/laptop.yaml",
     ),
     "missing block": (
@@ -138,7 +138,7 @@ FAULTS = {
         "dpo.learning_rate is '5e-07'; expected a valid number; write it without quotes",
     ),
     "fraction for a count": (
-        "save_steps: 8", "save_steps: 4.5", "dpo.save_steps is 4.5; expected a valid integer",
+        "save_steps: 16", "save_steps: 4.5", "dpo.save_steps is 4.5; expected a valid integer",
     ),
     "number for a flag": (
         "ranked: true", "ranked: 1", "build_pairs.ranked is 1; expected a valid boolean",
