@@ -18,6 +18,7 @@ MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
         tables.REWARD_PAIRS,
         ("answers", "previous_answers", "answer_rewards", "ranked_pairs", "responses"),
     ),
+    (tables.REWARD_TRAINING, ("reward_pairs",)),
 )
 
 

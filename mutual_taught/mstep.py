@@ -75,6 +75,20 @@ def metrics(pseudo: pa.Table, epsilon: float, pairs: pa.Table) -> dict[str, floa
     }  # fmt: skip
 
 
+def met(table: pa.Table) -> dict[str, float]:
+    """Give the exact accuracy over all pairs in the first and in the last epoch; a tie is wrong.
+
+    Args:
+        table: `reward_training`. In the first epoch no pair had been learnt from.
+    """
+    epochs = table["epoch"].to_numpy()
+    correct = table["correct"].to_numpy()
+    return {
+        "accuracy_first_epoch": float(correct[epochs == epochs.min()].mean()),
+        "accuracy_last_epoch": float(correct[epochs == epochs.max()].mean()),
+    }
+
+
 def write_stopped(out: Path) -> None:
     """Write the empty tables of a stopped iteration."""
     tables.empty(out, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS)

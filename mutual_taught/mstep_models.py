@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from mutual_taught import models, preflight, tables, train_reward, work
+from mutual_taught import models, mstep, preflight, tables, train_reward, work
 from mutual_taught.blocks import RewardOptimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
 from mutual_taught.training import Outcome, Pair
@@ -66,8 +66,8 @@ def fit(
     return outcome
 
 
-def metrics(outcome: Outcome) -> Mapping[str, float]:
-    """Describe a reward-model run by its last logged step."""
+def metrics(met: pa.Table, outcome: Outcome) -> Mapping[str, float]:
+    """Describe a reward-model run: its last step, and every pair exactly as it was met."""
     last = outcome.curve[-1]
     return {
         "active": 1.0,
@@ -75,4 +75,5 @@ def metrics(outcome: Outcome) -> Mapping[str, float]:
         "loss": last["loss"],
         "accuracy": last["accuracy"],
         "margin": last["margin"],
+        **mstep.met(met),
     }

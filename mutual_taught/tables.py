@@ -118,6 +118,14 @@ REWARD_PAIRS = Table(
     },
     ("prompt_id", "pair_id"),
 )  # fmt: skip
+REWARD_TRAINING = Table(
+    "reward_training",
+    {
+        "pair_id": TEXT, "step": INDEX, "epoch": INDEX, "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER, "reward_margin": NUMBER, "correct": FLAG,
+    },
+    ("step", "pair_id"),
+)  # fmt: skip
 GENERATIONS = Table(
     "generations",
     {

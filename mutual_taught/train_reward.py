@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 from trl import RewardConfig, RewardTrainer
 
-from mutual_taught import lora
+from mutual_taught import lora, tables
 from mutual_taught.blocks import RewardOptimisation, Training
 from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
@@ -42,6 +43,10 @@ class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
     token_budget = 1024
     margin = 0.0
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.seen: list[tuple[str, float, float]] = []
+
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
@@ -67,14 +72,24 @@ class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
         metrics = self._metrics["train"]
         self._total_train_tokens += sum(group.size for group in groups)
         metrics["num_tokens"] = [self._total_train_tokens]
-        for margin, pair in zip(margins.detach().tolist(), rewards.detach().tolist(), strict=True):
-            metrics["accuracy"].append(float(margin > 0))
-            metrics["margin"].append(margin)
-            metrics["mean_reward"].append(sum(pair) / 2)
+        for pair, (chosen, rejected) in zip(
+            inputs["pairs"], rewards.detach().tolist(), strict=True
+        ):
+            metrics["accuracy"].append(float(chosen > rejected))
+            metrics["margin"].append(chosen - rejected)
+            metrics["mean_reward"].append((chosen + rejected) / 2)
+            self.seen.append((pair["pair"], chosen, rejected))
         loss = -logsigmoid(margins - self.margin).mean()
         if centring := self.args.center_rewards_coefficient:
             loss = loss + centring * rewards.sum(1).square().mean()
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log a step's means, and keep its pairs with the trainer's state, for an exact table."""
+        super().log(logs, start_time)
+        if self.seen:
+            self.state.log_history[-1]["pairs"] = self.seen
+            self.seen = []
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write no model card."""
@@ -102,6 +117,29 @@ def tokenise(
         "pair": name, "prefix": list(group.prefix), "chosen": list(first),
         "rejected": list(second), "size": group.size,
     }  # fmt: skip
+
+
+def as_met(outcome: Outcome, epochs: int) -> pa.Table:
+    """Lay out the rewards of every pair as training met it, before the step that learnt from it.
+
+    Args:
+        outcome: of a training.
+        epochs: how many it made; each meets every pair once.
+
+    Returns:
+        Rows of `reward_training`.
+    """
+    each = outcome.steps // epochs
+    rows = [
+        {
+            "pair_id": name, "step": step, "epoch": (step - 1) // each + 1,
+            "reward_chosen": chosen, "reward_rejected": rejected,
+            "reward_margin": chosen - rejected, "correct": chosen > rejected,
+        }
+        for step, pairs in outcome.pairs
+        for name, chosen, rejected in pairs
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, tables.REWARD_TRAINING.schema)
 
 
 def config(settings: RewardOptimisation, training: Training, seed: int, work: Path) -> RewardConfig:

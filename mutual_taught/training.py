@@ -32,10 +32,11 @@ Export = Callable[[Any, int], None]
 
 
 class Outcome(NamedTuple):
-    """What a training run leaves: its logged steps."""
+    """What a training run leaves: its logged steps, and the rewards of their pairs if any."""
 
     curve: list[dict[str, float]]
     steps: int
+    pairs: list[tuple[int, list[tuple[str, float, float]]]]
 
 
 def total_steps(pairs: int, settings: Optimisation) -> int:
@@ -224,4 +225,5 @@ def run(trainer: Any, work: Path, columns: Sequence[str]) -> Outcome:
                 callback.bar.close()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     curve = [{name: entry[name] for name in columns if name in entry} for entry in history]
-    return Outcome(curve, int(trainer.state.global_step))
+    pairs = [(int(entry["step"]), entry["pairs"]) for entry in history if "pairs" in entry]
+    return Outcome(curve, int(trainer.state.global_step), pairs)

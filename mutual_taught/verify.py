@@ -1,5 +1,6 @@
 """Recompute every decision of a finished run from its artifacts, and check every digest."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
                 _responses(run, key, previous, settings), _ranked(run, key, settings),
                 _duels(run, key), _selected(run, key, previous, settings),
                 _answers(run, key, settings), _pseudo(run, key, previous, settings),
+                _trained(run, key),
                 lineage.made_from(run, key, previous, settings),
             ]  # fmt: skip
         else:
@@ -80,6 +82,7 @@ def _listed(run: Run, key: str) -> list[tuple[Path, tables.Table]]:
     """List an iteration's tables."""
     folder = run.folder / key
     listed = [(folder / f"{t.name}.parquet", t) for t in tables.EXCHANGED]
+    listed.append((folder / "reward_training.parquet", tables.REWARD_TRAINING))
     listed += [(folder / "eval" / f"{t.name}.parquet", t) for t in EVAL]
     return [(path, table) for path, table in listed if key != "0" or path.exists()]
 
@@ -332,6 +335,44 @@ def _pseudo(run: Run, key: str, previous: str, settings: blocks.Params) -> Fault
     yield from faults.numbers(
         metrics, files.read_json(metrics), mstep.metrics(expected, epsilon, mix)
     )
+
+
+def _trained(run: Run, key: str) -> Faults:
+    """Every epoch met every pair of the mix once."""
+    folder = run.folder / key
+    path, metrics = folder / "reward_training.parquet", folder / "metrics" / "train_rm.json"
+    data = run.table(path, tables.REWARD_TRAINING)
+    if not tables.is_active(data):
+        return
+    margins = data["reward_chosen"].to_numpy() - data["reward_rejected"].to_numpy()
+    settings = params.load(blocks.TrainRm, key)
+    mix = run.table(folder / "reward_pairs.parquet", tables.REWARD_PAIRS)
+    each = -(-len(mix) // settings.batch_size)
+    right = {
+        "reward_margin": margins, "correct": margins > 0,
+        "epoch": (data["step"].to_numpy() - 1) // each + 1,
+    }  # fmt: skip
+    for name, values in right.items():
+        yield from faults.first(
+            path, tables.REWARD_TRAINING, data, name, data[name].to_numpy() != values,
+            "what the other columns give",
+        )  # fmt: skip
+    full, last = settings.batch_size, len(mix) - settings.batch_size * (each - 1)
+    plan = ([full] * (each - 1) + [last]) * settings.epochs
+    for step, (found, size) in enumerate(
+        itertools.zip_longest(np.bincount(data["step"].to_numpy())[1:].tolist(), plan), 1
+    ):
+        if found != size:
+            yield Fault(path, f"step {step}", f"of {found} pairs", f"{size}")
+    ids = sorted(mix["pair_id"].to_pylist())
+    for epoch in range(1, settings.epochs + 1):
+        rows = data.filter(pc.equal(data["epoch"], epoch))
+        if sorted(rows["pair_id"].to_pylist()) != ids:
+            yield Fault(path, f"epoch {epoch}", "other pairs", "every pair of the mix once")
+    said = files.read_json(metrics)
+    for name, value in mstep.met(data).items():
+        if said.get(name) != value:
+            yield Fault(metrics, name, str(said.get(name)), str(value))
 
 
 def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:

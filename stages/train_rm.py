@@ -27,18 +27,22 @@ def main(
         files.write_curve(out / "curves" / "train_rm.csv", ("step", "loss"), [])
         numbers = {"active": float(active), "steps": 0.0} if active else {"active": 0.0}
         files.write_metrics(out / "metrics" / "train_rm.json", numbers)
+        tables.empty(out, tables.REWARD_TRAINING)
         return
     from mutual_taught import mstep_models, train_reward
 
+    pairs = tables.read(reward_pairs, tables.REWARD_PAIRS)
     with perf.measure(out, "train_rm") as measured:
         outcome = mstep_models.train(
-            tables.read(reward_pairs, tables.REWARD_PAIRS), splits,
+            pairs, splits,
             base if settings.start == "base" else previous, out / "reward_model", iteration,
             settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured["steps"] = outcome.steps
     files.write_curve(out / "curves" / "train_rm.csv", train_reward.CURVE, outcome.curve)
-    files.write_metrics(out / "metrics" / "train_rm.json", mstep_models.metrics(outcome))
+    met = train_reward.as_met(outcome, settings.epochs)
+    tables.write(out, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=pairs))
+    files.write_metrics(out / "metrics" / "train_rm.json", mstep_models.metrics(met, outcome))
 
 
 if __name__ == "__main__":

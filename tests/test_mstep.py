@@ -174,3 +174,12 @@ def test_metrics_count_pairs_by_kind_and_reason() -> None:
         "reward_margin_mean": pytest.approx(-1.575), "pairs": 3.0, "pairs_pseudo": 2.0,
         "pairs_ranked": 1.0,
     }  # fmt: skip
+
+
+def test_accuracy_is_of_all_pairs_of_an_epoch() -> None:
+    met = pa.table(
+        {"epoch": [1, 1, 1, 2, 2, 2], "correct": [True, False, False, True, True, False]}
+    )
+    assert mstep.met(met) == {
+        "accuracy_first_epoch": pytest.approx(1 / 3), "accuracy_last_epoch": pytest.approx(2 / 3),
+    }  # fmt: skip

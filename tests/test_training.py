@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
@@ -413,3 +414,39 @@ def test_asking_for_wandb_turns_it_on(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     assert tracker(tmp_path / "dpo@1" / "0123") == "wandb"
     assert "WANDB_DISABLED" not in os.environ
+
+
+def test_every_pair_is_kept_as_it_was_met_also_by_an_interrupted_run(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    settings = REWARD.model_copy(update={"batch_size": 3, "epochs": 2})
+
+    def train(work: Path, stop: int | None) -> pa.Table:
+        learner = models.load_reward_model(reward_folder, "float32")
+
+        def export(model: Any, step: int) -> None:
+            if stop:
+                raise KeyboardInterrupt
+
+        outcome = train_reward.train_reward(
+            learner, reward_rows(), settings, TRAINING, 1, work, export
+        )
+        return train_reward.as_met(outcome, settings.epochs)
+
+    met = train(tmp_path / "whole", None)
+    assert met["step"].to_pylist() == [1, 1, 1, 2, 3, 3, 3, 4]
+    assert met["epoch"].to_pylist() == [1] * 4 + [2] * 4
+    for rows in (met.slice(0, 4), met.slice(4)):
+        assert sorted(rows["pair_id"].to_pylist()) == ["p0", "p1", "p2", "p3"]
+    # The first step is made with the base model's own rewards.
+    base = models.load_reward_model(reward_folder, "float32")
+    by_name = dict(zip((row["pair"] for row in reward_rows()), SEQUENCES, strict=True))
+    for row in met.slice(0, 3).to_pylist():
+        for side, tokens in zip(("chosen", "rejected"), by_name[row["pair_id"]], strict=True):
+            with torch.inference_mode():
+                hidden = base.model.base_model(torch.tensor([tokens])).last_hidden_state[0, -1]
+                reward = float(base.model.score(hidden))
+            assert row[f"reward_{side}"] == pytest.approx(reward, abs=1e-5)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", 4)
+    assert train(tmp_path / "killed", None).equals(met)

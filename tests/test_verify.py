@@ -21,7 +21,7 @@ ALL = {
     for table in (
         tables.PROMPTS, tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS,
         tables.ANSWERS, tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
-        tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES,
+        tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES, tables.REWARD_TRAINING,
     )
 }  # fmt: skip
 
@@ -83,7 +83,7 @@ EVERY_TABLE = [
         "run/0": ("prompts", "answers"),
         "run/0/splits": ("policy", "reward", "selection", "eval"),
         "run/1": ("responses", "rewards", "ranked_pairs", "duels", "answers", "answer_rewards",
-                  "pseudo_pairs", "reward_pairs"),
+                  "pseudo_pairs", "reward_pairs", "reward_training"),
         "run/2/eval": ("generations", "judgements", "rm_scores"),
     }.items()
     for name in names
@@ -128,6 +128,12 @@ FORGED: list[tuple[str, str, str]] = [
     ("run/1/reward_pairs", "chosen", "chosen"),
     ("run/1/reward_pairs", "kind", "kind"),
     ("run/1/reward_pairs", "pair_id", "pair_id"),
+    ("run/1/reward_training", "reward_chosen", "reward_margin"),
+    ("run/1/reward_training", "reward_margin", "reward_margin"),
+    ("run/1/reward_training", "correct", "correct"),
+    ("run/1/reward_training", "step", ": step 1 is of "),
+    ("run/1/reward_training", "epoch", "epoch"),
+    ("run/1/reward_training", "pair_id", "every pair of the mix once"),
     ("run/2/eval/generations", "gold", "gold"),
     ("run/2/eval/generations", "reward_r0", "raw_a"),
     ("run/2/eval/judgements", "outcome", "outcome"),
@@ -164,7 +170,7 @@ def _edit_json(path: Path, change: Callable[[Any], None]) -> None:
 NUMBERS = [
     ("sample", "length_tokens_mean"), ("score", "reward_std"), ("rank_pairs", "kept"),
     ("select_policy", "win_rate"), ("build_pairs", "tolerance"), ("eval", "policy.gold.mean"),
-    ("eval", "reward_model.gold_pairs.log_loss"),
+    ("eval", "reward_model.gold_pairs.log_loss"), ("train_rm", "accuracy_first_epoch"),
 ]  # fmt: skip
 
 
