@@ -195,14 +195,31 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     mixing, _ = measured(lambda: mstep.build(inputs, 1, settings.build_pairs, here))
     mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
     model(here / "reward_model", "reward_model", reward_model, tables.digests(reward_pairs=mixed))
+    met = as_met(mixed, settings.train_rm.batch_size)
+    _written(here, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=mixed))
     for key in ("0", "1"):
         evaluate(run, key, split["eval"], settings)
     for stage, numbers in (
         ("sample", describe.answers(drawn)), ("score", describe.rewards(rewards)),
+        ("train_rm", mstep.met(met)),
         ("rank_pairs", {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"])}),
     ):  # fmt: skip
         files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
     return {"pair": pairing, "filter": filtering, "build_pairs with reading and writing": mixing}
+
+
+def as_met(pairs: pa.Table, batch: int) -> pa.Table:
+    """Make random rewards of one epoch over the mix."""
+    chance = np.random.default_rng(0)
+    chosen, rejected = chance.normal(size=len(pairs)), chance.normal(size=len(pairs))
+    return pa.table(
+        {
+            "pair_id": pairs["pair_id"], "step": np.arange(len(pairs)) // batch + 1,
+            "epoch": np.ones(len(pairs), np.int64), "reward_chosen": chosen,
+            "reward_rejected": rejected, "reward_margin": chosen - rejected,
+            "correct": chosen > rejected,
+        }
+    )  # fmt: skip
 
 
 def evaluate(run: Path, t: str, asked: list[dict[str, object]], settings: blocks.Params) -> None:
