@@ -1,8 +1,13 @@
 """Progress bars with rate and time left; plain lines where nobody watches."""
 
 import sys
+import time
+from collections.abc import Sequence
 
+import numpy as np
 from tqdm import tqdm
+
+MANY_CUT = 1 / 3
 
 
 def bar(what: str, total: int, unit: str, done: int = 0) -> "tqdm[None]":
@@ -19,3 +24,34 @@ def bar(what: str, total: int, unit: str, done: int = 0) -> "tqdm[None]":
         total=total, initial=done, desc=what, unit=f" {unit}", file=sys.stderr, ascii=not watched,
         mininterval=0.2 if watched else 30.0, dynamic_ncols=watched, smoothing=0.1,
     )  # fmt: skip
+
+
+class Tally:
+    """Counts answers on a bar: tokens a second, how many the length limit cut."""
+
+    def __init__(self, progress: "tqdm[None]", limit: int) -> None:
+        self.progress, self.limit = progress, limit
+        self.begun = time.monotonic()
+        self.answers = self.cut = self.tokens = 0
+
+    def add(self, lengths: "np.ndarray", reasons: Sequence[str], fresh: bool) -> None:
+        """Count answers: their lengths in tokens, why they ended, and whether they are new."""
+        self.answers += len(reasons)
+        self.cut += sum(reason == "length" for reason in reasons)
+        if fresh:
+            self.tokens += int(lengths.sum())
+        rate = self.tokens / max(time.monotonic() - self.begun, 1e-9)
+        self.progress.set_postfix_str(
+            f"{rate:,.0f} tokens/s, {self.cut / self.answers:.0%} cut", refresh=False
+        )
+        if fresh:
+            self.progress.update(len(reasons))
+
+    def warn(self) -> None:
+        """Say so if the length limit cut many answers: they have no end, and pairs learn that."""
+        if self.answers and self.cut / self.answers > MANY_CUT:
+            print(
+                f"{self.progress.desc}: {self.cut / self.answers:.0%} of {self.answers} answers "
+                f"were cut at {self.limit} tokens; raise max_new_tokens if they are to be whole",
+                file=sys.stderr,
+            )

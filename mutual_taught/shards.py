@@ -13,7 +13,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Draw, Request, sample
 from mutual_taught.keys import sampling_seeds
 from mutual_taught.models import Policy
-from mutual_taught.progress import bar
+from mutual_taught.progress import Tally, bar
 
 
 class Plan(NamedTuple):
@@ -48,17 +48,23 @@ def sample_prompts(policy: Policy, prompts: pa.Table, plan: Plan, parts: Path) -
         InputError: a prompt is too long or holds special tokens.
     """
     requests = _requests(policy, prompts, plan)
+    cut = [requests[at : at + plan.shard_size] for at in range(0, len(requests), plan.shard_size)]
+    folders = [parts / f"part-{number:05d}" for number in range(len(cut))]
+    paths = [folder / "responses.parquet" for folder in folders]
+    ready = sum(len(shard) for shard, path in zip(cut, paths, strict=True) if path.exists())
+    width, limit = plan.responses_per_prompt, plan.decode.max_new_tokens
     finished = []
-    with bar(plan.stage, len(requests) * plan.responses_per_prompt, "answer") as progress:
-        for start in range(0, len(requests), plan.shard_size):
-            name = f"part-{start // plan.shard_size:05d}"
-            shard = requests[start : start + plan.shard_size]
-            path = parts / name / "responses.parquet"
-            if not path.exists():
-                tables.write(parts / name, tables.RESPONSES, _draw(policy, shard, plan), {})
-            finished.append(tables.read(path, tables.RESPONSES))
-            progress.update(len(shard) * plan.responses_per_prompt)
-    return pa.concat_tables([part.replace_schema_metadata() for part in finished])
+    with bar(plan.stage, len(requests) * width, "answer", ready * width) as progress:
+        tally = Tally(progress, limit)
+        for shard, folder, path in zip(cut, folders, paths, strict=True):
+            fresh = not path.exists()
+            if fresh:
+                tables.write(folder, tables.RESPONSES, _draw(policy, shard, plan), {})
+            part = tables.read(path, tables.RESPONSES)
+            tally.add(part["length_tokens"].to_numpy(), part["finish_reason"].to_pylist(), fresh)
+            finished.append(part.replace_schema_metadata())
+    tally.warn()
+    return pa.concat_tables(finished)
 
 
 def redraw(policy: Policy, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:
