@@ -57,5 +57,11 @@ def show(run: Path) -> None:
     console = Console(width=max(100, 34 + 26 * len(folders)))
     console.print(table)
     console.print("Brackets: 95 % intervals. The win rate on D_MS is the best checkpoint's.")
-    console.print(f"Report: {folders[-1] / 'report' / 'report.md'}")
-    console.print(f"Final models: {folders[-1] / 'policy'}, {folders[-1] / 'reward_model'}")
+    reports = [path for folder in folders if (path := folder / "report" / "report.md").exists()]
+    if reports:
+        console.print(f"Report: {reports[-1]}")
+    last = [folders[-1] / name for name in ("policy", "reward_model")]
+    if reports and reports[-1].is_relative_to(folders[-1]) and all(map(Path.exists, last)):
+        console.print(f"Final models: {last[0]}, {last[1]}")
+    else:
+        console.print("Not finished: dvc repro goes on.")
