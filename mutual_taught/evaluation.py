@@ -232,9 +232,12 @@ def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
     """Compute the reward models' numbers from `rm_scores`.
 
     `reward_model.<set>.…` is r_t on the held-out gold pairs; `reward_model.own_samples.{rt,r0}.…`
-    are r_t and r_0 on the policy's own answers, and `difference` their paired difference.
+    are r_t and r_0 on the policy's own answers, and `difference` their paired difference. Rows may
+    come in any order: they are summed in that of the written table, to the last bit.
     """
     found: Metrics = {}
+    if len(scores):
+        scores = scores.sort_by([(key, "ascending") for key in tables.RM_SCORES.keys])
     for name, sets in (("gold_pairs", "gold_pairs"), ("own_samples", "own_samples")):
         right: dict[str, Floats] = {}
         groups = np.zeros(0, np.int64)
