@@ -98,12 +98,18 @@ def draw_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: floa
     """
     scaled = logits / temperature
     total = scaled.logsumexp(dim=1, keepdim=True)
-    count = min(TOP, scaled.shape[1])
-    values, ids = scaled.topk(count, dim=1)
+    values, ids = scaled.topk(min(TOP, scaled.shape[1]), dim=1)
     probs = (values - total).exp()
-    if bool((probs.sum(dim=1) < top_p).any()):
-        values, ids = scaled.sort(dim=1, descending=True)
-        probs = (values - total).exp()
+    drawn = _invert(probs, ids, uniform, top_p)
+    wide = (probs.sum(dim=1) < top_p).nonzero().squeeze(1)
+    if len(wide) and ids.shape[1] < scaled.shape[1]:
+        values, ids = scaled[wide].sort(dim=1, descending=True)
+        drawn[wide] = _invert((values - total[wide]).exp(), ids, uniform[wide], top_p)
+    return drawn
+
+
+def _invert(probs: Tensor, ids: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """Draw from the most probable tokens, shape (rows, candidates), sorted."""
     kept = probs * (probs.cumsum(dim=1) - probs < top_p)
     mass = kept.cumsum(dim=1)
     target = uniform[:, None] * mass[:, -1:]

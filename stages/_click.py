@@ -1,6 +1,7 @@
 """What all stages share: the path type, one-line errors, and a process fit for long work."""
 
 import contextlib
+import ctypes
 import errno
 import os
 import signal
@@ -49,7 +50,21 @@ def run(command: click.Command) -> None:
         threading.Thread(target=_die_with_dvc, daemon=True).start()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    _keep_memory()
     command()
+
+
+def _keep_memory() -> None:
+    """Let the C library reuse freed memory instead of giving it back to the system each time.
+
+    Every tensor over 32 MiB, and many smaller ones, was mapped anew and its pages filled with
+    zeros: sampling took 42 s of processor time for what takes 33 s so, and had 3.6 times the page
+    faults (SmolLM2-135M, 240 answers, 2 cores). Elsewhere than on glibc nothing changes.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt and hasattr(ctypes.CDLL(None), "gnu_get_libc_version"):
+        for option, value in GLIBC:
+            mallopt(option, value)
 
 
 def _die_with_dvc() -> None:
@@ -62,10 +77,12 @@ def _die_with_dvc() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+GLIBC = ((-1, 2**31 - 1), (-4, 0))  # M_TRIM_THRESHOLD in bytes, M_MMAP_MAX in blocks
 # Threads that wait must sleep, not spin: with another busy process on the machine spinning made a
 # packed step 40 times slower (docs/pipeline.md).
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
+    "THP_MEM_ALLOC_ENABLE": "1",  # torch asks for large pages
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

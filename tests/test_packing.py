@@ -1,5 +1,6 @@
 """Packed rows: masks and positions by hand; the same numbers as one sequence at a time."""
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -232,3 +233,20 @@ def test_reward_is_read_at_the_last_token_even_if_it_is_the_padding(
     packed = packed_rewards(classifier, [Group([3, 1], [[2, 0]])], CPU)
     hidden = classifier.model(input_ids=torch.tensor([[3, 1, 2, 0, 5]])).last_hidden_state[0, 3]
     torch.testing.assert_close(packed[0], classifier.score(hidden)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_of_one_token_a_row_is_that_of_the_fused_kernel(masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(3, 4, 1, 8, generator=generator)
+    key, value = (torch.randn(3, 2, 7, 8, generator=generator) for _ in range(2))
+    mask = torch.ones(3, 1, 1, 7, dtype=torch.bool)
+    mask[0, ..., :3] = mask[2, ..., 2:5] = False
+    module = SimpleNamespace(num_key_value_groups=2, is_causal=True, training=False)
+    with torch.inference_mode():
+        found, _ = attention.attend(module, query, key, value, mask if masked else None)
+    spread = (states.repeat_interleave(2, dim=1) for states in (key, value))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, *spread, attn_mask=mask if masked else None
+    )
+    torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-6, atol=1e-6)
