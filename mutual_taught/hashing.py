@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 Feed = Callable[[bytes], object]
 
@@ -43,7 +44,7 @@ def _feed(feed: Feed, chunks: Sequence[pa.Array], kind: pa.DataType) -> None:
         for chunk in filled:
             feed(pc.binary_length(chunk).to_numpy().tobytes())
         for chunk in filled:
-            feed(_text(chunk))
+            feed(string_bytes(chunk))
     elif pa.types.is_boolean(kind):
         for chunk in chunks:
             feed(pc.fill_null(chunk, False).to_numpy(zero_copy_only=False).tobytes())
@@ -52,13 +53,19 @@ def _feed(feed: Feed, chunks: Sequence[pa.Array], kind: pa.DataType) -> None:
             feed(pc.fill_null(chunk, 0).to_numpy().tobytes())
 
 
-def _text(strings: pa.StringArray) -> bytes:
+def string_bytes(strings: pa.StringArray) -> bytes:
     """Give the bytes of all strings, one after the other."""
-    if not len(strings):
-        return b""
+    ends, values = string_buffers(strings)
+    return values[ends[0] : ends[-1]].data if len(strings) else b""  # type: ignore[return-value]
+
+
+def string_buffers(strings: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Give where strings begin and end, shape (n + 1,), and the bytes they stand in; no copies."""
     _, offsets, values = strings.buffers()
+    if not len(strings):
+        return np.zeros(1, np.int32), np.zeros(0, np.uint8)
     ends = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
-    return memoryview(values)[ends[0] : ends[-1]] if values else b""  # type: ignore[return-value]
+    return ends, np.frombuffer(values, np.uint8) if values else np.zeros(0, np.uint8)
 
 
 def _name(kind: pa.DataType) -> str:

@@ -2,23 +2,29 @@
 
 import binascii
 import hashlib
-import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring as _quote
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.hashing import string_bytes
 
 Message = Mapping[str, str]
 Integers = npt.NDArray[np.int64]
-_HEX = re.compile("[0-9a-f]*").fullmatch
+HEX = b"0123456789abcdef"
+Names: TypeAlias = "Sequence[str] | pa.ChunkedArray"
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def normalise(text: str) -> str:
     """Return the text in NFC with every run of white space as one space, ends trimmed."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return " ".join(composed.split())
 
 
 def prompt_id(messages: Sequence[Message]) -> str:
@@ -36,7 +42,7 @@ def pair_id(kind: str, iteration: int, prompt: str, chosen: str, rejected: str) 
 
 
 def sampling_seeds(
-    seed: int, iteration: int, stage: str, prompts: Sequence[str], indices: Integers
+    seed: int, iteration: int, stage: str, prompts: Names, indices: Integers
 ) -> Integers:
     """Derive the seeds of answers, all at once.
 
@@ -63,19 +69,21 @@ def sampling_seed(seed: int, iteration: int, stage: str, prompt: str, index: int
     return int(sampling_seeds(seed, iteration, stage, [prompt], np.array([index]))[0])
 
 
-def places(seed: int, prompts: Sequence[str]) -> npt.NDArray[np.float64]:
+def places(seed: int, prompts: Names) -> npt.NDArray[np.float64]:
     """Place prompts in [0, 1) by their ids and the seed, evenly and for ever."""
     mixed = _mix(_mix(_numbers(prompts) ^ _key(f"{seed}|split")) + GOLDEN)
     return (mixed >> np.uint64(11)).astype(np.float64) / (1 << 53)
 
 
-def _numbers(prompts: Sequence[str]) -> npt.NDArray[np.uint64]:
+def _numbers(prompts: Names) -> npt.NDArray[np.uint64]:
     """Read the first 64 bits of every prompt id."""
-    joined = "".join(prompts)
-    if len(joined) != 32 * len(prompts) or not _HEX(joined):
+    if not isinstance(prompts, pa.ChunkedArray):
+        prompts = pa.chunked_array([prompts], pa.string())
+    joined = b"".join(map(string_bytes, prompts.chunks))
+    other = pc.any(pc.not_equal(pc.binary_length(prompts), 32)).as_py()
+    if other or joined.translate(None, HEX):
         raise ValueError("prompt ids are 32 hex digits each")
-    digits = binascii.unhexlify(joined)
-    return np.frombuffer(digits, ">u8").reshape(-1, 2)[:, 0].astype(np.uint64)
+    return np.frombuffer(binascii.unhexlify(joined), ">u8")[::2].astype(np.uint64)
 
 
 def _key(text: str) -> np.uint64:

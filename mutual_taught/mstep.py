@@ -152,19 +152,24 @@ def mix(
 
     Source: Mutual-Taught, M-step (comparison pairs mixed with RM-ranked pairs).
     """
-    rows = [
-        (pair_id(kind, iteration, *pair), kind, iteration, *pair)
-        for kind, pairs in (("ranked", ranked), ("pseudo", pseudo))
-        for pair in pairs
-    ]
-    if not rows and not len(earlier):
+    pairs = [*ranked, *pseudo]
+    if not pairs and not len(earlier):
         raise InputError(
             f"iteration {iteration}: no pair is left for the reward model; expected at least one; "
             "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
         )
-    columns = list(zip(*rows, strict=True)) or [()] * len(tables.REWARD_PAIRS.columns)
-    fresh = pa.table(dict(zip(tables.REWARD_PAIRS.columns, map(list, columns), strict=True)),
-                     schema=tables.REWARD_PAIRS.schema)  # fmt: skip
+    kinds = ["ranked"] * len(ranked) + ["pseudo"] * len(pseudo)
+    prompts, chosen, rejected = zip(*pairs, strict=True) if pairs else ((), (), ())
+    fresh = pa.table(
+        {
+            "pair_id": [
+                pair_id(kind, iteration, *pair) for kind, pair in zip(kinds, pairs, strict=True)
+            ],
+            "kind": kinds, "iteration": [iteration] * len(pairs), "prompt_id": prompts,
+            "chosen": chosen, "rejected": rejected,
+        },
+        schema=tables.REWARD_PAIRS.schema,
+    )  # fmt: skip
     return pa.concat_tables([fresh, earlier.replace_schema_metadata()])
 
 

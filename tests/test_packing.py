@@ -1,6 +1,5 @@
 """Packed rows: masks and positions by hand; the same numbers as one sequence at a time."""
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -242,11 +241,9 @@ def test_attention_of_one_token_a_row_is_that_of_the_fused_kernel(masked: bool) 
     key, value = (torch.randn(3, 2, 7, 8, generator=generator) for _ in range(2))
     mask = torch.ones(3, 1, 1, 7, dtype=torch.bool)
     mask[0, ..., :3] = mask[2, ..., 2:5] = False
-    module = SimpleNamespace(num_key_value_groups=2, is_causal=True, training=False)
+    seen = mask if masked else None
     with torch.inference_mode():
-        found, _ = attention.attend(module, query, key, value, mask if masked else None)
-    spread = (states.repeat_interleave(2, dim=1) for states in (key, value))
-    expected = torch.nn.functional.scaled_dot_product_attention(
-        query, *spread, attn_mask=mask if masked else None
-    )
+        found, _ = attention.attend(torch.nn.Identity(), query, key, value, seen)
+    keys, values = (states.repeat_interleave(2, dim=1) for states in (key, value))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, seen)
     torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-6, atol=1e-6)
