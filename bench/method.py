@@ -27,6 +27,7 @@ from mutual_taught import (
     estep,
     evaluation,
     files,
+    lineage,
     mstep,
     params,
     tables,
@@ -37,6 +38,10 @@ from mutual_taught.selection import outcomes
 
 WIDTH, TOKENS = 5, 50
 DUELLING = 2000
+CURVES = {
+    "dpo": ("loss", "rewards/accuracies", "rewards/margins"),
+    "train_rm": ("loss", "accuracy", "margin"),
+}
 PRESET = Path(__file__).parent.parent / "presets" / "paper.yaml"
 
 
@@ -123,6 +128,9 @@ def answers(ids: np.ndarray, stage: str, t: int, width: int, seed: int) -> pa.Ta
 def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
     """Write a whole run of one iteration; give the seconds of pairing and filtering."""
     chance, seed = np.random.default_rng(0), settings.seed
+    told = lineage.terms("1", settings)
+    learnt = {"training": settings.training.model_dump(), "seed": seed}
+    trained = {"active": 1.0, "loss": 1.0}
     split = prompts(settings, count)
     everything = [row for rows in split.values() for row in rows]
     tables.write(run / "0", tables.PROMPTS, pa.Table.from_pylist(everything), {})
@@ -139,14 +147,18 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     ids = {name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
            for name in ("policy_1", "reward", "selection")}  # fmt: skip
     here = run / "1"
+    for stage, (loss, *names) in CURVES.items():
+        row = dict.fromkeys([loss, *names], 1.0)
+        files.write_curve(here / "curves" / f"{stage}.csv", list(row), [row])
     drawn = _written(here, tables.RESPONSES, answers(ids["policy_1"], "sample", 1, WIDTH, seed),
-                     {"policy": base})  # fmt: skip
+                     {"policy": base, **told["responses"]})  # fmt: skip
     scores = pa.table({"prompt_id": drawn["prompt_id"], "response_index": drawn["response_index"],
                        "reward": chance.normal(size=len(drawn))})  # fmt: skip
     judged_by = {"reward_model": reward_model}
     rewards = _written(
-        here, tables.REWARDS, scores, {**judged_by, **tables.digests(responses=drawn)}
-    )
+        here, tables.REWARDS, scores,
+        {**judged_by, **tables.digests(responses=drawn), **told["rewards"]},
+    )  # fmt: skip
     pairing, ranked = measured(
         lambda: estep.rank(drawn, rewards, WIDTH, settings.rank_pairs.chosen)
     )
@@ -154,10 +166,12 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     for name in ("reference_chosen_logps", "reference_rejected_logps"):
         ranked = ranked.append_column(name, pa.array(
             chance.normal(size=len(ranked)), mask=~ranked["kept"].to_numpy()))  # fmt: skip
-    made_from = {"policy": base, **tables.digests(responses=drawn, rewards=rewards)}
+    made_from = {"policy": base, **tables.digests(responses=drawn, rewards=rewards),
+                 **told["ranked_pairs"]}  # fmt: skip
     ranked = _written(here, tables.RANKED_PAIRS, ranked, made_from)
     policy = model(here / "checkpoints" / files.STEP.format(50), "policy", base,
-                   tables.digests(ranked_pairs=ranked, responses=drawn))  # fmt: skip
+                   {**tables.digests(ranked_pairs=ranked, responses=drawn), **learnt,
+                    "dpo": params.load(blocks.Dpo, "1").model_dump()})  # fmt: skip
     files.write_json(here / "checkpoints" / "steps.json", {"steps": [50]})
     own, theirs = chance.normal(1, 1, len(ids["selection"])), chance.normal(size=DUELLING)
     duels = pa.table(
@@ -170,7 +184,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
             "reward": own, "previous_reward": theirs, "outcome": outcomes(own, theirs),
         }
     )  # fmt: skip
-    duels = _written(here, tables.DUELS, duels, {"reward_model": reward_model})
+    fought = {"reward_model": reward_model, "policies": [base, policy], **told["duels"]}
+    duels = _written(here, tables.DUELS, duels, fought)
     choose.choose(
         duels, here / "checkpoints", run / "0" / "policy", decision.Decision(True, "0"), here,
         "1", settings.select_policy, seed,
@@ -178,11 +193,13 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     both = []
     for t, made_by in ((1, policy), (0, base)):
         made = answers(ids["reward"], "answer", t, 1, seed).select(list(tables.ANSWERS.columns))
-        both.append(_written(run / str(t), tables.ANSWERS, made, {"policy": made_by}))
+        answered = {"policy": made_by, **lineage.terms(str(t), settings)["answers"]}
+        both.append(_written(run / str(t), tables.ANSWERS, made, answered))
     now, before = both
     judged = pa.table({"prompt_id": ids["reward"], "reward": chance.normal(size=len(now)),
                        "previous_reward": chance.normal(size=len(now))})  # fmt: skip
-    made_from = judged_by | tables.digests(answers=now, previous_answers=before)
+    made_from = {**judged_by, **tables.digests(answers=now, previous_answers=before),
+                 **told["answer_rewards"]}  # fmt: skip
     _written(here, tables.ANSWER_REWARDS, judged, made_from)
     inputs = mstep.Inputs(
         here / "answers.parquet", run / "0" / "answers.parquet", here / "answer_rewards.parquet",
@@ -194,17 +211,24 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     )
     mixing, _ = measured(lambda: mstep.build(inputs, 1, settings.build_pairs, here))
     mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
-    model(here / "reward_model", "reward_model", reward_model, tables.digests(reward_pairs=mixed))
+    model(here / "reward_model", "reward_model", reward_model,
+          {**tables.digests(reward_pairs=mixed), **learnt,
+           "settings": params.load(blocks.TrainRm, "1").model_dump()})  # fmt: skip
     met = as_met(mixed, settings.train_rm.batch_size)
     _written(here, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=mixed))
     for key in ("0", "1"):
         evaluate(run, key, split["eval"], settings)
     for stage, numbers in (
         ("sample", describe.answers(drawn)), ("score", describe.rewards(rewards)),
-        ("train_rm", mstep.met(met)),
+        ("train_rm", {**trained, "accuracy": 1.0, "margin": 1.0, **mstep.met(met),
+                      "steps": float(met["step"].to_numpy().max())}),
+        ("dpo", {**trained, "reward_accuracy": 1.0, "reward_margin": 1.0, "steps": 50.0}),
         ("rank_pairs", {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"])}),
     ):  # fmt: skip
         files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
+    files.write_metrics(here / "metrics" / "answer.json", describe.answers(now))
+    sizes = {f"prompts_{name}": float(len(rows)) for name, rows in split.items() if rows}
+    files.write_metrics(run / "0" / "metrics" / "prepare_prompts.json", sizes)
     return {"pair": pairing, "filter": filtering, "build_pairs with reading and writing": mixing}
 
 
@@ -229,12 +253,19 @@ def evaluate(run: Path, t: str, asked: list[dict[str, object]], settings: blocks
     own = evaluation.add_gold(answers(ids, "eval", 0, count, settings.seed), listed)
     for name in ("reward_r0", "reward_rt"):
         own = own.append_column(name, pa.array(np.random.default_rng(int(t)).normal(size=len(own))))
-    own = _written(run / t / "eval", tables.GENERATIONS, own, {})
+    models = {
+        name: files.read_manifest(run / t / name).digest for name in ("policy", "reward_model")
+    }
+    drawn = {"policy": models["policy"], **lineage.terms(t, settings)["generations"]}
+    own = _written(run / t / "eval", tables.GENERATIONS, own, drawn)
+    outputs = evaluation.model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
+    files.write_json(run / t / "eval" / "model_outputs.json", outputs)
+    judged_by = {"reward_model": models["reward_model"]}
     base = tables.read(run / "0" / "eval" / "generations.parquet", tables.GENERATIONS)
     systems = evaluation.Systems(own, base, base)
-    judged = _written(run / t / "eval", tables.JUDGEMENTS, evaluation.judge(systems), {})
+    judged = _written(run / t / "eval", tables.JUDGEMENTS, evaluation.judge(systems), judged_by)
     scores = tables.RM_SCORES.schema.empty_table()
-    tables.write(run / t / "eval", tables.RM_SCORES, scores, {}, active=False)
+    tables.write(run / t / "eval", tables.RM_SCORES, scores, judged_by, active=False)
     numbers = {
         "active": 1.0, **evaluation.policy_metrics(systems, judged, settings.seed),
         **evaluation.reward_model_metrics(scores, settings.seed),
@@ -242,9 +273,7 @@ def evaluate(run: Path, t: str, asked: list[dict[str, object]], settings: blocks
     files.write_metrics(run / t / "metrics" / "eval.json", numbers)
 
 
-def _written(
-    folder: Path, table: tables.Table, rows: pa.Table, made_from: dict[str, str]
-) -> pa.Table:
+def _written(folder: Path, table: tables.Table, rows: pa.Table, made_from: files.Json) -> pa.Table:
     return tables.read(tables.write(folder, table, rows, made_from), table)
 
 
@@ -253,10 +282,12 @@ def _written(
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
 def main(count: int, out: Path | None) -> None:
     """Time the decisions on a synthetic run."""
-    settings = params.validate(params.read(PRESET), PRESET)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        Path("params.yaml").write_bytes(PRESET.read_bytes())
+        lines = PRESET.read_text().splitlines(keepends=True)
+        one = [line for line in lines if not line.startswith('  "2": ')]  # iteration 1 alone
+        params.PARAMS.write_text("".join(one))
+        settings = params.validate(params.read(params.PARAMS))
         run = Path("run")
         seconds = make_run(run, settings, count)
         made = peak()

@@ -11,8 +11,6 @@ from mutual_taught import evaluation, files, scoring, tables
 from mutual_taught.blocks import Engine, Eval, Score, Tokens
 from mutual_taught.sampling import draw, make_plan
 
-HELD_OUT = "heldout"
-
 
 class Inputs(NamedTuple):
     """Models and earlier evaluations; None at iteration 0, which is compared with itself."""
@@ -102,7 +100,7 @@ def _rm_scores(
 def _gold_pair_scores(inputs: Inputs, path: Path, score: Score, tokens: Tokens) -> list[pa.Table]:
     """Score the held-out gold pairs under r_t; r_0's scores are read from its own evaluation."""
     pairs = tables.read(path, tables.GOLD_PAIRS)
-    held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
+    held_out = pairs.filter(pc.equal(pairs["part"], evaluation.HELD_OUT))
     sides = (held_out[name].to_pylist() for name in ("chosen", "rejected"))
     texts = [list(pair) for pair in zip(*sides, strict=True)]
     rewards = scoring.score_texts(

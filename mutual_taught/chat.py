@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.errors import InputError
@@ -67,7 +68,8 @@ def scored_tokens(
 
 def _plain(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     while special := _special_in(tokenizer, text):
-        text = text.replace(special, f"{special[0]} {special[1:]}")
+        broken = f"{special[0]} {special[1:]}" if len(special) > 1 else " "
+        text = text.replace(special, broken)
     return text
 
 
@@ -79,10 +81,18 @@ def _tokens(
             f"{tokenizer.name_or_path}: its tokenizer has no chat template; "
             "expected one; use an instruction-tuned model"
         )
-    rendered = tokenizer.apply_chat_template(
-        [dict(message) for message in messages],
-        add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=True,
-    )  # fmt: skip
+    try:
+        rendered = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=add_generation_prompt, tokenize=True, return_dict=True,
+        )  # fmt: skip
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise InputError(
+            f"{tokenizer.name_or_path}: its chat template refuses a conversation of {roles} "
+            f"({' '.join(str(error).split())[:160]}); expected one that renders it; mend "
+            "chat_template, or the prompts"
+        ) from None
     return [int(token) for token in rendered["input_ids"]]
 
 

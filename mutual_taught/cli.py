@@ -1,7 +1,7 @@
 """The console command `mutual-taught`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,13 @@ def seed_preferences(
 @main.command()
 @click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
 @click.option("--models/--no-models", default=True, help="Hash the models' files, too.")
-@click.option("--resample", "count", default=0, help="Draw so many random shards again.")
+@click.option(
+    "--resample",
+    "count",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Draw so many random shards again.",
+)
 @click.option("--seed", default=0, help="Of the choice of shards.")
 def verify(folder: Path, models: bool, count: int, seed: int) -> None:
     """Recompute every decision of a run from its artifacts, and check every digest.
@@ -167,7 +173,12 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
 @main.command()
 @click.argument("prompt_id")
 @click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print it as JSON, texts in full (token ids are in the tables).",
+)
 def trace(prompt_id: str, folder: Path, as_json: bool) -> None:
     """Tell a prompt's whole life: answers, rewards, pairs, duels, who learnt from it.
 
@@ -176,13 +187,18 @@ def trace(prompt_id: str, folder: Path, as_json: bool) -> None:
     from mutual_taught import trace as telling
 
     story = telling.prompt(folder, prompt_id)
-    _print(story, telling.lines(story, folder), as_json)
+    _print(story, lambda: telling.lines(story, folder), as_json)
 
 
 @main.command()
 @click.argument("pair_id")
 @click.option("--run", "folder", default="run", type=PATH, help="Folder of the run.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print it as JSON, texts in full (token ids are in the tables).",
+)
 def why(pair_id: str, folder: Path, as_json: bool) -> None:
     """Tell why a pair is among those a reward model was trained on.
 
@@ -191,7 +207,7 @@ def why(pair_id: str, folder: Path, as_json: bool) -> None:
     from mutual_taught import trace as telling
 
     story = telling.pair(folder, pair_id)
-    _print(story, telling.pair_lines(story), as_json)
+    _print(story, lambda: telling.pair_lines(story), as_json)
 
 
 @main.command()
@@ -214,5 +230,5 @@ def doctor(folder: Path) -> None:
         raise click.ClickException(f"{faults} of these would stop a run")
 
 
-def _print(story: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
-    click.echo(json.dumps(story, ensure_ascii=False, indent=2) if as_json else "\n".join(lines))
+def _print(story: dict[str, Any], lines: Callable[[], Sequence[str]], as_json: bool) -> None:
+    click.echo(json.dumps(story, ensure_ascii=False, indent=2) if as_json else "\n".join(lines()))

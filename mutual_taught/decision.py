@@ -22,7 +22,10 @@ def read(path: Path) -> Decision:
     """
     values = read_json(path)
     try:
-        return Decision(**values)
+        decision = Decision(**values)
+        if type(decision.active) is not bool or not isinstance(decision.policy_from, str):
+            raise TypeError
+        return decision
     except TypeError:
         raise InputError(f"{path}: holds {values}; expected active and policy_from") from None
 

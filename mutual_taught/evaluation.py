@@ -23,6 +23,7 @@ from mutual_taught.selection import outcomes
 Metrics = dict[str, float | None]
 Row = dict[str, Any]
 MODELS = ("r0", "rt")
+HELD_OUT = "heldout"
 
 
 class Systems(NamedTuple):
@@ -134,7 +135,7 @@ def _scored(kind: str, name: str, model: str, better: Row, worse: Row) -> Row:
 
 
 def gold_pair_scores(
-    pairs: pa.Table, model: str, rewards: Sequence[NDArray[np.float64]]
+    pairs: pa.Table, model: str, rewards: Sequence[NDArray[np.float64]] | NDArray[np.float64]
 ) -> pa.Table:
     """Lay out one reward model's scores of held-out gold pairs as rows of `rm_scores`.
 

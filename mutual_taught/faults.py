@@ -1,6 +1,6 @@
 """Faults of a run, its tables read once, and comparisons that name what differs."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import files, tables
+from mutual_taught import tables
 
 
 class Fault(NamedTuple):
@@ -25,17 +25,25 @@ class Fault(NamedTuple):
 
 
 Faults = Iterator[Fault]
+EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
 
 
 class Run:
     """A run's tables, each read and hashed once, in other threads where they are asked ahead."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.keys = [path.name for path in files.iterations(folder)]
+    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
+        self.folder, self.keys = folder, keys
         self._pool = ThreadPoolExecutor(2, "tables")
         self._read: dict[Path, Future[pa.Table]] = {}
         self._hashed: dict[Path, Future[dict[str, str]]] = {}
+
+    def listed(self, key: str) -> list[tuple[Path, tables.Table]]:
+        """List an iteration's tables."""
+        folder = self.folder / key
+        listed = [(folder / f"{table.name}.parquet", table) for table in tables.EXCHANGED]
+        listed.append((folder / "reward_training.parquet", tables.REWARD_TRAINING))
+        listed += [(folder / "eval" / f"{table.name}.parquet", table) for table in EVAL]
+        return [(path, table) for path, table in listed if key != "0" or path.exists()]
 
     def ahead(self, listed: Iterable[tuple[Path, tables.Table]]) -> None:
         """Begin to read and hash tables that will be asked for."""
@@ -117,9 +125,10 @@ def first(
 
 
 def numbers(path: Path, found: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:
-    """Compare metrics, name by name."""
-    for name, value in expected.items():
-        if value is not None and np.isfinite(value) and found.get(name) != value:
+    """Compare metrics, name by name; what is no number is not to be there."""
+    right = {k: v for k, v in expected.items() if v is not None and np.isfinite(v)}
+    for name, value in right.items():
+        if type(found.get(name)) not in (int, float) or found[name] != value:
             yield Fault(path, name, str(found.get(name)), str(value))
-    for name in sorted(set(found) - set(expected)):
+    for name in sorted(set(found) - set(right)):
         yield Fault(path, name, str(found[name]), "no such number")

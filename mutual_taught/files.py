@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from mutual_taught.errors import InputError, MissingFileError
 
 MANIFEST = "manifest.json"
 STEP = "step-{:06d}"
+NUMBER = re.compile("0|[1-9][0-9]*", re.ASCII).fullmatch
 Json = Mapping[str, Any]
 
 
@@ -56,10 +58,13 @@ def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Json]) -> Non
     write_bytes(path, text.getvalue().encode())
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a missing or broken file is one line."""
+def read_json(path: Path, kind: type = dict) -> Any:
+    """Read JSON whose outermost value is of a kind; a missing or broken file is one line."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, kind):
+            raise ValueError(f"a {type(values).__name__}, not a {kind.__name__}")
+        return values
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
     except ValueError as error:
@@ -116,9 +121,15 @@ def read_manifest(folder: Path) -> Manifest:
     """
     if not folder.is_dir():
         raise MissingFileError(f"{folder} does not exist; run dvc repro or dvc pull {folder}")
-    values = read_json(folder / MANIFEST)
+    values = read_json(folder / MANIFEST, object)
     try:
-        return Manifest(**values)
+        manifest = Manifest(**values)
+        parts = (manifest.kind, manifest.base, manifest.parent or "")
+        if not all(isinstance(part, str) for part in parts):
+            raise TypeError
+        if not isinstance(manifest.made_by, dict) or not isinstance(manifest.files, dict):
+            raise TypeError
+        return manifest
     except TypeError:
         raise InputError(
             f"{folder / MANIFEST}: holds {str(values)[:60]}; expected {', '.join(Manifest._fields)}"
@@ -131,7 +142,7 @@ def iterations(run: Path) -> list[Path]:
     Raises:
         MissingFileError: there is none.
     """
-    found = [path for path in run.glob("*") if path.name.isdigit() and path.is_dir()]
+    found = [path for path in run.glob("*") if NUMBER(path.name) and path.is_dir()]
     if not found:
         raise MissingFileError(f"{run}: holds no iteration; run dvc repro first")
     return sorted(found, key=lambda path: int(path.name))

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mutual_taught import blocks, decision, files, params, tables
+from mutual_taught import blocks, decision, faults, files, params, tables
+from mutual_taught.errors import InputError
 from mutual_taught.faults import Fault, Faults, Run
 
 MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
@@ -20,12 +21,58 @@ MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
     ),
     (tables.REWARD_TRAINING, ("reward_pairs",)),
 )
+EVALUATED: tuple[tuple[tables.Table, str], ...] = (
+    (tables.GENERATIONS, "policy"),
+    (tables.JUDGEMENTS, "reward_model"),
+    (tables.RM_SCORES, "reward_model"),
+)
+
+
+def drawing(
+    stage: str, t: int, count: int, decoding: blocks.Decoding, settings: blocks.Params
+) -> files.Json:
+    """Give the terms on which answers are drawn, as their provenance names them."""
+    decode = [decoding.temperature, decoding.top_p, decoding.max_new_tokens]
+    engine = settings.engine
+    cut = [settings.tokens.max_prompt_tokens, engine.shard_size, engine.batch_size]
+    plan = [stage, t, settings.seed, count, *decode, *cut]
+    return {"plan": plan, "dtype": engine.dtype}
+
+
+def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
+    """Give the parameters that decide an iteration's tables, as provenance names them."""
+    sample, dtype = params.load(blocks.Sample, key if key != "0" else None), settings.score.dtype
+    answers = drawing("answer", int(key), 1, settings.answer, settings)
+    count = settings.eval.responses_per_prompt
+    drawn = drawing("sample", int(key), sample.responses_per_prompt, sample, settings)
+    return {
+        "responses": drawn if sample.source == "policy" else {"source": "given"},
+        "rewards": {"dtype": dtype},
+        "ranked_pairs": {"chosen": settings.rank_pairs.chosen},
+        "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed},
+        "answers": answers,
+        "answer_rewards": {"dtype": dtype},
+        "pseudo_pairs": {"filter": settings.build_pairs.filter},
+        "reward_pairs": settings.build_pairs.model_dump(),
+        "generations": drawing("eval", 0, count, settings.eval, settings),
+    }
+
+
+def _agrees(path: Path, said: files.Json, right: files.Json, where: str = "provenance") -> Faults:
+    for name, value in right.items():
+        if said.get(name) != value:
+            yield Fault(path, f"{where} {name}", str(said.get(name))[:80], str(value)[:80])
 
 
 def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Faults:
     """Every artifact names, by digest, the artifacts it was really made from."""
     here, before = run.folder / key, run.folder / previous
     inputs = _inputs(run, here, before)
+    told = terms(key, settings)
+    yield from _evaluated(run, key, inputs, told)
+    if key == "0":
+        yield from _base(run, told)
+        return
     for table, names in MADE_FROM:
         path = here / f"{table.name}.parquet"
         data = run.table(path, table)
@@ -34,19 +81,121 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
         said = tables.provenance(data)
         for name in names:
             where = "current_policy" if (table.name, name) == ("answers", "policy") else name
-            if said[name] != inputs[where]():
-                yield Fault(path, f"provenance {name}", said[name][:12], inputs[where]()[:12])
+            yield from _agrees(path, said, {name: inputs[where]()})
+        yield from _agrees(path, said, told.get(table.name, {}))
     if tables.is_active(run.table(here / "responses.parquet", tables.RESPONSES)):
-        for step in files.read_json(here / "checkpoints" / "steps.json")["steps"]:
-            folder = here / "checkpoints" / files.STEP.format(step)
+        candidates = checkpoints(here)
+        yield from _duellists(run, here, [before / "policy", *candidates])
+        for folder in candidates:
             yield from _made_by(folder, inputs, "policy", ("ranked_pairs", "responses"))
+            learnt = {"dpo": params.load(blocks.Dpo, key).model_dump(), **_training(settings)}
+            yield from _agrees(folder / files.MANIFEST, files.read_manifest(folder).made_by, learnt,
+                               "made_by")  # fmt: skip
     if decision.read(here / "decision.json").active and params.load(blocks.TrainRm, key).fixed:
         digest, right = files.read_manifest(here / "reward_model").digest, inputs["reward_model"]()
         if digest != right:
             yield Fault(here / "reward_model", "the fixed reward model", digest[:12], right[:12])
     elif decision.read(here / "decision.json").active:
-        start = "reward_model" if settings.train_rm.start == "previous" else "base_reward_model"
+        rule = params.load(blocks.TrainRm, key)
+        start = "reward_model" if rule.start == "previous" else "base_reward_model"
         yield from _made_by(here / "reward_model", inputs, start, ("reward_pairs",))
+        learnt = {"settings": rule.model_dump(), **_training(settings)}
+        made_by = files.read_manifest(here / "reward_model").made_by
+        yield from _agrees(here / "reward_model" / files.MANIFEST, made_by, learnt, "made_by")
+
+
+def _training(settings: blocks.Params) -> files.Json:
+    return {"training": settings.training.model_dump(), "seed": settings.seed}
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """List an iteration's candidates, as its steps.json does.
+
+    Raises:
+        InputError: it lists something else than steps.
+    """
+    path = folder / "checkpoints" / "steps.json"
+    steps = files.read_json(path).get("steps")
+    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
+        raise InputError(f"{path}: steps is {steps}; expected a list of numbers; run dvc repro")
+    return [folder / "checkpoints" / files.STEP.format(step) for step in steps]
+
+
+def _duellists(run: Run, here: Path, policies: Sequence[Path]) -> Faults:
+    """The policies that duelled are the previous one and all candidates there are."""
+    path = here / "duels.parquet"
+    right = [files.read_manifest(folder).digest for folder in policies]
+    said = tables.provenance(run.table(path, tables.DUELS))
+    yield from _agrees(path, said, {"policies": right})
+    there = {folder for folder in (here / "checkpoints").iterdir() if folder.is_dir()}
+    for folder in sorted(there ^ set(policies[1:])):
+        state = "there" if folder in there else "missing"
+        yield Fault(folder, "the candidate", state, "the steps of steps.json")
+
+
+def _evaluated(
+    run: Run, key: str, inputs: Mapping[str, Callable[[], str]], told: Mapping[str, files.Json]
+) -> Faults:
+    """An evaluation is of this iteration's own models."""
+    here = run.folder / key
+    if not decision.read(here / "decision.json").active:
+        return
+    own = {"policy": inputs["current_policy"], "reward_model": inputs["current_reward_model"]}
+    for table, name in EVALUATED:
+        path = here / "eval" / f"{table.name}.parquet"
+        said = tables.provenance(run.table(path, table))
+        yield from _agrees(path, said, {name: own[name](), **told.get(table.name, {})})
+
+
+def _base(run: Run, told: Mapping[str, files.Json]) -> Faults:
+    """Iteration 0: pi_0's answers, and the decision to begin."""
+    here = run.folder / "0"
+    path = here / "answers.parquet"
+    right = {"policy": files.read_manifest(here / "policy").digest, **told["answers"]}
+    yield from _agrees(path, tables.provenance(run.table(path, tables.ANSWERS)), right)
+    begun, found = decision.Decision(True, "0"), decision.read(here / "decision.json")
+    if found != begun:
+        yield Fault(here / "decision.json", "the decision", str(found), str(begun))
+
+
+def active(run: Run, key: str, previous: str) -> Faults:
+    """Tables are empty, and say so, exactly where the iteration was stopped."""
+    here = run.folder / key
+    now = decision.read(here / "decision.json").active
+    before = key != "0" and decision.read(run.folder / previous / "decision.json").active
+    trains = key != "0" and now and not params.load(blocks.TrainRm, key).fixed
+    expected = {
+        **dict.fromkeys(("responses", "rewards", "ranked_pairs", "duels"), before),
+        **dict.fromkeys(("answer_rewards", "pseudo_pairs", "reward_pairs"), now and key != "0"),
+        "answers": now, "reward_training": trains, "generations": True, "judgements": True,
+    }  # fmt: skip
+    for path, table in run.listed(key):
+        data = run.table(path, table)
+        right = expected.get(table.name, len(data) > 0)
+        if tables.is_active(data) != right or (len(data) > 0) != right:
+            state = f"{len(data)} rows, active {str(tables.is_active(data)).lower()}"
+            wanted = "rows" if right else "none: the iteration was stopped, or has none of these"
+            yield Fault(path, "the table", state, wanted)
+
+
+def stopped(run: Run, key: str, previous: str) -> Faults:
+    """What a stopped iteration carries on is the previous one's, and its stages did nothing."""
+    here, before = run.folder / key, run.folder / previous
+    if decision.read(here / "decision.json").active:
+        return
+    mine, right = (files.read_manifest(place / "reward_model").digest for place in (here, before))
+    if mine != right:
+        yield Fault(here / "reward_model", "the reward model", mine[:12], f"{before} {right[:12]}")
+    for table, _ in EVALUATED:
+        own, theirs = (place / "eval" / f"{table.name}.parquet" for place in (here, before))
+        if run.digest(own, table) != run.digest(theirs, table):
+            yield Fault(own, "the table", "another", f"a copy of {theirs}")
+    idle = ["answer", "build_pairs", "train_rm"]
+    if not decision.read(before / "decision.json").active:
+        idle += ["sample", "score", "rank_pairs", "dpo"]
+    for stage in idle:
+        path = here / "metrics" / f"{stage}.json"
+        yield from faults.numbers(path, files.read_json(path), {"active": 0.0})
 
 
 def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
@@ -59,6 +208,7 @@ def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
     return {
         "policy": model(before / "policy"),
         "current_policy": model(here / "policy"),
+        "current_reward_model": model(here / "reward_model"),
         "reward_model": model(before / "reward_model"),
         "base_reward_model": model(run.folder / "0" / "reward_model"),
         "previous_answers": rows(before, tables.ANSWERS),
@@ -71,6 +221,9 @@ def _made_by(
 ) -> Faults:
     manifest = files.read_manifest(folder)
     path = folder / files.MANIFEST
+    kind = "policy" if parent == "policy" else "reward_model"
+    if manifest.kind != kind:
+        yield Fault(path, "kind", manifest.kind, kind)
     if manifest.parent != inputs[parent]():
         yield Fault(path, "parent", str(manifest.parent)[:12], inputs[parent]()[:12])
     for name in names:

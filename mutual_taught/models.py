@@ -1,11 +1,11 @@
 """Policies and reward models on disk and in memory."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
@@ -19,10 +19,11 @@ from transformers.utils import logging
 
 from mutual_taught import attention
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
-from mutual_taught.files import Json, Manifest, write_manifest
+from mutual_taught.files import Json, Manifest, read_json, write_manifest
 from mutual_taught.packing import Group, branch_logps, fill, pack
 
 logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
+LOADING = (SafetensorError, StrictDataclassError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -70,6 +71,11 @@ def load_policy(folder: Path, dtype: str) -> Policy:
     stop_ids = frozenset({*listed, tokenizer.eos_token_id} - {None})
     if not stop_ids:
         raise InputError(f"{folder}: its tokenizer has no eos token; expected one to end answers")
+    if max(stop_ids) >= (size := model.config.get_text_config().vocab_size):
+        raise InputError(
+            f"{folder}: eos_token_id is {max(stop_ids)}; expected a token below {size}; mend "
+            "generation_config.json"
+        )
     return Policy(model.to(device()).eval(), tokenizer, stop_ids)
 
 
@@ -81,8 +87,7 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
         InputError: it has not exactly one label, or its head is not in the file.
     """
     _check_folder(folder)
-    config = json.loads((folder / "config.json").read_text())
-    labels = len(config.get("id2label", {0: 0, 1: 1}))
+    labels = len(read_json(folder / "config.json").get("id2label", {0: 0, 1: 1}))
     if labels != 1:
         raise InputError(
             f"{folder}: a classifier with {labels} labels; expected a reward model with one; "
@@ -217,8 +222,8 @@ def _load(auto: Any, folder: Path, **options: Any) -> Any:
     """Load by one of transformers' auto classes; what it cannot load is one line."""
     try:
         return auto.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        said = str(error).split("\n", 1)[0].strip()[:200]
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, *LOADING) as error:
+        said = " ".join(str(error).split())[:200]
         raise InputError(
             f"{folder}: cannot be loaded ({type(error).__name__}: {said}); expected a model that "
             "transformers knows, without code of its own"

@@ -170,7 +170,7 @@ def mix(
         },
         schema=tables.REWARD_PAIRS.schema,
     )  # fmt: skip
-    return pa.concat_tables([fresh, earlier.replace_schema_metadata()])
+    return pa.concat_tables([fresh, earlier.select(fresh.column_names).replace_schema_metadata()])
 
 
 def kept_ranked(ranked: pa.Table, responses: pa.Table) -> list[tuple[str, str, str]]:

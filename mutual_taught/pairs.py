@@ -67,7 +67,8 @@ def rank_pairs(
         chosen, rejected = np.where(first_wins, one, two), np.where(first_wins, two, one)
         alike = rewards[rows, one] == rewards[rows, two]
     else:
-        above = rewards > rewards.mean(axis=1, keepdims=True)
+        lowest = rewards.min(axis=1, keepdims=True)  # a mean may be rounded to below it
+        above = (rewards > rewards.mean(axis=1, keepdims=True)) & (rewards > lowest)
         shortest = np.where(above, lengths, np.iinfo(np.int64).max).argmin(axis=1)
         chosen = shortest if rule == "shortest_above_mean" else rewards.argmax(axis=1)
         rejected = rewards.argmin(axis=1)
@@ -99,7 +100,8 @@ def tolerance(previous_rewards: Floats) -> float:
     """
     if previous_rewards.size == 0 or not np.isfinite(previous_rewards).all():
         raise ValueError("epsilon_t needs at least one reward, all of them finite")
-    return float(previous_rewards.std())
+    alike = previous_rewards.min() == previous_rewards.max()  # whose mean may be rounded
+    return 0.0 if alike else float(previous_rewards.std())
 
 
 def filter_pseudo_pairs(

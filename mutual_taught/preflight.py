@@ -55,6 +55,7 @@ def reward_model(loaded: RewardModel) -> Iterator[Check]:
     yield _template(loaded.tokenizer)
     for messages in (QUESTION, TURNS):
         yield _bos(loaded.tokenizer, messages)
+        yield _shown(loaded.tokenizer, messages)
     yield _batches(loaded)
 
 
@@ -87,6 +88,25 @@ def _bos(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Che
         "" if right else "expected one; the template and the tokenizer disagree on who adds it; "
         "mend chat_template",
     )  # fmt: skip
+
+
+def _shown(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:
+    """Look for the answers in what the reward model reads."""
+    read = [scored_tokens(tokenizer, messages, text) for text in ANSWERS]
+    hidden = [
+        text
+        for text, tokens in zip(ANSWERS, read, strict=True)
+        if _letters(text) not in _letters(str(tokenizer.decode(tokens)))
+    ]
+    return Check(
+        f"answer to {_turns(messages)} is in what is scored", "no" if hidden else "yes",
+        "expected a template that shows the assistant's turn; mend chat_template" if hidden else "",
+    )  # fmt: skip
+
+
+def _letters(text: str) -> str:
+    """Keep letters alone: tokenizers may change case, white space and signs."""
+    return "".join(sign for sign in text.lower() if sign.isalpha())
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:

@@ -9,19 +9,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import blocks, files, models, params, sampling, shards, tables
+from mutual_taught import blocks, files, lineage, models, params, sampling, shards, tables
 from mutual_taught.errors import InputError
 from mutual_taught.splits import policy_part
 
 
 class Draws(NamedTuple):
-    """A table of answers that a policy drew, and how."""
+    """Answers that a policy drew, and how; `step` and `prefix` name them in a table of duels."""
 
     path: Path
     table: tables.Table
     policy: Path
     prompts: pa.Table
     plan: shards.Plan
+    step: int | None = None
+    prefix: str = ""
+
+    def said(self) -> pa.Table:
+        """Read the answers as the run has them."""
+        rows = tables.read(self.path, self.table)
+        if self.step is None:
+            return rows
+        rows = rows.filter(pc.equal(rows["step"], self.step))
+        drawn = ("response", "token_ids", "finish_reason")
+        columns = {name: rows[f"{self.prefix}{name}"] for name in drawn}
+        return pa.table({"prompt_id": rows["prompt_id"], **columns})
 
 
 class Redrawn(NamedTuple):
@@ -73,6 +85,11 @@ def _all(run: Path) -> Iterator[Draws]:
     settings = params.validate(params.read(params.PARAMS))
     seed, tokens, engine = settings.seed, settings.tokens, settings.engine
     for folder in files.iterations(run):
+        if folder.name != "0" and folder.name not in settings.iterations:
+            raise InputError(
+                f"{folder}: is no iteration of params.yaml; expected 0, "
+                f"{', '.join(settings.iterations)}; remove it, or use the run's own params.yaml"
+            )
         t = int(folder.name)
         sample = params.load(blocks.Sample, folder.name if t else None)
         before = run / settings.iterations[folder.name].prev / "policy" if t else folder / "policy"
@@ -97,11 +114,23 @@ def _all(run: Path) -> Iterator[Draws]:
                 prompts = prompts.filter(pc.equal(prompts["split"], part))
             plan = sampling.make_plan(stage, key, seed, width, decoding, engine, tokens)
             yield Draws(path, table, policy, prompts, plan)
+        duels = folder / "duels.parquet"
+        if t and len(tables.read(duels, tables.DUELS)):
+            plan = sampling.make_plan("duel", t, seed, 1, settings.duel, engine, tokens)
+            asked = tables.read(
+                run / "0" / "splits" / "selection.parquet",
+                tables.renamed(tables.PROMPTS, "selection"),
+            )
+            steps = [int(place.name.split("-")[1]) for place in lineage.checkpoints(folder)]
+            yield Draws(duels, tables.DUELS, before, asked, plan, steps[0], "previous_")
+            for step in steps:
+                candidate = folder / "checkpoints" / files.STEP.format(step)
+                yield Draws(duels, tables.DUELS, candidate, asked, plan, step)
 
 
 def _compare(drawn: Draws, shard: int, policy: models.Policy) -> Redrawn:
     again = shards.redraw(policy, drawn.prompts, drawn.plan, shard)
-    said = tables.read(drawn.path, drawn.table)
+    said = drawn.said()
     mine = said.filter(pc.is_in(said["prompt_id"], pc.unique(again["prompt_id"])))
     if len(mine) != len(again):
         return Redrawn(drawn.path, shard, len(again), 0, False)

@@ -257,17 +257,18 @@ def _read_parquet(path: Path) -> pa.Table:
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not readable as Parquet ({error})") from None
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not readable as Parquet ({said})") from None
 
 
 def is_active(data: pa.Table) -> bool:
     """Tell whether a table's iteration was active when it was made (True where nothing says)."""
-    return bool(json.loads((data.schema.metadata or {}).get(b"mutual_taught.active", b"true")))
+    return bool((data.schema.metadata or {}).get(b"mutual_taught.active") != b"false")
 
 
 def provenance(data: pa.Table) -> dict[str, Any]:
     """Read what a table says it was made from."""
-    return dict(json.loads((data.schema.metadata or {})[b"mutual_taught.provenance"]))
+    return _said(data, "provenance")
 
 
 def column_digests(data: pa.Table) -> dict[str, str]:
@@ -287,11 +288,27 @@ def joined(columns: Mapping[str, str]) -> str:
 
 def said_digests(data: pa.Table) -> dict[str, Any]:
     """Read what a table says its digests are: of the `rows`, and of its `columns` by name."""
-    metadata = data.schema.metadata or {}
-    return {
-        "rows": metadata.get(b"mutual_taught.rows_sha256", b"").decode(),
-        "columns": json.loads(metadata.get(b"mutual_taught.columns_sha256", b"{}")),
-    }
+    rows = (data.schema.metadata or {}).get(b"mutual_taught.rows_sha256", b"")
+    return {"rows": rows.decode(errors="replace"), "columns": _said(data, "columns_sha256")}
+
+
+def _said(data: pa.Table, name: str) -> dict[str, Any]:
+    """Read a mapping from a table's metadata.
+
+    Raises:
+        InputError: there is none.
+    """
+    text = (data.schema.metadata or {}).get(f"mutual_taught.{name}".encode(), b"null")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InputError(
+            f"the table of {', '.join(data.column_names)}: its metadata mutual_taught.{name} is "
+            f"{text.decode(errors='replace')[:40]}; expected a mapping; run dvc repro"
+        )
+    return found
 
 
 def digests(**inputs: pa.Table) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The story of one record: everything a run knows of a prompt, or of a training pair."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from mutual_taught.errors import InputError, MissingFileError
 
 Record = dict[str, Any]
 SHORTEST = 6
-TEXTS = ("token_ids", "previous_token_ids")
+WORDS = {1.0: "won", 0.5: "tied", 0.0: "lost"}
+TOKENS = ("token_ids", "previous_token_ids")
 
 
 def prompt(run: Path, prefix: str) -> Record:
@@ -46,7 +46,7 @@ def prompt(run: Path, prefix: str) -> Record:
         happened["generations"] = _rows(folder / "eval" / "generations.parquet", name)
         happened = {table: rows for table, rows in happened.items() if rows}
         if happened:
-            happened["learnt_by"] = _learnt_by(folder, happened)
+            happened["learnt_by"] = _learnt_by(run, folder, happened)
             story["iterations"][folder.name] = happened
     return story
 
@@ -72,15 +72,15 @@ def pair(run: Path, prefix: str) -> Record:
             name = own[0]["prompt_id"]
             source = "ranked_pairs" if own[0]["kind"] == "ranked" else "pseudo_pairs"
             table = folder / f"{source}.parquet"
-            why: Record = {**own[0], "learnt_by": [str(folder / "reward_model")]}
-            why["decided_by"] = _rows(table, name)[0]
+            why: Record = {**own[0], "learnt_by": _trained_on(run, own[0]["pair_id"])}
+            why["decided_by"] = _must(table, name)[0]
+            why["rule"] = _rule(table, "chosen" if source == "ranked_pairs" else "filter")
             if own[0]["kind"] == "ranked":
-                why["rewards"] = [row["reward"] for row in _rows(folder / "rewards.parquet", name)]
-                drawn = _rows(folder / "responses.parquet", name)
+                why["rewards"] = [row["reward"] for row in _must(folder / "rewards.parquet", name)]
+                drawn = _must(folder / "responses.parquet", name)
                 why["lengths"] = [row["length_tokens"] for row in drawn]
             else:
-                said = pq.read_schema(table).metadata[b"mutual_taught.provenance"]
-                why["tolerance"] = json.loads(said)["tolerance"]
+                why["tolerance"] = _rule(table, "tolerance")
             return why
     raise InputError(f"{run}: no pair id begins with {prefix!r}; see run/*/reward_pairs.parquet")
 
@@ -115,25 +115,50 @@ def _rows(path: Path, name: str) -> list[Record]:
     return _read(path, pc.field("prompt_id") == name) if path.exists() else []
 
 
+def _must(path: Path, name: str) -> list[Record]:
+    """Read a prompt's rows of a table that must have some."""
+    found = _read(path, pc.field("prompt_id") == name)
+    if not found:
+        raise InputError(f"{path} has no row for prompt {name!r}; run dvc repro")
+    return found
+
+
+def _rule(path: Path, name: str) -> Any:
+    """Read what a table was decided by from its provenance."""
+    said = tables.provenance(pq.read_schema(path).empty_table())
+    if name not in said:
+        raise InputError(f"{path}: its provenance lacks {name}; run dvc repro")
+    return said[name]
+
+
 def _read(path: Path, condition: pc.Expression) -> list[Record]:
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}")
     try:
         source = ds.dataset(path, format="parquet")
-        names = [name for name in source.schema.names if name not in TEXTS]
+        names = [name for name in source.schema.names if name not in TOKENS]
         return list(source.to_table(columns=names, filter=condition).to_pylist())
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not readable as Parquet ({error})") from None
+    except (pa.ArrowException, OSError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not readable as its stage wrote it ({said})") from None
 
 
-def _learnt_by(folder: Path, happened: Mapping[str, list[Record]]) -> list[str]:
-    """Name the models that were trained on the prompt's pairs in an iteration."""
+def _learnt_by(run: Path, folder: Path, happened: Mapping[str, list[Record]]) -> list[str]:
+    """Name the models that were trained on the prompt's pairs of an iteration."""
     learnt = []
     if any(row["kept"] for row in happened.get("ranked_pairs", [])):
         learnt.append(str(folder / "checkpoints"))
-    if happened.get("reward_pairs"):
-        learnt.append(str(folder / "reward_model"))
-    return learnt
+    for row in happened.get("reward_pairs", []):
+        learnt += _trained_on(run, row["pair_id"])
+    return sorted(set(learnt))
+
+
+def _trained_on(run: Path, pair: str) -> list[str]:
+    """Name the reward models whose training met a pair."""
+    condition = pc.field("pair_id") == pair
+    paths = [folder / "reward_training.parquet" for folder in files.iterations(run)]
+    met = [path for path in paths if path.exists() and _read(path, condition)]
+    return [str(path.parent / "reward_model") for path in met]
 
 
 def lines(story: Record, run: Path) -> list[str]:
@@ -175,8 +200,9 @@ def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
     rows = happened.get("duels", [])
     if not rows:
         return []
-    selected = files.read_json(folder / "metrics" / "select_policy.json").get("step")
-    words = {1.0: "won", 0.5: "tied", 0.0: "lost"}
+    decided = (folder / "decision.json").exists()
+    metrics = folder / "metrics" / "select_policy.json"
+    selected = files.read_json(metrics).get("step") if decided else None
     said = [
         f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
         f"{_short(rows[0]['previous_response'])}"
@@ -184,9 +210,11 @@ def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
     for row in rows:
         mark = "  (selected)" if row["step"] == selected else ""
         said.append(
-            f"  checkpoint {row['step']}{mark} {words[row['outcome']]}  "
+            f"  checkpoint {row['step']}{mark} {WORDS.get(row['outcome'], row['outcome'])}  "
             f"reward {_number(row['reward'])}  {_short(row['response'])}"
         )
+    if not decided:
+        return [*said, "  no checkpoint is selected yet"]
     went_on = decision.read(folder / "decision.json").active
     return [*said, f"  the iteration {'went on' if went_on else 'stopped here'}"]
 
@@ -239,15 +267,24 @@ def pair_lines(why: Record) -> list[str]:
             for index, (reward, length) in enumerate(listed)
         ]
         said += [
-            f"  mean reward {_number(sum(why['rewards']) / len(why['rewards']))}; chosen is "
-            f"response {by['chosen_index']}, rejected response {by['rejected_index']}",
+            f"  mean reward {_number(sum(why['rewards']) / len(why['rewards']))}; by the rule "
+            f"{why['rule']} chosen is response {by['chosen_index']}, rejected response "
+            f"{by['rejected_index']}",
         ]
     else:
         said += [
             f"  margin {_number(by['reward_margin'])} = {_number(by['reward'])} - "
-            f"{_number(by['previous_reward'])}; dropped at or below -{_number(why['tolerance'])}"
+            f"{_number(by['previous_reward'])}; {_floor(why)}"
         ]
     return [*said, *(f"  learnt by {name}" for name in why["learnt_by"])]
+
+
+def _floor(why: Record) -> str:
+    """Say which margins the filter drops."""
+    if why["rule"] == "none":
+        return "the filter none drops no margin"
+    floor = "0" if why["rule"] == "positive" else f"-{_number(why['tolerance'])}"
+    return f"the filter {why['rule']} drops margins of {floor} and below"
 
 
 def _number(value: float | None) -> str:

@@ -1,7 +1,8 @@
 """Recompute every decision of a finished run from its artifacts, and check every digest."""
 
+import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from mutual_taught import (
     decision,
     describe,
     estep,
-    evaluation,
     faults,
     files,
     lineage,
@@ -23,14 +23,13 @@ from mutual_taught import (
     sources,
     splits,
     tables,
+    verify_answers,
+    verify_evaluation,
 )
-from mutual_taught.errors import MutualTaughtError
+from mutual_taught.errors import MissingFileError, MutualTaughtError
 from mutual_taught.faults import Fault, Faults, Run
-from mutual_taught.keys import places, prompt_id, sampling_seeds
+from mutual_taught.keys import places, prompt_id
 from mutual_taught.selection import outcomes, select_checkpoint
-
-EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
-FINISH = pa.array(["stop", "length"])
 
 
 def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
@@ -44,25 +43,30 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
         Faults as they are found; none if the run is as the method says.
     """
     pa.set_memory_pool(pa.system_memory_pool())  # keeps less: the peak is a fifth lower
-    run = Run(folder)
     settings = params.validate(params.read(params.PARAMS))
+    there = {path.name for path in files.iterations(folder)}
+    wanted = ["0", *settings.iterations]
+    for name in sorted(there ^ set(wanted)):
+        state = "there" if name in there else "missing"
+        yield Fault(folder / name, "the iteration", state, f"{', '.join(wanted)} (params.yaml)")
+    run = Run(folder, [key for key in wanted if key in there])
     for key in run.keys[:2]:  # read and hashed beside the prompts, which take a while
-        run.ahead(_listed(run, key))
+        run.ahead(run.listed(key))
     yield from _guarded(folder / "0", _prompts(run, settings))
     for key in run.keys:
-        run.ahead(_listed(run, key))
-        checks = [_evaluation(run, key, settings)]
+        run.ahead(run.listed(key))
+        previous = settings.iterations[key].prev if key != "0" else "0"
+        checks = [
+            lineage.active(run, key, previous), verify_evaluation.check(run, key, settings),
+            _answers(run, key, settings), lineage.made_from(run, key, previous, settings),
+        ]  # fmt: skip
         if key != "0":
-            previous = settings.iterations[key].prev
             checks += [
                 _responses(run, key, previous, settings), _ranked(run, key, settings),
                 _duels(run, key), _selected(run, key, previous, settings),
-                _answers(run, key, settings), _pseudo(run, key, previous, settings),
-                _trained(run, key),
-                lineage.made_from(run, key, previous, settings),
+                _pseudo(run, key, previous, settings), _trained(run, key),
+                lineage.stopped(run, key, previous),
             ]  # fmt: skip
-        else:
-            checks.append(_answers(run, key, settings))
         checks.append(_tables(run, key))
         if models:
             checks.append(lineage.models(folder / key))
@@ -76,23 +80,19 @@ def _guarded(folder: Path, check: Faults) -> Faults:
     try:
         yield from check
     except MutualTaughtError as error:
-        yield Fault(folder, "an artifact", f"refused ({error})", "one that can be read")
-    except (ValueError, TypeError, KeyError, IndexError, pa.ArrowException) as error:
-        yield Fault(folder, "an artifact", f"at odds with the others ({error})", "a whole run")
-
-
-def _listed(run: Run, key: str) -> list[tuple[Path, tables.Table]]:
-    """List an iteration's tables."""
-    folder = run.folder / key
-    listed = [(folder / f"{t.name}.parquet", t) for t in tables.EXCHANGED]
-    listed.append((folder / "reward_training.parquet", tables.REWARD_TRAINING))
-    listed += [(folder / "eval" / f"{t.name}.parquet", t) for t in EVAL]
-    return [(path, table) for path, table in listed if key != "0" or path.exists()]
+        said = " ".join(str(error).split())
+        yield Fault(folder, "an artifact", f"refused ({said})", "one that can be read")
+    except (
+        ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError,
+        pa.ArrowException,
+    ) as error:  # fmt: skip
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        yield Fault(folder, "an artifact", f"at odds with the others ({said})", "a whole run")
 
 
 def _tables(run: Run, key: str) -> Faults:
     """Every table hashes to what it says, column by column, and names its inputs rightly."""
-    for path, table in _listed(run, key):
+    for path, table in run.listed(key):
         yield from _digests(run, path, table)
 
 
@@ -133,6 +133,12 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
     where = np.searchsorted(ends, places(settings.seed, prompts["prompt_id"]), "right")
     right = pa.array([*shares, "no split"]).take(pa.array(where))
     bad = pc.not_equal(prompts["split"].combine_chunks(), right)
+    counted = {
+        f"prompts_{row['values']}": float(row["counts"])
+        for row in pc.value_counts(prompts["split"]).to_pylist()
+    }
+    metrics = run.folder / "0" / "metrics" / "prepare_prompts.json"
+    yield from faults.numbers(metrics, files.read_json(metrics), counted)
     yield from faults.first(
         path, tables.PROMPTS, prompts, "split", bad, "the split its id falls in (data.splits)"
     )
@@ -146,40 +152,6 @@ def _prompt_ids(conversations: pa.ListArray) -> list[str]:
     named = zip(roles, contents, strict=True)
     turn = ({"role": role, "content": content} for role, content in named)
     return [prompt_id(list(itertools.islice(turn, length))) for length in lengths]
-
-
-def _seeds(
-    path: Path, table: tables.Table, data: pa.Table, settings: blocks.Params, stage: str, t: int
-) -> Faults:
-    several = "response_index" in data.column_names
-    indices = data["response_index"].to_numpy() if several else np.zeros(len(data), np.int64)
-    seeds = sampling_seeds(settings.seed, t, stage, data["prompt_id"], indices)
-    bad = data["seed"].to_numpy() != seeds
-    yield from faults.first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
-
-
-def _drawn(path: Path, table: tables.Table, data: pa.Table) -> Faults:
-    """Lengths and finish reasons of sampled answers."""
-    lengths = pc.list_value_length(data["token_ids"]).to_numpy()
-    yield from faults.first(
-        path, table, data, "length_tokens", data["length_tokens"].to_numpy() != lengths,
-        "the number of its token_ids",
-    )  # fmt: skip
-    known = pc.is_in(data["finish_reason"], FINISH).to_numpy()
-    yield from faults.first(path, table, data, "finish_reason", ~known, "stop or length")
-
-
-def _asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:
-    """The prompts answered are those of the split."""
-    mine, right = set(pc.unique(found).to_pylist()), set(prompts["prompt_id"].to_pylist())
-    for prompt in sorted(mine ^ right)[:1]:
-        there = "answered" if prompt in mine else "not answered"
-        yield Fault(path, f"prompt {prompt}", there, "exactly the prompts of its split")
-
-
-def _split(run: Run, name: str) -> pa.Table:
-    path = run.folder / "0" / "splits" / f"{name}.parquet"
-    return run.table(path, tables.renamed(tables.PROMPTS, name))
 
 
 def _active(run: Run, key: str) -> bool:
@@ -196,13 +168,14 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
     if not _active(run, key):
         return
     data = run.table(path, tables.RESPONSES)
-    prompts = _split(run, "policy")
+    prompts = verify_answers.split(run, "policy")
     part = splits.policy_part(int(key), len(pc.unique(prompts["split"])))
-    yield from _asked(path, data["prompt_id"], prompts.filter(pc.equal(prompts["split"], part)))
-    yield from _drawn(path, tables.RESPONSES, data)
+    these = prompts.filter(pc.equal(prompts["split"], part))
+    yield from verify_answers.asked(path, data["prompt_id"], these)
+    yield from verify_answers.drawn(path, tables.RESPONSES, data)
     sample = params.load(blocks.Sample, key)
     if sample.source == "policy":
-        yield from _seeds(path, tables.RESPONSES, data, settings, "sample", int(key))
+        yield from verify_answers.seeds(path, tables.RESPONSES, data, settings, "sample", int(key))
     count = tables.width(data, path)
     wanted = sample.responses_per_prompt if sample.source == "policy" else 2
     if count != wanted:
@@ -258,11 +231,20 @@ def _duels(run: Run, key: str) -> Faults:
     folder = run.folder / key
     path = folder / "duels.parquet"
     data = run.table(path, tables.DUELS)
-    yield from _asked(path, data["prompt_id"], _split(run, "selection"))
+    yield from verify_answers.asked(path, data["prompt_id"], verify_answers.split(run, "selection"))
     judged = outcomes(data["reward"].to_numpy(), data["previous_reward"].to_numpy())
     bad = data["outcome"].to_numpy() != judged
     yield from faults.first(path, tables.DUELS, data, "outcome", bad, "what the two rewards give")
-    steps = files.read_json(folder / "checkpoints" / "steps.json")["steps"]
+    for name in ("finish_reason", "previous_finish_reason"):
+        known = pc.is_in(data[name], verify_answers.FINISH).to_numpy()
+        yield from faults.first(path, tables.DUELS, data, name, ~known, "stop or length")
+    steps = [int(place.name.split("-")[1]) for place in lineage.checkpoints(folder)]
+    metrics = folder / "metrics" / "dpo.json"
+    curve = ("loss", "rewards/accuracies", "rewards/margins")
+    last = _last(folder / "curves" / "dpo.csv", curve)
+    named = dict(zip(("loss", "reward_accuracy", "reward_margin"), last.values(), strict=True))
+    trained = {"active": 1.0, "steps": float(max(steps, default=0)), **named}
+    yield from faults.numbers(metrics, files.read_json(metrics), trained)
     if sorted(set(data["step"].to_pylist())) != steps:
         yield Fault(path, "steps", str(sorted(set(data["step"].to_pylist()))), str(steps))
     first = data.filter(pc.equal(data["step"], data["step"][0]))
@@ -304,9 +286,12 @@ def _answers(run: Run, key: str, settings: blocks.Params) -> Faults:
     data = run.table(path, tables.ANSWERS)
     if not tables.is_active(data):
         return
-    yield from _asked(path, data["prompt_id"], _split(run, "reward"))
-    yield from _drawn(path, tables.ANSWERS, data)
-    yield from _seeds(path, tables.ANSWERS, data, settings, "answer", int(key))
+    yield from verify_answers.asked(path, data["prompt_id"], verify_answers.split(run, "reward"))
+    yield from verify_answers.drawn(path, tables.ANSWERS, data)
+    yield from verify_answers.seeds(path, tables.ANSWERS, data, settings, "answer", int(key))
+    if key != "0":
+        metrics = run.folder / key / "metrics" / "answer.json"
+        yield from faults.numbers(metrics, files.read_json(metrics), describe.answers(data))
 
 
 def _pseudo(run: Run, key: str, previous: str, settings: blocks.Params) -> Faults:
@@ -368,49 +353,18 @@ def _trained(run: Run, key: str) -> Faults:
         rows = data.filter(pc.equal(data["epoch"], epoch))
         if sorted(rows["pair_id"].to_pylist()) != ids:
             yield Fault(path, f"epoch {epoch}", "other pairs", "every pair of the mix once")
-    said = files.read_json(metrics)
-    for name, value in mstep.met(data).items():
-        if said.get(name) != value:
-            yield Fault(metrics, name, str(said.get(name)), str(value))
+    right_numbers = {
+        "active": 1.0, "steps": float(len(plan)), **mstep.met(data),
+        **_last(folder / "curves" / "train_rm.csv", ("loss", "accuracy", "margin")),
+    }  # fmt: skip
+    yield from faults.numbers(metrics, files.read_json(metrics), right_numbers)
 
 
-def _evaluation(run: Run, key: str, settings: blocks.Params) -> Faults:
-    folder = run.folder / key / "eval"
-    metrics = run.folder / key / "metrics" / "eval.json"
-    previous = settings.iterations[key].prev if key != "0" else "0"
-    if not decision.read(run.folder / key / "decision.json").active:
-        copied = files.read_json(run.folder / previous / "metrics" / "eval.json")
-        yield from faults.numbers(metrics, files.read_json(metrics), {**copied, "active": 0.0})
-        return
-    path = folder / "generations.parquet"
-    own = run.table(path, tables.GENERATIONS)
-    yield from _drawn(path, tables.GENERATIONS, own)
-    yield from _seeds(path, tables.GENERATIONS, own, settings, "eval", 0)
-    prompts = _split(run, "eval")
-    yield from _asked(path, own["prompt_id"], prompts)
-    graded = own.drop_columns(["gold", "passed", "length_chars"])
-    yield from faults.compare(path, tables.GENERATIONS, own, evaluation.add_gold(graded, prompts))
-    systems = evaluation.Systems(
-        own, *(run.table(run.folder / place / "eval" / "generations.parquet", tables.GENERATIONS)
-               for place in ("0", previous)),
-    )  # fmt: skip
-    judged = folder / "judgements.parquet"
-    judgements = run.table(judged, tables.JUDGEMENTS)
-    expected = evaluation.judge(systems)
-    by_key = [(name, "ascending") for name in tables.JUDGEMENTS.keys]
-    yield from faults.compare(judged, tables.JUDGEMENTS, judgements, expected.sort_by(by_key))
-    path = folder / "rm_scores.parquet"
-    scores = run.table(path, tables.RM_SCORES)
-    mine = evaluation.own_pairs(own)
-    if len(mine):
-        by_key = [(name, "ascending") for name in tables.RM_SCORES.keys]
-        of_own = scores.filter(pc.equal(scores["set"], "own_samples"))
-        yield from faults.compare(path, tables.RM_SCORES, of_own, mine.sort_by(by_key))
-    yield from faults.numbers(
-        metrics, files.read_json(metrics),
-        {
-            "active": 1.0,
-            **evaluation.policy_metrics(systems, judgements, settings.seed),
-            **evaluation.reward_model_metrics(scores, settings.seed),
-        },
-    )  # fmt: skip
+def _last(path: Path, names: Sequence[str]) -> dict[str, float]:
+    """Read numbers of a curve's last step."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            row = list(csv.DictReader(file))[-1]
+    except (OSError, IndexError, UnicodeDecodeError):
+        raise MissingFileError(f"{path}: holds no curve; run dvc repro") from None
+    return {name: float(row[name]) for name in names}

@@ -24,7 +24,7 @@ def main(
         tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
     )  # fmt: skip
     entry = report.entry(int(iteration), report.read_metrics(metrics), shown)
-    report.write(out / "report", [*files.read_json(previous / "data.json"), entry])
+    report.write(out / "report", [*files.read_json(previous / "data.json", list), entry])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import pytest
 
 from mutual_taught.errors import InputError
 from mutual_taught.estep import agreement, sampled_logps
+from mutual_taught.texts import is_blank
 
 
 def test_sampled_logps_are_those_of_the_kept_sides() -> None:
@@ -34,3 +35,12 @@ def test_log_probs_of_something_else_are_refused(margin: float) -> None:
         agreement(ours, trainer, Path("run/0/policy"))
     assert str(caught.value).startswith("run/0/policy: margins of the sampler's log-probs are ")
     assert str(caught.value).endswith("use rank_pairs.reference_logps trainer")
+
+
+def test_blank_is_what_shows_nothing() -> None:
+    nothing = ["", " ", "\n\t", "\u200b", "\ufeff", "\u2060\u00ad", "\x00\x1b", "\u3000", "\x7f"]
+    something = [" a", "\u200bb", ".", "\u4f60", "\U0001f600", "\u0301"]
+    assert is_blank(pa.array(nothing + something)).to_pylist() == [True] * 9 + [False] * 6
+    assert is_blank(pa.array(["x", *something, ""]).slice(1, 7)).to_pylist() == [False] * 6 + [True]
+    assert is_blank(pa.array([], pa.string())).to_pylist() == []
+    assert is_blank(pa.array(["", ""])).to_pylist() == [True, True]

@@ -304,3 +304,20 @@ def test_rules_keep_ever_more_from_positive_to_tolerance_to_none(
     counts = [reasons.count("") for reasons in by_rule]
     assert counts == sorted(counts)
     assert all(len(reasons) == len(values) for reasons in by_rule)
+
+
+def test_mean_rounded_to_below_the_lowest_reward_does_not_make_the_lowest_chosen() -> None:
+    low, high = 0.6810463571010057, 0.6810463571010058
+    rewards = np.array([[low, high, low]])
+    assert rewards.mean() < low  # the corner: in real numbers the mean is above it
+    same = np.arange(3)[None]
+    found = rank_pairs(
+        rewards, np.array([[2, 2, 1]]), np.zeros((1, 3), bool), same, same, "shortest_above_mean"
+    )
+    assert (found.chosen.tolist(), found.rejected.tolist(), found.reason) == ([1], [0], [""])
+
+
+def test_tolerance_of_equal_rewards_is_zero_however_their_mean_is_rounded() -> None:
+    rewards = np.full(3, 0.1)
+    assert rewards.std() > 0  # the corner
+    assert tolerance(rewards) == 0

@@ -1,5 +1,7 @@
 """What a model must have before hours are spent on it: each fault is refused with its reason."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,7 @@ def test_sound_models_pass(own_policy: "Policy", own_reward_model: "RewardModel"
     from mutual_taught import preflight
 
     checks = [*preflight.policy(own_policy), *preflight.reward_model(own_reward_model)]
-    assert len(checks) == 10
+    assert len(checks) == 12
     assert [check.fault for check in checks if check.fault] == []
 
 
@@ -97,6 +99,55 @@ def test_template_that_ends_a_turn_in_no_stop_token(own_policy: "Policy") -> Non
     said = refusal(preflight.policy(spoilt))
     assert "an answer ends in a stop token" in said
     assert said.endswith("to the token that ends a turn")
+
+
+def test_template_that_hides_the_answer(own_reward_model: "RewardModel") -> None:
+    from mutual_taught import preflight
+
+    own_reward_model.tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
+    )
+    assert refusal(preflight.reward_model(own_reward_model)) == (
+        "run/0/model: answer to one turn is in what is scored: no; expected a template that shows "
+        "the assistant's turn; mend chat_template"
+    )
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ raise_exception('no such role') }}"])
+def test_template_that_fails_is_one_line(own_policy: "Policy", template: str) -> None:
+    from mutual_taught import preflight
+
+    own_policy.tokenizer.chat_template = template
+    said = refusal_of(lambda: preflight.require(preflight.policy(own_policy), "run/0/model"))
+    assert "its chat template refuses a conversation of user" in said
+    assert "\n" not in said
+
+
+def refusal_of(work: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        work()
+    return str(caught.value)
+
+
+def test_stop_token_outside_the_vocabulary_is_refused(policy_folder: Path, tmp_path: Path) -> None:
+    from mutual_taught.models import load_policy
+
+    folder = tmp_path / "policy"
+    shutil.copytree(policy_folder, folder)
+    (folder / "generation_config.json").write_text('{"eos_token_id": 999999}')
+    said = refusal_of(lambda: load_policy(folder, "float32"))
+    assert "eos_token_id is 999999; expected a token below" in said
+
+
+def test_reward_model_whose_config_is_garbage_is_refused(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    from mutual_taught.models import load_reward_model
+
+    folder = tmp_path / "reward_model"
+    shutil.copytree(reward_folder, folder)
+    (folder / "config.json").write_text("{")
+    assert "config.json: not valid JSON" in refusal_of(lambda: load_reward_model(folder, "float32"))
 
 
 def test_reward_model_whose_rewards_depend_on_the_batch(own_reward_model: "RewardModel") -> None:

@@ -1,5 +1,6 @@
 """Scoring: by conversation, whatever the packing; nothing in an answer ends its turn."""
 
+import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -125,3 +126,10 @@ def test_special_token_in_a_prompt_is_one_line(policy: "Policy") -> None:
         "prompt abc: holds the special token '<|pad|>'; expected plain text; "
         "remove or rewrite it in the source"
     )
+
+
+def test_special_token_of_one_sign_is_broken_up_too(reward_model: "RewardModel") -> None:
+    tokenizer = copy.deepcopy(reward_model.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["\u00a7"]})
+    special = tokenizer.convert_tokens_to_ids("\u00a7")
+    assert special not in scored_tokens(tokenizer, ASKED[0], "a\u00a7b")

@@ -1,6 +1,7 @@
 """`trace` and `why` tell the story of a record as the tables have it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import tables, trace
+from mutual_taught import files, tables, trace
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError, MissingFileError
 
@@ -118,3 +119,79 @@ def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
     tables.write(here / "run" / "0", tables.PROMPTS, pa.Table.from_pylist(rows), {})
     with pytest.raises(InputError, match="3 ids begin with 'abcdef'"):
         trace.prompt(Path("run"), "abcdef")
+
+
+def own_copy(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(finished, here / "run", copy_function=files._link)
+    monkeypatch.chdir(here)
+    return Path("run")
+
+
+def signed(run: Path, table: tables.Table, **provenance: object) -> None:
+    path = run / "1" / f"{table.name}.parquet"
+    data = tables.read(path, table)
+    tables.write(path.parent, table, data, {**tables.provenance(data), **provenance})
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("none", "the filter none drops no margin"),
+        ("positive", "the filter positive drops margins of 0 and below"),
+        ("tolerance", "the filter tolerance drops margins of -"),
+    ],
+)
+def test_pseudo_pair_is_explained_by_the_filter_that_was_used(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rule: str, said: str
+) -> None:
+    run = own_copy(finished, tmp_path, monkeypatch)
+    signed(run, tables.PSEUDO_PAIRS, filter=rule)
+    pair = first("run/1/reward_pairs.parquet", kind="pseudo")
+    assert said in "\n".join(trace.pair_lines(trace.pair(run, str(pair["pair_id"]))))
+
+
+def test_ranked_pair_is_explained_by_the_rule_that_was_used(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = own_copy(finished, tmp_path, monkeypatch)
+    signed(run, tables.RANKED_PAIRS, chosen="highest")
+    pair = first("run/1/reward_pairs.parquet", kind="ranked")
+    told = "\n".join(trace.pair_lines(trace.pair(run, str(pair["pair_id"]))))
+    assert "by the rule highest chosen is response" in told
+
+
+def test_only_a_model_whose_training_met_a_pair_learnt_from_it(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = own_copy(finished, tmp_path, monkeypatch)
+    pair = first("run/1/reward_pairs.parquet", kind="pseudo")
+    name = str(pair["pair_id"])
+    assert trace.pair(run, name)["learnt_by"] == ["run/1/reward_model"]
+    tables.empty(run / "1", tables.REWARD_TRAINING)  # as where the reward model is fixed
+    assert trace.pair(run, name)["learnt_by"] == []
+    assert trace.prompt(run, str(pair["prompt_id"]))["iterations"]["1"]["learnt_by"] == []
+
+
+def test_prompt_of_an_iteration_without_a_decision_is_told_so_far(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = own_copy(finished, tmp_path, monkeypatch)
+    name = str(first("run/1/duels.parquet")["prompt_id"])
+    (run / "2" / "decision.json").unlink()
+    said = "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert said.count("no checkpoint is selected yet") == 1
+
+
+@pytest.mark.parametrize("missing", ["ranked_pairs", "rewards", "responses"])
+def test_missing_table_of_a_pair_is_one_line(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    run = own_copy(finished, tmp_path, monkeypatch)
+    name = str(first("run/1/reward_pairs.parquet", kind="ranked")["pair_id"])
+    (run / "1" / f"{missing}.parquet").unlink()
+    result = CliRunner().invoke(main, ["why", name])
+    assert result.exit_code == 1
+    assert result.output == (
+        f"Error: run/1/{missing}.parquet does not exist; run dvc repro or dvc pull "
+        f"run/1/{missing}.parquet\n"
+    )

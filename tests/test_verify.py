@@ -31,6 +31,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A copy of the finished run (weights linked), the working directory around it."""
     shutil.copytree(finished, tmp_path / "run", copy_function=files._link)
     shutil.copy(finished.parent / "params.yaml", tmp_path)
+    (tmp_path / "data").symlink_to(finished.parent / "data")
     monkeypatch.chdir(tmp_path)
     return Path("run")
 

@@ -1,0 +1,49 @@
+"""Checks that all tables of sampled answers share."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught import blocks, faults, tables
+from mutual_taught.faults import Fault, Faults, Run
+from mutual_taught.keys import sampling_seeds
+
+FINISH = pa.array(["stop", "length"])
+
+
+def seeds(
+    path: Path, table: tables.Table, data: pa.Table, settings: blocks.Params, stage: str, t: int
+) -> Faults:
+    """Every answer's seed is that of its stage, iteration, prompt and index."""
+    several = "response_index" in data.column_names
+    indices = data["response_index"].to_numpy() if several else np.zeros(len(data), np.int64)
+    seeds = sampling_seeds(settings.seed, t, stage, data["prompt_id"], indices)
+    bad = data["seed"].to_numpy() != seeds
+    yield from faults.first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
+
+
+def drawn(path: Path, table: tables.Table, data: pa.Table) -> Faults:
+    """Lengths and finish reasons of sampled answers."""
+    lengths = pc.list_value_length(data["token_ids"]).to_numpy()
+    yield from faults.first(
+        path, table, data, "length_tokens", data["length_tokens"].to_numpy() != lengths,
+        "the number of its token_ids",
+    )  # fmt: skip
+    known = pc.is_in(data["finish_reason"], FINISH).to_numpy()
+    yield from faults.first(path, table, data, "finish_reason", ~known, "stop or length")
+
+
+def asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:
+    """The prompts answered are those of the split."""
+    mine, right = set(pc.unique(found).to_pylist()), set(prompts["prompt_id"].to_pylist())
+    for prompt in sorted(mine ^ right)[:1]:
+        there = "answered" if prompt in mine else "not answered"
+        yield Fault(path, f"prompt {prompt}", there, "exactly the prompts of its split")
+
+
+def split(run: Run, name: str) -> pa.Table:
+    """Read the prompts of a split."""
+    path = run.folder / "0" / "splits" / f"{name}.parquet"
+    return run.table(path, tables.renamed(tables.PROMPTS, name))
