@@ -1,7 +1,6 @@
 """What all stages share: a stage dies with its DVC, and says in one line what the user can mend."""
 
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -91,28 +90,3 @@ def test_error_of_ours_is_not_hidden() -> None:
         raise OSError(5, "Input/output error", "run/x")
 
     assert isinstance(CliRunner().invoke(stage).exception, OSError)
-
-
-REUSE = """
-import resource
-import click
-from stages._click import run
-
-@click.command()
-def main():
-    def faults():
-        for _ in range(20):
-            [bytearray(24 * 1024 * 1024) for _ in range(4)]
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    faults()
-    print(-faults() + faults())
-
-run(main)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of the C library glibc")
-def test_stage_keeps_the_memory_it_freed(here: Path) -> None:
-    # 96 MiB written 20 times over are 491,520 pages of 4 KiB where blocks are mapped anew
-    done = subprocess.run([sys.executable, "-c", REUSE], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 5_000
