@@ -46,16 +46,24 @@ class Stage(click.Command):
 def run(command: click.Command) -> None:
     """Run a stage as a process of its own: dies with DVC, no telemetry, no hub, no spinning."""
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_die_with_dvc, daemon=True).start()
+        # Looked for now, not in the thread: later it may be gone, and another in its place.
+        dvc = _started_by()
+        threading.Thread(target=_die_with, args=(dvc,), daemon=True).start()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     command()
 
 
-def _die_with_dvc() -> None:
+def _started_by() -> psutil.Process | None:
+    """The DVC that started this process: its nearest ancestor that is no shell; None if gone."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        parents = psutil.Process().parents()
+        return next((parent for parent in parents if parent.name() not in SHELLS), None)
+    return None
+
+
+def _die_with(dvc: psutil.Process | None) -> None:
     """Kill this process once the DVC that started it is gone, though a shell in between is not."""
-    parents = psutil.Process().parents()
-    dvc = next((parent for parent in parents if parent.name() not in SHELLS), None)
     with contextlib.suppress(psutil.NoSuchProcess):
         while dvc and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.3)
