@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import evaluation, files, scoring, tables
+from mutual_taught import engines, evaluation, files, scoring, tables
 from mutual_taught.blocks import Engine, Eval, Score, Tokens
 from mutual_taught.sampling import draw, make_plan
 
@@ -52,7 +52,8 @@ def _generations(
 ) -> pa.Table:  # fmt: skip
     count = settings.responses_per_prompt
     plan = make_plan("eval", 0, seed, count, settings, engine, tokens)
-    drawn, made_from = draw(inputs.policy, prompts, plan, engine, f"eval@{out.name}")
+    with engines.start(engine) as running:
+        drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
     drawn = evaluation.add_gold(drawn.sort_by(
         [("prompt_id", "ascending"), ("response_index", "ascending")]), prompts)  # fmt: skip
     texts = drawn["response"].to_pylist()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import scoring, tables
+from mutual_taught import engines, scoring, tables
 from mutual_taught.blocks import Duel, Engine, Score, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import STEP, read_json, read_manifest
@@ -30,12 +30,12 @@ def duel(
         raise InputError(f"{checkpoints}: holds no checkpoint; expected at least one")
     folders = [policy, *(checkpoints / STEP.format(step) for step in steps)]
     plan = make_plan("duel", iteration, seed, 1, settings, engine, tokens)
-    answers = [
-        draw(folder, prompts, plan, engine, f"duel@{iteration}-{folder.name}")[0].sort_by(
-            "prompt_id"
-        )
-        for folder in folders
-    ]
+    with engines.start(engine) as running:
+        drawn = [
+            draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
+            for folder in folders
+        ]
+    answers = [table.sort_by("prompt_id") for table in drawn]
     ids = answers[0]["prompt_id"].to_pylist()
     asked = tables.align(prompts, ids, Path("the selection split"))["messages"].to_pylist()
     texts = [list(row) for row in zip(*(a["response"].to_pylist() for a in answers), strict=True)]

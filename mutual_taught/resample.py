@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import blocks, files, lineage, models, params, sampling, shards, tables
+from mutual_taught import blocks, engines, files, lineage, params, sampling, shards, tables
 from mutual_taught.errors import InputError
 from mutual_taught.splits import policy_part
 
@@ -72,12 +72,12 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
     if not everything:
         raise InputError(f"{run}: holds no drawn answers; run dvc repro first")
     chosen = random.Random(seed).sample(everything, min(count, len(everything)))
-    dtype = params.load(blocks.Engine).dtype
-    for policy in sorted({drawn.policy for drawn, _ in chosen}):
-        loaded = models.load_policy(policy, dtype)
-        for drawn, shard in chosen:
-            if drawn.policy == policy:
-                yield _compare(drawn, shard, loaded)
+    with engines.start(params.load(blocks.Engine)) as engine:
+        for policy in sorted({drawn.policy for drawn, _ in chosen}):
+            engine.load(policy)
+            for drawn, shard in chosen:
+                if drawn.policy == policy:
+                    yield _compare(drawn, shard, engine)
 
 
 def _all(run: Path) -> Iterator[Draws]:
@@ -128,8 +128,8 @@ def _all(run: Path) -> Iterator[Draws]:
                 yield Draws(duels, tables.DUELS, candidate, asked, plan, step)
 
 
-def _compare(drawn: Draws, shard: int, policy: models.Policy) -> Redrawn:
-    again = shards.redraw(policy, drawn.prompts, drawn.plan, shard)
+def _compare(drawn: Draws, shard: int, engine: engines.Engine) -> Redrawn:
+    again = shards.redraw(engine, drawn.prompts, drawn.plan, shard)
     said = drawn.said()
     mine = said.filter(pc.is_in(said["prompt_id"], pc.unique(again["prompt_id"])))
     if len(mine) != len(again):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import models, preflight, tables, work
+from mutual_taught import engines, models, tables, work
 from mutual_taught.blocks import Answer, Decoding, Engine, Sample, Tokens
 from mutual_taught.chat import answer_tokens, prompt_tokens
 from mutual_taught.errors import InputError
@@ -31,7 +31,8 @@ def responses(
     if sample.source == "given":
         return _given(policy, part, tokens)
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
-    return draw(policy, part, plan, engine, f"sample@{iteration}")
+    with engines.start(engine) as running:
+        return draw(policy, part, plan, running, f"sample@{iteration}")
 
 
 def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
@@ -84,7 +85,8 @@ def answer(
         Rows of `answers`, and what they were made from.
     """
     plan = make_plan("answer", iteration, seed, 1, settings, engine, tokens)
-    drawn, made_from = draw(policy, prompts, plan, engine, f"answer@{iteration}")
+    with engines.start(engine) as running:
+        drawn, made_from = draw(policy, prompts, plan, running, f"answer@{iteration}")
     return drawn.select(list(tables.ANSWERS.columns)), made_from
 
 
@@ -100,27 +102,22 @@ def make_plan(
     )  # fmt: skip
 
 
-def draw(
-    policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str,
-    loaded: models.Policy | None = None,
-) -> Drawn:  # fmt: skip
+def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: engines.Engine, name: str) -> Drawn:
     """Draw answers by a plan, going on from the shards that an interrupted run finished.
 
     Args:
-        policy: folder of the model.
+        policy: folder of the model; the engine takes its weights.
         prompts: table `prompts`, those to answer.
         plan: seeds, decoding, partition.
-        engine: precision.
+        engine: what draws.
         name: of the work folder.
-        loaded: the model, where it is in memory already.
     """
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
         "plan": [*plan[:4], *plan.decode, *plan[5:]],
-        "dtype": engine.dtype,
+        "dtype": engine.settings.dtype,
     }
     with work.folder(name, made_from) as parts:
-        model = loaded or models.load_policy(policy, engine.dtype)
-        preflight.require(preflight.policy(model), policy)
-        return sample_prompts(model, prompts, plan, parts), made_from
+        engine.load(policy)
+        return sample_prompts(engine, prompts, plan, parts), made_from
