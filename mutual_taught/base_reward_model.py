@@ -8,6 +8,7 @@ from mutual_taught import models, preflight, start, tables, work
 from mutual_taught.blocks import BaseRewardModel, Model, Tokens, Training
 from mutual_taught.files import read_manifest, write_manifest
 from mutual_taught.mstep_models import fit, tokenised
+from mutual_taught.precision import settle
 
 SEED_PART = "train"
 
@@ -27,7 +28,7 @@ def prepare_base(
         return
     pairs = tables.read(preferences, tables.GOLD_PAIRS)
     chosen = pairs.filter(pc.equal(pairs["part"], SEED_PART))
-    parent = read_manifest(policy)
+    parent, training = read_manifest(policy), settle(training)
     fingerprint = {
         "policy": parent.digest, "settings": settings.model_dump(), "seed": seed,
         "training": training.model_dump(), "preferences": tables.rows_digest(chosen),

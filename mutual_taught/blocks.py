@@ -11,6 +11,7 @@ Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0)]
 Dtype = Literal["float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bfloat16"]
 LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
     "apo_zero", "apo_down", "discopop", "sigmoid_norm",
@@ -176,7 +177,7 @@ class Engine(Block):
 
     key: ClassVar[str] = "engine"
     name: Literal["transformers"]
-    dtype: Dtype
+    dtype: Precision
     shard_size: Count = Field(description="prompts a shard, the unit of resume")
     batch_size: Count = Field(description="answers decoded together")
 
@@ -195,7 +196,7 @@ class RankPairs(Block):
     key: ClassVar[str] = "rank_pairs"
     chosen: ChosenRule
     reference_logps: Literal["trainer", "sampler"]
-    reference_dtype: Dtype
+    reference_dtype: Precision
     token_budget: Count = Field(description="tokens a packed row of the reference's pass")
 
 
@@ -265,7 +266,7 @@ class Training(Block):
     """Precision and memory of training."""
 
     key: ClassVar[str] = "training"
-    precision: Dtype = Field(description="of the forward pass; weights stay float32")
+    precision: Precision = Field(description="of the forward pass; weights stay float32")
     export_dtype: Dtype
     gradient_checkpointing: bool
     lora: Lora | None = Field(description="adapters that learn in place of the weights, or null")

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mutual_taught import blocks, generate, models, preflight
 from mutual_taught.generate import Decode, Draw, Request
+from mutual_taught.precision import settle
 
 Answers = list[list[Draw]]
 
@@ -45,7 +46,7 @@ class Engine(Protocol):
 @contextmanager
 def start(settings: blocks.Engine) -> Iterator[Engine]:
     """Lend the engine that `engine.name` names, without weights yet."""
-    engine = Transformers(settings)
+    engine = Transformers(settle(settings))
     try:
         yield engine
     finally:

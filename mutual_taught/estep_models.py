@@ -11,6 +11,7 @@ from mutual_taught import chat, models, preflight, tables, work
 from mutual_taught.blocks import Dpo, Training
 from mutual_taught.estep import sides
 from mutual_taught.files import STEP, link_tree, read_manifest, write_json
+from mutual_taught.precision import settle
 from mutual_taught.train_policy import train_policy
 from mutual_taught.training import Outcome
 
@@ -20,7 +21,7 @@ def train(
     iteration: str, dpo: Dpo, training: Training, seed: int,
 ) -> Outcome:  # fmt: skip
     """Train candidate policies into `out/step-NNNNNN`, going on from an interrupted run."""
-    parent = read_manifest(policy)
+    parent, training = read_manifest(policy), settle(training)
     fingerprint = {
         "policy": parent.digest, "dpo": dpo.model_dump(), "training": training.model_dump(),
         "seed": seed, **tables.digests(ranked_pairs=ranked, responses=responses),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from mutual_taught import blocks, decision, faults, files, params, tables
 from mutual_taught.errors import InputError
@@ -60,8 +61,17 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
 
 def _agrees(path: Path, said: files.Json, right: files.Json, where: str = "provenance") -> Faults:
     for name, value in right.items():
-        if said.get(name) != value:
+        if not _fits(said.get(name), value):
             yield Fault(path, f"{where} {name}", str(said.get(name))[:80], str(value)[:80])
+
+
+def _fits(said: object, right: object) -> bool:
+    """Compare what is said with a parameter; `auto` may have become either format."""
+    if right == "auto":
+        return said in get_args(blocks.Dtype)
+    if isinstance(right, dict) and isinstance(said, dict):
+        return said.keys() == right.keys() and all(_fits(said[name], right[name]) for name in right)
+    return said == right
 
 
 def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Faults:

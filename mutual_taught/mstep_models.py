@@ -9,6 +9,7 @@ import pyarrow as pa
 from mutual_taught import models, mstep, preflight, tables, train_reward, work
 from mutual_taught.blocks import RewardOptimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
+from mutual_taught.precision import settle
 from mutual_taught.training import Outcome, Pair
 
 
@@ -17,7 +18,7 @@ def train(
     settings: RewardOptimisation, training: Training, tokens: Tokens, seed: int,
 ) -> Outcome:  # fmt: skip
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
-    parent = read_manifest(begin)
+    parent, training = read_manifest(begin), settle(training)
     fingerprint = {
         "reward_model": parent.digest, "settings": settings.model_dump(), "seed": seed,
         "training": training.model_dump(), **tables.digests(reward_pairs=pairs),

@@ -11,6 +11,7 @@ from mutual_taught.blocks import RankPairs
 from mutual_taught.estep import REFERENCE, Floats, agreement, sampled_logps, sides
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
+from mutual_taught.precision import settle
 
 CHECKED = 32
 
@@ -27,6 +28,7 @@ def add_logps(
     Raises:
         InputError: the sampler's log-probs are not those of the trainer's pass.
     """
+    settings = settle(settings)
     reference = models.load_policy(policy, "float32")
     preflight.require(preflight.policy(reference), policy)
     found: dict[str, float] = {}
