@@ -29,7 +29,12 @@ import click
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    PreTrainedModel,
+)
 from trl import DPOTrainer, RewardTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
@@ -37,7 +42,7 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 from mutual_taught import attention, train_policy, train_reward
 from mutual_taught.blocks import Dpo, RewardOptimisation, Training
 from mutual_taught.files import write_json
-from mutual_taught.models import packed_logps, packed_rewards
+from mutual_taught.models import packed_logps, packed_rewards, scores_packed
 from mutual_taught.packing import share_prefix
 from mutual_taught.start import _tiny_tokenizer
 from mutual_taught.training import collate, packed_step
@@ -54,6 +59,9 @@ TRAINING = Training(
     gradient_checkpointing=False,
     lora=None,
     resume_steps=1000,
+    launcher="single",
+    processes=1,
+    accelerate_config=None,
 )
 REWARD = RewardOptimisation(**OPTIMISATION, margin=0.0, center_rewards=0.0)
 DPO = Dpo(
@@ -150,11 +158,12 @@ def language_model(packed: bool) -> LlamaForCausalLM:
     return LlamaForCausalLM(config(attn_implementation=kind)).train()
 
 
-def classifier(packed: bool) -> LlamaForSequenceClassification:
+def classifier(packed: bool) -> PreTrainedModel:
     """Make a reward model of random weights."""
     torch.manual_seed(0)
     kind = attention.NAME if packed else "sdpa"
-    return LlamaForSequenceClassification(config(num_labels=1, attn_implementation=kind)).train()
+    model = LlamaForSequenceClassification(config(num_labels=1, attn_implementation=kind)).train()
+    return scores_packed(model) if packed else model
 
 
 def dpo_ours(work: Path) -> Step:

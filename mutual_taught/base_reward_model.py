@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from mutual_taught import models, preflight, start, tables, work
+from mutual_taught import launch, models, preflight, start, tables, work
 from mutual_taught.blocks import BaseRewardModel, Model, Tokens, Training
-from mutual_taught.files import read_manifest, write_manifest
-from mutual_taught.mstep_models import fit, tokenised
+from mutual_taught.files import link_tree, read_manifest, write_manifest
+from mutual_taught.jobs import Job
+from mutual_taught.mstep_models import tokenised
 from mutual_taught.precision import settle
 
 SEED_PART = "train"
@@ -28,15 +29,14 @@ def prepare_base(
         return
     pairs = tables.read(preferences, tables.GOLD_PAIRS)
     chosen = pairs.filter(pc.equal(pairs["part"], SEED_PART))
-    parent, training = read_manifest(policy), settle(training)
-    fingerprint = {
-        "policy": parent.digest, "settings": settings.model_dump(), "seed": seed,
-        "training": training.model_dump(), "preferences": tables.rows_digest(chosen),
+    training = settle(training)
+    made_by = {
+        "stage": "prepare_reward_model", "policy": read_manifest(policy).digest,
+        "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
+        "preferences": tables.rows_digest(chosen),
     }  # fmt: skip
-    with work.folder("prepare_reward_model", fingerprint) as place:
-        model = models.new_reward_model(policy, seed)
-        ready = tokenised(model, chosen["prompt_id"].to_pylist(), chosen, tokens)
-        fit(
-            model, ready, settings, training, seed, place, folder, parent.base,
-            parent.digest, {"stage": "prepare_reward_model", **fingerprint},
-        )  # fmt: skip
+    with work.folder("prepare_reward_model", {**made_by, "all": training.model_dump()}) as place:
+        ready = tokenised(policy, chosen["prompt_id"].to_pylist(), chosen, tokens)
+        job = Job("new_reward_model", policy, ready, settings, training, seed, made_by)
+        launch.train(job, place)
+        link_tree(place / "model", folder)

@@ -271,6 +271,21 @@ class Training(Block):
     gradient_checkpointing: bool
     lora: Lora | None = Field(description="adapters that learn in place of the weights, or null")
     resume_steps: Count = Field(description="steps between resumable checkpoints")
+    launcher: Literal["single", "torchrun", "accelerate"]
+    processes: Count = Field(description="that train together, on this machine")
+    accelerate_config: str | None = Field(description="file for launcher accelerate, or null")
+
+    @model_validator(mode="after")
+    def _launched(self) -> Self:
+        if self.launcher == "single" and self.processes != 1:
+            raise ValueError("launcher torchrun or accelerate with more than one of processes")
+        if (self.launcher == "accelerate") != (self.accelerate_config is not None):
+            raise ValueError("accelerate_config with launcher accelerate, and null with others")
+        return self
+
+    def decides(self) -> dict[str, Any]:
+        """Give what decides the result beyond its rounding, as manifests name it."""
+        return self.model_dump(exclude={"launcher", "processes", "accelerate_config"})
 
 
 class SelectPolicy(Block):

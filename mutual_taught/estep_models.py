@@ -1,18 +1,18 @@
 """DPO on tables: the kept pairs in, candidate policies out."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
 
-from mutual_taught import chat, models, preflight, tables, work
+from mutual_taught import chat, launch, models, tables, train_policy, work
 from mutual_taught.blocks import Dpo, Training
 from mutual_taught.estep import sides
 from mutual_taught.files import STEP, link_tree, read_manifest, write_json
+from mutual_taught.jobs import Job
 from mutual_taught.precision import settle
-from mutual_taught.train_policy import train_policy
 from mutual_taught.training import Outcome
 
 
@@ -21,26 +21,16 @@ def train(
     iteration: str, dpo: Dpo, training: Training, seed: int,
 ) -> Outcome:  # fmt: skip
     """Train candidate policies into `out/step-NNNNNN`, going on from an interrupted run."""
-    parent, training = read_manifest(policy), settle(training)
-    fingerprint = {
-        "policy": parent.digest, "dpo": dpo.model_dump(), "training": training.model_dump(),
-        "seed": seed, **tables.digests(ranked_pairs=ranked, responses=responses),
+    training = settle(training)
+    made_by = {
+        "stage": f"dpo@{iteration}", "policy": read_manifest(policy).digest,
+        "dpo": dpo.model_dump(), "training": training.decides(), "seed": seed,
+        **tables.digests(ranked_pairs=ranked, responses=responses),
     }  # fmt: skip
-    with work.folder(f"dpo@{iteration}", fingerprint) as place:
-        learner = models.load_policy(policy, "float32")
-        preflight.require(preflight.policy(learner), policy)
-        pairs = dpo_pairs(ranked, responses, prompts, learner)
-
-        def export(model: Any, step: int) -> None:
-            folder = place / "checkpoints" / STEP.format(step)
-            models.export(
-                model, learner.tokenizer, folder, training.export_dtype, "policy", parent.base,
-                parent.digest, {"stage": f"dpo@{iteration}", "step": step, **fingerprint},
-            )  # fmt: skip
-
-            keep_last(place / "checkpoints", dpo.keep_checkpoints)
-
-        outcome = train_policy(learner, pairs, dpo, training, seed, place, export)
+    with work.folder(f"dpo@{iteration}", {**made_by, "all": training.model_dump()}) as place:
+        pairs = dpo_pairs(ranked, responses, prompts, models.load_tokenizer(policy))
+        job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by)
+        outcome = launch.train(job, place)
         steps = sorted(int(path.name.split("-")[1]) for path in (place / "checkpoints").iterdir())
         for step in steps:
             link_tree(place / "checkpoints" / STEP.format(step), out / STEP.format(step))
@@ -48,14 +38,8 @@ def train(
         return outcome
 
 
-def keep_last(folder: Path, count: int | None) -> None:
-    """Delete all candidates but the last `count`, so that a long run does not fill the disk."""
-    for path in sorted(folder.iterdir())[: -count if count else 0]:
-        shutil.rmtree(path)
-
-
 def dpo_pairs(
-    ranked: pa.Table, responses: pa.Table, prompts: pa.Table, policy: models.Policy
+    ranked: pa.Table, responses: pa.Table, prompts: pa.Table, tokenizer: PreTrainedTokenizerBase
 ) -> list[dict[str, Any]]:
     """Lay out the kept pairs as DPO trains on them: the sampled token ids, nothing appended."""
     kept = ranked.filter(ranked["kept"])
@@ -65,7 +49,7 @@ def dpo_pairs(
     return [
         {
             "pair": prompt,
-            "prompt_ids": chat.prompt_tokens(policy.tokenizer, messages, prompt),
+            "prompt_ids": chat.prompt_tokens(tokenizer, messages, prompt),
             "chosen_ids": better,
             "rejected_ids": worse,
             "ref_chosen_logps": logps[0],

@@ -115,7 +115,10 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
 
 
 def _training(settings: blocks.Params) -> files.Json:
-    return {"training": settings.training.model_dump(), "seed": settings.seed}
+    return {
+        "training": settings.training.decides(),
+        "seed": settings.seed,
+    }
 
 
 def checkpoints(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Low-rank adapters (LoRA): trained in place of the weights, and merged into them at export."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -47,31 +48,34 @@ def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
         parameter.requires_grad_(True)
 
 
-def merged(model: nn.Module) -> dict[str, Tensor]:
+def merged(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Give a model's weights, adapters added, by the names they have without adapters.
 
-    The model itself stays as it is: adding and taking off again would round its weights.
+    The model itself stays as it is, and may be in shards: adding and taking off again would round
+    its weights.
     """
     adapted = {name: part for name, part in model.named_modules() if isinstance(part, Linear)}
     state: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
+    for name, value in weights.items():
         if ".lora_" in name:
             continue
         owner = name.partition(".base_layer.")[0]
         if name.endswith(".base_layer.weight"):
-            value = value + adapted[owner].get_delta_weight(NAME)
+            down, up = (weights[f"{owner}.lora_{side}.{NAME}.weight"] for side in "AB")
+            change = (up @ down) * adapted[owner].scaling[NAME]
+            value = value + (change.T if adapted[owner].fan_in_fan_out else change)
         state[name.replace(".base_layer.", ".")] = value
     return state
 
 
-def save_adapter(model: PreTrainedModel, folder: Path) -> None:
+def save_adapter(model: PreTrainedModel, weights: Mapping[str, Tensor], folder: Path) -> None:
     """Write the adapters alone to `folder/adapter`, by the names peft's own files have."""
     place = folder / ADAPTER
     place.mkdir(parents=True, exist_ok=True)
     model.peft_config[NAME].save_pretrained(place)
-    weights = {
+    own = {
         "base_model.model." + name.replace(f".{NAME}.", "."): value.detach().contiguous()
-        for name, value in model.state_dict().items()
+        for name, value in weights.items()
         if ".lora_" in name
     }
-    save_file(weights, place / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(own, place / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -1,8 +1,9 @@
 """Policies and reward models on disk and in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from types import MethodType
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -18,12 +19,14 @@ from transformers import (
 from transformers.utils import logging
 
 from mutual_taught import attention
+from mutual_taught.attention import Layout
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
 from mutual_taught.files import Json, Manifest, read_json, write_manifest
 from mutual_taught.packing import Group, branch_logps, fill, pack
 
 logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
 LOADING = (SafetensorError, StrictDataclassError)
+Weights: TypeAlias = Mapping[str, Tensor]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -103,7 +106,7 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
             "choose another models.reward_model"
         )
     tokenizer = _load(AutoTokenizer, folder)
-    return RewardModel(model.to(device()).eval(), tokenizer)
+    return RewardModel(scores_packed(model).to(device()).eval(), tokenizer)
 
 
 def new_reward_model(policy: Path, seed: int) -> RewardModel:
@@ -117,7 +120,7 @@ def new_reward_model(policy: Path, seed: int) -> RewardModel:
     nn.init.normal_(model.score.weight, std=0.02)
     tokenizer = _load(AutoTokenizer, policy)
     model.config.pad_token_id = tokenizer.pad_token_id
-    return RewardModel(model.to(device()), tokenizer)
+    return RewardModel(scores_packed(model).to(device()), tokenizer)
 
 
 def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:
@@ -131,20 +134,48 @@ def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device)
     return branch_logps(logits, row)
 
 
-def packed_rewards(model: PreTrainedModel, groups: Sequence[Group], where: torch.device) -> Tensor:
+def packed_rewards(model: nn.Module, groups: Sequence[Group], where: torch.device) -> Tensor:
     """Run a reward model over a packed row: the head at every branch's last token.
+
+    Args:
+        model: of `scores_packed`, wrapped for several processes or not.
+        groups: the rows' conversations.
+        where: device of the model.
 
     Returns:
         Rewards (logits) of all branches, float32, shape (branches,).
     """
     _require_packed(model)
     row = pack(groups, where)
-    hidden = model.base_model(
+    rewards: Tensor = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
-        use_cache=False, layout=row.layout,
+        layout=row.layout, last=row.last,
+    )  # fmt: skip
+    return rewards
+
+
+def scores_packed(model: PreTrainedModel) -> PreTrainedModel:
+    """Make a sequence classifier's forward pass that of packed rows, pooled where they end.
+
+    It must be the model's own forward pass: what shards weights over processes (FSDP, ZeRO)
+    gathers them there.
+    """
+    model.forward = MethodType(_rewards, model)
+    return model
+
+
+def _rewards(
+    self: PreTrainedModel, input_ids: Tensor, position_ids: Tensor, attention_mask: Tensor,
+    layout: Layout, last: Tensor,
+) -> Tensor:  # fmt: skip
+    """Score a packed row: rewards of all branches, float32, shape (branches,)."""
+    hidden = self.base_model(
+        input_ids=input_ids, position_ids=position_ids, attention_mask=attention_mask,
+        use_cache=False, layout=layout,
     ).last_hidden_state[0]  # fmt: skip
-    with torch.autocast(where.type, enabled=False):  # the head's margins are small: full precision
-        rewards: Tensor = model.score(hidden[row.last].to(model.score.weight.dtype))
+    # The head's margins are small: full precision.
+    with torch.autocast(hidden.device.type, enabled=False):
+        rewards: Tensor = self.score(hidden[last].to(self.score.weight.dtype))
     return rewards.squeeze(-1).float()
 
 
@@ -180,15 +211,27 @@ def reference_logps(
 
 
 def export(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str,
-    kind: str, base: str, parent: str | None, made_by: Json,
+    model: PreTrainedModel, weights: Weights, tokenizer: PreTrainedTokenizerBase, folder: Path,
+    dtype: str, said: Json,
 ) -> Manifest:  # fmt: skip
     """Save weights (safetensors), config, tokenizer and manifest; nothing of the optimiser.
+
+    Args:
+        model: whose configuration, and adapters if any, are saved.
+        weights: whole, by their names in the model; adapters are merged into the others.
+        tokenizer: saved beside them.
+        folder: where to.
+        dtype: of the saved weights.
+        said: the manifest's `kind`, `base`, `parent` and `made_by`.
 
     Raises:
         TrainingError: a weight is not finite.
     """
-    weights = _merged(model, folder) if hasattr(model, "peft_config") else model.state_dict()
+    if hasattr(model, "peft_config"):
+        from mutual_taught import lora  # peft takes a second to import
+
+        lora.save_adapter(model, weights, folder)
+        weights = lora.merged(model, weights)
     state = {name: value.detach().to(DTYPES[dtype]) for name, value in weights.items()}
     for name, value in state.items():
         if not torch.isfinite(value).all():
@@ -198,15 +241,7 @@ def export(
     model.save_pretrained(folder, state_dict=state)
     model.config.dtype = before
     tokenizer.save_pretrained(folder)
-    return write_manifest(folder, kind, base, parent, made_by)
-
-
-def _merged(model: PreTrainedModel, folder: Path) -> dict[str, Tensor]:
-    """Write a model's adapters beside it and give its weights with them merged."""
-    from mutual_taught import lora  # peft takes a second to import
-
-    lora.save_adapter(model, folder)
-    return lora.merged(model)
+    return write_manifest(folder, **said)
 
 
 def _check_folder(folder: Path) -> None:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+from datasets import Dataset
 
-from mutual_taught import models, mstep, preflight, tables, train_reward, work
+from mutual_taught import launch, models, mstep, tables, train_reward, work
 from mutual_taught.blocks import RewardOptimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
+from mutual_taught.jobs import Job
 from mutual_taught.precision import settle
-from mutual_taught.training import Outcome, Pair
+from mutual_taught.training import Outcome
 
 
 def train(
@@ -18,53 +19,34 @@ def train(
     settings: RewardOptimisation, training: Training, tokens: Tokens, seed: int,
 ) -> Outcome:  # fmt: skip
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
-    parent, training = read_manifest(begin), settle(training)
-    fingerprint = {
-        "reward_model": parent.digest, "settings": settings.model_dump(), "seed": seed,
-        "training": training.model_dump(), **tables.digests(reward_pairs=pairs),
+    training = settle(training)
+    made_by = {
+        "stage": f"train_rm@{iteration}", "reward_model": read_manifest(begin).digest,
+        "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
+        **tables.digests(reward_pairs=pairs),
     }  # fmt: skip
     asked = pa.concat_tables(
         tables.read(splits / f"{name}.parquet", tables.PROMPTS).replace_schema_metadata()
         for name in ("policy", "reward")
     )
     messages = tables.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]
-    with work.folder(f"train_rm@{iteration}", fingerprint) as place:
-        model = models.load_reward_model(begin, "float32")
-        preflight.require(preflight.reward_model(model), begin)
+    with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.model_dump()}) as place:
         joined = pairs.append_column("messages", messages)
-        ready = tokenised(model, pairs["pair_id"].to_pylist(), joined, tokens)
-        return fit(
-            model, ready, settings, training, seed, place, folder, parent.base,
-            parent.digest, {"stage": f"train_rm@{iteration}", **fingerprint},
-        )  # fmt: skip
+        ready = tokenised(begin, pairs["pair_id"].to_pylist(), joined, tokens)
+        job = Job("reward_model", begin, ready, settings, training, seed, made_by)
+        outcome = launch.train(job, place)
+        link_tree(place / "model", folder)
+        return outcome
 
 
-def tokenised(
-    model: models.RewardModel, names: Iterable[str], pairs: pa.Table, tokens: Tokens
-) -> list[Pair]:
-    """Render pairs (`messages`, `chosen`, `rejected`) as scoring does."""
+def tokenised(folder: Path, names: Iterable[str], pairs: pa.Table, tokens: Tokens) -> Dataset:
+    """Render pairs (`messages`, `chosen`, `rejected`) as scoring does, by a model's tokenizer."""
+    tokenizer = models.load_tokenizer(folder)
     columns = (pairs[name].to_pylist() for name in ("messages", "chosen", "rejected"))
-    return [
-        train_reward.tokenise(model, name, messages, chosen, rejected, tokens.max_length)
+    return train_reward.dataset(
+        train_reward.tokenise(tokenizer, name, messages, chosen, rejected, tokens.max_length)
         for name, messages, chosen, rejected in zip(names, *columns, strict=True)
-    ]
-
-
-def fit(
-    model: models.RewardModel, pairs: list[Pair], settings: RewardOptimisation, training: Training,
-    seed: int, place: Path, folder: Path, base: str, parent: str, made_by: Mapping[str, Any],
-) -> Outcome:  # fmt: skip
-    """Train a loaded reward model in `place` and link the result to `folder`."""
-
-    def export(trained: Any, step: int) -> None:
-        models.export(
-            trained, model.tokenizer, place / "model", training.export_dtype, "reward_model",
-            base, parent, {**made_by, "step": step},
-        )  # fmt: skip
-
-    outcome = train_reward.train_reward(model, pairs, settings, training, seed, place, export)
-    link_tree(place / "model", folder)
-    return outcome
+    )
 
 
 def metrics(met: pa.Table, outcome: Outcome) -> Mapping[str, float]:

@@ -14,9 +14,9 @@ INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 def settle(block: B) -> B:
     """Replace every `auto` of a block: bfloat16 where the chip has it, else float32.
 
-    Of processors, those of x86-64 with AVX-512 BF16 or AMX are known to. One without instructions for bfloat16 computes it, but slowly: a packed training step
-    took 278 s, and 10 s in float32 (135M, 16 pairs, 2 cores with AVX2 alone). So a chosen
-    bfloat16 is kept there, with a warning.
+    Of processors, those of x86-64 with AVX-512 BF16 or AMX are known to have it. Others compute
+    bfloat16 slowly: a packed step took 278 s on one with AVX2 alone (135M, 16 reward pairs, 2
+    cores). A chosen bfloat16 is kept there, with a warning.
     """
     fast = fast_dtype()
     chosen = {name: fast for name, value in block if value == "auto"}

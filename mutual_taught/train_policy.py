@@ -1,10 +1,10 @@
 """DPO: TRL's trainer and losses over packed pairs with stored reference log-probs."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from datasets import Dataset
@@ -19,11 +19,11 @@ from mutual_taught.packing import Group
 from mutual_taught.training import (
     Export,
     Outcome,
+    Packed,
     Pair,
     Watch,
     arguments,
     collate,
-    packed_step,
     run,
     total_steps,
 )
@@ -32,10 +32,28 @@ CURVE = (
     "step", "loss", "learning_rate", "grad_norm", "rewards/accuracies", "rewards/margins",
     "rewards/chosen", "rewards/rejected",
 )  # fmt: skip
-UNMEASURED = ("entropy", "logits/chosen", "logits/rejected", "mean_token_accuracy")
+REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 
 
-class PackedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+class Alone(NamedTuple):
+    """Stands in for the accelerator while TRL computes its loss: gathers from this process alone.
+
+    TRL gathers a number of every pair for its metrics, which needs as many pairs in every process.
+    Ours are counted pair by pair in `log`.
+    """
+
+    device: torch.device
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Give the values back."""
+        return values
+
+    def gather_for_metrics(self, values: Tensor) -> Tensor:
+        """Give the values back."""
+        return values
+
+
+class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
     """DPOTrainer whose forward pass runs over packed rows.
 
     Differs from stock: data arrive tokenised and with reference log-probs, so no reference model
@@ -44,22 +62,11 @@ class PackedDPOTrainer(DPOTrainer):  # type: ignore[misc]
     loss itself is TRL's own code, on the log-probs found here.
     """
 
-    token_budget = 1024
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
-
     def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
         return dataset
 
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Train on one batch of pairs, part by part."""
-        return packed_step(self, model, inputs["pairs"])
-
-    def _compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False) -> Tensor:
-        pairs: Sequence[Pair] = inputs["pairs"]
+    def packed_loss(self, model: nn.Module, pairs: Sequence[Pair], counted: bool = True) -> Tensor:
+        """Give the mean loss over pairs; note their rewards if they are to be counted."""
         where = self.accelerator.device
         logps = packed_logps(model, [group(pair) for pair in pairs], where)
         order = logps[0::2] + logps[1::2]
@@ -71,24 +78,37 @@ class PackedDPOTrainer(DPOTrainer):  # type: ignore[misc]
         outputs = SimpleNamespace(
             log_probs=padded, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
         )
+        reference = [_column(pairs, name, where) for name in REFERENCE]
         stand_in = {
             "input_ids": mask.long(),
-            "attention_mask": torch.ones(sum(group(pair).size for pair in pairs)),
+            "attention_mask": torch.ones(1),
             "completion_mask": mask.long(),
-            "ref_chosen_logps": _column(pairs, "ref_chosen_logps", where),
-            "ref_rejected_logps": _column(pairs, "ref_rejected_logps", where),
+            **dict(zip(REFERENCE, reference, strict=True)),
         }
-        loss: Tensor = super()._compute_loss(lambda **_: outputs, stand_in, return_outputs)
+        if counted:
+            sums = padded.detach().sum(dim=1).chunk(2)
+            own = [self.beta * (s - r) for s, r in zip(sums, reference, strict=True)]
+            self.see(pairs, own[0], own[1])
+        accelerator, self.accelerator = self.accelerator, Alone(where)
+        try:
+            loss: Tensor = self._compute_loss(lambda **_: outputs, stand_in, return_outputs=False)
+        finally:
+            self.accelerator = accelerator
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log what was measured: the packed pass gives no entropy and no mean logits."""
-        for name in UNMEASURED:
-            self._metrics["train"].pop(name, None)
+        """Log what the pairs of a step gave, each counted once."""
+        self._metrics["train"].clear()
+        if seen := self.seen_by_all():
+            _, chosen, rejected, _ = zip(*seen, strict=True)
+            both = list(zip(chosen, rejected, strict=True))
+            self._metrics["train"] |= {
+                "rewards/chosen": list(chosen),
+                "rewards/rejected": list(rejected),
+                "rewards/accuracies": [float(better > worse) for better, worse in both],
+                "rewards/margins": [better - worse for better, worse in both],
+            }
         super().log(logs, start_time)
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write no model card."""
 
 
 def group(pair: Pair) -> Group:
@@ -111,32 +131,42 @@ def config(dpo: Dpo, training: Training, seed: int, work: Path) -> DPOConfig:
     )
 
 
-def train_policy(
-    policy: Policy, pairs: Sequence[Pair], dpo: Dpo, training: Training, seed: int, work: Path,
-    export: Export,
-) -> Outcome:  # fmt: skip
-    """Update a policy by DPO on its ranked pairs.
+def dataset(pairs: Iterable[Pair]) -> Dataset:
+    """Lay out pairs for training.
 
     Args:
-        policy: pi_{t-1}, weights in float32; it is trained in place.
         pairs: `pair` (id), `prompt_ids`, `chosen_ids`, `rejected_ids` (the sampled tokens),
             `ref_chosen_logps`, `ref_rejected_logps`; at least one.
-        dpo: loss, rates, batch.
-        training: precision, resume.
-        seed: order of the pairs.
-        work: folder for resumable checkpoints.
-        export: called with the model and the step at every `save_steps` and after the last step.
-
-    Returns:
-        The logged steps.
-
-    Source: Mutual-Taught, E-step; DPO (arXiv 2305.18290), equation 7.
     """
     columns: dict[str, list[Any]] = defaultdict(list)
     for pair in pairs:
         for name, value in pair.items():
             columns[name].append(value)
         columns["size"].append(group(pair).size)
+    return Dataset.from_dict(columns)
+
+
+def train_policy(
+    policy: Policy, pairs: Dataset, dpo: Dpo, training: Training, seed: int, work: Path,
+    export: Export,
+) -> Outcome:  # fmt: skip
+    """Update a policy by DPO on its ranked pairs.
+
+    Args:
+        policy: pi_{t-1}, weights in float32; it is trained in place.
+        pairs: of `dataset`.
+        dpo: loss, rates, batch.
+        training: precision, resume, processes.
+        seed: order of the pairs.
+        work: folder for resumable checkpoints.
+        export: called with the model, its weights and the step at every `save_steps` and after
+            the last step.
+
+    Returns:
+        The logged steps.
+
+    Source: Mutual-Taught, E-step; DPO (arXiv 2305.18290), equation 7.
+    """
     steps = total_steps(len(pairs), dpo)
     if training.lora:
         lora.adapt(policy.model, training.lora, seed)
@@ -145,9 +175,9 @@ def train_policy(
         model=policy.model,
         args=config(dpo, training, seed, work),
         data_collator=collate,
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=pairs,
         processing_class=policy.tokenizer,
-        callbacks=[Watch("dpo", steps, dpo.save_steps, export)],
     )
     trainer.token_budget = dpo.token_budget
-    return run(trainer, work, CURVE)
+    watch = Watch(trainer, "dpo", steps, dpo.save_steps, export)
+    return run(trainer, work, CURVE, training, watch)

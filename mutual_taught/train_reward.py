@@ -1,7 +1,7 @@
 """Bradley-Terry reward training: TRL's trainer over packed pairs."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pyarrow as pa
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
+from transformers import PreTrainedTokenizerBase
 from trl import RewardConfig, RewardTrainer
 
 from mutual_taught import lora, tables
@@ -21,11 +22,11 @@ from mutual_taught.packing import Group, share_prefix
 from mutual_taught.training import (
     Export,
     Outcome,
+    Packed,
     Pair,
     Watch,
     arguments,
     collate,
-    packed_step,
     run,
     total_steps,
 )
@@ -33,78 +34,55 @@ from mutual_taught.training import (
 CURVE = ("step", "loss", "learning_rate", "grad_norm", "accuracy", "margin", "mean_reward")
 
 
-class PackedRewardTrainer(RewardTrainer):  # type: ignore[misc]
+class PackedRewardTrainer(Packed, RewardTrainer):  # type: ignore[misc]
     """RewardTrainer whose forward pass runs over packed rows, scored at the last token.
 
     Differs from stock: data arrive tokenised, nothing is dropped; what both sides of a pair
     begin with is read once; pooling is by length, as in scoring.
     """
 
-    token_budget = 1024
     margin = 0.0
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.seen: list[tuple[str, float, float]] = []
-
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
-        return dataset
-
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
-    ) -> Tensor:
-        """Train on one batch of pairs, part by part."""
-        return packed_step(self, model, inputs["pairs"])
-
-    def compute_loss(
-        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Tensor:
+    def packed_loss(self, model: nn.Module, pairs: Sequence[Pair], counted: bool = True) -> Tensor:
         """Give the mean over the pairs of -log sigmoid(r(x, chosen) - r(x, rejected) - margin).
 
         Centring adds its coefficient times the mean of (r(x, chosen) + r(x, rejected))^2
-        (arXiv 2312.09244, section 2).
+        (arXiv 2312.09244, section 2). Rewards are noted if they are to be counted.
         """
-        groups = [
-            Group(pair["prefix"], [pair["chosen"], pair["rejected"]]) for pair in inputs["pairs"]
-        ]
+        groups = [Group(pair["prefix"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
         rewards = packed_rewards(model, groups, self.accelerator.device).reshape(-1, 2)
-        margins = rewards[:, 0] - rewards[:, 1]
-        metrics = self._metrics["train"]
-        self._total_train_tokens += sum(group.size for group in groups)
-        metrics["num_tokens"] = [self._total_train_tokens]
-        for pair, (chosen, rejected) in zip(
-            inputs["pairs"], rewards.detach().tolist(), strict=True
-        ):
-            metrics["accuracy"].append(float(chosen > rejected))
-            metrics["margin"].append(chosen - rejected)
-            metrics["mean_reward"].append((chosen + rejected) / 2)
-            self.seen.append((pair["pair"], chosen, rejected))
-        loss = -logsigmoid(margins - self.margin).mean()
+        if counted:
+            self.see(pairs, rewards[:, 0], rewards[:, 1])
+        loss = -logsigmoid(rewards[:, 0] - rewards[:, 1] - self.margin).mean()
         if centring := self.args.center_rewards_coefficient:
             loss = loss + centring * rewards.sum(1).square().mean()
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step's means, and keep its pairs with the trainer's state, for an exact table."""
+        seen = self.seen_by_all()
+        both = [(better, worse) for _, better, worse, _ in seen]
+        if seen:
+            self._metrics["train"] |= {
+                "accuracy": [float(better > worse) for better, worse in both],
+                "margin": [better - worse for better, worse in both],
+                "mean_reward": [(better + worse) / 2 for better, worse in both],
+            }
         super().log(logs, start_time)
-        if self.seen:
-            self.state.log_history[-1]["pairs"] = self.seen
-            self.seen = []
-
-    def create_model_card(self, *_: Any, **__: Any) -> None:
-        """Write no model card."""
+        if seen:
+            self.state.log_history[-1]["pairs"] = [pair[:3] for pair in seen]
 
 
 def tokenise(
-    reward_model: RewardModel, name: str, messages: Sequence[Message], chosen: str, rejected: str,
-    max_length: int,
+    tokenizer: PreTrainedTokenizerBase, name: str, messages: Sequence[Message], chosen: str,
+    rejected: str, max_length: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Render a pair as scoring does.
 
     Raises:
         InputError: a side has more than `max_length` tokens.
     """
-    sides = [scored_tokens(reward_model.tokenizer, messages, text) for text in (chosen, rejected)]
+    sides = [scored_tokens(tokenizer, messages, text) for text in (chosen, rejected)]
     longest = max(map(len, sides))
     if longest > max_length:
         raise InputError(
@@ -150,30 +128,35 @@ def config(settings: RewardOptimisation, training: Training, seed: int, work: Pa
     )
 
 
+def dataset(pairs: Iterable[Pair]) -> Dataset:
+    """Lay out pairs of `tokenise` for training; at least one."""
+    columns: dict[str, list[Any]] = defaultdict(list)
+    for pair in pairs:
+        for name, value in pair.items():
+            columns[name].append(value)
+    return Dataset.from_dict(columns)
+
+
 def train_reward(
-    reward_model: RewardModel, pairs: Sequence[Pair], settings: RewardOptimisation,
-    training: Training, seed: int, work: Path, export: Export,
+    reward_model: RewardModel, pairs: Dataset, settings: RewardOptimisation, training: Training,
+    seed: int, work: Path, export: Export,
 ) -> Outcome:  # fmt: skip
     """Train a reward model on preference pairs.
 
     Args:
         reward_model: where it starts, weights in float32; it is trained in place.
-        pairs: of `tokenise`; at least one.
+        pairs: of `dataset`.
         settings: rates, batch.
-        training: precision, resume.
+        training: precision, resume, processes.
         seed: order of the pairs.
         work: folder for resumable checkpoints.
-        export: called with the model after the last step.
+        export: called with the model, its weights and the step after the last step.
 
     Returns:
         The logged steps.
 
     Source: Mutual-Taught, M-step; the Bradley-Terry loss.
     """
-    columns: dict[str, list[Any]] = defaultdict(list)
-    for pair in pairs:
-        for name, value in pair.items():
-            columns[name].append(value)
     if training.lora:
         lora.adapt(reward_model.model, training.lora, seed)
     reward_model.model.train()
@@ -181,9 +164,9 @@ def train_reward(
         model=reward_model.model,
         args=config(settings, training, seed, work),
         data_collator=collate,
-        train_dataset=Dataset.from_dict(columns),
+        train_dataset=pairs,
         processing_class=reward_model.tokenizer,
-        callbacks=[Watch("reward model", total_steps(len(pairs), settings), None, export)],
     )
     trainer.token_budget, trainer.margin = settings.token_budget, settings.margin
-    return run(trainer, work, CURVE)
+    watch = Watch(trainer, "reward model", total_steps(len(pairs), settings), None, export)
+    return run(trainer, work, CURVE, training, watch)

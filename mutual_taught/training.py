@@ -6,11 +6,16 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from datasets import Dataset
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import (
     PrinterCallback,
@@ -28,7 +33,8 @@ from mutual_taught.progress import bar
 COMPLETE = "COMPLETE"
 TRACKERS = ("tensorboard", "wandb", "trackio")
 Pair = Mapping[str, Any]
-Export = Callable[[Any, int], None]
+Export = Callable[[Any, Mapping[str, Tensor], int], None]
+Seen = tuple[str, float, float, int]
 
 
 class Outcome(NamedTuple):
@@ -85,6 +91,7 @@ def arguments(settings: Optimisation, training: Training, seed: int, work: Path)
         "bf16": training.precision == "bfloat16",
         "gradient_checkpointing": training.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
+        "ddp_find_unused_parameters": False,
         "dataloader_pin_memory": False,
         "save_strategy": "steps",
         "save_steps": training.resume_steps,
@@ -131,21 +138,108 @@ def check_finite(loss: torch.Tensor, pairs: Sequence[Pair], step: int) -> None:
         )
 
 
+class Packed:
+    """What our two trainers change of TRL's: data arrive tokenised, a batch is trained on packed.
+
+    Every process of a training is given the whole batch and takes its share of the pairs, so the
+    batch's size, the number of steps and the order of pairs do not depend on how many there are.
+    """
+
+    token_budget = 1024
+    accelerator: Accelerator
+    state: TrainerState
+    _metrics: dict[str, dict[str, list[float]]]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.seen: list[Seen] = []
+        self.tokens = 0
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        return dataset
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Give all batches whole to every process."""
+        loader: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
+        if self.accelerator.num_processes > 1:
+            shard: Any = loader.batch_sampler
+            shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
+        return loader
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Train on one batch of pairs, part by part."""
+        return packed_step(self, model, inputs["pairs"])
+
+    def see(self, pairs: Sequence[Pair], chosen: Tensor, rejected: Tensor) -> None:
+        """Note the rewards of pairs, shape (pairs,) each, as this step met them."""
+        columns = chosen.detach().tolist(), rejected.detach().tolist()
+        for pair, better, worse in zip(pairs, *columns, strict=True):
+            self.seen.append((pair["pair"], better, worse, pair["size"]))
+
+    def seen_by_all(self) -> list[Seen]:
+        """Collect what all processes noted since the last time."""
+        found: list[Seen] = gather_object(self.seen)
+        self.seen = []
+        self.tokens += sum(size for *_, size in found)
+        self._metrics["train"]["num_tokens"] = [self.tokens]
+        return found
+
+    def create_model_card(self, *_: Any, **__: Any) -> None:
+        """Write no model card."""
+
+
+def shares(sizes: Sequence[int], processes: int) -> list[list[int]]:
+    """Share out pairs over processes, so that all have about as many tokens.
+
+    The largest pair goes first, each to the process with the fewest tokens so far.
+
+    Args:
+        sizes: tokens of each pair.
+        processes: how many there are.
+
+    Returns:
+        Places of each process's pairs, in order; some have none if pairs are few.
+    """
+    loads = [0] * processes
+    found: list[list[int]] = [[] for _ in loads]
+    for place in sorted(range(len(sizes)), key=lambda place: (-sizes[place], place)):
+        lightest = loads.index(min(loads))
+        loads[lightest] += sizes[place]
+        found[lightest].append(place)
+    return [sorted(places) for places in found]
+
+
 def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor:
     """Run forward and backward over a batch in parts under the trainer's token budget.
 
+    Of several processes each runs over its share. All make as many passes, for weights in shards
+    are gathered in each; who has fewer parts runs over one again with weight 0.
+
     Returns:
-        The batch's mean loss.
+        This process's part of the batch's mean loss, times the number of processes: gradients
+        and losses are averaged over them.
     """
     model.train()
-    where = trainer.accelerator.device
-    total = torch.zeros((), device=where)
-    runs = list(fill(pairs, (pair["size"] for pair in pairs), trainer.token_budget))
-    for part in runs:
-        with trainer.accelerator.autocast():  # also for submodules, which accelerate does not wrap
-            loss = trainer.compute_loss(model, {"pairs": part}) * (len(part) / len(pairs))
-        check_finite(loss, part, trainer.state.global_step)
-        trainer.accelerator.backward(loss)
+    accelerator: Accelerator = trainer.accelerator
+    total = torch.zeros((), device=accelerator.device)
+    split = [
+        list(fill(share, (pairs[place]["size"] for place in share), trainer.token_budget))
+        for share in shares([pair["size"] for pair in pairs], accelerator.num_processes)
+    ]
+    parts = split[accelerator.process_index]
+    passes = max(map(len, split))
+    for number in range(passes):
+        last = number == passes - 1
+        part = [pairs[place] for place in (parts[number] if number < len(parts) else [0])]
+        weight = len(part) * accelerator.num_processes / len(pairs) if number < len(parts) else 0.0
+        accelerator.gradient_state._set_sync_gradients(last)
+        with nullcontext() if last else accelerator.no_sync(model):
+            with accelerator.autocast():
+                loss = trainer.packed_loss(model, part, counted=number < len(parts)) * weight
+            check_finite(loss, part, trainer.state.global_step)
+            accelerator.backward(loss)
         total += loss.detach()
     return total
 
@@ -153,8 +247,10 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Shows progress, stops at a gradient that is no number, marks and exports checkpoints."""
 
-    def __init__(self, what: str, steps: int, export_steps: int | None, export: Export) -> None:
-        self.what, self.steps = what, steps
+    def __init__(
+        self, trainer: Any, what: str, steps: int, export_steps: int | None, export: Export
+    ) -> None:
+        self.trainer, self.what, self.steps = trainer, what, steps
         self.export_steps, self.export = export_steps, export
         self.bar: tqdm[None] | None = None
         self.clock, self.tokens = 0.0, 0.0
@@ -162,8 +258,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Open the bar where an interrupted run left it."""
-        self.bar = bar(self.what, self.steps, "step", state.global_step)
+        """Open the bar where an interrupted run left it, in the first process."""
+        if state.is_world_process_zero:
+            self.bar = bar(self.what, self.steps, "step", state.global_step)
         self.clock, self.tokens = time.monotonic(), 0.0
 
     def on_log(
@@ -189,40 +286,58 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         return f"loss {logs['loss']:.4f}, accuracy {accuracy:.2f}, {rate:,.0f} tokens/s"
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
-        model: Any = None, **_: Any,
-    ) -> None:  # fmt: skip
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
         """Export a candidate where one is due, and always the last."""
         if self.bar:
             self.bar.update()
         due = self.export_steps and state.global_step % self.export_steps == 0
         if due or state.global_step == state.max_steps:
-            self.export(model, state.global_step)
+            accelerator, model = self.trainer.accelerator, self.trainer.model_wrapped
+            weights = accelerator.get_state_dict(model)  # all processes have a part in it
+            if state.is_world_process_zero:
+                self.export(accelerator.unwrap_model(model), weights, state.global_step)
+            accelerator.wait_for_everyone()
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Mark a resumable checkpoint as whole."""
+        """Mark a resumable checkpoint as whole, once all processes have written their parts."""
+        self.trainer.accelerator.wait_for_everyone()
+        if not state.is_world_process_zero:
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         (folder / "training_args.bin").unlink(missing_ok=True)
         (folder / COMPLETE).touch()
 
 
-def run(trainer: Any, work: Path, columns: Sequence[str]) -> Outcome:
+def run(
+    trainer: Any, work: Path, columns: Sequence[str], training: Training, watch: Watch
+) -> Outcome:
     """Train to the end, from the newest whole checkpoint if there is one.
 
     Args:
         trainer: a TRL trainer.
         work: the stage's folder of work in progress.
         columns: what of each logged step goes into the curve.
+        training: how many processes there are to be.
+        watch: shows progress and exports.
+
+    Raises:
+        InputError: there are fewer processes, or more.
     """
+    if (found := trainer.accelerator.num_processes) != training.processes:
+        raise InputError(
+            f"training.processes is {training.processes}; training.launcher {training.launcher} "
+            f"made {found}; see docs/training.md for what runs on this machine"
+        )
     trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(watch)
     try:
         trainer.train(resume_from_checkpoint=newest_complete(work))
     finally:
-        for callback in trainer.callback_handler.callbacks:
-            if isinstance(callback, Watch) and callback.bar:
-                callback.bar.close()
+        if watch.bar:
+            watch.bar.close()
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     curve = [{name: entry[name] for name in columns if name in entry} for entry in history]
     pairs = [(int(entry["step"]), entry["pairs"]) for entry in history if "pairs" in entry]

@@ -1,22 +1,18 @@
 """What all stages share: the path type, one-line errors, and a process fit for long work."""
 
-import contextlib
 import errno
 import os
-import signal
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import click
-import psutil
 
 from mutual_taught.errors import MutualTaughtError
+from mutual_taught.watch import started_by, watch
 
 PATH = click.Path(path_type=Path)
 DISK = {errno.ENOSPC: "free some space", errno.EROFS: "make it writable"}
-SHELLS = {"sh", "dash", "bash", "zsh", "fish", "ksh"}
 
 
 class Stage(click.Command):
@@ -47,27 +43,11 @@ def run(command: click.Command) -> None:
     """Run a stage as a process of its own: dies with DVC, no telemetry, no hub, no spinning."""
     if "DVC_STAGE" in os.environ:
         # Looked for now, not in the thread: later it may be gone, and another in its place.
-        dvc = _started_by()
-        threading.Thread(target=_die_with, args=(dvc,), daemon=True).start()
+        dvc = started_by()
+        threading.Thread(target=watch, args=(dvc,), daemon=True).start()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     command()
-
-
-def _started_by() -> psutil.Process | None:
-    """The DVC that started this process: its nearest ancestor that is no shell; None if gone."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        parents = psutil.Process().parents()
-        return next((parent for parent in parents if parent.name() not in SHELLS), None)
-    return None
-
-
-def _die_with(dvc: psutil.Process | None) -> None:
-    """Kill this process once the DVC that started it is gone, though a shell in between is not."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        while dvc and dvc.is_running() and dvc.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(0.3)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 # Threads that wait must sleep, not spin: with another busy process on the machine spinning made a

@@ -13,7 +13,8 @@ from mutual_taught import lora, models, train_policy, train_reward
 from mutual_taught.blocks import Lora
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
-from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows
+from mutual_taught.packing import Group
+from tests.test_training import DPO, PAIRS, REWARD, SAID, TRAINING, reward_rows
 
 SETTINGS = Lora(rank=4, alpha=8, targets="all-linear")
 ADAPTED = TRAINING.model_copy(update={"lora": SETTINGS})
@@ -24,21 +25,30 @@ def train(kind: str, start: Path, work: Path, out: Path) -> Any:
     """Train with adapters and export; give the trained model."""
     trained: list[Any] = []
 
-    def export(model: Any, step: int) -> None:
+    def export(model: Any, weights: models.Weights, step: int) -> None:
         trained.append(model)
-        models.export(
-            model, learner.tokenizer, out, "float32", kind, "tiny", None,
-            {"training": ADAPTED.model_dump()},
-        )  # fmt: skip
+        made_by = {"training": ADAPTED.model_dump()}
+        said = {"kind": kind, "base": "tiny", "parent": None, "made_by": made_by}
+        models.export(model, weights, learner.tokenizer, out, "float32", said)
 
     learner: Any
     if kind == "policy":
         learner = models.load_policy(start, "float32")
-        train_policy.train_policy(learner, PAIRS, SLOW, ADAPTED, 1, work, export)
+        pairs = train_policy.dataset(PAIRS)
+        train_policy.train_policy(learner, pairs, SLOW, ADAPTED, 1, work, export)
     else:
         learner = models.load_reward_model(start, "float32")
-        train_reward.train_reward(learner, reward_rows(), REWARD, ADAPTED, 1, work, export)
+        pairs = train_reward.dataset(reward_rows())
+        train_reward.train_reward(learner, pairs, REWARD, ADAPTED, 1, work, export)
     return trained[-1]
+
+
+def answers(model: Any, kind: str) -> torch.Tensor:
+    """What a model says of one row: logits, or a reward."""
+    row = [9, 8, 7, 20, 21, 2]
+    if kind == "policy":
+        return torch.as_tensor(model(torch.tensor([row])).logits)
+    return models.packed_rewards(model, [Group(row[:3], [row[3:]])], torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", ["policy", "reward_model"])
@@ -55,9 +65,9 @@ def test_exported_model_is_whole_and_answers_as_the_adapted_one(
     assert any("q_proj" in name for name in changed)
     assert not any("embed" in name or "norm" in name for name in changed)
     assert ("score.weight" in changed) == (kind == "reward_model")
-    row = torch.tensor([[9, 8, 7, 20, 21, 2]])
     with torch.inference_mode():
-        torch.testing.assert_close(merged(row).logits, adapted(row).logits, atol=1e-5, rtol=1e-4)
+        both = [answers(model, kind) for model in (merged, adapted)]
+    torch.testing.assert_close(*both, atol=1e-5, rtol=1e-4)
 
 
 def test_adapters_alone_and_a_reward_models_head_learn(reward_folder: Path) -> None:
@@ -89,14 +99,13 @@ def test_interrupted_training_of_adapters_ends_with_the_same_weights(
     def run(work: Path, stop: int | None) -> str:
         learner = models.load_policy(policy_folder, "float32")
 
-        def export(model: Any, step: int) -> None:
+        def export(model: Any, weights: models.Weights, step: int) -> None:
             if step == stop:
                 raise KeyboardInterrupt
-            models.export(
-                model, learner.tokenizer, work / "out", "float32", "policy", "t", None, {}
-            )
+            models.export(model, weights, learner.tokenizer, work / "out", "float32", SAID)
 
-        train_policy.train_policy(learner, PAIRS, SLOW, ADAPTED, 1, work, export)
+        pairs = train_policy.dataset(PAIRS)
+        train_policy.train_policy(learner, pairs, SLOW, ADAPTED, 1, work, export)
         return read_manifest(work / "out").digest
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,5 +1,6 @@
 """Packed rows: masks and positions by hand; the same numbers as one sequence at a time."""
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from mutual_taught import attention
-from mutual_taught.models import packed_logps, packed_rewards
+from mutual_taught.models import packed_logps, packed_rewards, scores_packed
 from mutual_taught.packing import Group, branch_logps, fill, pack, share_prefix
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def test_packed_log_probs_have_the_gradient_of_one_sequence_at_a_time(
 def test_packed_rewards_are_those_of_one_sequence_at_a_time(
     classifier: LlamaForSequenceClassification,
 ) -> None:
-    packed = packed_rewards(classifier, GROUPS, CPU)
+    packed = packed_rewards(scores_packed(deepcopy(classifier)), GROUPS, CPU)
     alone = [
         classifier(input_ids=torch.tensor([[*group.prefix, *branch]])).logits[0, 0]
         for group in GROUPS
@@ -219,7 +220,7 @@ def test_sequences_that_share_nothing_are_rewarded_as_alone(
     classifier: LlamaForSequenceClassification,
 ) -> None:
     group = share_prefix([[1, 2, 3], [4, 2]])
-    packed = packed_rewards(classifier, [GROUPS[1], group], CPU)[2:]
+    packed = packed_rewards(scores_packed(deepcopy(classifier)), [GROUPS[1], group], CPU)[2:]
     alone = [classifier(input_ids=torch.tensor([ids])).logits[0, 0] for ids in ([1, 2, 3], [4, 2])]
     torch.testing.assert_close(packed, torch.stack(alone), atol=1e-5, rtol=0)
 
@@ -229,7 +230,7 @@ def test_reward_is_read_at_the_last_token_even_if_it_is_the_padding(
     classifier: LlamaForSequenceClassification,
 ) -> None:
     # the stock head would skip a trailing 0, the padding token; after 0 comes a causal 5 unseen
-    packed = packed_rewards(classifier, [Group([3, 1], [[2, 0]])], CPU)
+    packed = packed_rewards(scores_packed(deepcopy(classifier)), [Group([3, 1], [[2, 0]])], CPU)
     hidden = classifier.model(input_ids=torch.tensor([[3, 1, 2, 0, 5]])).last_hidden_state[0, 3]
     torch.testing.assert_close(packed[0], classifier.score(hidden)[0], atol=1e-5, rtol=0)
 

@@ -17,9 +17,11 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 from mutual_taught import models, train_policy, train_reward
 from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, RewardOptimisation, Training
 from mutual_taught.errors import InputError, TrainingError
-from mutual_taught.estep_models import keep_last
 from mutual_taught.files import STEP
+from mutual_taught.jobs import keep_last
 from mutual_taught.packing import share_prefix
+from mutual_taught.train_policy import dataset as policy_data
+from mutual_taught.train_reward import dataset as reward_data
 from mutual_taught.training import (
     COMPLETE,
     collate,
@@ -31,7 +33,7 @@ from mutual_taught.training import (
 
 TRAINING = Training(
     precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
-    resume_steps=1,
+    resume_steps=1, launcher="single", processes=1, accelerate_config=None,
 )  # fmt: skip
 OPTIMISATION = Optimisation(
     learning_rate=1e-3, batch_size=4, epochs=1, warmup_ratio=0.0, scheduler="cosine",
@@ -160,6 +162,7 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
         {"chosen_ids": chosen, "rejected_ids": rejected, **({"margin": margin} if margin else {})}
         for chosen, rejected in SEQUENCES
     ]
+    del other.model.forward  # the class's own again
     stock = RewardTrainer(
         model=other.model, args=config, train_dataset=Dataset.from_list(whole),
         processing_class=other.tokenizer,
@@ -199,6 +202,9 @@ def test_precision_decides_how_the_forward_pass_is_computed(
     assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.02)
 
 
+SAID: dict[str, Any] = {"kind": "policy", "base": "tiny", "parent": None, "made_by": {}}
+
+
 class Exports:
     """Keeps the digest of every exported policy; goes wrong at one step if told to."""
 
@@ -206,12 +212,11 @@ class Exports:
         self.learner, self.folder, self.fail_at = learner, folder, fail_at
         self.digests: dict[int, str] = {}
 
-    def __call__(self, model: Any, step: int) -> None:
+    def __call__(self, model: Any, weights: models.Weights, step: int) -> None:
         if step == self.fail_at:
             raise KeyboardInterrupt
         self.digests[step] = models.export(
-            model, self.learner.tokenizer, self.folder / str(step), "float32", "policy", "tiny",
-            None, {},
+            model, weights, self.learner.tokenizer, self.folder / str(step), "float32", SAID
         ).files["model.safetensors"]  # fmt: skip
 
 
@@ -223,7 +228,9 @@ def run_dpo(
     """Train by DPO: six steps of two pairs."""
     learner = models.load_policy(policy_folder, "float32")
     export = Exports(learner, work / "exports", fail_at)
-    outcome = train_policy.train_policy(learner, pairs, settings, TRAINING, 1, work, export)
+    outcome = train_policy.train_policy(
+        learner, policy_data(pairs), settings, TRAINING, 1, work, export
+    )
     return export.digests, outcome.curve
 
 
@@ -283,7 +290,13 @@ def test_gradient_that_is_no_number_stops_before_anything_is_saved(
     learner.model.score.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(TrainingError, match=r"^step 1: gradient norm is (inf|nan); expected a "):
         train_reward.train_reward(
-            learner, reward_rows(), REWARD, TRAINING, 1, tmp_path, lambda *_: None
+            learner,
+            reward_data(reward_rows()),
+            REWARD,
+            TRAINING,
+            1,
+            tmp_path,
+            lambda *_: None,
         )
     assert newest_complete(tmp_path) is None
 
@@ -314,7 +327,7 @@ def test_last_batch_of_an_epoch_may_be_smaller(
 
 def test_pair_is_trained_on_as_it_is_scored(reward_model: models.RewardModel) -> None:
     asked = [{"role": "user", "content": "Hi"}]
-    row = train_reward.tokenise(reward_model, "p", asked, "Yes.<|im_end|>", "No.", 500)
+    row = train_reward.tokenise(reward_model.tokenizer, "p", asked, "Yes.<|im_end|>", "No.", 500)
     decode = reward_model.tokenizer.decode
     head = "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert decode([*row["prefix"], *row["chosen"]]) == f"{head}Yes.< |im_end|><|im_end|>\n"
@@ -324,21 +337,19 @@ def test_pair_is_trained_on_as_it_is_scored(reward_model: models.RewardModel) ->
 
 def test_pair_that_is_too_long_is_one_line(reward_model: models.RewardModel) -> None:
     asked = [{"role": "user", "content": "Hi"}]
-    length = train_reward.tokenise(reward_model, "p", asked, "Yes.", "Yes.", 500)["size"] - 1
+    length = (
+        train_reward.tokenise(reward_model.tokenizer, "p", asked, "Yes.", "Yes.", 500)["size"] - 1
+    )
     with pytest.raises(InputError) as caught:
-        train_reward.tokenise(reward_model, "abc", asked, "Yes.", "Yes.", length - 1)
+        train_reward.tokenise(reward_model.tokenizer, "abc", asked, "Yes.", "Yes.", length - 1)
     assert str(caught.value) == (
         f"pair abc: {length} tokens; expected at most tokens.max_length {length - 1}; "
         "raise it or drop the prompt"
     )
 
 
-@pytest.mark.parametrize(
-    ("count", "left"), [(None, [1, 2, 3]), (1, [3]), (2, [2, 3]), (5, [1, 2, 3])]
-)
-def test_only_the_last_candidates_are_kept(
-    tmp_path: Path, count: int | None, left: list[int]
-) -> None:
+@pytest.mark.parametrize(("count", "left"), [(1, [3]), (2, [2, 3]), (5, [1, 2, 3])])
+def test_only_the_last_candidates_are_kept(tmp_path: Path, count: int, left: list[int]) -> None:
     for step in (1, 2, 3):
         (tmp_path / STEP.format(step)).mkdir()
     keep_last(tmp_path, count)
@@ -350,7 +361,7 @@ def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Pa
     for changes in ({}, {"margin": 1.0}, {"center_rewards": 1.0}):
         learner = models.load_reward_model(reward_folder, "float32")
         outcome = train_reward.train_reward(
-            learner, reward_rows(), REWARD.model_copy(update=changes), TRAINING, 1,
+            learner, reward_data(reward_rows()), REWARD.model_copy(update=changes), TRAINING, 1,
             tmp_path / str(len(losses)), lambda *_: None,
         )  # fmt: skip
         losses.append(outcome.curve[0]["loss"])
@@ -365,11 +376,19 @@ def test_progress_shows_loss_accuracy_and_tokens_a_second(
 ) -> None:  # fmt: skip
     if kind == "policy":
         learner = models.load_policy(policy_folder, "float32")
-        train_policy.train_policy(learner, PAIRS, DPO, TRAINING, 1, tmp_path, lambda *_: None)
+        train_policy.train_policy(
+            learner, policy_data(PAIRS), DPO, TRAINING, 1, tmp_path, lambda *_: None
+        )
     else:
         judge = models.load_reward_model(reward_folder, "float32")
         train_reward.train_reward(
-            judge, reward_rows(), REWARD, TRAINING, 1, tmp_path, lambda *_: None
+            judge,
+            reward_data(reward_rows()),
+            REWARD,
+            TRAINING,
+            1,
+            tmp_path,
+            lambda *_: None,
         )
     said = capsys.readouterr().err
     assert re.search(r"1/1 .*loss \d+\.\d{4}, accuracy [01]\.\d\d, [\d,]+ tokens/s", said), said
@@ -384,7 +403,9 @@ def test_numbers_go_to_tensorboard_on_request(
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     learner = models.load_policy(policy_folder, "float32")
     work = tmp_path / ".work" / "dpo@1" / "0123"
-    outcome = train_policy.train_policy(learner, PAIRS, DPO, TRAINING, 1, work, lambda *_: None)
+    outcome = train_policy.train_policy(
+        learner, policy_data(PAIRS), DPO, TRAINING, 1, work, lambda *_: None
+    )
     read = EventAccumulator(str(tmp_path / "logs" / "dpo@1"))
     read.Reload()
     (loss,) = read.Scalars("train/loss")
@@ -424,12 +445,12 @@ def test_every_pair_is_kept_as_it_was_met_also_by_an_interrupted_run(
     def train(work: Path, stop: int | None) -> pa.Table:
         learner = models.load_reward_model(reward_folder, "float32")
 
-        def export(model: Any, step: int) -> None:
+        def export(model: Any, weights: models.Weights, step: int) -> None:
             if stop:
                 raise KeyboardInterrupt
 
         outcome = train_reward.train_reward(
-            learner, reward_rows(), settings, TRAINING, 1, work, export
+            learner, reward_data(reward_rows()), settings, TRAINING, 1, work, export
         )
         return train_reward.as_met(outcome, settings.epochs)
 

@@ -1,0 +1,116 @@
+"""A training as a thing of its own: made in this process, or in several that a launcher starts."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from datasets import Dataset, load_from_disk
+
+from mutual_taught import models, preflight, train_policy, train_reward
+from mutual_taught.blocks import Dpo, RewardOptimisation, Training
+from mutual_taught.files import STEP, Json, read_json, read_manifest, write_json
+from mutual_taught.training import Export, Outcome
+
+Kind = Literal["policy", "reward_model", "new_reward_model"]
+JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
+SETTINGS: dict[str, Callable[..., Dpo | RewardOptimisation]] = {
+    "policy": Dpo, "reward_model": RewardOptimisation, "new_reward_model": RewardOptimisation,
+}  # fmt: skip
+
+
+class Job(NamedTuple):
+    """What a training starts from and what decides it.
+
+    kind: a policy's DPO, a reward model's training, or that of a new head on a policy. start: the
+    model's folder. pairs: of `train_policy.dataset` or `train_reward.dataset`. made_by: what the
+    result's manifest says of its making.
+    """
+
+    kind: Kind
+    start: Path
+    pairs: Dataset
+    settings: Any
+    training: Training
+    seed: int
+    made_by: Json
+
+
+def train(job: Job, place: Path) -> Outcome:
+    """Train in this process, which may be one of several, going on from an interrupted run.
+
+    Args:
+        job: what to train.
+        place: folder of the work in progress: resumable checkpoints, and the result. Policies go
+            to `place/checkpoints/step-NNNNNN`, a reward model to `place/model`.
+    """
+    if job.kind == "policy":
+        learner = models.load_policy(job.start, "float32")
+        preflight.require(preflight.policy(learner), job.start)
+        return train_policy.train_policy(
+            learner, job.pairs, job.settings, job.training, job.seed, place,
+            _export(job, learner.tokenizer, place, job.settings.keep_checkpoints),
+        )  # fmt: skip
+    if job.kind == "reward_model":
+        model = models.load_reward_model(job.start, "float32")
+        preflight.require(preflight.reward_model(model), job.start)
+    else:
+        model = models.new_reward_model(job.start, job.seed)
+    return train_reward.train_reward(
+        model, job.pairs, job.settings, job.training, job.seed, place,
+        _export(job, model.tokenizer, place, None),
+    )  # fmt: skip
+
+
+def _export(job: Job, tokenizer: Any, place: Path, keep: int | None) -> Export:
+    """Make what writes the weights of a step; only the first of several processes calls it."""
+    parent = read_manifest(job.start)
+
+    def export(model: Any, weights: models.Weights, step: int) -> None:
+        steps = place / "checkpoints"
+        folder = steps / STEP.format(step) if job.kind == "policy" else place / "model"
+        kind = "policy" if job.kind == "policy" else "reward_model"
+        models.export(
+            model, weights, tokenizer, folder, job.training.export_dtype,
+            {"kind": kind, "base": parent.base, "parent": parent.digest,
+             "made_by": {**job.made_by, "step": step}},
+        )  # fmt: skip
+        if keep:
+            keep_last(steps, keep)
+
+    return export
+
+
+def keep_last(folder: Path, count: int) -> None:
+    """Delete all candidates but the last `count`, so that a long run does not fill the disk."""
+    for path in sorted(folder.iterdir())[:-count]:
+        shutil.rmtree(path)
+
+
+def write(job: Job, place: Path) -> None:
+    """Write a job where other processes can read it."""
+    job.pairs.save_to_disk(place / PAIRS)
+    write_json(
+        place / JOB,
+        {
+            "kind": job.kind, "start": str(job.start), "settings": job.settings.model_dump(),
+            "training": job.training.model_dump(), "seed": job.seed, "made_by": job.made_by,
+        },
+    )  # fmt: skip
+
+
+def read(place: Path) -> Job:
+    """Read a job that another process wrote."""
+    said = read_json(place / JOB)
+    settings = SETTINGS[said["kind"]](**said["settings"])
+    return Job(
+        said["kind"], Path(said["start"]), load_from_disk(place / PAIRS), settings,
+        Training(**said["training"]), said["seed"], said["made_by"],
+    )  # fmt: skip
+
+
+def read_outcome(place: Path) -> Outcome:
+    """Read what the processes of a job left."""
+    said = read_json(place / OUTCOME)
+    pairs = [(step, [(name, a, b) for name, a, b in rows]) for step, rows in said["pairs"]]
+    return Outcome(said["curve"], said["steps"], pairs)

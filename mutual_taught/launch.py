@@ -1,0 +1,111 @@
+"""Trainings in several processes: a launcher starts them, the stage waits and says what failed."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from mutual_taught import jobs
+from mutual_taught.blocks import Training
+from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
+from mutual_taught.files import read_json, write_json
+from mutual_taught.jobs import Job
+from mutual_taught.training import Outcome
+from mutual_taught.watch import STARTED_BY, started_by, watch
+
+FAILED = "failed.json"
+KINDS = {"InputError": InputError, "TrainingError": TrainingError}
+
+
+def train(job: Job, place: Path) -> Outcome:
+    """Train in this process, or in those that `training.launcher` starts.
+
+    Args:
+        job: what to train.
+        place: folder of the work in progress.
+
+    Raises:
+        InputError: what a process refused.
+        TrainingError: a process stopped.
+    """
+    if job.training.launcher == "single":
+        return jobs.train(job, place)
+    outcome, failed = place / jobs.OUTCOME, place / FAILED
+    failed.unlink(missing_ok=True)
+    outcome.unlink(missing_ok=True)
+    jobs.write(job, place)
+    cores = len(os.sched_getaffinity(0))
+    threads = str(max(1, cores // job.training.processes))
+    process = subprocess.Popen(
+        command(job.training, place),
+        stderr=subprocess.PIPE,
+        env={"OMP_NUM_THREADS": threads, **os.environ, STARTED_BY: str(os.getpid())},
+    )
+    try:
+        assert process.stderr
+        _pass_on(process.stderr, failed)
+        code = process.wait()
+    finally:
+        process.terminate()
+    if failed.exists():
+        said = read_json(failed)
+        raise KINDS.get(said["kind"], TrainingError)(said["message"])
+    if code or not outcome.exists():
+        raise TrainingError(
+            f"{job.training.launcher}: training ended with code {code}; expected 0; see above, "
+            "then dvc repro goes on from the last checkpoint"
+        )
+    return jobs.read_outcome(place)
+
+
+def command(training: Training, place: Path) -> list[str]:
+    """Give the command that starts a training's processes.
+
+    Raises:
+        InputError: there is no such file of settings.
+    """
+    count, worker = str(training.processes), ["-m", "mutual_taught.launch", str(place)]
+    if training.launcher == "torchrun":
+        options = ["--standalone", "--nproc_per_node", count]
+        return [sys.executable, "-m", "torch.distributed.run", *options, *worker]
+    path = Path(str(training.accelerate_config))
+    if not path.is_file():
+        raise InputError(
+            f"training.accelerate_config is '{path}'; there is no such file; expected one such as "
+            "those of presets/accelerate"
+        )
+    options = ["--config_file", str(path), "--num_processes", count]
+    return [sys.executable, "-m", "accelerate.commands.launch", *options, *worker]
+
+
+def _pass_on(said: IO[bytes], failed: Path) -> None:
+    """Show what the processes say, until one fails with a reason: the rest is the launcher's."""
+    while piece := os.read(said.fileno(), 1 << 16):
+        if not failed.exists():
+            sys.stderr.buffer.write(piece)
+            sys.stderr.flush()
+
+
+def main(place: Path) -> None:
+    """Be one of the processes of a training; the first writes what comes of it."""
+    import torch
+
+    dvc = started_by()
+    threading.Thread(target=watch, args=(dvc,), daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    try:
+        outcome = jobs.train(jobs.read(place), place)
+    except MutualTaughtError as error:
+        write_json(place / FAILED, {"kind": type(error).__name__, "message": str(error)})
+        os._exit(1)  # others may wait for this one; the launcher stops them
+    if os.environ["RANK"] == "0":
+        write_json(place / jobs.OUTCOME, outcome._asdict())
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
