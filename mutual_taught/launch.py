@@ -16,6 +16,7 @@ from mutual_taught.training import Outcome
 from mutual_taught.watch import STARTED_BY, started_by, watch
 
 FAILED = "failed.json"
+DEFAULTS = {"PYTHONWARNINGS": "ignore::FutureWarning", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
 KINDS = {"InputError": InputError, "TrainingError": TrainingError}
 
 
@@ -38,17 +39,17 @@ def train(job: Job, place: Path) -> Outcome:
     jobs.write(job, place)
     cores = len(os.sched_getaffinity(0))
     threads = str(max(1, cores // job.training.processes))
-    process = subprocess.Popen(
-        command(job.training, place),
-        stderr=subprocess.PIPE,
-        env={"OMP_NUM_THREADS": threads, **os.environ, STARTED_BY: str(os.getpid())},
-    )
-    try:
-        assert process.stderr
-        _pass_on(process.stderr, failed)
-        code = process.wait()
-    finally:
-        process.terminate()
+    environment = {**DEFAULTS, "OMP_NUM_THREADS": threads, **os.environ}
+    environment[STARTED_BY] = str(os.getpid())
+    with subprocess.Popen(
+        command(job.training, place), stderr=subprocess.PIPE, env=environment
+    ) as process:
+        try:
+            assert process.stderr
+            _pass_on(process.stderr, failed)
+            code = process.wait()
+        finally:
+            process.terminate()
     if failed.exists():
         said = read_json(failed)
         raise KINDS.get(said["kind"], TrainingError)(said["message"])

@@ -3,7 +3,9 @@
 import ast
 from pathlib import Path
 
-CARRIERS = {"blocks", "errors", "files", "hashing", "params", "perf", "progress", "tables", "work"}
+CARRIERS = {
+    "blocks", "errors", "files", "hashing", "params", "perf", "progress", "tables", "watch", "work",
+}  # fmt: skip
 
 
 def modules_of(path: Path) -> set[str]:

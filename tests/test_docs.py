@@ -241,8 +241,8 @@ def test_links_lead_somewhere(path: Path) -> None:
 @each_document
 def test_commands_and_modules_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), re.M))
-    assert set(re.findall(r"\bmake ([a-z][a-z-]*)", code(text))) <= targets
+    targets = set(re.findall(r"^([a-z0-9-]+):", read("Makefile"), re.M))
+    assert set(re.findall(r"\bmake ([a-z][a-z0-9-]*)", code(text))) <= targets
     assert set(re.findall(r"mutual-taught ([a-z][a-z-]+)", text)) <= set(main.commands)
     for folder in ("stages", "mutual_taught", "tests", "bench"):
         for module in re.findall(rf"\b{folder}/(\w+)\.py|-m {folder}\.(\w+)", text):

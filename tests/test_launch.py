@@ -1,0 +1,195 @@
+"""Training in several processes: the numbers of one, and one line when a process fails."""
+
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from datasets import Dataset
+
+from mutual_taught import jobs, launch
+from mutual_taught.blocks import Training
+from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.files import sha256, write_json
+from mutual_taught.packing import fill
+from mutual_taught.train_policy import dataset as policy_data
+from mutual_taught.train_reward import dataset as reward_data
+from mutual_taught.training import Outcome, shares
+from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows
+
+ROOT = Path(__file__).parent.parent
+ZERO3 = str(ROOT / "presets" / "accelerate" / "zero3.yaml")
+TWO = TRAINING.model_copy(update={"launcher": "torchrun", "processes": 2})
+SHARDED = TRAINING.model_copy(
+    update={"launcher": "accelerate", "processes": 2, "accelerate_config": ZERO3}
+)
+# Batches of 3 and 1: in the second, one of two processes has no pair.
+CHANGES: dict[str, object] = {"batch_size": 3, "epochs": 2}
+
+
+def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> jobs.Job:
+    if kind == "policy":
+        settings: Any = DPO.model_copy(update={**CHANGES, **changes})
+        return jobs.Job(kind, start, policy_data(PAIRS), settings, training, 1, {})
+    settings = REWARD.model_copy(update={**CHANGES, **changes})
+    # Pairs whose sides are alike are ties that rounding may turn either way.
+    rows = [row for row in reward_rows() if row["chosen"] != row["rejected"]]
+    return jobs.Job(kind, start, reward_data(rows), settings, training, 1, {})
+
+
+def train(made: jobs.Job, place: Path) -> Outcome:
+    place.mkdir(parents=True)
+    return launch.train(made, place)
+
+
+@pytest.fixture
+def starts(policy_folder: Path, reward_folder: Path) -> dict[jobs.Kind, Path]:
+    for folder, kind in ((policy_folder, "policy"), (reward_folder, "reward_model")):
+        said: dict[str, object] = {
+            "kind": kind,
+            "base": "tiny",
+            "parent": None,
+            "made_by": {},
+            "files": {},
+        }
+        if not (folder / "manifest.json").exists():
+            write_json(folder / "manifest.json", said)
+    return {
+        "policy": policy_folder, "reward_model": reward_folder, "new_reward_model": policy_folder,
+    }  # fmt: skip
+
+
+def assert_same_curve(found: Outcome, expected: Outcome) -> None:
+    assert found.steps == expected.steps
+    for ours, theirs in zip(found.curve, expected.curve, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
+
+
+def test_pairs_are_shared_out_so_that_all_have_about_as_many_tokens() -> None:
+    # 9 to the first, 8 to the second, 4 to the second (8 < 9), 3 to the first, 2: both 12, first
+    assert shares([2, 9, 3, 8, 4], 2) == [[0, 1, 2], [3, 4]]
+
+
+def test_one_process_has_all_pairs_in_their_order() -> None:
+    assert shares([2, 9, 3, 8, 4], 1) == [[0, 1, 2, 3, 4]]
+
+
+def test_processes_beyond_the_pairs_have_none() -> None:
+    assert shares([5, 5], 3) == [[0], [1], []]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["policy", "new_reward_model"])
+def test_two_processes_have_the_losses_of_one(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, kind: jobs.Kind
+) -> None:
+    alone = train(job(kind, starts[kind], TRAINING), tmp_path / "alone")
+    both = train(job(kind, starts[kind], TWO), tmp_path / "both")
+    assert_same_curve(both, alone)
+    assert [step for step, _ in both.pairs] == [step for step, _ in alone.pairs]
+    for (_, ours), (_, theirs) in zip(both.pairs, alone.pairs, strict=True):
+        assert sorted(name for name, *_ in ours) == sorted(name for name, *_ in theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not importlib.util.find_spec("deepspeed"), reason="make test-zero3 installs it and runs this"
+)
+@pytest.mark.parametrize("kind", ["policy", "reward_model"])
+def test_weights_in_shards_have_the_losses_of_one_process(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: jobs.Kind
+) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    alone = train(job(kind, starts[kind], TRAINING), tmp_path / "alone")
+    both = train(job(kind, starts[kind], SHARDED), tmp_path / "both")
+    assert_same_curve(both, alone)
+
+
+@pytest.mark.slow
+def test_packed_losses_and_gradients_are_the_same_under_fully_shard(
+    starts: dict[jobs.Kind, Path],
+) -> None:
+    found = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+         "-m", "tests.sharded", str(starts["policy"]), str(starts["reward_model"])],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    gaps = dict(re.findall(r"(\w+) differs by (\S+)", found.stdout))
+    assert sorted(gaps) == ["policy_gradient", "policy_loss", "reward_gradient", "reward_loss"]
+    assert all(float(gap) < 1e-6 for gap in gaps.values()), gaps
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_in_one_process_is_one_line(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = job("policy", starts["policy"], TWO)
+    rows = made.pairs.to_list()
+    rows[2]["ref_chosen_logps"] = float("nan")
+    with pytest.raises(TrainingError, match=r"^step \d: loss is nan on pairs .*p2"):
+        train(made._replace(pairs=Dataset.from_list(rows)), tmp_path / "nan")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_fewer_processes_than_asked_for_are_refused(
+    starts: dict[jobs.Kind, Path], tmp_path: Path
+) -> None:
+    made = job("policy", starts["policy"], TWO)
+    with pytest.raises(InputError) as caught:
+        jobs.train(made, tmp_path)
+    assert str(caught.value).startswith("training.processes is 2; training.launcher torchrun made")
+
+
+def test_missing_settings_of_accelerate_are_one_line(tmp_path: Path) -> None:
+    asked = SHARDED.model_copy(update={"accelerate_config": "no.yaml"})
+    with pytest.raises(InputError, match=r"^training.accelerate_config is 'no.yaml'; there is no"):
+        launch.command(asked, tmp_path)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from mutual_taught import jobs, launch
+launch.train(jobs.read(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.slow
+def test_killed_training_leaves_no_process_and_goes_on_to_the_same_weights(
+    starts: dict[jobs.Kind, Path], tmp_path: Path
+) -> None:
+    made = job("policy", starts["policy"], TWO, epochs=8)
+    whole = train(made, tmp_path / "whole")
+    asked, place = tmp_path / "asked", tmp_path / "killed"
+    place.mkdir()
+    asked.mkdir()
+    jobs.write(made, asked)
+    stage = subprocess.Popen([sys.executable, "-c", KILLED, str(asked), str(place)], cwd=ROOT)
+    while not list(place.glob("trainer/checkpoint-*/COMPLETE")):
+        assert stage.poll() is None
+        time.sleep(0.02)
+    started = psutil.Process(stage.pid).children(recursive=True)
+    os.kill(stage.pid, signal.SIGKILL)
+    stage.wait()
+    assert len(started) >= 3
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+    again = launch.train(made, place)
+    assert again == whole
+    last = Path("checkpoints") / f"step-{whole.steps:06d}" / "model.safetensors"
+    assert sha256(place / last) == sha256(tmp_path / "whole" / last)
+
+
+def test_every_process_makes_as_many_passes() -> None:
+    # One long pair and four short ones: 1 pass against 2 under a budget of 10.
+    split = [list(fill(share, (size for _ in share), 10)) for share, size in
+             zip(shares([20, 5, 5, 5, 5], 2), (20, 5), strict=True)]  # fmt: skip
+    assert [len(parts) for parts in split] == [1, 2]
