@@ -2,7 +2,6 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.errors import InputError
-from mutual_taught.pairs import ChosenRule, rank_pairs
+from mutual_taught.pairs import ChosenRule, filter_ranked_pairs, rank_pairs
 from mutual_taught.texts import is_blank
 
 Floats = npt.NDArray[np.float64]
@@ -31,29 +30,31 @@ def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -
         Table `ranked_pairs` without the reference log-probs, one row a prompt.
     """
     shape = (-1, width)
-    texts = responses["response"].combine_chunks()
-    codes = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False).reshape(shape)
-    blank = is_blank(texts).to_numpy(zero_copy_only=False).reshape(shape)
     values = rewards["reward"].to_numpy().reshape(shape)
     lengths = responses["length_tokens"].to_numpy().reshape(shape)
     lots = responses["seed"].to_numpy().reshape(shape)
-    pairs = rank_pairs(values, lengths, blank, codes.astype(np.int64), lots, rule)
+    pairs = rank_pairs(values, lengths, lots, rule)
+    rows = np.arange(len(values))
+    texts = responses["response"].combine_chunks()
+    chosen, rejected = (texts.take(pa.array(rows * width + np.maximum(side, 0))) for side in pairs)
+    blank = pc.or_(is_blank(chosen), is_blank(rejected)).to_numpy(zero_copy_only=False)
+    same = pc.equal(chosen, rejected).to_numpy(zero_copy_only=False)
+    reasons = filter_ranked_pairs(pairs.chosen, blank, same)
     none = pairs.chosen < 0
-    rows = np.arange(len(none))
     return pa.table(
         {
-            "prompt_id": responses["prompt_id"].combine_chunks()[::width],
+            "prompt_id": responses["prompt_id"].take(pa.array(rows * width)),
             "chosen_index": pa.array(pairs.chosen, mask=none),
             "rejected_index": pa.array(pairs.rejected, mask=none),
             "reward_chosen": pa.array(values[rows, pairs.chosen], mask=none),
             "reward_rejected": pa.array(values[rows, pairs.rejected], mask=none),
-            "kept": [not reason for reason in pairs.reason],
-            "reason": pairs.reason,
+            "kept": [not reason for reason in reasons],
+            "reason": reasons,
         }
     )
 
 
-def sides(ranked: pa.Table, responses: pa.Table, column: str, width: int) -> tuple[list[Any], ...]:
+def sides(ranked: pa.Table, responses: pa.Table, column: str, width: int) -> list[pa.ChunkedArray]:
     """Give a column of the chosen and of the rejected responses of the kept pairs, in order.
 
     Args:
@@ -63,17 +64,17 @@ def sides(ranked: pa.Table, responses: pa.Table, column: str, width: int) -> tup
         width: M.
     """
     kept = np.flatnonzero(ranked["kept"].to_numpy())
-    found = []
+    found: list[pa.ChunkedArray] = []
     for side in ("chosen_index", "rejected_index"):
         index = ranked[side].take(pa.array(kept)).to_numpy().astype(np.int64)
-        found.append(responses[column].take(pa.array(kept * width + index)).to_pylist())
-    return tuple(found)
+        found.append(responses[column].take(pa.array(kept * width + index)))
+    return found
 
 
 def sampled_logps(ranked: pa.Table, responses: pa.Table) -> Floats:
     """Give the sampler's log-probs of the kept pairs: (pairs, 2), chosen and rejected, in nats."""
     found = sides(ranked, responses, "logprob", len(responses) // len(ranked))
-    return np.array(found, np.float64).T
+    return np.array([side.to_numpy() for side in found], np.float64).T
 
 
 def agreement(logps: Floats, measured: Floats, policy: Path) -> dict[str, float]:

@@ -45,7 +45,8 @@ def dpo_pairs(
     kept = ranked.filter(ranked["kept"])
     ids = kept["prompt_id"].to_pylist()
     asked = tables.align(prompts, ids, Path("the policy split"))["messages"].to_pylist()
-    chosen, rejected = sides(ranked, responses, "token_ids", len(responses) // len(ranked))
+    width = len(responses) // len(ranked)
+    chosen, rejected = (side.to_pylist() for side in sides(ranked, responses, "token_ids", width))
     return [
         {
             "pair": prompt,

@@ -4,6 +4,7 @@ import binascii
 import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from json.encoder import encode_basestring as _quote
 from typing import TypeAlias
 
@@ -29,16 +30,37 @@ def normalise(text: str) -> str:
 
 def prompt_id(messages: Sequence[Message]) -> str:
     """Hash a conversation to its id: 32 hex digits; white space does not count."""
-    turns = [
-        f"[{_quote(message['role'])}, {_quote(normalise(message['content']))}]"
-        for message in messages
-    ]
-    return _hash(f"[{', '.join(turns)}]")
+    turns = [_turn(message["role"], message["content"]) for message in messages]
+    return _hash(f"[{', '.join(turns)}]".encode())
+
+
+def prompt_ids(conversations: pa.ListArray) -> list[str]:
+    """Hash conversations: see `prompt_id`. Turns are read as two columns, not as rows."""
+    turns = conversations.flatten()
+    roles, contents = (turns.field(name).to_pylist() for name in ("role", "content"))
+    said = list(map(_turn, roles, contents))
+    ends = np.cumsum([0, *pc.list_value_length(conversations).to_pylist()]).tolist()
+    return [_hash(f"[{', '.join(said[a:b])}]".encode()) for a, b in pairwise(ends)]
+
+
+def _turn(role: str, content: str) -> str:
+    return f"[{_quote(role)}, {_quote(normalise(content))}]"
 
 
 def pair_id(kind: str, iteration: int, prompt: str, chosen: str, rejected: str) -> str:
     """Hash a reward-model training pair to its id: 32 hex digits."""
-    return _hash(f"{kind}|{iteration}|{prompt}|{len(chosen)}|{chosen}{rejected}")
+    return _hash(f"{kind}|{iteration}|{prompt}|{len(chosen)}|{chosen}{rejected}".encode())
+
+
+def pair_ids(
+    kind: str, iteration: int, prompts: pa.StringArray, chosen: pa.StringArray,
+    rejected: pa.StringArray,
+) -> list[str]:  # fmt: skip
+    """Hash pairs of one kind and iteration: see `pair_id`."""
+    length = pc.utf8_length(chosen).cast(pa.string())
+    texts = pc.binary_join_element_wise(chosen, rejected, "")
+    whole = pc.binary_join_element_wise(f"{kind}|{iteration}", prompts, length, texts, "|")
+    return list(map(_hash, whole.cast(pa.binary()).to_pylist()))
 
 
 def sampling_seeds(
@@ -98,5 +120,5 @@ def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return state ^ (state >> np.uint64(31))
 
 
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

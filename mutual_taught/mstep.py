@@ -1,6 +1,5 @@
 """The M-step on tables: pseudo-labelled pairs, their filter, and the mix r_t is trained on."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +10,11 @@ from mutual_taught import files, tables
 from mutual_taught.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.estep import counts, sides
-from mutual_taught.keys import pair_id
+from mutual_taught.keys import pair_ids
 from mutual_taught.pairs import FilterRule, filter_pseudo_pairs, tolerance
 from mutual_taught.texts import is_blank
+
+PAIR = ["prompt_id", "chosen", "rejected"]
 
 
 class Inputs(NamedTuple):
@@ -56,10 +57,11 @@ def combine(
     settings: BuildPairs,
 ) -> pa.Table:  # fmt: skip
     """Mix what the settings ask for: see `mix`."""
+    none = earlier.slice(0, 0)
     return mix(
-        kept_ranked(ranked, responses) if settings.ranked else [],
-        kept_pseudo(pseudo) if settings.pseudo else [],
-        last_iteration(earlier) if settings.accumulate else earlier.slice(0, 0),
+        kept_ranked(ranked, responses) if settings.ranked else none,
+        kept_pseudo(pseudo) if settings.pseudo else none,
+        last_iteration(earlier) if settings.accumulate else none,
         iteration,
     )
 
@@ -132,14 +134,11 @@ def pseudo_pairs(
     return table, epsilon
 
 
-def mix(
-    ranked: Sequence[tuple[str, str, str]], pseudo: Sequence[tuple[str, str, str]],
-    earlier: pa.Table, iteration: int,
-) -> pa.Table:  # fmt: skip
+def mix(ranked: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int) -> pa.Table:
     """Put together the pairs r_t is trained on.
 
     Args:
-        ranked: (prompt id, chosen, rejected) of the E-step's kept pairs.
+        ranked: `prompt_id`, `chosen`, `rejected` of the E-step's kept pairs.
         pseudo: the same of the M-step's kept pairs.
         earlier: table `reward_pairs` to carry on; no rows unless pairs accumulate.
         iteration: t.
@@ -152,36 +151,38 @@ def mix(
 
     Source: Mutual-Taught, M-step (comparison pairs mixed with RM-ranked pairs).
     """
-    pairs = [*ranked, *pseudo]
-    if not pairs and not len(earlier):
+    if not len(ranked) and not len(pseudo) and not len(earlier):
         raise InputError(
             f"iteration {iteration}: no pair is left for the reward model; expected at least one; "
             "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
         )
-    kinds = ["ranked"] * len(ranked) + ["pseudo"] * len(pseudo)
-    prompts, chosen, rejected = zip(*pairs, strict=True) if pairs else ((), (), ())
-    fresh = pa.table(
+    parts = [_named("ranked", ranked, iteration), _named("pseudo", pseudo, iteration)]
+    return pa.concat_tables(
+        [*parts, earlier.select(list(tables.REWARD_PAIRS.columns)).replace_schema_metadata()]
+    )
+
+
+def _named(kind: str, pairs: pa.Table, iteration: int) -> pa.Table:
+    """Lay out pairs of one kind as rows of `reward_pairs`."""
+    prompts, chosen, rejected = (pairs[name].combine_chunks() for name in PAIR)
+    return pa.table(
         {
-            "pair_id": [
-                pair_id(kind, iteration, *pair) for kind, pair in zip(kinds, pairs, strict=True)
-            ],
-            "kind": kinds, "iteration": [iteration] * len(pairs), "prompt_id": prompts,
-            "chosen": chosen, "rejected": rejected,
+            "pair_id": pair_ids(kind, iteration, prompts, chosen, rejected),
+            "kind": pa.repeat(kind, len(pairs)), "iteration": pa.repeat(iteration, len(pairs)),
+            "prompt_id": prompts, "chosen": chosen, "rejected": rejected,
         },
         schema=tables.REWARD_PAIRS.schema,
     )  # fmt: skip
-    return pa.concat_tables([fresh, earlier.select(fresh.column_names).replace_schema_metadata()])
 
 
-def kept_ranked(ranked: pa.Table, responses: pa.Table) -> list[tuple[str, str, str]]:
-    """List the E-step's kept pairs as texts: (prompt id, chosen, rejected)."""
+def kept_ranked(ranked: pa.Table, responses: pa.Table) -> pa.Table:
+    """List the E-step's kept pairs as texts: `prompt_id`, `chosen`, `rejected`."""
     chosen, rejected = sides(ranked, responses, "response", len(responses) // len(ranked))
-    prompts = ranked.filter(ranked["kept"])["prompt_id"].to_pylist()
-    return list(zip(prompts, chosen, rejected, strict=True))
+    prompts = ranked.filter(ranked["kept"])["prompt_id"]
+    return pa.table([prompts, chosen, rejected], PAIR)
 
 
-def kept_pseudo(pseudo: pa.Table) -> list[tuple[str, str, str]]:
-    """List the M-step's kept pairs as texts: (prompt id, chosen, rejected)."""
+def kept_pseudo(pseudo: pa.Table) -> pa.Table:
+    """List the M-step's kept pairs as texts: `prompt_id`, `chosen`, `rejected`."""
     kept = pseudo.filter(pseudo["kept"])
-    columns = ("prompt_id", "response", "previous_response")
-    return list(zip(*(kept[name].to_pylist() for name in columns), strict=True))
+    return kept.select(["prompt_id", "response", "previous_response"]).rename_columns(PAIR)

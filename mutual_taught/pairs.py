@@ -18,12 +18,9 @@ class RankedPairs(NamedTuple):
 
     chosen: Ints
     rejected: Ints
-    reason: list[str]
 
 
-def rank_pairs(
-    rewards: Floats, lengths: Ints, blank: Bools, same: Ints, lots: Ints, rule: ChosenRule
-) -> RankedPairs:
+def rank_pairs(rewards: Floats, lengths: Ints, lots: Ints, rule: ChosenRule) -> RankedPairs:
     """Pick the E-step's chosen and rejected response of every prompt.
 
     Chosen is the shortest response whose reward exceeds the prompt's mean reward; rejected is the
@@ -31,28 +28,24 @@ def rank_pairs(
     `highest` takes the highest reward as chosen (max-min, as in iterative DPO), `random` draws two
     responses by lot and lets the reward decide which is chosen, `given` takes column 0 over
     column 1 whatever their rewards (preferences that came with the prompts). A prompt gives no
-    pair where the rewards cannot tell the sides apart or none exceeds the mean (float rounding),
-    and its pair is dropped, without a second choice, where either side is blank or both sides are
-    the same text.
+    pair where the rewards cannot tell the sides apart or none exceeds the mean (float rounding).
 
     Args:
         rewards: reward-model scores (logits), shape (prompts, M).
         lengths: response lengths in tokens of the policy's tokenizer, shape (prompts, M).
-        blank: whether a response has no visible text, shape (prompts, M).
-        same: a number per distinct response text of the prompt, shape (prompts, M).
         lots: a random number per response, shape (prompts, M); the two lowest are drawn.
         rule: how the two are picked.
 
     Returns:
-        Columns and the reason each prompt was dropped for (empty if kept), in prompt order.
+        Columns of chosen and rejected, in prompt order.
 
     Raises:
         ValueError: the shapes differ, or a reward is not finite.
 
     Source: Mutual-Taught (arXiv 2506.06292), E-step, length-controlled pairs.
     """
-    if not rewards.shape == lengths.shape == blank.shape == same.shape == lots.shape:
-        raise ValueError(f"shapes differ: {rewards.shape}, {lengths.shape}, {blank.shape}")
+    if not rewards.shape == lengths.shape == lots.shape:
+        raise ValueError(f"shapes differ: {rewards.shape}, {lengths.shape}, {lots.shape}")
     if not np.isfinite(rewards).all():
         raise ValueError(f"rewards of prompt {int(np.argwhere(~np.isfinite(rewards))[0, 0])}: NaN")
     rows = np.arange(len(rewards))
@@ -73,14 +66,27 @@ def rank_pairs(
         chosen = shortest if rule == "shortest_above_mean" else rewards.argmax(axis=1)
         rejected = rewards.argmin(axis=1)
         alike = (rewards.max(axis=1) == rewards.min(axis=1)) | ~above.any(axis=1)
-    blank_side = blank[rows, chosen] | blank[rows, rejected]
-    equal = same[rows, chosen] == same[rows, rejected]
-    reason = np.select([alike, blank_side, equal], ["rewards_alike", "blank", "same_text"], "")
     return RankedPairs(
         np.where(alike, -1, chosen).astype(np.int64),
         np.where(alike, -1, rejected).astype(np.int64),
-        [str(word) for word in reason],
     )
+
+
+def filter_ranked_pairs(chosen: Ints, blank: Bools, same: Bools) -> list[str]:
+    """Decide which ranked pairs are kept: a pair that is dropped gets no second choice.
+
+    Args:
+        chosen: column of the chosen response, -1 where there is no pair, shape (prompts,).
+        blank: whether either side has no visible text, shape (prompts,).
+        same: whether both sides are the same text, shape (prompts,).
+
+    Returns:
+        The reason each pair was dropped for, empty if it is kept.
+
+    Source: ours; the paper is silent.
+    """
+    reasons = ["rewards_alike", "blank", "same_text"]
+    return list(np.select([chosen < 0, blank, same], reasons, "").tolist())
 
 
 def tolerance(previous_rewards: Floats) -> float:
@@ -131,5 +137,5 @@ def filter_pseudo_pairs(
     if not np.isfinite(margins).all():
         raise ValueError("margins must be finite")
     floor = {"tolerance": -epsilon, "none": -np.inf, "positive": 0.0}[rule]
-    reason = np.select([blank, same, margins <= floor], ["blank", "same_text", "margin"], "")
-    return [str(word) for word in reason]
+    reasons = ["blank", "same_text", "margin"]
+    return list(np.select([blank, same, margins <= floor], reasons, "").tolist())

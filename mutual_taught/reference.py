@@ -64,7 +64,8 @@ def _measured(
     names = kept["prompt_id"].to_pylist()
     asked = tables.align(prompts, names, prompts_path)["messages"].to_pylist()
     of_these = responses.filter(pc.is_in(responses["prompt_id"], kept["prompt_id"]))
-    chosen, rejected = sides(kept, of_these, "token_ids", len(of_these) // len(kept))
+    width = len(of_these) // len(kept)
+    chosen, rejected = (side.to_pylist() for side in sides(kept, of_these, "token_ids", width))
     groups = [
         Group(chat.prompt_tokens(reference.tokenizer, messages, prompt), [better, worse])
         for prompt, messages, better, worse in zip(names, asked, chosen, rejected, strict=True)

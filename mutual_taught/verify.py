@@ -1,8 +1,8 @@
 """Recompute every decision of a finished run from its artifacts, and check every digest."""
 
 import csv
-import itertools
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ from mutual_taught import (
 )
 from mutual_taught.errors import MissingFileError, MutualTaughtError
 from mutual_taught.faults import Fault, Faults, Run
-from mutual_taught.keys import places, prompt_id
+from mutual_taught.keys import places, prompt_ids
 from mutual_taught.selection import outcomes, select_checkpoint
 
 
@@ -42,7 +42,6 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
     Returns:
         Faults as they are found; none if the run is as the method says.
     """
-    pa.set_memory_pool(pa.system_memory_pool())  # keeps less: the peak is a fifth lower
     settings = params.validate(params.read(params.PARAMS))
     there = {path.name for path in files.iterations(folder)}
     wanted = ["0", *settings.iterations]
@@ -50,9 +49,11 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
         state = "there" if name in there else "missing"
         yield Fault(folder / name, "the iteration", state, f"{', '.join(wanted)} (params.yaml)")
     run = Run(folder, [key for key in wanted if key in there])
+    run.ahead(_all_prompts(run))
     for key in run.keys[:2]:  # read and hashed beside the prompts, which take a while
         run.ahead(run.listed(key))
     yield from _guarded(folder / "0", _prompts(run, settings))
+    run.forget([folder / "0" / "prompts.parquet"])
     for key in run.keys:
         run.ahead(run.listed(key))
         previous = settings.iterations[key].prev if key != "0" else "0"
@@ -72,7 +73,9 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
             checks.append(lineage.models(folder / key))
         for check in checks:
             yield from _guarded(folder / key, check)
-        run.forget(folder / key)
+        carried = (tables.ANSWERS, tables.REWARD_PAIRS, *faults.EVAL)
+        run.forget(path for path, table in run.listed(key) if table not in carried)
+        run.forget(path for path, _ in run.listed(previous) if previous != "0")
 
 
 def _guarded(folder: Path, check: Faults) -> Faults:
@@ -105,16 +108,21 @@ def _digests(run: Run, path: Path, table: tables.Table) -> Faults:
         yield Fault(path, "the whole", "altered since it was written", "its digest")
 
 
+def _all_prompts(run: Run) -> list[tuple[Path, tables.Table]]:
+    """List the tables of prompts: all of them, then split by split."""
+    folder = run.folder / "0"
+    return [
+        (folder / "prompts.parquet", tables.PROMPTS),
+        *((folder / "splits" / f"{name}.parquet", tables.renamed(tables.PROMPTS, name))
+          for name in ("policy", "reward", "selection", "eval")),
+    ]  # fmt: skip
+
+
 def _prompts(run: Run, settings: blocks.Params) -> Faults:
-    path = run.folder / "0" / "prompts.parquet"
+    listed = _all_prompts(run)
+    path, _ = listed[0]
     prompts = run.table(path, tables.PROMPTS)
-    listed = [(path, tables.PROMPTS)]
-    listed += [
-        (run.folder / "0" / "splits" / f"{name}.parquet", tables.renamed(tables.PROMPTS, name))
-        for name in ("policy", "reward", "selection", "eval")
-    ]
-    run.ahead(listed)
-    hashed = pa.array(_prompt_ids(prompts["messages"].combine_chunks()), tables.TEXT)
+    hashed = pa.array(prompt_ids(prompts["messages"].combine_chunks()), tables.TEXT)
     yield from faults.first(
         path, tables.PROMPTS, prompts, "prompt_id",
         pc.not_equal(prompts["prompt_id"].combine_chunks(), hashed), "the hash of its messages",
@@ -142,16 +150,6 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
     yield from faults.first(
         path, tables.PROMPTS, prompts, "split", bad, "the split its id falls in (data.splits)"
     )
-
-
-def _prompt_ids(conversations: pa.ListArray) -> list[str]:
-    """Hash conversations; their turns are read as two columns, many times faster than as rows."""
-    turns = conversations.flatten()
-    roles, contents = (turns.field(name).to_pylist() for name in ("role", "content"))
-    lengths = pc.list_value_length(conversations).to_pylist()
-    named = zip(roles, contents, strict=True)
-    turn = ({"role": role, "content": content} for role, content in named)
-    return [prompt_id(list(itertools.islice(turn, length))) for length in lengths]
 
 
 def _active(run: Run, key: str) -> bool:
@@ -344,20 +342,24 @@ def _trained(run: Run, key: str) -> Faults:
     full, last = settings.batch_size, len(mix) - settings.batch_size * (each - 1)
     plan = ([full] * (each - 1) + [last]) * settings.epochs
     for step, (found, size) in enumerate(
-        itertools.zip_longest(np.bincount(data["step"].to_numpy())[1:].tolist(), plan), 1
+        zip_longest(np.bincount(data["step"].to_numpy())[1:].tolist(), plan), 1
     ):
         if found != size:
             yield Fault(path, f"step {step}", f"of {found} pairs", f"{size}")
-    ids = sorted(mix["pair_id"].to_pylist())
+    ids = _sorted(mix["pair_id"])
     for epoch in range(1, settings.epochs + 1):
         rows = data.filter(pc.equal(data["epoch"], epoch))
-        if sorted(rows["pair_id"].to_pylist()) != ids:
+        if not _sorted(rows["pair_id"]).equals(ids):
             yield Fault(path, f"epoch {epoch}", "other pairs", "every pair of the mix once")
     right_numbers = {
         "active": 1.0, "steps": float(len(plan)), **mstep.met(data),
         **_last(folder / "curves" / "train_rm.csv", ("loss", "accuracy", "margin")),
     }  # fmt: skip
     yield from faults.numbers(metrics, files.read_json(metrics), right_numbers)
+
+
+def _sorted(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks().sort()
 
 
 def _last(path: Path, names: Sequence[str]) -> dict[str, float]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +12,14 @@ from hypothesis import strategies as st
 from mutual_taught.keys import (
     normalise,
     pair_id,
+    pair_ids,
     places,
     prompt_id,
+    prompt_ids,
     sampling_seed,
     sampling_seeds,
 )
+from mutual_taught.tables import MESSAGES
 
 P, Q = (hashlib.blake2b(name, digest_size=16).hexdigest() for name in (b"p", b"q"))
 
@@ -84,6 +88,30 @@ def test_pair_id_depends_on_everything_that_names_the_pair() -> None:
         ("ranked", 1, "p", "", "ab"),
     ]  # fmt: skip
     assert len({pair_id(*pair) for pair in pairs}) == len(pairs)
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.fixed_dictionaries({"role": st.sampled_from(["user", '"x']), "content": st.text()}),
+            max_size=3,
+        ),
+        max_size=5,
+    ),
+    st.integers(0, 2),
+)
+def test_ids_of_many_conversations_are_those_of_each(
+    conversations: list[list[dict[str, str]]], start: int
+) -> None:
+    column = pa.array(conversations, MESSAGES).slice(start)
+    assert prompt_ids(column) == [prompt_id(messages) for messages in conversations[start:]]
+
+
+@given(st.lists(st.tuples(st.text("ab|é", max_size=4), st.text(), st.text()), max_size=5))
+def test_ids_of_many_pairs_are_those_of_each(pairs: list[tuple[str, str, str]]) -> None:
+    columns = zip(*pairs, strict=True) if pairs else ([], [], [])
+    found = pair_ids("ranked", 3, *(pa.array(column, pa.string()) for column in columns))
+    assert found == [pair_id("ranked", 3, *pair) for pair in pairs]
 
 
 def test_seed_mixes_id_key_and_index_as_splitmix64_does() -> None:

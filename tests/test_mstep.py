@@ -13,6 +13,7 @@ from mutual_taught.keys import pair_id
 from mutual_taught.pairs import FilterRule
 
 PROMPTS = ["a", "b", "c", "d"]
+NO_PAIR = tables.REWARD_PAIRS.schema.empty_table()
 
 
 def answers(texts: list[str]) -> pa.Table:
@@ -33,6 +34,11 @@ def rewards(now: list[float], before: list[float]) -> pa.Table:
     )
 
 
+def pairs(*rows: tuple[str, str, str]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else ([], [], [])
+    return pa.table([pa.array(column, tables.TEXT) for column in columns], mstep.PAIR)
+
+
 def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float]:
     """Previous rewards 0, 2, 4, 6: mean 3, variance 5, epsilon the root of 5 (about 2.236)."""
     return mstep.pseudo_pairs(
@@ -43,7 +49,8 @@ def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float]:
 
 def test_new_answer_is_chosen_and_the_old_one_rejected() -> None:
     table, _ = pseudo()
-    assert mstep.kept_pseudo(table) == [("a", "w", "p"), ("b", "x", "q")]
+    kept = mstep.kept_pseudo(table)
+    assert kept.to_pylist() == pairs(("a", "w", "p"), ("b", "x", "q")).to_pylist()
 
 
 def test_tolerance_is_the_population_deviation_of_the_old_rewards() -> None:
@@ -70,12 +77,13 @@ def test_blank_and_equal_answers_are_dropped_but_count_in_the_tolerance() -> Non
 
 
 def reward_pairs(iteration: int, *rows: tuple[str, str, str]) -> pa.Table:
-    return mstep.mix(rows, [], tables.REWARD_PAIRS.schema.empty_table(), iteration)
+    return mstep.mix(pairs(*rows), pairs(), NO_PAIR, iteration)
 
 
 def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
-    none = tables.REWARD_PAIRS.schema.empty_table()
-    rows = mstep.mix([("a", "good", "bad")], [("b", "new", "old")], none, 2).to_pylist()
+    rows = mstep.mix(
+        pairs(("a", "good", "bad")), pairs(("b", "new", "old")), NO_PAIR, 2
+    ).to_pylist()  # fmt: skip
     assert [(row["kind"], row["iteration"], row["prompt_id"]) for row in rows] == [
         ("ranked", 2, "a"),
         ("pseudo", 2, "b"),
@@ -86,16 +94,16 @@ def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
 
 def test_mix_without_a_pair_is_refused() -> None:
     with pytest.raises(InputError, match="iteration 1: no pair is left"):
-        mstep.mix([], [], tables.REWARD_PAIRS.schema.empty_table(), 1)
+        mstep.mix(pairs(), pairs(), NO_PAIR, 1)
 
 
 def test_earlier_pairs_alone_are_enough() -> None:
     earlier = reward_pairs(1, ("a", "good", "bad"))
-    assert mstep.mix([], [], earlier, 2).to_pylist() == earlier.to_pylist()
+    assert mstep.mix(pairs(), pairs(), earlier, 2).to_pylist() == earlier.to_pylist()
 
 
 def test_only_the_newest_of_accumulated_pairs_are_carried_on() -> None:
-    two = mstep.mix([("b", "x", "y")], [], reward_pairs(1, ("a", "x", "y")), 2)
+    two = mstep.mix(pairs(("b", "x", "y")), pairs(), reward_pairs(1, ("a", "x", "y")), 2)
     assert two["iteration"].to_pylist() == [2, 1]
     assert mstep.last_iteration(two)["iteration"].to_pylist() == [2]
 
@@ -108,8 +116,8 @@ def test_only_the_newest_of_accumulated_pairs_are_carried_on() -> None:
 def test_order_of_the_pairs_does_not_change_the_written_mix(
     rows: list[tuple[str, str, str]], random: "np.random.Generator"
 ) -> None:
-    def written(pairs: list[tuple[str, str, str]]) -> list[object]:
-        mixed = mstep.mix(pairs, [], tables.REWARD_PAIRS.schema.empty_table(), 1)
+    def written(listed: list[tuple[str, str, str]]) -> list[object]:
+        mixed = reward_pairs(1, *listed)
         return list(
             mixed.sort_by([("prompt_id", "ascending"), ("pair_id", "ascending")]).to_pylist()
         )
@@ -167,8 +175,7 @@ def test_switches_decide_what_is_in_the_mix(changes: dict[str, object], kinds: l
 
 def test_metrics_count_pairs_by_kind_and_reason() -> None:
     table, epsilon = pseudo()
-    mixed = mstep.mix([("a", "x", "y")], mstep.kept_pseudo(table),
-                      tables.REWARD_PAIRS.schema.empty_table(), 1)  # fmt: skip
+    mixed = mstep.mix(pairs(("a", "x", "y")), mstep.kept_pseudo(table), NO_PAIR, 1)
     assert mstep.metrics(table, epsilon, mixed) == {
         "active": 1.0, "tolerance": epsilon, "rows": 4.0, "kept": 2.0, "dropped_margin": 2.0,
         "reward_margin_mean": pytest.approx(-1.575), "pairs": 3.0, "pairs_pseudo": 2.0,

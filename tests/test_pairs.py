@@ -12,6 +12,7 @@ from mutual_taught.pairs import (
     FilterRule,
     RankedPairs,
     filter_pseudo_pairs,
+    filter_ranked_pairs,
     rank_pairs,
     tolerance,
 )
@@ -32,12 +33,17 @@ def rank(
     found = rank_pairs(
         np.array([rewards]),
         np.array([lengths or [7] * width], dtype=np.int64),
-        np.array([[index in blank for index in range(width)]]),
-        np.array([[ord(letter) for letter in texts] or list(range(width))], dtype=np.int64),
         np.array([lots or list(range(width))], dtype=np.int64),
         rule,
     )
-    return int(found.chosen[0]), int(found.rejected[0]), found.reason[0]
+    chosen, rejected = int(found.chosen[0]), int(found.rejected[0])
+    letters = texts or "abcdefghi"
+    reasons = filter_ranked_pairs(
+        found.chosen,
+        np.array([chosen in blank or rejected in blank]),
+        np.array([letters[chosen] == letters[rejected]]),
+    )
+    return chosen, rejected, reasons[0]
 
 
 def kept(
@@ -225,7 +231,7 @@ def test_margin_that_is_no_number_is_refused() -> None:
 
 @st.composite
 def prompts(draw: st.DrawFn) -> dict[str, np.ndarray]:
-    """Rewards, lengths, blanks and texts of 0 to 5 prompts; small numbers, so that ties occur."""
+    """Rewards, lengths and lots of 0 to 5 prompts; small numbers, so that ties occur."""
     rows, width = draw(st.integers(0, 5)), draw(st.integers(1, 5))
 
     def array(elements: st.SearchStrategy[float], dtype: type) -> np.ndarray:
@@ -236,8 +242,6 @@ def prompts(draw: st.DrawFn) -> dict[str, np.ndarray]:
     return {
         "rewards": array(thirds, np.float64),
         "lengths": array(st.integers(1, 3), np.int64),
-        "blank": array(st.sampled_from([False, False, True]), np.bool_),
-        "same": array(st.integers(0, 2), np.int64),
         "lots": array(st.integers(0, 9), np.int64),
     }
 
@@ -260,7 +264,6 @@ def test_pairs_do_not_depend_on_the_other_prompts_or_their_order(
     shuffled = rank_all({name: array[order] for name, array in values.items()}, rule)
     assert shuffled.chosen.tolist() == whole.chosen[order].tolist()
     assert shuffled.rejected.tolist() == whole.rejected[order].tolist()
-    assert shuffled.reason == [whole.reason[place] for place in order]
 
 
 @given(prompts(), judged)
@@ -275,14 +278,28 @@ def test_chosen_never_scores_below_rejected(
 
 
 @given(prompts(), rules)
-def test_every_prompt_is_kept_or_has_a_reason(
+def test_prompt_has_both_sides_of_a_pair_or_neither(
     values: dict[str, np.ndarray], rule: ChosenRule
 ) -> None:
     found = rank_all(values, rule)
-    reasons = ("", "rewards_alike", "blank", "same_text")
-    assert len(found.chosen) == len(found.rejected) == len(found.reason) == len(values["rewards"])
-    assert sum(found.reason.count(reason) for reason in reasons) == len(values["rewards"])
-    assert (found.chosen < 0).tolist() == [reason == "rewards_alike" for reason in found.reason]
+    assert len(found.chosen) == len(found.rejected) == len(values["rewards"])
+    assert ((found.chosen < 0) == (found.rejected < 0)).all()
+    assert (found.chosen[found.chosen >= 0] != found.rejected[found.chosen >= 0]).all()
+
+
+flags = st.lists(st.tuples(st.integers(-1, 4), st.booleans(), st.booleans()), max_size=8)
+
+
+@given(flags)
+def test_every_ranked_pair_is_kept_or_has_the_first_reason_that_holds(
+    pairs: list[tuple[int, bool, bool]],
+) -> None:
+    columns = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
+    found = filter_ranked_pairs(columns[0], columns[1] == 1, columns[2] == 1)
+    assert found == [
+        "rewards_alike" if chosen < 0 else "blank" if blank else "same_text" if same else ""
+        for chosen, blank, same in pairs
+    ]
 
 
 margins = st.lists(st.integers(-6, 6).map(lambda number: number / 2), max_size=8)
@@ -310,11 +327,8 @@ def test_mean_rounded_to_below_the_lowest_reward_does_not_make_the_lowest_chosen
     low, high = 0.6810463571010057, 0.6810463571010058
     rewards = np.array([[low, high, low]])
     assert rewards.mean() < low  # the corner: in real numbers the mean is above it
-    same = np.arange(3)[None]
-    found = rank_pairs(
-        rewards, np.array([[2, 2, 1]]), np.zeros((1, 3), bool), same, same, "shortest_above_mean"
-    )
-    assert (found.chosen.tolist(), found.rejected.tolist(), found.reason) == ([1], [0], [""])
+    found = rank_pairs(rewards, np.array([[2, 2, 1]]), np.arange(3)[None], "shortest_above_mean")
+    assert (found.chosen.tolist(), found.rejected.tolist()) == ([1], [0])
 
 
 def test_tolerance_of_equal_rewards_is_zero_however_their_mean_is_rounded() -> None:
