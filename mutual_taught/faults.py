@@ -47,10 +47,11 @@ class Run:
 
     def ahead(self, listed: Iterable[tuple[Path, tables.Table]]) -> None:
         """Begin to read and hash tables that will be asked for."""
-        for path, table in listed:
-            # Threads take jobs in order: a table's reading has begun before its hashing waits.
-            if path not in self._read:
-                self._read[path] = self._pool.submit(tables.read, path, table)
+        new = [(path, table) for path, table in listed if path not in self._read]
+        # Threads take jobs in order: a table's reading has begun before its hashing waits.
+        for path, table in new:
+            self._read[path] = self._pool.submit(tables.read, path, table)
+        for path, _ in new:
             if path not in self._hashed:
                 self._hashed[path] = self._pool.submit(_digests, self._read[path])
 
@@ -70,11 +71,10 @@ class Run:
         """Hash a table's rows."""
         return tables.joined(self.columns(path, table))
 
-    def forget(self, keep: Path) -> None:
-        """Let go of all tables but those of one iteration and of the splits."""
-        for path in list(self._read):
-            if keep not in path.parents and "splits" not in path.parts and path.parts[-2] != "0":
-                del self._read[path]
+    def forget(self, unneeded: Iterable[Path]) -> None:
+        """Let go of tables, but not of their digests; one that is asked for again is read again."""
+        for path in unneeded:
+            self._read.pop(path, None)
 
 
 def _digests(read: Future[pa.Table]) -> dict[str, str]:

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-Feed = Callable[[bytes], object]
+Feed = Callable[[Any], object]  # of bytes, or an array of them
 
 
 def column_sha256(column: pa.ChunkedArray) -> str:
@@ -29,10 +30,10 @@ def _feed(feed: Feed, chunks: Sequence[pa.Array], kind: pa.DataType) -> None:
     feed(f"{_name(kind)} {sum(map(len, chunks))}\n".encode())
     if any(chunk.null_count for chunk in chunks):
         for chunk in chunks:
-            feed(chunk.is_valid().to_numpy(zero_copy_only=False).tobytes())
+            feed(chunk.is_valid().to_numpy(zero_copy_only=False))
     if pa.types.is_list(kind):
         for chunk in chunks:
-            feed(pc.fill_null(pc.list_value_length(chunk), 0).to_numpy().tobytes())
+            feed(_filled(pc.list_value_length(chunk), 0).to_numpy())
         _feed(feed, [chunk.flatten() for chunk in chunks], kind.value_type)
     elif pa.types.is_struct(kind):
         for place in range(kind.num_fields):
@@ -40,17 +41,21 @@ def _feed(feed: Feed, chunks: Sequence[pa.Array], kind: pa.DataType) -> None:
             feed(f"{field.name}\n".encode())
             _feed(feed, [chunk.flatten()[place] for chunk in chunks], field.type)
     elif pa.types.is_string(kind):
-        filled = [pc.fill_null(chunk, "") if chunk.null_count else chunk for chunk in chunks]
+        filled = [_filled(chunk, "") for chunk in chunks]
         for chunk in filled:
-            feed(pc.binary_length(chunk).to_numpy().tobytes())
+            feed(pc.binary_length(chunk).to_numpy())
         for chunk in filled:
             feed(string_bytes(chunk))
     elif pa.types.is_boolean(kind):
         for chunk in chunks:
-            feed(pc.fill_null(chunk, False).to_numpy(zero_copy_only=False).tobytes())
+            feed(_filled(chunk, False).to_numpy(zero_copy_only=False))
     else:
         for chunk in chunks:
-            feed(pc.fill_null(chunk, 0).to_numpy().tobytes())
+            feed(_filled(chunk, 0).to_numpy())
+
+
+def _filled(values: pa.Array, filling: str | float) -> pa.Array:
+    return pc.fill_null(values, filling) if values.null_count else values
 
 
 def string_bytes(strings: pa.StringArray) -> bytes:

@@ -32,15 +32,17 @@ def bootstrap(values: Floats, seed: int, groups: NDArray[np.int64] | None = None
     """
     if values.size == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    index = np.arange(values.size) if groups is None else np.unique(groups, return_inverse=True)[1]
-    sums, counts = np.bincount(index, values), np.bincount(index)
+    index = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    sums = values if index is None else np.bincount(index, values)
+    counts = None if index is None else np.bincount(index)
     rng = np.random.default_rng(seed)
     size = len(sums)
     means = np.empty(DRAWS)
     block = max(1, 4_000_000 // size)
     for start in range(0, DRAWS, block):
         drawn = rng.integers(0, size, (min(block, DRAWS - start), size))
-        means[start : start + len(drawn)] = sums[drawn].sum(1) / counts[drawn].sum(1)
+        units = size if counts is None else counts[drawn].sum(1)
+        means[start : start + len(drawn)] = sums[drawn].sum(1) / units
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(values.mean()), float(low), float(high), size)
 

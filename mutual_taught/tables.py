@@ -253,7 +253,8 @@ def read(path: Path, table: Table) -> pa.Table:
 
 def _read_parquet(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None).combine_chunks()
+        with pq.ParquetFile(path) as file:  # column by column: each is one chunk from the start
+            return file.read().combine_chunks()
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
