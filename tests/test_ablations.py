@@ -138,7 +138,7 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     _forget(Path("run"), begin)
     in_process.run_all(Path("params.yaml"), (begin, "" if begin in in_process.PREPARE else "1"))
     assert [str(fault) for fault in verify(Path("run"))] == []
-    EFFECTS.get(name, lambda run: None)(Path("run"))
+    EFFECTS[name](Path("run"))
 
 
 def _forget(run: Path, begin: str) -> None:
@@ -220,9 +220,31 @@ def _offline(run: Path) -> None:
     assert not (run / "2").exists()
 
 
+def _random(run: Path) -> None:
+    seeds: dict[str, list[int]] = {}
+    for row in pq.read_table(run / "1" / "responses.parquet").to_pylist():
+        seeds.setdefault(row["prompt_id"], []).append(row["seed"])
+    pairs = pq.read_table(run / "1" / "ranked_pairs.parquet").to_pylist()
+    assert any(pair["kept"] for pair in pairs)
+    for pair in (pair for pair in pairs if pair["kept"]):
+        lots = seeds[pair["prompt_id"]]
+        drawn = {lots[pair["chosen_index"]], lots[pair["rejected_index"]]}
+        assert drawn == set(sorted(lots)[:2])
+        assert pair["reward_chosen"] > pair["reward_rejected"]
+
+
+def _third(run: Path) -> None:
+    asked = [
+        set(pq.read_table(run / t / "responses.parquet")["prompt_id"].to_pylist()) for t in "123"
+    ]
+    assert asked[2] == asked[0]  # two policy parts: the third iteration samples on the first again
+    assert not asked[0] & asked[1]
+
+
 EFFECTS = {
     "fixed-reward-model": _fixed, "no-selection": _last, "ranked-only": _only("ranked"),
     "pseudo-only": _only("pseudo"), "accumulate": _accumulated, "warm-start": _warm,
     "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
     "highest-reward": _highest, "offline-dpo": _offline, "sampler-logps": _sampler,
+    "random-pairs": _random, "three-iterations": _third,
 }  # fmt: skip

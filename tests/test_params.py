@@ -115,6 +115,11 @@ FAULTS = {
         "keep_checkpoints, label_smoothing, learning_rate, loss_type, max_grad_norm, save_steps, "
         "scheduler, token_budget, warmup_ratio",
     ),
+    "unknown loss": (
+        "  loss_type: sigmoid", "  loss_type: kto_pair",
+        "dpo.loss_type is 'kto_pair'; expected 'sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', "
+        "'robust', 'bco_pair', 'sppo_hard', 'apo_zero', 'apo_down', 'discopop' or 'sigmoid_norm'",
+    ),
     "unknown block": (
         "seed: 1", "seed: 1\nextra: {}",
         "extra is unknown; expected one of answer, base_reward_model, build_pairs, data, dpo, "

@@ -150,6 +150,24 @@ def test_reward_model_whose_config_is_garbage_is_refused(
     assert "config.json: not valid JSON" in refusal_of(lambda: load_reward_model(folder, "float32"))
 
 
+def test_reward_model_whose_head_would_be_new_is_refused(
+    reward_folder: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from mutual_taught.models import load_reward_model
+
+    folder = tmp_path / "reward_model"
+    shutil.copytree(reward_folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert refusal_of(lambda: load_reward_model(folder, "float32")) == (
+        f"{folder}: lacks weights ['score.weight']; expected a trained head; "
+        "choose another models.reward_model"
+    )
+
+
 def test_reward_model_whose_rewards_depend_on_the_batch(own_reward_model: "RewardModel") -> None:
     from mutual_taught import preflight
 
