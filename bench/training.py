@@ -7,10 +7,13 @@ A step is forward, backward and AdamW on 2 pairs with prompts of about 128 token
 about 92, on random weights of SmolLM2-135M's shape. Variants take turns within a repeat; medians
 are compared. Peak memory is that of a process that makes two steps of one variant alone.
 
-- ours: packed rows, reference log-probs given, bfloat16 autocast over float32 weights.
-- TRL, same dtype: stock DPOTrainer, reference log-probs given, bfloat16 autocast.
-- TRL, default: bfloat16 autocast, gradient checkpointing, the reference model in memory.
+- ours: packed rows, reference log-probs given, autocast over float32 weights.
+- TRL, same dtype: stock DPOTrainer, reference log-probs given, the same autocast.
+- TRL, default: autocast, gradient checkpointing, the reference model in memory.
 - floor: the bare packed forward and backward, and AdamW.
+
+Autocast is to bfloat16 where the chip has it; elsewhere all variants run in float32, TRL's default
+too, which would be many times slower in the bfloat16 it asks for.
 
 The reward workload has prompts as long as answers (92 tokens each), 2 pairs a step.
 """
@@ -44,6 +47,7 @@ from mutual_taught.blocks import Dpo, RewardOptimisation, Training
 from mutual_taught.files import write_json
 from mutual_taught.models import packed_logps, packed_rewards, scores_packed
 from mutual_taught.packing import share_prefix
+from mutual_taught.precision import fast_dtype
 from mutual_taught.start import _tiny_tokenizer
 from mutual_taught.training import collate, packed_step
 
@@ -54,7 +58,7 @@ OPTIMISATION: dict[str, Any] = {
     "scheduler": "cosine", "max_grad_norm": 1.0, "token_budget": BUDGET,
 }  # fmt: skip
 TRAINING = Training(
-    precision="bfloat16",
+    precision=fast_dtype(),
     export_dtype="float32",
     gradient_checkpointing=False,
     lora=None,
@@ -63,6 +67,7 @@ TRAINING = Training(
     processes=1,
     accelerate_config=None,
 )
+AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=TRAINING.precision == "bfloat16")
 REWARD = RewardOptimisation(**OPTIMISATION, margin=0.0, center_rewards=0.0)
 DPO = Dpo(
     **OPTIMISATION,
@@ -184,7 +189,7 @@ def dpo_floor(work: Path) -> Step:
     groups = [train_policy.group(row) for row in rows]
 
     def passes() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with AUTOCAST:
             logps = packed_logps(model, groups, torch.device("cpu"))
         torch.cat(logps).mean().backward()  # type: ignore[no-untyped-call]
 
@@ -254,7 +259,7 @@ def reward_floor(work: Path) -> Step:
     groups = [share_prefix([pair["chosen_ids"], pair["rejected_ids"]]) for pair in whole()]
 
     def passes() -> None:
-        with torch.autocast("cpu", torch.bfloat16):
+        with AUTOCAST:
             found = packed_rewards(model, groups, torch.device("cpu"))
         found.mean().backward()  # type: ignore[no-untyped-call]
 
