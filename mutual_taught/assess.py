@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import engines, evaluation, files, scoring, tables
+from mutual_taught import engines, evaluation, files, scorers, scoring, tables
 from mutual_taught.blocks import Engine, Eval, Score, Tokens
-from mutual_taught.sampling import draw, make_plan
+from mutual_taught.sampling import Drawn, draw, make_plan
 
 
 class Inputs(NamedTuple):
@@ -27,14 +26,18 @@ def assess(
     tokens: Tokens, seed: int,
 ) -> None:  # fmt: skip
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
-    own = _generations(inputs, prompts, out, settings, engine, score, tokens, seed)
+    answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
+    with scorers.start(score) as scorer:
+        own, held_out = _rewards(inputs, prompts, answers, settings, scorer, tokens, out.name)
+    path = tables.write(out / "eval", tables.GENERATIONS, own, drawn_from)
+    own = tables.read(path, tables.GENERATIONS)
     systems = evaluation.Systems(
         own, _earlier(inputs.base_eval, own), _earlier(inputs.previous_eval, own)
     )
     judgements = evaluation.judge(systems)
     made_from = {"reward_model": files.read_manifest(inputs.reward_model).digest}
     tables.write(out / "eval", tables.JUDGEMENTS, judgements, made_from)
-    scores = _rm_scores(inputs, own, settings, score, tokens)
+    scores = _rm_scores(inputs, own, held_out)
     tables.write(out / "eval", tables.RM_SCORES, scores, made_from, active=len(scores) > 0)
     metrics = {
         "active": 1.0,
@@ -46,35 +49,50 @@ def assess(
     files.write_json(out / "eval" / "model_outputs.json", outputs)
 
 
-def _generations(
-    inputs: Inputs, prompts: pa.Table, out: Path, settings: Eval, engine: Engine, score: Score,
-    tokens: Tokens, seed: int,
-) -> pa.Table:  # fmt: skip
-    count = settings.responses_per_prompt
-    plan = make_plan("eval", 0, seed, count, settings, engine, tokens)
+def _answers(
+    inputs: Inputs, prompts: pa.Table, out: Path, settings: Eval, engine: Engine, tokens: Tokens,
+    seed: int,
+) -> Drawn:  # fmt: skip
+    """Draw the policy's answers, with gold."""
+    plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
     with engines.start(engine) as running:
         drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
-    drawn = evaluation.add_gold(drawn.sort_by(
-        [("prompt_id", "ascending"), ("response_index", "ascending")]), prompts)  # fmt: skip
-    texts = drawn["response"].to_pylist()
-    asked = tables.align(prompts, drawn["prompt_id"].to_pylist()[::count], Path("the eval split"))[
-        "messages"
-    ].to_pylist()
-    grouped = [texts[start : start + count] for start in range(0, len(texts), count)]
+    keys = [(key, "ascending") for key in tables.GENERATIONS.keys]
+    return evaluation.add_gold(drawn.sort_by(keys), prompts), made_from
+
+
+def _rewards(
+    inputs: Inputs, prompts: pa.Table, drawn: pa.Table, settings: Eval, scorer: scorers.Scorer,
+    tokens: Tokens, iteration: str,
+) -> tuple[pa.Table, list[pa.Table]]:  # fmt: skip
+    """Add the rewards of r_t and r_0 to the answers, and score the held-out gold pairs."""
+    split = Path("the eval split")
+    asked = scoring.by_prompt(drawn, split, prompts, split)
     for name, model in _models(inputs).items():
-        rewards = scoring.score_texts(model, asked, grouped, score, tokens)
-        drawn = drawn.append_column(f"reward_{name}", pa.array(np.concatenate(rewards)))
+        work = f"eval@{iteration}-{name}"
+        scored = scoring.score_all(scorer, model, asked, tokens, work)
+        tables.same_keys(drawn, scored, tables.REWARDS, split)
+        drawn = drawn.append_column(f"reward_{name}", scored["reward"])
     if "reward_r0" not in drawn.column_names:
         drawn = drawn.append_column("reward_r0", drawn["reward_rt"])
-    path = tables.write(out / "eval", tables.GENERATIONS, drawn, made_from)
-    return tables.read(path, tables.GENERATIONS)
+    if settings.gold_pairs is None:
+        return drawn, []
+    pairs = tables.read(Path(settings.gold_pairs), tables.GOLD_PAIRS)
+    held_out = pairs.filter(pc.equal(pairs["part"], evaluation.HELD_OUT))
+    if not len(held_out):
+        return drawn, []
+    return drawn, _gold_pair_scores(inputs, held_out, scorer, tokens, f"eval@{iteration}-gold")
 
 
 def _models(inputs: Inputs) -> dict[str, Path]:
-    """Name the reward models to score with; one is enough while r_t is r_0."""
-    if inputs.reward_model == inputs.base_reward_model:
+    """Name the reward models to score with, r_t last; one is enough while r_t is r_0."""
+    own, base = (
+        files.read_manifest(folder).digest
+        for folder in (inputs.reward_model, inputs.base_reward_model)
+    )
+    if own == base:
         return {"rt": inputs.reward_model}
-    return {"rt": inputs.reward_model, "r0": inputs.base_reward_model}
+    return {"r0": inputs.base_reward_model, "rt": inputs.reward_model}
 
 
 def _earlier(folder: Path | None, own: pa.Table) -> pa.Table:
@@ -87,26 +105,22 @@ def _earlier(folder: Path | None, own: pa.Table) -> pa.Table:
     return earlier
 
 
-def _rm_scores(
-    inputs: Inputs, own: pa.Table, settings: Eval, score: Score, tokens: Tokens
-) -> pa.Table:
-    parts = [evaluation.own_pairs(own)]
-    if settings.gold_pairs is not None:
-        parts += _gold_pair_scores(inputs, Path(settings.gold_pairs), score, tokens)
+def _rm_scores(inputs: Inputs, own: pa.Table, held_out: list[pa.Table]) -> pa.Table:
+    parts = [evaluation.own_pairs(own), *held_out]
     columns = list(tables.RM_SCORES.columns)
     full = [part.select(columns).cast(tables.RM_SCORES.schema) for part in parts if len(part)]
     return pa.concat_tables(full) if full else tables.RM_SCORES.schema.empty_table()
 
 
-def _gold_pair_scores(inputs: Inputs, path: Path, score: Score, tokens: Tokens) -> list[pa.Table]:
+def _gold_pair_scores(
+    inputs: Inputs, held_out: pa.Table, scorer: scorers.Scorer, tokens: Tokens, name: str
+) -> list[pa.Table]:
     """Score the held-out gold pairs under r_t; r_0's scores are read from its own evaluation."""
-    pairs = tables.read(path, tables.GOLD_PAIRS)
-    held_out = pairs.filter(pc.equal(pairs["part"], evaluation.HELD_OUT))
-    sides = (held_out[name].to_pylist() for name in ("chosen", "rejected"))
-    texts = [list(pair) for pair in zip(*sides, strict=True)]
-    rewards = scoring.score_texts(
-        inputs.reward_model, held_out["messages"].to_pylist(), texts, score, tokens
-    )
+    ids = held_out["prompt_id"].to_pylist()
+    sides = [held_out[name].to_pylist() for name in ("chosen", "rejected")]
+    asked = scoring.together(ids, sides, held_out, Path("the gold pairs"))
+    scored = scoring.score_all(scorer, inputs.reward_model, asked, tokens, name)
+    rewards = scoring.spread(scored, ids, 2)
     own = evaluation.gold_pair_scores(held_out, "rt", rewards)
     if inputs.base_eval is None:
         return [own, evaluation.gold_pair_scores(held_out, "r0", rewards)]

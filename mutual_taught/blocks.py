@@ -188,6 +188,7 @@ class Score(Block):
     key: ClassVar[str] = "score"
     dtype: Dtype
     token_budget: Count = Field(description="tokens a packed row")
+    shard_size: Count = Field(description="prompts a shard, the unit of resume")
 
 
 class RankPairs(Block):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import engines, scoring, tables
+from mutual_taught import engines, scorers, scoring, tables
 from mutual_taught.blocks import Duel, Engine, Score, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import STEP, read_json, read_manifest
@@ -35,11 +35,15 @@ def duel(
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
             for folder in folders
         ]
-    answers = [table.sort_by("prompt_id") for table in drawn]
-    ids = answers[0]["prompt_id"].to_pylist()
-    asked = tables.align(prompts, ids, Path("the selection split"))["messages"].to_pylist()
-    texts = [list(row) for row in zip(*(a["response"].to_pylist() for a in answers), strict=True)]
-    rewards = np.array(scoring.score_texts(reward_model, asked, texts, score, tokens))
+    split = Path("the selection split")
+    ids = sorted(prompts["prompt_id"].to_pylist())
+    answers = [tables.align(table, ids, split) for table in drawn]
+    texts = [table["response"].to_pylist() for table in answers]
+    asked = scoring.together(ids, texts, prompts, split)
+    with scorers.start(score) as scorer:
+        name = f"duel@{iteration}-rewards"
+        scored = scoring.score_all(scorer, reward_model, asked, tokens, name)
+    rewards = scoring.spread(scored, ids, len(texts))
     rows = pa.concat_tables(
         [
             _rows(step, answers[place], answers[0], rewards[:, place], rewards[:, 0])

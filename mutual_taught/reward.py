@@ -1,65 +1,78 @@
 """Scoring: a reward model over prompts with their answers, packed."""
 
+from array import array
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, device, packed_rewards
-from mutual_taught.packing import fill, share_prefix
-from mutual_taught.progress import bar
+from mutual_taught.packing import Group, fill, share_prefix
+
+Rewards = list[NDArray[np.float64]]
 
 
-def score(
-    reward_model: RewardModel,
-    conversations: Sequence[Sequence[Message]],
-    responses: Sequence[Sequence[str]],
-    budget: int,
-    max_length: int,
-) -> list[NDArray[np.float64]]:
-    """Score every response to every conversation.
+class Asked(NamedTuple):
+    """A prompt, and the answers to it that are to be scored."""
 
-    The answers to one conversation share its tokens in a packed row; a reward is the head's
-    output at the last token of the conversation with its answer, whatever that token is.
+    prompt_id: str
+    messages: Sequence[Message]
+    responses: Sequence[str]
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Group:
+    """Render a prompt with each of its answers; what they begin with is kept once.
 
     Args:
-        reward_model: r.
-        conversations: x, each ending with a user turn.
-        responses: for each conversation its answers' texts, at least one.
-        budget: tokens a packed row (one conversation may exceed it).
+        tokenizer: the reward model's.
+        asked: the prompt, with at least one answer.
         max_length: tokens a conversation with its answer may have.
 
     Returns:
-        Rewards (logits), one array of shape (answers,) a conversation, in order.
+        A branch for every answer, in order.
 
     Raises:
-        InputError: a conversation is too long, or a reward is not finite.
+        InputError: a conversation is too long.
     """
-    groups = []
-    for messages, texts in zip(conversations, responses, strict=True):
-        sequences = [scored_tokens(reward_model.tokenizer, messages, text) for text in texts]
-        longest = max(map(len, sequences))
-        if longest > max_length:
-            raise InputError(
-                f"prompt {messages[-1]['content'][:40]!r}…: {longest} tokens with its answer by "
-                f"the reward model's tokenizer; expected at most tokens.max_length {max_length}; "
-                "raise it, or drop the prompt"
-            )
-        groups.append(share_prefix(sequences))
-    found: list[NDArray[np.float64]] = []
-    with torch.inference_mode(), bar("score", sum(map(len, responses)), "answer") as progress:
-        for run in fill(groups, (group.size for group in groups), budget):
-            rewards = packed_rewards(reward_model.model, run, device()).double().cpu().numpy()
-            found.extend(np.split(rewards, np.cumsum([len(g.branches) for g in run])[:-1]))
-            progress.update(len(rewards))
-    for messages, rewards in zip(conversations, found, strict=True):
-        if not np.isfinite(rewards).all():
-            raise InputError(
-                f"prompt {messages[-1]['content'][:40]!r}…: reward is NaN or infinite; expected a "
-                "number; try score.dtype float32, or another reward model"
-            )
+    sequences = [scored_tokens(tokenizer, asked.messages, text) for text in asked.responses]
+    longest = max(map(len, sequences))
+    if longest > max_length:
+        raise InputError(
+            f"prompt {asked.prompt_id}: {longest} tokens with its answer by the reward model's "
+            f"tokenizer; expected at most tokens.max_length {max_length}; raise it, or drop the "
+            "prompt"
+        )
+    # 4 bytes a token, where a list takes about 36: a stage holds those of all its answers.
+    return share_prefix([array("i", tokens) for tokens in sequences])
+
+
+@torch.inference_mode()
+def score(reward_model: RewardModel, groups: Sequence[Group], budget: int) -> Rewards:
+    """Score every answer of a shard.
+
+    Groups of similar sizes share a packed row, so the rows depend on the shard alone. A reward is
+    the head's output at the last token of the conversation with its answer, whatever token it is.
+
+    Args:
+        reward_model: r.
+        groups: of `tokenise`, in order of prompt id, which decides between equal sizes.
+        budget: tokens a packed row (one group may exceed it).
+
+    Returns:
+        Rewards (logits), one array of shape (answers,) a group, in order.
+    """
+    found: Rewards = [np.empty(0)] * len(groups)
+    order = sorted(range(len(groups)), key=lambda place: (groups[place].size, place))
+    for run in fill(order, (groups[place].size for place in order), budget):
+        row = [groups[place] for place in run]
+        rewards = packed_rewards(reward_model.model, row, device()).double().cpu().numpy()
+        ends = np.cumsum([len(group.branches) for group in row])
+        for place, part in zip(run, np.split(rewards, ends[:-1]), strict=True):
+            found[place] = part
     return found

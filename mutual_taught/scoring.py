@@ -1,22 +1,29 @@
-"""Scoring on tables: every reward is attached by prompt id and response index."""
+"""Scoring on tables, in fixed shards: rewards go by prompt id and index, never by position."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from mutual_taught import models, preflight, reward, tables
+from mutual_taught import reward, scorers, tables, work
 from mutual_taught.blocks import Score, Tokens
+from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
-from mutual_taught.keys import Message
+from mutual_taught.progress import bar
+from mutual_taught.reward import Asked, Rewards
 
 Scored = tuple[pa.Table, dict[str, object]]
+ASKED = pa.schema(
+    [("prompt_id", tables.TEXT), ("messages", tables.MESSAGES), ("responses", tables.TEXTS)]
+)
 
 
 def rewards(
     responses: pa.Table, path: Path, reward_model: Path, prompts: pa.Table, prompts_path: Path,
-    score: Score, tokens: Tokens,
+    score: Score, tokens: Tokens, name: str,
 ) -> Scored:  # fmt: skip
     """Score all responses.
 
@@ -26,59 +33,161 @@ def rewards(
         reward_model: folder of r_{t-1}.
         prompts: table `prompts`.
         prompts_path: where it was read from.
-        score: precision and token budget.
+        score: precision and partition.
         tokens: limits.
+        name: of the work folder.
 
     Returns:
         Rows of `rewards`, and what they were made from.
     """
-    count = tables.width(responses, path)
-    ids = responses["prompt_id"].to_pylist()[::count]
-    texts = responses["response"].to_pylist()
-    found = score_texts(
-        reward_model,
-        tables.align(prompts, ids, prompts_path)["messages"].to_pylist(),
-        [texts[start : start + count] for start in range(0, len(texts), count)],
-        score, tokens,
-    )  # fmt: skip
-    scored = pa.table(
-        {
-            "prompt_id": responses["prompt_id"],
-            "response_index": responses["response_index"],
-            "reward": np.concatenate(found),
-        }
-    )
+    asked = by_prompt(responses, path, prompts, prompts_path)
+    with scorers.start(score) as scorer:
+        scored = score_all(scorer, reward_model, asked, tokens, name)
+    tables.same_keys(responses, scored, tables.REWARDS, path)
     return scored, made_from(reward_model, score, responses=responses)
 
 
 def answer_rewards(
     answers: pa.Table, previous: pa.Table, previous_path: Path, reward_model: Path,
-    prompts: pa.Table, score: Score, tokens: Tokens,
+    prompts: pa.Table, score: Score, tokens: Tokens, name: str,
 ) -> Scored:  # fmt: skip
     """Score pi_t's and pi_{t-1}'s answers to the reward prompts under r_{t-1}.
 
     Returns:
         Rows of `answer_rewards`, and what they were made from.
     """
-    answers = answers.sort_by("prompt_id")
-    ids = answers["prompt_id"].to_pylist()
-    before = tables.align(previous, ids, previous_path)
-    pairs = zip(answers["response"].to_pylist(), before["response"].to_pylist(), strict=True)
-    asked = tables.align(prompts, ids, previous_path)["messages"].to_pylist()
-    found = score_texts(reward_model, asked, [list(pair) for pair in pairs], score, tokens)
-    both = np.array(found).reshape(-1, 2)
-    scored = pa.table({"prompt_id": ids, "reward": both[:, 0], "previous_reward": both[:, 1]})
-    return scored, made_from(reward_model, score, answers=answers, previous_answers=previous)
+    ids = sorted(answers["prompt_id"].to_pylist())
+    own = tables.align(answers, ids, previous_path)["response"].to_pylist()
+    before = tables.align(previous, ids, previous_path)["response"].to_pylist()
+    asked = together(ids, [own, before], prompts, previous_path)
+    with scorers.start(score) as scorer:
+        scored = score_all(scorer, reward_model, asked, tokens, name)
+    both = spread(scored, ids, 2)
+    rows = pa.table({"prompt_id": ids, "reward": both[:, 0], "previous_reward": both[:, 1]})
+    return rows, made_from(reward_model, score, answers=answers, previous_answers=previous)
 
 
-def score_texts(
-    reward_model: Path, conversations: Sequence[Sequence[Message]],
-    texts: Sequence[Sequence[str]], score: Score, tokens: Tokens,
-) -> list[np.ndarray]:  # fmt: skip
-    """Load a reward model and score every conversation's texts."""
-    model = models.load_reward_model(reward_model, score.dtype)
-    preflight.require(preflight.reward_model(model), reward_model)
-    return reward.score(model, conversations, texts, score.token_budget, tokens.max_length)
+def by_prompt(
+    responses: pa.Table, path: Path, prompts: pa.Table, prompts_path: Path
+) -> list[Asked]:
+    """Gather the responses to each prompt, in order of their index.
+
+    Args:
+        responses: table `responses`, sorted.
+        path: where it was read from.
+        prompts: table `prompts`.
+        prompts_path: where it was read from.
+    """
+    count = tables.width(responses, path)
+    ids = responses["prompt_id"].to_pylist()[::count]
+    texts = responses["response"].to_pylist()
+    return together(ids, [texts[index::count] for index in range(count)], prompts, prompts_path)
+
+
+def together(
+    ids: Sequence[str], columns: Sequence[Sequence[str]], prompts: pa.Table, path: Path
+) -> list[Asked]:
+    """Put the prompts of the given ids beside their answers, one column an index."""
+    messages = tables.align(prompts, ids, path)["messages"].to_pylist()
+    rows = zip(ids, messages, zip(*columns, strict=True), strict=True)
+    return [Asked(prompt, turns, texts) for prompt, turns, texts in rows]
+
+
+def spread(scored: pa.Table, ids: Sequence[str], count: int) -> NDArray[np.float64]:
+    """Give the rewards of the given prompts by response index: shape (prompts, count)."""
+    columns = []
+    for index in range(count):
+        own = scored.filter(pc.equal(scored["response_index"], index))
+        columns.append(tables.align(own, ids, Path("rewards"))["reward"].to_numpy())
+    return np.stack(columns, axis=1)
+
+
+def score_all(
+    scorer: scorers.Scorer, reward_model: Path, asked: Sequence[Asked], tokens: Tokens, name: str
+) -> pa.Table:
+    """Score answers, going on from the shards that an interrupted run finished.
+
+    Args:
+        scorer: takes the reward model.
+        reward_model: its folder.
+        asked: prompts with their answers, in any order; each prompt once.
+        tokens: limits.
+        name: of the work folder; each scoring of a stage has its own.
+
+    Returns:
+        Rows of `rewards`, sorted; the index is the place among the prompt's answers.
+
+    Raises:
+        InputError: a conversation is too long, or a reward is not finite.
+    """
+    asked = sorted(asked, key=lambda one: one.prompt_id)
+    columns = [list(column) for column in zip(*asked, strict=True)]
+    fingerprint = {
+        "reward_model": read_manifest(reward_model).digest,
+        "asked": tables.rows_digest(pa.table(columns, schema=ASKED)),
+        "score": scorer.settings.model_dump(),
+        "max_length": tokens.max_length,
+    }
+    with work.folder(name, fingerprint) as parts:
+        scorer.load(reward_model)
+        return score_prompts(scorer, asked, tokens.max_length, parts, name)
+
+
+def score_prompts(
+    scorer: scorers.Scorer, asked: Sequence[Asked], max_length: int, parts: Path, name: str
+) -> pa.Table:
+    """Score in shards of `shard_size` prompts; finished ones in `parts` are not scored again.
+
+    Equal answers to a prompt are scored once. The partition depends on the sorted prompts alone,
+    so an interrupted run ends with the same bytes.
+
+    Args:
+        scorer: holds r.
+        asked: prompts with their answers, sorted by id.
+        max_length: tokens a conversation with its answer may have.
+        parts: folder of finished shards.
+        name: of the work, for the bar.
+    """
+    size = scorer.settings.shard_size
+    cut = [asked[at : at + size] for at in range(0, len(asked), size)]
+    paths = [parts / f"part-{number:05d}" / "rewards.parquet" for number in range(len(cut))]
+    missing = [number for number, path in enumerate(paths) if not path.exists()]
+    todo = {
+        number: [
+            reward.tokenise(scorer.tokenizer, _distinct(one), max_length) for one in cut[number]
+        ]
+        for number in missing
+    }
+    counts = [sum(len(one.responses) for one in shard) for shard in cut]
+    ready = sum(counts) - sum(counts[number] for number in missing)
+    with bar(name, sum(counts), "answer", ready) as progress:
+        for number, found in scorer.score(todo):
+            tables.write(paths[number].parent, tables.REWARDS, _rows(cut[number], found), {})
+            progress.update(counts[number])
+    finished = [tables.read(path, tables.REWARDS) for path in paths]
+    return pa.concat_tables(part.replace_schema_metadata() for part in finished).combine_chunks()
+
+
+def _distinct(asked: Asked) -> Asked:
+    """Keep every text once, in order of its first index."""
+    return asked._replace(responses=list(dict.fromkeys(asked.responses)))
+
+
+def _rows(asked: Sequence[Asked], found: Rewards) -> pa.Table:
+    """Lay out the rewards of a shard's distinct texts as rows of `rewards`."""
+    rows: list[dict[str, object]] = []
+    for one, values in zip(asked, found, strict=True):
+        of = dict(zip(_distinct(one).responses, values.tolist(), strict=True))
+        if not np.isfinite(values).all():
+            raise InputError(
+                f"prompt {one.prompt_id}: reward is NaN or infinite; expected a number; try "
+                "score.dtype float32, or another reward model"
+            )
+        rows += [
+            {"prompt_id": one.prompt_id, "response_index": index, "reward": of[text]}
+            for index, text in enumerate(one.responses)
+        ]
+    return pa.Table.from_pylist(rows, tables.REWARDS.schema)
 
 
 def made_from(reward_model: Path, score: Score, **inputs: pa.Table) -> dict[str, object]:

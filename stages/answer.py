@@ -37,7 +37,7 @@ def main(
         tables.write(out, tables.ANSWERS, answers, made_from)
         rewards, scored_from = scoring.answer_rewards(
             answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
-            reward_model, asked, params.load(blocks.Score), limits,
+            reward_model, asked, params.load(blocks.Score), limits, f"answer@{iteration}-rewards",
         )  # fmt: skip
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
     files.write_metrics(out / "metrics" / "answer.json", describe.answers(answers))

@@ -25,7 +25,7 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
     with perf.measure(out, "score") as measured:
         rewards, made_from = scoring.rewards(
             drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
-            params.load(blocks.Score), params.load(blocks.Tokens),
+            params.load(blocks.Score), params.load(blocks.Tokens), f"score@{out.name}",
         )  # fmt: skip
         measured["answers"] = len(drawn)
     tables.write(out, tables.REWARDS, rewards, made_from)

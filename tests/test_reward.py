@@ -9,13 +9,12 @@ import torch
 
 from mutual_taught.chat import prompt_tokens, scored_tokens
 from mutual_taught.errors import InputError
-from mutual_taught.models import load_reward_model
-from mutual_taught.reward import score
+from mutual_taught.reward import Asked, Rewards, score, tokenise
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mutual_taught.models import Policy, RewardModel
+
+Messages = list[dict[str, str]]
 
 
 def user(text: str) -> list[dict[str, str]]:
@@ -27,8 +26,19 @@ ASKED = [user("Name a river."), [*user("Hi"), {"role": "assistant", "content": "
 ANSWERS = [["The Nile.", "", "The Nile is a river. " * 3], ["Hats."], ["La", "La la", "La la", "."]]
 
 
+def scored(
+    model: "RewardModel", asked: list[Messages], answers: list[list[str]], budget: int, limit: int
+) -> Rewards:
+    """The rewards of answers, one array a conversation."""
+    groups = [
+        tokenise(model.tokenizer, Asked(f"p{place}", messages, texts), limit)
+        for place, (messages, texts) in enumerate(zip(asked, answers, strict=True))
+    ]
+    return score(model, groups, budget)
+
+
 @torch.inference_mode()
-def alone(model: "RewardModel", messages: list[dict[str, str]], text: str) -> float:
+def alone(model: "RewardModel", messages: Messages, text: str) -> float:
     """The stock head on one conversation by itself."""
     turns = [*messages, {"role": "assistant", "content": text}]
     ids = model.tokenizer.apply_chat_template(turns, tokenize=True, return_dict=True)["input_ids"]
@@ -38,48 +48,37 @@ def alone(model: "RewardModel", messages: list[dict[str, str]], text: str) -> fl
 
 @pytest.mark.parametrize("budget", [1, 60, 10_000])
 def test_reward_does_not_depend_on_the_packing(reward_model: "RewardModel", budget: int) -> None:
-    found = score(reward_model, ASKED, ANSWERS, budget, 500)
+    found = scored(reward_model, ASKED, ANSWERS, budget, 500)
     for messages, texts, rewards in zip(ASKED, ANSWERS, found, strict=True):
         expected = [alone(reward_model, messages, text) for text in texts]
         np.testing.assert_allclose(rewards, expected, atol=1e-5, rtol=0)
 
 
 def test_rewards_are_in_the_order_of_the_answers(reward_model: "RewardModel") -> None:
-    ahead = score(reward_model, ASKED, ANSWERS, 200, 500)
-    back = score(reward_model, ASKED[::-1], [texts[::-1] for texts in ANSWERS[::-1]], 200, 500)
+    ahead = scored(reward_model, ASKED, ANSWERS, 200, 500)
+    turned = [texts[::-1] for texts in ANSWERS[::-1]]
+    back = scored(reward_model, ASKED[::-1], turned, 200, 500)
     for one, other in zip(ahead, reversed(back), strict=True):
         np.testing.assert_allclose(one, other[::-1], atol=1e-5, rtol=0)
 
 
 def test_equal_answers_have_equal_rewards(reward_model: "RewardModel") -> None:
-    rewards = score(reward_model, [ASKED[2]], [ANSWERS[2]], 500, 500)[0]
+    rewards = scored(reward_model, [ASKED[2]], [ANSWERS[2]], 500, 500)[0]
     assert rewards[1] == pytest.approx(rewards[2], abs=1e-6)
 
 
 def test_conversation_of_the_greatest_length_is_scored(reward_model: "RewardModel") -> None:
     length = len(scored_tokens(reward_model.tokenizer, ASKED[0], "The Nile."))
-    assert len(score(reward_model, ASKED[:1], [["The Nile."]], 500, length)[0]) == 1
+    assert len(scored(reward_model, ASKED[:1], [["The Nile."]], 500, length)[0]) == 1
 
 
 def test_conversation_that_is_too_long_is_one_line(reward_model: "RewardModel") -> None:
     length = len(scored_tokens(reward_model.tokenizer, ASKED[0], "The Nile."))
     with pytest.raises(InputError) as caught:
-        score(reward_model, ASKED[:1], [["", "The Nile."]], 500, length - 1)
+        scored(reward_model, ASKED[:1], [["", "The Nile."]], 500, length - 1)
     assert str(caught.value) == (
-        f"prompt 'Name a river.'…: {length} tokens with its answer by the reward model's "
+        f"prompt p0: {length} tokens with its answer by the reward model's "
         f"tokenizer; expected at most tokens.max_length {length - 1}; raise it, or drop the prompt"
-    )
-
-
-def test_reward_that_is_no_number_is_one_line(reward_folder: "Path") -> None:
-    broken = load_reward_model(reward_folder, "float32")
-    with torch.no_grad():
-        broken.model.score.weight.fill_(float("nan"))
-    with pytest.raises(InputError) as caught:
-        score(broken, ASKED[:1], [["a"]], 500, 500)
-    assert str(caught.value) == (
-        "prompt 'Name a river.'…: reward is NaN or infinite; expected a number; "
-        "try score.dtype float32, or another reward model"
     )
 
 

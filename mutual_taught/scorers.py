@@ -1,0 +1,79 @@
+"""Scorers: what holds a reward model in memory and scores shards of prompts with their answers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from transformers import PreTrainedTokenizerBase
+
+from mutual_taught import blocks, models, preflight, reward
+from mutual_taught.packing import Group
+from mutual_taught.reward import Rewards
+
+
+class Scorer(Protocol):
+    """Scores answers. It is started once a stage; one reward model takes the other's place."""
+
+    settings: blocks.Score
+    tokenizer: PreTrainedTokenizerBase
+
+    def load(self, reward_model: Path) -> None:
+        """Take a reward model, in place of the one before."""
+
+    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+        """Score all shards, each given when it is finished.
+
+        A shard's rewards depend on its own groups alone: not on which other shards are asked for,
+        nor on their order.
+
+        Args:
+            shards: a group of each prompt, in order of prompt id.
+
+        Returns:
+            Number of the shard, and the rewards of each group's branches.
+        """
+
+    def close(self) -> None:
+        """Give back the memory."""
+
+
+@contextmanager
+def start(settings: blocks.Score) -> Iterator[Scorer]:
+    """Lend a scorer, without a reward model yet."""
+    scorer = Local(settings)
+    try:
+        yield scorer
+    finally:
+        scorer.close()
+
+
+class Local:
+    """Packed scoring in this process: reward.py."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(self, settings: blocks.Score) -> None:
+        self.settings = settings
+        self.folder: Path | None = None
+        self.reward_model: models.RewardModel | None = None
+
+    def load(self, reward_model: Path) -> None:
+        """Load a reward model, unless it is the one loaded last."""
+        if reward_model == self.folder:
+            return
+        self.close()
+        self.reward_model = models.load_reward_model(reward_model, self.settings.dtype)
+        self.tokenizer = self.reward_model.tokenizer
+        preflight.require(preflight.reward_model(self.reward_model), reward_model)
+        self.folder = reward_model
+
+    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+        """Score shard after shard."""
+        assert self.reward_model is not None
+        for number, groups in shards.items():
+            yield number, reward.score(self.reward_model, groups, self.settings.token_budget)
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self.folder = self.reward_model = None

@@ -1,0 +1,171 @@
+"""Scoring in shards: by id, each text once, the same bytes wherever it was interrupted."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+
+from mutual_taught import scoring, tables
+from mutual_taught.blocks import Score, Tokens
+from mutual_taught.errors import InputError
+from mutual_taught.packing import Group
+from mutual_taught.reward import Asked, Rewards
+from mutual_taught.scorers import Local
+from tests import project
+
+SCORE = Score(dtype="float32", token_budget=200, shard_size=3)
+TOKENS = Tokens(max_prompt_tokens=200, max_length=400)
+WORDS = ("hats", "rivers", "songs about the sea", "a", "numbers from one to ten, in words")
+
+
+def questions(count: int) -> list[Asked]:
+    """Prompts of different lengths with three answers each."""
+    return [
+        Asked(
+            f"p{number:02}",
+            [{"role": "user", "content": f"Tell me of {WORDS[number % 5]} " * (1 + number % 4)}],
+            [f"{word} {number}. " * (1 + number % 3) for word in ("No", "Yes", "Well, well")],
+        )
+        for number in range(count)
+    ]
+
+
+ASKED = questions(10)
+
+
+class Counting(Local):
+    """The real scorer, which remembers what it was asked."""
+
+    asked: list[int]
+    branches = 0
+
+    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+        self.asked = list(shards)
+        self.branches = sum(len(g.branches) for groups in shards.values() for g in groups)
+        return super().score(shards)
+
+
+@pytest.fixture
+def scorer(reward_folder: Path) -> Counting:
+    scorer = Counting(SCORE)
+    scorer.load(reward_folder)
+    return scorer
+
+
+def run(scorer: Local, asked: Sequence[Asked], parts: Path) -> pa.Table:
+    return scoring.score_prompts(scorer, asked, TOKENS.max_length, parts, "score")
+
+
+def test_a_reward_is_that_of_its_prompt_and_index(
+    here: Path, scorer: Counting, reward_folder: Path
+) -> None:
+    whole = scoring.score_all(scorer, reward_folder, ASKED, TOKENS, "score@1")
+    by_key = {(r["prompt_id"], r["response_index"]): r["reward"] for r in whole.to_pylist()}
+    for one in ASKED[::4]:
+        for index, text in enumerate(one.responses):
+            [alone] = run(scorer, [one._replace(responses=[text])], here / text)["reward"]
+            assert by_key[one.prompt_id, index] == pytest.approx(alone.as_py(), abs=1e-5)
+
+
+def test_the_order_in_which_prompts_are_given_changes_no_bit(
+    here: Path, scorer: Counting, reward_folder: Path
+) -> None:
+    whole = scoring.score_all(scorer, reward_folder, ASKED, TOKENS, "one")
+    mixed = random.Random(1).sample(ASKED, len(ASKED))
+    assert scoring.score_all(scorer, reward_folder, mixed, TOKENS, "other").equals(whole)
+
+
+def test_finished_shards_are_not_scored_again_and_the_bytes_are_the_same(
+    here: Path, scorer: Counting
+) -> None:
+    whole = run(scorer, ASKED, here)
+    assert scorer.asked == [0, 1, 2, 3]
+    first = {path: path.read_bytes() for path in here.rglob("rewards.parquet")}
+    for lost in (0, 2):
+        (here / f"part-{lost:05d}" / "rewards.parquet").unlink()
+    assert run(scorer, ASKED, here).equals(whole)
+    assert scorer.asked == [0, 2]
+    assert {path: path.read_bytes() for path in here.rglob("rewards.parquet")} == first
+
+
+def test_equal_answers_to_a_prompt_are_scored_once_and_tie_exactly(
+    here: Path, scorer: Counting
+) -> None:
+    asked = [ASKED[0]._replace(responses=["Yes.", "No.", "Yes.", "Yes."]), ASKED[1]]
+    rewards = run(scorer, asked, here)["reward"].to_pylist()
+    assert scorer.branches == 2 + 3
+    assert rewards[0] == rewards[2] == rewards[3] != rewards[1]
+
+
+def test_rewards_are_spread_by_id_and_index(here: Path, scorer: Counting) -> None:
+    scored = run(scorer, ASKED[:2], here)
+    mixed = scored.take(pa.array([4, 2, 5, 0, 3, 1]))
+    values = scored["reward"].to_pylist()
+    assert scoring.spread(mixed, ["p01", "p00"], 3).tolist() == [values[3:], values[:3]]
+
+
+def test_reward_that_is_no_number_is_one_line_and_its_shard_is_not_kept(
+    here: Path, scorer: Counting
+) -> None:
+    assert scorer.reward_model is not None
+    with torch.no_grad():
+        scorer.reward_model.model.score.weight.fill_(float("nan"))
+    with pytest.raises(InputError) as caught:
+        run(scorer, ASKED, here)
+    assert str(caught.value) == (
+        "prompt p00: reward is NaN or infinite; expected a number; "
+        "try score.dtype float32, or another reward model"
+    )
+    assert not list(here.rglob("rewards.parquet"))
+
+
+def test_too_long_an_answer_is_found_before_anything_is_scored(
+    here: Path, scorer: Counting
+) -> None:
+    asked = [*ASKED, ASKED[0]._replace(prompt_id="p99", responses=["a " * 400])]
+    with pytest.raises(InputError, match="prompt p99: "):
+        run(scorer, asked, here)
+    assert not list(here.rglob("rewards.parquet"))
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from mutual_taught import reward, scorers, scoring
+from tests.test_scoring import SCORE, TOKENS, questions
+
+whole = reward.score
+def slowly(*args):
+    time.sleep(0.3)
+    return whole(*args)
+reward.score = slowly
+with scorers.start(SCORE) as scorer:
+    scoring.score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_scoring_goes_on_and_ends_with_the_same_bytes(
+    here: Path, scorer: Counting, reward_folder: Path
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(reward_folder)], env=project.ENVIRONMENT,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    while len(kept := list(here.rglob("rewards.parquet"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    asked = questions(60)
+    resumed = scoring.score_all(scorer, reward_folder, asked, TOKENS, "score@1")
+    assert set(scorer.asked) <= set(range(len(kept), 20))
+    assert resumed.equals(scoring.score_all(scorer, reward_folder, asked, TOKENS, "other"))
+    assert tables.rows_digest(resumed) == tables.rows_digest(run(scorer, asked, here / "third"))
