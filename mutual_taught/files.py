@@ -32,9 +32,10 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
-    except BaseException:
+    except OSError as error:  # a full disk does not say which file it refused
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: Path, values: Json | Sequence[Json]) -> None:

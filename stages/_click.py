@@ -12,7 +12,11 @@ from mutual_taught.errors import MutualTaughtError
 from mutual_taught.watch import started_by, watch
 
 PATH = click.Path(path_type=Path)
-DISK = {errno.ENOSPC: "free some space", errno.EROFS: "make it writable"}
+DISK = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EROFS: "make it writable",
+}
 
 
 class Stage(click.Command):
