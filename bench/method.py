@@ -37,7 +37,7 @@ from mutual_taught.keys import places, prompt_id, sampling_seeds
 from mutual_taught.selection import outcomes
 
 WIDTH, TOKENS = 5, 50
-DUELLING = 2000
+DUELLING, EVALUATED = 2000, 500  # as the preset's data.splits
 CURVES = {
     "dpo": ("loss", "rewards/accuracies", "rewards/margins"),
     "train_rm": ("loss", "accuracy", "margin"),
@@ -47,14 +47,15 @@ PRESET = Path(__file__).parent.parent / "presets" / "paper.yaml"
 
 ALONE = """
 import time
+begin = time.perf_counter()
 from pathlib import Path
 from mutual_taught.verify import verify
-begin = time.perf_counter()
+ready, used = time.perf_counter(), time.process_time()
 faults = list(verify(Path("run")))
-assert not faults, faults
-taken = time.perf_counter() - begin
+assert not faults, [str(fault) for fault in faults[:5]]
+taken, used = time.perf_counter() - ready, time.process_time() - used
 status = Path("/proc/self/status").read_text()
-print(taken, int(status.split("VmHWM:")[1].split()[0]) / 1024)
+print(taken, ready - begin, used, int(status.split("VmHWM:")[1].split()[0]) / 1024)
 """
 
 
@@ -70,16 +71,19 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def model(folder: Path, kind: str, parent: str | None, made_by: files.Json) -> str:
+def model(
+    folder: Path, kind: str, parent: str | None, made_by: files.Json, base: str = "none"
+) -> str:
     """Write a stand-in for a model: one small file and its manifest."""
     folder.mkdir(parents=True)
     files.write_bytes(folder / "model.safetensors", str(folder).encode())
-    return files.write_manifest(folder, kind, "none", parent, made_by).digest
+    return files.write_manifest(folder, kind, base, parent, made_by).digest
 
 
 def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, object]]]:
     """Make prompts until every split has its share of `count`."""
-    wanted = {"policy_1": count, "reward": count // 3, "selection": DUELLING, "eval": 100}
+    wanted = {"policy_1": count, "reward": count // 3, "selection": DUELLING,
+              "eval": EVALUATED}  # fmt: skip
     from mutual_taught.sources import split_plan
 
     shares, _ = split_plan(settings.data)
@@ -129,19 +133,23 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     """Write a whole run of one iteration; give the seconds of pairing and filtering."""
     chance, seed = np.random.default_rng(0), settings.seed
     told = lineage.terms("1", settings)
-    learnt = {"training": settings.training.model_dump(), "seed": seed}
+    learnt = {"training": settings.training.decides(), "seed": seed}
     trained = {"active": 1.0, "loss": 1.0}
     split = prompts(settings, count)
     everything = [row for rows in split.values() for row in rows]
-    tables.write(run / "0", tables.PROMPTS, pa.Table.from_pylist(everything), {})
+    tables.write(run / "0", tables.PROMPTS, pa.Table.from_pylist(everything),
+                 {"data": settings.data.model_dump(), "seed": seed})  # fmt: skip
     for name in ("policy", "reward", "selection", "eval"):
         rows = split["policy_1" if name == "policy" else name]
         if name == "policy":
             rows = [row for key, part in split.items() if key.startswith("policy_") for row in part]
         table = tables.renamed(tables.PROMPTS, name)
         tables.write(run / "0" / "splits", table, pa.Table.from_pylist(rows), {})
-    base = model(run / "0" / "policy", "policy", None, {})
-    reward_model = model(run / "0" / "reward_model", "reward_model", None, {})
+    start = settings.models
+    base = model(run / "0" / "policy", "policy", None, {"seed": seed}, start.policy.called)
+    reward_model = model(
+        run / "0" / "reward_model", "reward_model", None, {}, start.reward_model.called
+    )
     decision.write(run / "0", decision.Decision(True, "0"))
     tables.empty(run / "0", tables.REWARD_PAIRS)
     ids = {name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
@@ -151,7 +159,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         row = dict.fromkeys([loss, *names], 1.0)
         files.write_curve(here / "curves" / f"{stage}.csv", list(row), [row])
     drawn = _written(here, tables.RESPONSES, answers(ids["policy_1"], "sample", 1, WIDTH, seed),
-                     {"policy": base, **told["responses"]})  # fmt: skip
+                     {"policy": base, **asked(split["policy_1"]), **told["responses"]})  # fmt: skip
     scores = pa.table({"prompt_id": drawn["prompt_id"], "response_index": drawn["response_index"],
                        "reward": chance.normal(size=len(drawn))})  # fmt: skip
     judged_by = {"reward_model": reward_model}
@@ -184,7 +192,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
             "reward": own, "previous_reward": theirs, "outcome": outcomes(own, theirs),
         }
     )  # fmt: skip
-    fought = {"reward_model": reward_model, "policies": [base, policy], **told["duels"]}
+    fought = {"reward_model": reward_model, "policies": [base, policy],
+              **asked(split["selection"]), **told["duels"]}  # fmt: skip
     duels = _written(here, tables.DUELS, duels, fought)
     choose.choose(
         duels, here / "checkpoints", run / "0" / "policy", decision.Decision(True, "0"), here,
@@ -193,7 +202,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     both = []
     for t, made_by in ((1, policy), (0, base)):
         made = answers(ids["reward"], "answer", t, 1, seed).select(list(tables.ANSWERS.columns))
-        answered = {"policy": made_by, **lineage.terms(str(t), settings)["answers"]}
+        answered = {"policy": made_by, **asked(split["reward"]),
+                    **lineage.terms(str(t), settings)["answers"]}  # fmt: skip
         both.append(_written(run / str(t), tables.ANSWERS, made, answered))
     now, before = both
     judged = pa.table({"prompt_id": ids["reward"], "reward": chance.normal(size=len(now)),
@@ -246,17 +256,24 @@ def as_met(pairs: pa.Table, batch: int) -> pa.Table:
     )  # fmt: skip
 
 
-def evaluate(run: Path, t: str, asked: list[dict[str, object]], settings: blocks.Params) -> None:
+def asked(rows: list[dict[str, object]]) -> dict[str, str]:
+    """Digest prompts as the provenance of answers does."""
+    prompts = pa.Table.from_pylist(rows, tables.PROMPTS.schema).sort_by("prompt_id")
+    return {"prompts": tables.rows_digest(prompts.select(lineage.CONVERSATION))}
+
+
+def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.Params) -> None:
     """Write an evaluation of random answers."""
-    listed, count = pa.Table.from_pylist(asked), settings.eval.responses_per_prompt
-    ids = np.array(sorted(str(row["prompt_id"]) for row in asked))
+    listed, count = pa.Table.from_pylist(rows), settings.eval.responses_per_prompt
+    ids = np.array(sorted(str(row["prompt_id"]) for row in rows))
     own = evaluation.add_gold(answers(ids, "eval", 0, count, settings.seed), listed)
     for name in ("reward_r0", "reward_rt"):
         own = own.append_column(name, pa.array(np.random.default_rng(int(t)).normal(size=len(own))))
     models = {
         name: files.read_manifest(run / t / name).digest for name in ("policy", "reward_model")
     }
-    drawn = {"policy": models["policy"], **lineage.terms(t, settings)["generations"]}
+    drawn = {"policy": models["policy"], **asked(rows),
+             **lineage.terms(t, settings)["generations"]}  # fmt: skip
     own = _written(run / t / "eval", tables.GENERATIONS, own, drawn)
     outputs = evaluation.model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
     files.write_json(run / t / "eval" / "model_outputs.json", outputs)
@@ -295,7 +312,8 @@ def main(count: int, out: Path | None) -> None:
             [sys.executable, "-c", ALONE], capture_output=True, text=True, check=True,
             env={**os.environ, "PYTHONPATH": str(PRESET.parent.parent)},
         )  # fmt: skip
-        seconds["verify"], verifying = map(float, alone.stdout.split())
+        taken, starting, used, verifying = map(float, alone.stdout.split())
+        seconds |= {"verify": taken, "its processor time": used, "its imports": starting}
         name = tables.read(run / "1" / "ranked_pairs.parquet", tables.RANKED_PAIRS)["prompt_id"]
         seconds["trace"] = measured(lambda: trace.prompt(run, name[count // 2].as_py()))[0]
     click.echo(f"{count} prompts, {WIDTH} responses each")

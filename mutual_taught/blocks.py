@@ -99,6 +99,11 @@ class Model(Block):
             raise ValueError("source hub needs revision (a commit)")
         return self
 
+    @property
+    def called(self) -> str:
+        """Name a model of a folder or of the hub, as its manifest does."""
+        return f"{self.path}@{self.revision}" if self.revision else self.path
+
 
 class Models(Block):
     """The base policy pi_0 and the base reward model r_0."""

@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
+import pyarrow.compute as pc
+
 from mutual_taught import blocks, decision, faults, files, params, tables
 from mutual_taught.errors import InputError
 from mutual_taught.faults import Fault, Faults, Run
+from mutual_taught.splits import policy_part
 
 MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
     (tables.RESPONSES, ("policy",)),
@@ -22,6 +25,10 @@ MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
     ),
     (tables.REWARD_TRAINING, ("reward_pairs",)),
 )
+ASKED = {
+    "responses": "policy", "duels": "selection", "answers": "reward", "generations": "eval",
+}  # fmt: skip
+CONVERSATION = ["prompt_id", "messages"]
 EVALUATED: tuple[tuple[tables.Table, str], ...] = (
     (tables.GENERATIONS, "policy"),
     (tables.JUDGEMENTS, "reward_model"),
@@ -49,7 +56,7 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     return {
         "responses": drawn if sample.source == "policy" else {"source": "given"},
         "rewards": {"dtype": dtype},
-        "ranked_pairs": {"chosen": settings.rank_pairs.chosen},
+        "ranked_pairs": settings.rank_pairs.model_dump(exclude={"token_budget"}),
         "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed},
         "answers": answers,
         "answer_rewards": {"dtype": dtype},
@@ -57,6 +64,30 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
         "reward_pairs": settings.build_pairs.model_dump(),
         "generations": drawing("eval", 0, count, settings.eval, settings),
     }
+
+
+def _with_prompts(run: Run, key: str, told: Mapping[str, files.Json]) -> dict[str, files.Json]:
+    """Add the digests of the prompts that were answered."""
+    asked: dict[str, files.Json] = {}
+    for name, split in ASKED.items():
+        path, table = (
+            run.folder / "0" / "splits" / f"{split}.parquet",
+            tables.renamed(tables.PROMPTS, split),
+        )
+        if split != "policy":
+            columns = run.columns(path, table)
+            asked[name] = {
+                "prompts": tables.joined({column: columns[column] for column in CONVERSATION})
+            }
+        elif key != "0":
+            prompts = run.table(path, table)
+            part = policy_part(int(key), len(pc.unique(prompts["split"])))
+            prompts = prompts.filter(pc.equal(prompts["split"], part))
+            given = told[name].get("source") == "given"
+            asked[name] = {
+                "prompts": tables.rows_digest(prompts if given else prompts.select(CONVERSATION))
+            }
+    return {name: {**right, **asked.get(name, {})} for name, right in told.items()}
 
 
 def _agrees(path: Path, said: files.Json, right: files.Json, where: str = "provenance") -> Faults:
@@ -78,10 +109,10 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
     """Every artifact names, by digest, the artifacts it was really made from."""
     here, before = run.folder / key, run.folder / previous
     inputs = _inputs(run, here, before)
-    told = terms(key, settings)
+    told = _with_prompts(run, key, terms(key, settings))
     yield from _evaluated(run, key, inputs, told)
     if key == "0":
-        yield from _base(run, told)
+        yield from _base(run, told, settings)
         return
     for table, names in MADE_FROM:
         path = here / f"{table.name}.parquet"
@@ -160,15 +191,39 @@ def _evaluated(
         yield from _agrees(path, said, {name: own[name](), **told.get(table.name, {})})
 
 
-def _base(run: Run, told: Mapping[str, files.Json]) -> Faults:
-    """Iteration 0: pi_0's answers, and the decision to begin."""
+def _base(run: Run, told: Mapping[str, files.Json], settings: blocks.Params) -> Faults:
+    """Iteration 0: the prompts, both models, pi_0's answers, and the decision to begin."""
     here = run.folder / "0"
+    path = here / "prompts.parquet"
+    data = {"data": settings.data.model_dump(), "seed": settings.seed}
+    yield from _agrees(path, tables.provenance(run.table(path, tables.PROMPTS)), data)
+    yield from _start(here, settings)
     path = here / "answers.parquet"
     right = {"policy": files.read_manifest(here / "policy").digest, **told["answers"]}
     yield from _agrees(path, tables.provenance(run.table(path, tables.ANSWERS)), right)
     begun, found = decision.Decision(True, "0"), decision.read(here / "decision.json")
     if found != begun:
         yield Fault(here / "decision.json", "the decision", str(found), str(begun))
+
+
+def _start(here: Path, settings: blocks.Params) -> Faults:
+    """The base models are those that params.yaml names, and r_0 is trained as it says."""
+    learnt = {
+        "policy": files.read_manifest(here / "policy").digest,
+        "settings": settings.base_reward_model.model_dump(), **_training(settings),
+    }  # fmt: skip
+    named = settings.models
+    for kind, source, made_by in (
+        ("policy", named.policy, {"seed": settings.seed}),
+        ("reward_model", named.reward_model, learnt),
+    ):
+        path, manifest = here / kind / files.MANIFEST, files.read_manifest(here / kind)
+        yield from _agrees(path, {"kind": manifest.kind}, {"kind": kind}, "the model's")
+        if source.source in ("path", "hub"):
+            base = {"base": source.called}
+            yield from _agrees(path, {"base": manifest.base}, base, "the model's")
+        if kind == "policy" or source.source in ("trained", "tiny"):
+            yield from _agrees(path, manifest.made_by, made_by, "made_by")
 
 
 def active(run: Run, key: str, previous: str) -> Faults:

@@ -64,7 +64,7 @@ def fetch(source: Model, folder: Path) -> str:
         _download(source, folder)
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{source.path}: has no *.safetensors; expected weights in that format")
-    return f"{source.path}@{source.revision}" if source.revision else source.path
+    return source.called
 
 
 def _download(source: Model, folder: Path) -> None:

@@ -136,7 +136,7 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
         else:
             rows = prompts.filter(pc.equal(prompts["split"], table.name))
         yield from faults.compare(place, table, part, rows)
-    shares, _ = sources.split_plan(settings.data)
+    shares, sizes = sources.split_plan(settings.data)
     ends = np.cumsum(list(shares.values()))
     where = np.searchsorted(ends, places(settings.seed, prompts["prompt_id"]), "right")
     right = pa.array([*shares, "no split"]).take(pa.array(where))
@@ -145,6 +145,9 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
         f"prompts_{row['values']}": float(row["counts"])
         for row in pc.value_counts(prompts["split"]).to_pylist()
     }
+    for name, size in sizes.items():
+        if size is not None and (found := counted.get(f"prompts_{name}", 0)) != size:
+            yield Fault(path, f"split {name}", f"of {found:g} prompts", f"{size} (data.splits)")
     metrics = run.folder / "0" / "metrics" / "prepare_prompts.json"
     yield from faults.numbers(metrics, files.read_json(metrics), counted)
     yield from faults.first(
@@ -325,6 +328,10 @@ def _trained(run: Run, key: str) -> Faults:
     path, metrics = folder / "reward_training.parquet", folder / "metrics" / "train_rm.json"
     data = run.table(path, tables.REWARD_TRAINING)
     if not tables.is_active(data):
+        if decision.read(folder / "decision.json").active:  # the reward model is fixed
+            yield from faults.numbers(
+                metrics, files.read_json(metrics), {"active": 1.0, "steps": 0.0}
+            )
         return
     margins = data["reward_chosen"].to_numpy() - data["reward_rejected"].to_numpy()
     settings = params.load(blocks.TrainRm, key)
