@@ -27,7 +27,7 @@ def assess(
 ) -> None:  # fmt: skip
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
     answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
-    with scorers.start(score) as scorer:
+    with scorers.start(score, engine.workers) as scorer:
         own, held_out = _rewards(inputs, prompts, answers, settings, scorer, tokens, out.name)
     path = tables.write(out / "eval", tables.GENERATIONS, own, drawn_from)
     own = tables.read(path, tables.GENERATIONS)

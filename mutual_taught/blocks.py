@@ -12,6 +12,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0)]
 Dtype = Literal["float32", "bfloat16"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Workers = Literal["local", "ray"]
 LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
     "apo_zero", "apo_down", "discopop", "sigmoid_norm",
@@ -185,6 +186,7 @@ class Engine(Block):
     dtype: Precision
     shard_size: Count = Field(description="prompts a shard, the unit of resume")
     batch_size: Count = Field(description="answers decoded together")
+    workers: Workers = Field(description="where shards are drawn and scored; decides no result")
 
 
 class Score(Block):

@@ -40,7 +40,7 @@ def duel(
     answers = [tables.align(table, ids, split) for table in drawn]
     texts = [table["response"].to_pylist() for table in answers]
     asked = scoring.together(ids, texts, prompts, split)
-    with scorers.start(score) as scorer:
+    with scorers.start(score, engine.workers) as scorer:
         name = f"duel@{iteration}-rewards"
         scored = scoring.score_all(scorer, reward_model, asked, tokens, name)
     rewards = scoring.spread(scored, ids, len(texts))

@@ -45,12 +45,24 @@ class Engine(Protocol):
 
 @contextmanager
 def start(settings: blocks.Engine) -> Iterator[Engine]:
-    """Lend the engine that `engine.name` names, without weights yet."""
-    engine = Transformers(settle(settings))
+    """Lend the engine where `engine.workers` says, without weights yet."""
+    settings = settle(settings)
+    engine = local(settings) if settings.workers == "local" else _pool(settings)
     try:
         yield engine
     finally:
         engine.close()
+
+
+def local(settings: blocks.Engine) -> Engine:
+    """Make the engine that `engine.name` names, in this process."""
+    return Transformers(settings)
+
+
+def _pool(settings: blocks.Engine) -> Engine:
+    from mutual_taught import ray_pool  # ray takes a second to import
+
+    return ray_pool.Engine(settings)
 
 
 class Transformers:

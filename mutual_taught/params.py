@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mutual_taught.blocks import Block, Dpo, Params, Sample, TrainRm
+from mutual_taught.blocks import Block, Dpo, Params, Sample, TrainRm, Workers
 from mutual_taught.errors import InputError, MissingFileError
 
 PARAMS = Path("params.yaml")
@@ -44,6 +44,11 @@ def load(block: type[B], iteration: str | None = None, path: Path = PARAMS) -> B
 def seed(path: Path = PARAMS) -> int:
     """Read the run's global seed."""
     return validate(read(path), path).seed
+
+
+def workers(path: Path = PARAMS) -> Workers:
+    """Read where shards are scored: in the params of no stage, for it decides nothing."""
+    return validate(read(path), path).engine.workers
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -39,13 +39,19 @@ class Scorer(Protocol):
 
 
 @contextmanager
-def start(settings: blocks.Score) -> Iterator[Scorer]:
-    """Lend a scorer, without a reward model yet."""
-    scorer = Local(settings)
+def start(settings: blocks.Score, workers: blocks.Workers) -> Iterator[Scorer]:
+    """Lend a scorer where `engine.workers` says, without a reward model yet."""
+    scorer = Local(settings) if workers == "local" else _pool(settings)
     try:
         yield scorer
     finally:
         scorer.close()
+
+
+def _pool(settings: blocks.Score) -> Scorer:
+    from mutual_taught import ray_pool  # ray takes a second to import
+
+    return ray_pool.Scorer(settings)
 
 
 class Local:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mutual_taught import reward, scorers, tables, work
-from mutual_taught.blocks import Score, Tokens
+from mutual_taught.blocks import Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
 from mutual_taught.progress import bar
@@ -22,18 +22,18 @@ ASKED = pa.schema(
 
 
 def rewards(
-    responses: pa.Table, path: Path, reward_model: Path, prompts: pa.Table, prompts_path: Path,
-    score: Score, tokens: Tokens, name: str,
+    scorer: scorers.Scorer, responses: pa.Table, path: Path, reward_model: Path,
+    prompts: pa.Table, prompts_path: Path, tokens: Tokens, name: str,
 ) -> Scored:  # fmt: skip
     """Score all responses.
 
     Args:
+        scorer: takes the reward model.
         responses: table `responses`, sorted.
         path: where it was read from.
         reward_model: folder of r_{t-1}.
         prompts: table `prompts`.
         prompts_path: where it was read from.
-        score: precision and partition.
         tokens: limits.
         name: of the work folder.
 
@@ -41,15 +41,14 @@ def rewards(
         Rows of `rewards`, and what they were made from.
     """
     asked = by_prompt(responses, path, prompts, prompts_path)
-    with scorers.start(score) as scorer:
-        scored = score_all(scorer, reward_model, asked, tokens, name)
+    scored = score_all(scorer, reward_model, asked, tokens, name)
     tables.same_keys(responses, scored, tables.REWARDS, path)
-    return scored, made_from(reward_model, score, responses=responses)
+    return scored, made_from(reward_model, scorer, responses=responses)
 
 
 def answer_rewards(
-    answers: pa.Table, previous: pa.Table, previous_path: Path, reward_model: Path,
-    prompts: pa.Table, score: Score, tokens: Tokens, name: str,
+    scorer: scorers.Scorer, answers: pa.Table, previous: pa.Table, previous_path: Path,
+    reward_model: Path, prompts: pa.Table, tokens: Tokens, name: str,
 ) -> Scored:  # fmt: skip
     """Score pi_t's and pi_{t-1}'s answers to the reward prompts under r_{t-1}.
 
@@ -60,11 +59,10 @@ def answer_rewards(
     own = tables.align(answers, ids, previous_path)["response"].to_pylist()
     before = tables.align(previous, ids, previous_path)["response"].to_pylist()
     asked = together(ids, [own, before], prompts, previous_path)
-    with scorers.start(score) as scorer:
-        scored = score_all(scorer, reward_model, asked, tokens, name)
+    scored = score_all(scorer, reward_model, asked, tokens, name)
     both = spread(scored, ids, 2)
     rows = pa.table({"prompt_id": ids, "reward": both[:, 0], "previous_reward": both[:, 1]})
-    return rows, made_from(reward_model, score, answers=answers, previous_answers=previous)
+    return rows, made_from(reward_model, scorer, answers=answers, previous_answers=previous)
 
 
 def by_prompt(
@@ -190,7 +188,7 @@ def _rows(asked: Sequence[Asked], found: Rewards) -> pa.Table:
     return pa.Table.from_pylist(rows, tables.REWARDS.schema)
 
 
-def made_from(reward_model: Path, score: Score, **inputs: pa.Table) -> dict[str, object]:
+def made_from(reward_model: Path, scorer: scorers.Scorer, **inputs: pa.Table) -> dict[str, object]:
     """Give the provenance of rewards: never how the rows were packed."""
     digest = read_manifest(reward_model).digest
-    return {"reward_model": digest, "dtype": score.dtype, **tables.digests(**inputs)}
+    return {"reward_model": digest, "dtype": scorer.settings.dtype, **tables.digests(**inputs)}

@@ -25,20 +25,22 @@ def main(
         tables.empty(out, tables.ANSWERS, tables.ANSWER_REWARDS)
         files.write_metrics(out / "metrics" / "answer.json", {"active": 0.0})
         return
-    from mutual_taught import sampling, scoring
+    from mutual_taught import sampling, scorers, scoring
 
     asked, limits = tables.read(prompts, tables.PROMPTS), params.load(blocks.Tokens)
+    engine = params.load(blocks.Engine)
     with perf.measure(out, "answer") as measured:
         answers, made_from = sampling.answer(
-            policy, asked, int(iteration), params.load(blocks.Answer), params.load(blocks.Engine),
-            limits, params.seed(),
+            policy, asked, int(iteration), params.load(blocks.Answer), engine, limits,
+            params.seed(),
         )  # fmt: skip
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
-        rewards, scored_from = scoring.answer_rewards(
-            answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
-            reward_model, asked, params.load(blocks.Score), limits, f"answer@{iteration}-rewards",
-        )  # fmt: skip
+        with scorers.start(params.load(blocks.Score), engine.workers) as scorer:
+            rewards, scored_from = scoring.answer_rewards(
+                scorer, answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
+                reward_model, asked, limits, f"answer@{iteration}-rewards",
+            )  # fmt: skip
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
     files.write_metrics(out / "metrics" / "answer.json", describe.answers(answers))
 

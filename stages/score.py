@@ -20,12 +20,13 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
         tables.empty(out, tables.REWARDS)
         files.write_metrics(out / "metrics" / "score.json", {"active": 0.0})
         return
-    from mutual_taught import scoring
+    from mutual_taught import scorers, scoring
 
-    with perf.measure(out, "score") as measured:
+    begun = scorers.start(params.load(blocks.Score), params.workers())
+    with perf.measure(out, "score") as measured, begun as scorer:
         rewards, made_from = scoring.rewards(
-            drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
-            params.load(blocks.Score), params.load(blocks.Tokens), f"score@{out.name}",
+            scorer, drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
+            params.load(blocks.Tokens), f"score@{out.name}",
         )  # fmt: skip
         measured["answers"] = len(drawn)
     tables.write(out, tables.REWARDS, rewards, made_from)

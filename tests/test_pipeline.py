@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from mutual_taught import blocks
 from tests import project
 from tests.imports import deciding
 
 ROOT = project.ROOT
+ENGINE = set(blocks.Engine.model_fields) - {"workers"}  # which decides no result
 GRAPH = project.load_yaml(ROOT / "dvc.yaml")["stages"]
 STAGES = (
     "sample", "score", "rank_pairs", "dpo", "duel", "select_policy", "answer", "build_pairs",
@@ -61,7 +63,7 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
         if node.func.attr == "load":
             block = ast.unparse(node.args[0]).split(".")[-1]
             name = "".join(f"_{c.lower()}" if c.isupper() else c for c in block).lstrip("_")
-            read.add(name)
+            read |= {f"engine.{key}" for key in ENGINE} if name == "engine" else {name}
             if len(node.args) > 1:
                 read.add(f"iterations.${{key}}.{name}")
     listed = {name.replace(".policy", "").replace(".reward_model", "")

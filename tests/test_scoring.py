@@ -29,7 +29,7 @@ def questions(count: int) -> list[Asked]:
     """Prompts of different lengths with three answers each."""
     return [
         Asked(
-            f"p{number:02}",
+            f"{number:032x}",
             [{"role": "user", "content": f"Tell me of {WORDS[number % 5]} " * (1 + number % 4)}],
             [f"{word} {number}. " * (1 + number % 3) for word in ("No", "Yes", "Well, well")],
         )
@@ -108,7 +108,10 @@ def test_rewards_are_spread_by_id_and_index(here: Path, scorer: Counting) -> Non
     scored = run(scorer, ASKED[:2], here)
     mixed = scored.take(pa.array([4, 2, 5, 0, 3, 1]))
     values = scored["reward"].to_pylist()
-    assert scoring.spread(mixed, ["p01", "p00"], 3).tolist() == [values[3:], values[:3]]
+    assert scoring.spread(mixed, [ASKED[1].prompt_id, ASKED[0].prompt_id], 3).tolist() == [
+        values[3:],
+        values[:3],
+    ]
 
 
 def test_reward_that_is_no_number_is_one_line_and_its_shard_is_not_kept(
@@ -120,7 +123,7 @@ def test_reward_that_is_no_number_is_one_line_and_its_shard_is_not_kept(
     with pytest.raises(InputError) as caught:
         run(scorer, ASKED, here)
     assert str(caught.value) == (
-        "prompt p00: reward is NaN or infinite; expected a number; "
+        f"prompt {0:032x}: reward is NaN or infinite; expected a number; "
         "try score.dtype float32, or another reward model"
     )
     assert not list(here.rglob("rewards.parquet"))
@@ -146,7 +149,7 @@ def slowly(*args):
     time.sleep(0.3)
     return whole(*args)
 reward.score = slowly
-with scorers.start(SCORE) as scorer:
+with scorers.start(SCORE, 'local') as scorer:
     scoring.score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
 """
 

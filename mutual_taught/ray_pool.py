@@ -1,0 +1,286 @@
+"""Sampling and scoring on Ray Data: the engine and the scorer of one process, in a pool of them.
+
+A shard is the unit. To a worker travel its number, token ids and seeds, and back its draws or
+rewards; models are read from a path that all nodes share. DVC drives the stage, which is Ray's
+driver and writes each shard when it arrives (docs/cluster.md).
+"""
+
+import logging
+import os
+import pickle
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from mutual_taught import blocks, engines, models, scorers, work
+from mutual_taught.errors import InputError, MutualTaughtError
+from mutual_taught.files import read_manifest
+from mutual_taught.generate import Decode, Request
+from mutual_taught.packing import Group
+from mutual_taught.reward import Rewards
+
+
+class Job(Protocol):
+    """What a worker does with a shard: it is made here, and begun in the worker."""
+
+    folder: Path
+
+    def begin(self) -> Callable[[int, Any], Any]:
+        """Load the model and give what turns a shard into its result."""
+
+
+class Sampling(NamedTuple):
+    """Draw answers with a policy."""
+
+    folder: Path
+    settings: blocks.Engine
+    decode: Decode
+
+    def begin(self) -> Callable[[int, Sequence[Request]], engines.Answers]:
+        """Start the engine."""
+        engine = engines.local(self.settings)
+        engine.load(self.folder)
+
+        def draw(number: int, requests: Sequence[Request]) -> engines.Answers:
+            [(_, answers)] = engine.answer({number: requests}, self.decode)
+            return answers
+
+        return draw
+
+
+class Scoring(NamedTuple):
+    """Score answers with a reward model."""
+
+    folder: Path
+    settings: blocks.Score
+
+    def begin(self) -> Callable[[int, Sequence[Group]], Rewards]:
+        """Start the scorer."""
+        scorer = scorers.Local(self.settings)
+        scorer.load(self.folder)
+
+        def score(number: int, groups: Sequence[Group]) -> Rewards:
+            [(_, rewards)] = scorer.score({number: groups})
+            return rewards
+
+        return score
+
+
+class Same(NamedTuple):
+    """What must be the same in the stage and in every worker for the same bits."""
+
+    model: str
+    code: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def here(cls, folder: Path) -> "Same":
+        """Give that of this process."""
+        return cls(read_manifest(folder).digest, work.code(), work.versions())
+
+
+class Worker:
+    """A process of the pool: loads its model with the first shard, keeps it for the others.
+
+    What we say in one line comes back as a value, for an exception would come back as a traceback.
+    """
+
+    def __init__(self, job: Job, same: Same, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.job, self.same = job, same
+        self.run: Callable[[int, Any], Any] | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Turn a shard into its result."""
+        try:
+            if self.run is None:
+                self._compare()
+                self.run = self.job.begin()
+            result = self.run(row["number"], pickle.loads(row["shard"]))
+        except MutualTaughtError as error:
+            return {"number": row["number"], "result": b"", "error": str(error)}
+        return {"number": row["number"], "result": pickle.dumps(result), "error": ""}
+
+    def _compare(self) -> None:
+        for name, here, there in zip(
+            Same._fields, Same.here(self.job.folder), self.same, strict=True
+        ):
+            if here != there:
+                raise InputError(
+                    f"{socket.gethostname()}: its {name} of {self.job.folder} is {here}; expected "
+                    f"{there}, as where the stage runs; share the folder, install the same"
+                )
+
+
+def connect() -> None:
+    """Join the cluster of RAY_ADDRESS, or start one of this machine alone, on loopback.
+
+    Raises:
+        InputError: ray is not installed, or the cluster does not answer.
+    """
+    address = os.environ.get("RAY_ADDRESS", "local")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local":
+        # On Linux Ray listens on all interfaces, even with 127.0.0.1 as its node's address, unless
+        # its clusters of several machines are off; the variable is named after where they are so
+        # by default.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of what it says on the terminal
+    try:
+        import ray
+        import ray.data
+        from ray.data.context import AutoscalingConfig
+    except ImportError:
+        raise InputError(
+            "params.yaml: engine.workers is ray, which is not installed; expected the package; "
+            "pip install -c constraints.txt -e '.[ray]', or engine.workers: local"
+        ) from None
+    options: dict[str, Any] = {"logging_level": "warning", "log_to_driver": False}
+    if address == "local":
+        options["include_dashboard"] = False
+    try:
+        ray.init(address, **options)
+    except ConnectionError as error:
+        said = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"RAY_ADDRESS is {address!r}: no cluster answers there ({said}); expected a running "
+            "one; start it, or unset RAY_ADDRESS"
+        ) from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.autoscaling_config = AutoscalingConfig(1.0)  # more workers while all are busy
+    context.execution_no_progress_timeout_s = -1  # a shard may take hours
+
+
+def disconnect() -> None:
+    """Leave the cluster; one that was started here ends."""
+    import ray
+
+    ray.shutdown()
+
+
+class Share(NamedTuple):
+    """What a worker takes of its node: a GPU, or as many cores as the stage has threads."""
+
+    cpus: int
+    gpus: int
+
+    @classmethod
+    def of(cls, cluster: Mapping[str, float]) -> "Share":
+        """Choose by what the cluster has."""
+        return cls(1, 1) if cluster.get("GPU", 0) >= 1 else cls(torch.get_num_threads(), 0)
+
+    def fitting(self, nodes: Sequence[Mapping[str, float]]) -> int:
+        """Count the workers that fit on nodes with these resources.
+
+        Raises:
+            InputError: not one does; Ray would wait for ever.
+        """
+        fit = 0
+        for node in nodes:
+            fits = [node.get("CPU", 0) // self.cpus]
+            if self.gpus:
+                fits.append(node.get("GPU", 0) // self.gpus)
+            fit += int(min(fits))
+        if not fit:
+            most = max(int(node.get("CPU", 0)) for node in nodes)
+            raise InputError(
+                f"the Ray cluster: its largest node has {most} cores; expected {self.cpus}, as "
+                f"many as the stage has threads; set OMP_NUM_THREADS={max(most, 1)}"
+            )
+        return fit
+
+
+def run(job: Job, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+    """Turn shards into their results in a pool of workers, each given when it is finished.
+
+    A worker or node that is lost is replaced, and its shard done again: the same bits, for they
+    depend on the shard alone.
+
+    Args:
+        job: what to do with a shard.
+        shards: by number.
+
+    Raises:
+        InputError: what a worker could not use.
+    """
+    import ray
+
+    if not shards:
+        return
+    share = Share.of(ray.cluster_resources())
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    count = min(share.fitting(nodes), len(shards))
+    rows = [{"number": n, "shard": pickle.dumps(shard)} for n, shard in shards.items()]
+    done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+        Worker,
+        fn_constructor_args=(job, Same.here(job.folder), torch.get_num_threads()),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=count, max_size=len(shards), max_tasks_in_flight_per_actor=1
+        ),
+        num_cpus=share.cpus,
+        num_gpus=share.gpus,
+    )
+    # Without prefetching: it would hold a finished shard back until the next one is.
+    for batch in done.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            if row["error"]:
+                raise InputError(row["error"])
+            yield row["number"], pickle.loads(row["result"])
+
+
+class Engine:
+    """Draws answers in the pool."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(self, settings: blocks.Engine) -> None:
+        self.settings = settings
+        self.policy: Path | None = None
+        connect()
+
+    def load(self, policy: Path) -> None:
+        """Name the policy that the workers load, and take its tokenizer."""
+        self.policy, self.tokenizer = policy.resolve(), models.load_tokenizer(policy)
+
+    def answer(
+        self, shards: Mapping[int, Sequence[Request]], decode: Decode
+    ) -> Iterator[tuple[int, engines.Answers]]:
+        """Draw the shards in the pool, in any order."""
+        assert self.policy is not None
+        return run(Sampling(self.policy, self.settings, decode), shards)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        disconnect()
+
+
+class Scorer:
+    """Scores answers in the pool."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(self, settings: blocks.Score) -> None:
+        self.settings = settings
+        self.reward_model: Path | None = None
+        connect()
+
+    def load(self, reward_model: Path) -> None:
+        """Name the reward model that the workers load, and take its tokenizer."""
+        self.reward_model = reward_model.resolve()
+        self.tokenizer = models.load_tokenizer(reward_model)
+
+    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+        """Score the shards in the pool, in any order."""
+        assert self.reward_model is not None
+        return run(Scoring(self.reward_model, self.settings), shards)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        disconnect()

@@ -1,0 +1,39 @@
+"""What a pool on Ray takes of a cluster, and what it says where there is none."""
+
+import sys
+
+import pytest
+
+from mutual_taught.errors import InputError
+from mutual_taught.ray_pool import Share, connect
+
+
+def test_a_worker_takes_a_gpu_where_there_are_some() -> None:
+    share = Share.of({"CPU": 128.0, "GPU": 8.0})
+    assert share.fitting([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 3.0, "GPU": 4.0}, {"CPU": 16.0}]) == 11
+
+
+def test_a_worker_takes_as_many_cores_as_the_stage_has_threads() -> None:
+    assert Share(4, 0).fitting([{"CPU": 8.0}, {"CPU": 7.0}, {"memory": 1.0}]) == 3
+
+
+def test_cluster_whose_nodes_are_too_small_is_one_line() -> None:
+    with pytest.raises(InputError) as caught:
+        Share(8, 0).fitting([{"CPU": 4.0}, {"CPU": 6.0}])
+    assert str(caught.value) == (
+        "the Ray cluster: its largest node has 6 cores; expected 8, as many as the stage has "
+        "threads; set OMP_NUM_THREADS=6"
+    )
+
+
+def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL",
+                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):  # fmt: skip
+        monkeypatch.setenv(name, "local")  # what connect sets is taken back after the test
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError) as caught:
+        connect()
+    assert str(caught.value) == (
+        "params.yaml: engine.workers is ray, which is not installed; expected the package; "
+        "pip install -c constraints.txt -e '.[ray]', or engine.workers: local"
+    )
