@@ -27,7 +27,9 @@ from mutual_taught.reward import Rewards
 class Job(Protocol):
     """What a worker does with a shard: it is made here, and begun in the worker."""
 
-    folder: Path
+    @property
+    def folder(self) -> Path:
+        """Where the model is."""
 
     def begin(self) -> Callable[[int, Any], Any]:
         """Load the model and give what turns a shard into its result."""
