@@ -179,7 +179,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     ranked = _written(here, tables.RANKED_PAIRS, ranked, made_from)
     policy = model(here / "checkpoints" / files.STEP.format(50), "policy", base,
                    {**tables.digests(ranked_pairs=ranked, responses=drawn), **learnt,
-                    "dpo": params.load(blocks.Dpo, "1").model_dump()})  # fmt: skip
+                    "dpo": params.load(blocks.Dpo, "1").model_dump()},
+                   start.policy.called)  # fmt: skip
     files.write_json(here / "checkpoints" / "steps.json", {"steps": [50]})
     own, theirs = chance.normal(1, 1, len(ids["selection"])), chance.normal(size=DUELLING)
     duels = pa.table(
@@ -223,7 +224,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
     model(here / "reward_model", "reward_model", reward_model,
           {**tables.digests(reward_pairs=mixed), **learnt,
-           "settings": params.load(blocks.TrainRm, "1").model_dump()})  # fmt: skip
+           "settings": params.load(blocks.TrainRm, "1").model_dump()},
+          start.reward_model.called)  # fmt: skip
     met = as_met(mixed, settings.train_rm.batch_size)
     _written(here, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=mixed))
     for key in ("0", "1"):

@@ -128,7 +128,9 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
         candidates = checkpoints(here)
         yield from _duellists(run, here, [before / "policy", *candidates])
         for folder in candidates:
-            yield from _made_by(folder, inputs, "policy", ("ranked_pairs", "responses"))
+            yield from _made_by(
+                folder, run.folder / "0", inputs, "policy", ("ranked_pairs", "responses")
+            )
             learnt = {"dpo": params.load(blocks.Dpo, key).model_dump(), **_training(settings)}
             yield from _agrees(folder / files.MANIFEST, files.read_manifest(folder).made_by, learnt,
                                "made_by")  # fmt: skip
@@ -139,7 +141,9 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
     elif decision.read(here / "decision.json").active:
         rule = params.load(blocks.TrainRm, key)
         start = "reward_model" if rule.start == "previous" else "base_reward_model"
-        yield from _made_by(here / "reward_model", inputs, start, ("reward_pairs",))
+        yield from _made_by(
+            here / "reward_model", run.folder / "0", inputs, start, ("reward_pairs",)
+        )
         learnt = {"settings": rule.model_dump(), **_training(settings)}
         made_by = files.read_manifest(here / "reward_model").made_by
         yield from _agrees(here / "reward_model" / files.MANIFEST, made_by, learnt, "made_by")
@@ -208,22 +212,27 @@ def _base(run: Run, told: Mapping[str, files.Json], settings: blocks.Params) -> 
 
 def _start(here: Path, settings: blocks.Params) -> Faults:
     """The base models are those that params.yaml names, and r_0 is trained as it says."""
-    learnt = {
-        "policy": files.read_manifest(here / "policy").digest,
-        "settings": settings.base_reward_model.model_dump(), **_training(settings),
-    }  # fmt: skip
-    named = settings.models
-    for kind, source, made_by in (
-        ("policy", named.policy, {"seed": settings.seed}),
-        ("reward_model", named.reward_model, learnt),
-    ):
-        path, manifest = here / kind / files.MANIFEST, files.read_manifest(here / kind)
-        yield from _agrees(path, {"kind": manifest.kind}, {"kind": kind}, "the model's")
-        if source.source in ("path", "hub"):
-            base = {"base": source.called}
-            yield from _agrees(path, {"base": manifest.base}, base, "the model's")
-        if kind == "policy" or source.source in ("trained", "tiny"):
-            yield from _agrees(path, manifest.made_by, made_by, "made_by")
+    policy, reward_model = files.read_manifest(here / "policy"), here / "reward_model"
+    first: files.Json = {"kind": "policy", "parent": None}
+    second: files.Json = {"kind": "reward_model", "parent": None}
+    learnt: files.Json = {}
+    if settings.models.policy.source in ("path", "hub"):
+        first = {**first, "base": settings.models.policy.called}
+    if settings.models.reward_model.source in ("path", "hub"):
+        second = {**second, "base": settings.models.reward_model.called}
+    else:
+        second = {**second, "parent": policy.digest, "base": policy.base}
+        learnt = {"policy": policy.digest, "settings": settings.base_reward_model.model_dump(),
+                  **_training(settings)}  # fmt: skip
+    yield from _is(here / "policy", first, {"seed": settings.seed})
+    yield from _is(reward_model, second, learnt)
+
+
+def _is(folder: Path, right: files.Json, made_by: files.Json) -> Faults:
+    """A model says of itself, and of what made it, what is right."""
+    manifest, path = files.read_manifest(folder), folder / files.MANIFEST
+    yield from _agrees(path, manifest._asdict(), right, "the model's")
+    yield from _agrees(path, manifest.made_by, made_by, "made_by")
 
 
 def active(run: Run, key: str, previous: str) -> Faults:
@@ -285,13 +294,16 @@ def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
 
 
 def _made_by(
-    folder: Path, inputs: Mapping[str, Callable[[], str]], parent: str, names: Sequence[str]
-) -> Faults:
+    folder: Path, start: Path, inputs: Mapping[str, Callable[[], str]], parent: str,
+    names: Sequence[str],
+) -> Faults:  # fmt: skip
     manifest = files.read_manifest(folder)
     path = folder / files.MANIFEST
     kind = "policy" if parent == "policy" else "reward_model"
     if manifest.kind != kind:
         yield Fault(path, "kind", manifest.kind, kind)
+    if manifest.base != (base := files.read_manifest(start / kind).base):
+        yield Fault(path, "base", manifest.base, base)
     if manifest.parent != inputs[parent]():
         yield Fault(path, "parent", str(manifest.parent)[:12], inputs[parent]()[:12])
     for name in names:

@@ -1,0 +1,103 @@
+"""`mutual-taught verify` compares iteration 0, and what was asked, with params.yaml."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mutual_taught import files, presets, tables
+from tests import in_process, project
+from tests.test_verify_whole import Change, copy, found, say, setting
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return copy(finished, tmp_path, monkeypatch)
+
+
+def space(split: str) -> Change:
+    """Add a space to a prompt, wherever it stands; its id is the same, for space does not count."""
+
+    def spaced(path: Path, table: tables.Table, name: str) -> None:
+        data = pq.read_table(path)
+        rows: list[Any] = data.to_pylist()
+        for row in rows:
+            if row["prompt_id"] == name:
+                row["messages"][-1]["content"] += " "
+        path.unlink()
+        changed = pa.Table.from_pylist(rows, table.schema)
+        tables.write(path.parent, table, changed, tables.provenance(data))
+
+    def do(run: Path) -> None:
+        path = run / "0" / "splits" / f"{split}.parquet"
+        name = pq.read_table(path)["prompt_id"][0].as_py()
+        spaced(path, tables.renamed(tables.PROMPTS, split), name)
+        spaced(run / "0" / "prompts.parquet", tables.PROMPTS, name)
+
+    return do
+
+
+ATTACKS: dict[str, tuple[Change, str]] = {
+    "another base policy": (
+        say("0/policy/manifest.json", base="x"),
+        "run/1/checkpoints/step-000002/manifest.json: base is ",
+    ),
+    "parent of the base policy": (
+        say("0/policy/manifest.json", parent="0" * 64),
+        "run/0/policy/manifest.json: the model's parent is 0000",
+    ),
+    "parent of r_0": (
+        say("0/reward_model/manifest.json", parent="0" * 64),
+        "run/0/reward_model/manifest.json: the model's parent is 0000",
+    ),
+    "kind of r_0": (
+        say("0/reward_model/manifest.json", kind="policy"),
+        "run/0/reward_model/manifest.json: the model's kind is policy",
+    ),
+    "training of r_0": (
+        setting("base_reward_model.learning_rate", 0.5),
+        "run/0/reward_model/manifest.json: made_by settings is",
+    ),
+    "source of the prompts": (
+        setting("data.path", "data/other.yaml"),
+        "run/0/prompts.parquet: provenance data is",
+    ),
+    "size of a split": (
+        setting("data.splits.selection.size", 1),
+        "run/0/prompts.parquet: split selection is of ",
+    ),
+    "format of the reference": (
+        setting("rank_pairs.reference_dtype", "bfloat16"),
+        "run/1/ranked_pairs.parquet: provenance reference_dtype is float32",
+    ),
+    "policy prompt": (space("policy"), "responses.parquet: provenance prompts is"),
+    "reward prompt": (space("reward"), "run/0/answers.parquet: provenance prompts is"),
+    "selection prompt": (space("selection"), "run/1/duels.parquet: provenance prompts is"),
+    "eval prompt": (space("eval"), "run/0/eval/generations.parquet: provenance prompts is"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+def test_start_that_is_not_that_of_params_is_found(run: Path, name: str) -> None:
+    attack, said = ATTACKS[name]
+    attack(run)
+    lines = found()
+    assert any(said in line for line in lines), lines
+
+
+@pytest.mark.slow
+def test_metrics_of_a_fixed_reward_model_are_checked(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = project.copy(tmp_path / "repo", "tiny")
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    monkeypatch.chdir(repo)
+    Path("params.yaml").write_text(presets.compose("tiny", ["fixed-reward-model"]))
+    shutil.rmtree("run/2")
+    in_process.run_all(Path("params.yaml"), ("train_rm", "1"))
+    say("1/metrics/train_rm.json", steps=9.0)(Path("run"))
+    assert any("train_rm.json: steps is 9.0; expected 0.0" in line for line in found())
