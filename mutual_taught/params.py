@@ -65,7 +65,7 @@ def read(path: Path) -> dict[str, Any]:
 def _parse(path: Path, _mtime_ns: int) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
+    except (YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise InputError(f"{path}: holds {type(values).__name__}; expected blocks of parameters")

@@ -33,17 +33,15 @@ def prompt(run: Path, prefix: str) -> Record:
         MissingFileError: there is no run.
         InputError: no prompt, or several, begin so.
     """
-    found = _one(run / "0" / "prompts.parquet", "prompt_id", prefix)
+    found = _one(run / "0", tables.PROMPTS, "prompt_id", prefix)
     name = found["prompt_id"]
     story: Record = {
         "prompt_id": name, "messages": found["messages"], "split": found["split"],
         "source": found["source"], "iterations": {},
     }  # fmt: skip
     for folder in files.iterations(run):
-        happened: Record = {
-            table.name: _rows(folder / f"{table.name}.parquet", name) for table in tables.EXCHANGED
-        }
-        happened["generations"] = _rows(folder / "eval" / "generations.parquet", name)
+        happened: Record = {table.name: _rows(folder, table, name) for table in tables.EXCHANGED}
+        happened["generations"] = _rows(folder / "eval", tables.GENERATIONS, name)
         happened = {table: rows for table, rows in happened.items() if rows}
         if happened:
             happened["learnt_by"] = _learnt_by(run, folder, happened)
@@ -64,29 +62,29 @@ def pair(run: Path, prefix: str) -> Record:
     """
     for folder in files.iterations(run):
         path = folder / "reward_pairs.parquet"
-        rows = _begins(path, "pair_id", prefix) if path.exists() else []
+        rows = _begins(folder, tables.REWARD_PAIRS, "pair_id", prefix) if path.exists() else []
         own = [row for row in rows if str(row["iteration"]) == folder.name]
         if len(own) > 1:
             raise _several(prefix, [row["pair_id"] for row in own], path)
         if own:
             name = own[0]["prompt_id"]
-            source = "ranked_pairs" if own[0]["kind"] == "ranked" else "pseudo_pairs"
-            table = folder / f"{source}.parquet"
+            ranked = own[0]["kind"] == "ranked"
+            source = tables.RANKED_PAIRS if ranked else tables.PSEUDO_PAIRS
             why: Record = {**own[0], "learnt_by": _trained_on(run, own[0]["pair_id"])}
-            why["decided_by"] = _must(table, name)[0]
-            why["rule"] = _rule(table, "chosen" if source == "ranked_pairs" else "filter")
-            if own[0]["kind"] == "ranked":
-                why["rewards"] = [row["reward"] for row in _must(folder / "rewards.parquet", name)]
-                drawn = _must(folder / "responses.parquet", name)
+            why["decided_by"] = _must(folder, source, name)[0]
+            why["rule"] = _rule(folder, source, "chosen" if ranked else "filter")
+            if ranked:
+                why["rewards"] = [row["reward"] for row in _must(folder, tables.REWARDS, name)]
+                drawn = _must(folder, tables.RESPONSES, name)
                 why["lengths"] = [row["length_tokens"] for row in drawn]
             else:
-                why["tolerance"] = _rule(table, "tolerance")
+                why["tolerance"] = _rule(folder, source, "tolerance")
             return why
     raise InputError(f"{run}: no pair id begins with {prefix!r}; see run/*/reward_pairs.parquet")
 
 
-def _one(path: Path, column: str, prefix: str) -> Record:
-    rows = _begins(path, column, prefix)
+def _one(folder: Path, table: tables.Table, column: str, prefix: str) -> Record:
+    path, rows = _path(folder, table), _begins(folder, table, column, prefix)
     if not rows:
         raise InputError(f"{path}: no {column} begins with {prefix!r}; expected one that is there")
     if len(rows) > 1:
@@ -101,42 +99,51 @@ def _several(prefix: str, names: list[str], path: Path) -> InputError:
     )
 
 
-def _begins(path: Path, column: str, prefix: str) -> list[Record]:
+def _begins(folder: Path, table: tables.Table, column: str, prefix: str) -> list[Record]:
     """Read the rows whose id begins so; files are sorted by prompt, so few row groups are read."""
     if len(prefix) < SHORTEST or not set(prefix) <= set("0123456789abcdef"):
         raise InputError(
             f"{prefix!r} is no id; expected {SHORTEST} to 32 digits 0-9, a-f, as in the tables"
         )
     field = pc.field(column)
-    return _read(path, (field >= prefix) & (field < prefix + "g"))
+    return _read(folder, table, (field >= prefix) & (field < prefix + "g"))
 
 
-def _rows(path: Path, name: str) -> list[Record]:
-    return _read(path, pc.field("prompt_id") == name) if path.exists() else []
+def _rows(folder: Path, table: tables.Table, name: str) -> list[Record]:
+    there = _path(folder, table).exists()
+    return _read(folder, table, pc.field("prompt_id") == name) if there else []
 
 
-def _must(path: Path, name: str) -> list[Record]:
+def _must(folder: Path, table: tables.Table, name: str) -> list[Record]:
     """Read a prompt's rows of a table that must have some."""
-    found = _read(path, pc.field("prompt_id") == name)
+    found = _read(folder, table, pc.field("prompt_id") == name)
     if not found:
-        raise InputError(f"{path} has no row for prompt {name!r}; run dvc repro")
+        raise InputError(f"{_path(folder, table)} has no row for prompt {name!r}; run dvc repro")
     return found
 
 
-def _rule(path: Path, name: str) -> Any:
+def _rule(folder: Path, table: tables.Table, name: str) -> Any:
     """Read what a table was decided by from its provenance."""
+    path = _path(folder, table)
     said = tables.provenance(pq.read_schema(path).empty_table())
     if name not in said:
         raise InputError(f"{path}: its provenance lacks {name}; run dvc repro")
     return said[name]
 
 
-def _read(path: Path, condition: pc.Expression) -> list[Record]:
+def _path(folder: Path, table: tables.Table) -> Path:
+    return folder / f"{table.name}.parquet"
+
+
+def _read(folder: Path, table: tables.Table, condition: pc.Expression) -> list[Record]:
+    path = _path(folder, table)
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}")
     try:
         source = ds.dataset(path, format="parquet")
         names = [name for name in source.schema.names if name not in TOKENS]
+        if lacking := [name for name in table.columns if name not in source.schema.names]:
+            raise InputError(f"{path} lacks column {lacking[0]!r}; run dvc repro")
         return list(source.to_table(columns=names, filter=condition).to_pylist())
     except (pa.ArrowException, OSError) as error:
         said = " ".join(str(error).split())[:200]
@@ -156,9 +163,10 @@ def _learnt_by(run: Path, folder: Path, happened: Mapping[str, list[Record]]) ->
 def _trained_on(run: Path, pair: str) -> list[str]:
     """Name the reward models whose training met a pair."""
     condition = pc.field("pair_id") == pair
-    paths = [folder / "reward_training.parquet" for folder in files.iterations(run)]
-    met = [path for path in paths if path.exists() and _read(path, condition)]
-    return [str(path.parent / "reward_model") for path in met]
+    table = tables.REWARD_TRAINING
+    there = [folder for folder in files.iterations(run) if _path(folder, table).exists()]
+    met = [folder for folder in there if _read(folder, table, condition)]
+    return [str(folder / "reward_model") for folder in met]
 
 
 def lines(story: Record, run: Path) -> list[str]:

@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("busy", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("busy")
 
 for _name, _value in {
     "HF_HUB_OFFLINE": "1",

@@ -5,10 +5,48 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from mutual_taught import tables
 from mutual_taught.errors import InputError
-from mutual_taught.estep import agreement, sampled_logps
+from mutual_taught.estep import agreement, rank, sampled_logps
 from mutual_taught.texts import is_blank
+
+Answer = tuple[int, int, str]
+answers = st.tuples(st.integers(-3, 3), st.integers(1, 3), st.sampled_from(["a", "b", " ", ""]))
+
+
+def by_hand(answered: list[Answer]) -> tuple[int | None, int | None, str]:
+    """The paper's rule in whole numbers: r > mean where r times M > the sum."""
+    rewards = [reward for reward, _, _ in answered]
+    above = [i for i, reward in enumerate(rewards) if reward * len(rewards) > sum(rewards)]
+    if not above:
+        return None, None, "rewards_alike"
+    chosen = min(above, key=lambda i: (answered[i][1], i))
+    rejected = rewards.index(min(rewards))
+    texts = answered[chosen][2], answered[rejected][2]
+    blank = not texts[0].strip() or not texts[1].strip()
+    return chosen, rejected, "blank" if blank else "same_text" if texts[0] == texts[1] else ""
+
+
+@given(st.integers(1, 4).flatmap(
+    lambda width: st.lists(st.lists(answers, min_size=width, max_size=width), min_size=1)
+))  # fmt: skip
+def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Answer]]) -> None:
+    width = len(prompts[0])
+    flat = [answer for answered in prompts for answer in answered]
+    keys = {"prompt_id": [f"{row // width:032x}" for row in range(len(flat))],
+            "response_index": [row % width for row in range(len(flat))]}  # fmt: skip
+    rewards, lengths, texts = zip(*flat, strict=True)
+    zeros = [0] * len(flat)
+    drawn = pa.table({**keys, "response": texts, "length_tokens": lengths, "seed": zeros})
+    scored = pa.table({**keys, "reward": [float(reward) for reward in rewards]})
+    rows = rank(drawn, scored, width, "shortest_above_mean").to_pylist()
+    found = [(row["chosen_index"], row["rejected_index"], row["reason"]) for row in rows]
+    assert found == [by_hand(answered) for answered in prompts]
+    assert [row["kept"] for row in rows] == [not reason for _, _, reason in found]
+    assert set(rows[0]) <= set(tables.RANKED_PAIRS.columns)
 
 
 def test_sampled_logps_are_those_of_the_kept_sides() -> None:

@@ -97,6 +97,14 @@ def test_block_without_overrides_is_the_same_in_every_iteration(write: Any) -> N
     assert params.load(blocks.Duel, "2") == params.load(blocks.Duel)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", None])
+def test_file_that_is_no_text_is_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content) if content else path.mkdir()
+    with pytest.raises(InputError, match=r"params\.yaml: not valid YAML: "):
+        params.read(path)
+
+
 def test_seed_is_read(write: Any) -> None:
     write("seed: 1", "seed: 77")
     assert params.seed() == 77

@@ -195,3 +195,17 @@ def test_missing_table_of_a_pair_is_one_line(
         f"Error: run/1/{missing}.parquet does not exist; run dvc repro or dvc pull "
         f"run/1/{missing}.parquet\n"
     )
+
+
+@pytest.mark.parametrize("column", ["kept", "prompt_id"])
+def test_table_without_a_column_is_one_line(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, column: str
+) -> None:
+    run = own_copy(finished, tmp_path, monkeypatch)
+    path = run / "1" / "ranked_pairs.parquet"
+    data = pq.read_table(path)
+    path.unlink()
+    pq.write_table(data.drop_columns([column]), path)
+    result = CliRunner().invoke(main, ["trace", data["prompt_id"][0].as_py()])
+    assert result.exit_code == 1
+    assert result.output == f"Error: {path} lacks column {column!r}; run dvc repro\n"
