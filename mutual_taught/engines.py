@@ -7,7 +7,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from mutual_taught import blocks, generate, models, preflight
+from mutual_taught import blocks, generate, models, preflight, vllm_engine
 from mutual_taught.generate import Decode, Draw, Request
 from mutual_taught.precision import settle
 
@@ -44,25 +44,32 @@ class Engine(Protocol):
 
 
 @contextmanager
-def start(settings: blocks.Engine) -> Iterator[Engine]:
-    """Lend the engine where `engine.workers` says, without weights yet."""
+def start(settings: blocks.Engine, context: int) -> Iterator[Engine]:
+    """Lend the engine where `engine.workers` says, without weights yet.
+
+    Args:
+        settings: block `engine`.
+        context: tokens of a prompt and its answer together, at most.
+    """
     settings = settle(settings)
-    engine = local(settings) if settings.workers == "local" else _pool(settings)
+    engine = local(settings, context) if settings.workers == "local" else _pool(settings, context)
     try:
         yield engine
     finally:
         engine.close()
 
 
-def local(settings: blocks.Engine) -> Engine:
+def local(settings: blocks.Engine, context: int) -> Engine:
     """Make the engine that `engine.name` names, in this process."""
+    if settings.name == "vllm":
+        return vllm_engine.Vllm(settings, context)
     return Transformers(settings)
 
 
-def _pool(settings: blocks.Engine) -> Engine:
+def _pool(settings: blocks.Engine, context: int) -> Engine:
     from mutual_taught import ray_pool  # ray takes a second to import
 
-    return ray_pool.Engine(settings)
+    return ray_pool.Engine(settings, context)
 
 
 class Transformers:

@@ -137,6 +137,24 @@ def read_manifest(folder: Path) -> Manifest:
         ) from None
 
 
+def require_whole(folder: Path) -> Manifest:
+    """Read a model's manifest and hash its files again.
+
+    Raises:
+        InputError: a file is not what the manifest says.
+    """
+    manifest = read_manifest(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        found = sha256(path) if path.is_file() else "missing"
+        if found != expected:
+            raise InputError(
+                f"{path}: sha256 is {found[:12]}; expected {expected[:12]} by {MANIFEST}; "
+                f"run dvc checkout, or dvc pull {folder}"
+            )
+    return manifest
+
+
 def iterations(run: Path) -> list[Path]:
     """List the folders of iterations that have begun, in order.
 

@@ -44,7 +44,7 @@ def drawing(
     engine = settings.engine
     cut = [settings.tokens.max_prompt_tokens, engine.shard_size, engine.batch_size]
     plan = [stage, t, settings.seed, count, *decode, *cut]
-    return {"plan": plan, "dtype": engine.dtype}
+    return {"plan": plan, "dtype": engine.dtype, **engine.decides()}
 
 
 def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
@@ -53,11 +53,12 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     answers = drawing("answer", int(key), 1, settings.answer, settings)
     count = settings.eval.responses_per_prompt
     drawn = drawing("sample", int(key), sample.responses_per_prompt, sample, settings)
+    engine = settings.engine.decides()
     return {
         "responses": drawn if sample.source == "policy" else {"source": "given"},
         "rewards": {"dtype": dtype},
         "ranked_pairs": settings.rank_pairs.model_dump(exclude={"token_budget"}),
-        "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed},
+        "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed, **engine},
         "answers": answers,
         "answer_rewards": {"dtype": dtype},
         "pseudo_pairs": {"filter": settings.build_pairs.filter},

@@ -10,9 +10,11 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -69,17 +71,34 @@ def load_policy(folder: Path, dtype: str) -> Policy:
         AutoModelForCausalLM, folder, dtype=DTYPES[dtype], use_safetensors=True,
         attn_implementation=attention.NAME,
     )  # fmt: skip
-    stops = model.generation_config.eos_token_id if model.generation_config else None
-    listed = stops if isinstance(stops, list) else [stops]
-    stop_ids = frozenset({*listed, tokenizer.eos_token_id} - {None})
-    if not stop_ids:
+    return Policy(model.to(device()).eval(), tokenizer, stop_ids(folder, tokenizer))
+
+
+def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Name the tokens that end an answer: those of the model's settings and the tokenizer's eos.
+
+    Raises:
+        InputError: there is none, or one is no token of the model.
+    """
+    config = _load(AutoConfig, folder)
+    try:
+        settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    except OSError:  # the file need not be there
+        settings = GenerationConfig.from_model_config(config)
+    listed = (
+        settings.eos_token_id
+        if isinstance(settings.eos_token_id, list)
+        else [settings.eos_token_id]
+    )
+    found = frozenset({*listed, tokenizer.eos_token_id} - {None})
+    if not found:
         raise InputError(f"{folder}: its tokenizer has no eos token; expected one to end answers")
-    if max(stop_ids) >= (size := model.config.get_text_config().vocab_size):
+    if max(found) >= (size := config.get_text_config().vocab_size):
         raise InputError(
-            f"{folder}: eos_token_id is {max(stop_ids)}; expected a token below {size}; mend "
+            f"{folder}: eos_token_id is {max(found)}; expected a token below {size}; mend "
             "generation_config.json"
         )
-    return Policy(model.to(device()).eval(), tokenizer, stop_ids)
+    return found
 
 
 def load_reward_model(folder: Path, dtype: str) -> RewardModel:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught.chat import prompt_tokens, scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
-from mutual_taught.models import Policy, RewardModel, device, packed_rewards
+from mutual_taught.models import RewardModel, device, packed_rewards
 from mutual_taught.packing import share_prefix
 
 QUESTION: list[Message] = [{"role": "user", "content": "What is a good name for a small boat?"}]
@@ -33,7 +33,19 @@ class Check(NamedTuple):
     fault: str
 
 
-def policy(loaded: Policy) -> Iterator[Check]:
+class Speaker(Protocol):
+    """What an engine holds of a policy beside its weights."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Give what renders its conversations."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Give the tokens that end an answer."""
+
+
+def policy(loaded: Speaker) -> Iterator[Check]:
     """Check a policy's tokenizer and template."""
     tokenizer = loaded.tokenizer
     yield _template(tokenizer)

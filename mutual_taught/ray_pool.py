@@ -40,11 +40,12 @@ class Sampling(NamedTuple):
 
     folder: Path
     settings: blocks.Engine
+    context: int
     decode: Decode
 
     def begin(self) -> Callable[[int, Sequence[Request]], engines.Answers]:
         """Start the engine."""
-        engine = engines.local(self.settings)
+        engine = engines.local(self.settings, self.context)
         engine.load(self.folder)
 
         def draw(number: int, requests: Sequence[Request]) -> engines.Answers:
@@ -242,8 +243,8 @@ class Engine:
 
     tokenizer: PreTrainedTokenizerBase
 
-    def __init__(self, settings: blocks.Engine) -> None:
-        self.settings = settings
+    def __init__(self, settings: blocks.Engine, context: int) -> None:
+        self.settings, self.context = settings, context
         self.policy: Path | None = None
         connect()
 
@@ -256,7 +257,7 @@ class Engine:
     ) -> Iterator[tuple[int, engines.Answers]]:
         """Draw the shards in the pool, in any order."""
         assert self.policy is not None
-        return run(Sampling(self.policy, self.settings, decode), shards)
+        return run(Sampling(self.policy, self.settings, self.context, decode), shards)
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -72,7 +72,8 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
     if not everything:
         raise InputError(f"{run}: holds no drawn answers; run dvc repro first")
     chosen = random.Random(seed).sample(everything, min(count, len(everything)))
-    with engines.start(params.load(blocks.Engine)) as engine:
+    context = max(drawn.plan.context for drawn, _ in chosen)
+    with engines.start(params.load(blocks.Engine), context) as engine:
         for policy in sorted({drawn.policy for drawn, _ in chosen}):
             engine.load(policy)
             for drawn, shard in chosen:

@@ -31,7 +31,7 @@ def responses(
     if sample.source == "given":
         return _given(policy, part, tokens)
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
-    with engines.start(engine) as running:
+    with engines.start(engine, plan.context) as running:
         return draw(policy, part, plan, running, f"sample@{iteration}")
 
 
@@ -85,7 +85,7 @@ def answer(
         Rows of `answers`, and what they were made from.
     """
     plan = make_plan("answer", iteration, seed, 1, settings, engine, tokens)
-    with engines.start(engine) as running:
+    with engines.start(engine, plan.context) as running:
         drawn, made_from = draw(policy, prompts, plan, running, f"answer@{iteration}")
     return drawn.select(list(tables.ANSWERS.columns)), made_from
 
@@ -117,6 +117,7 @@ def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: engines.Engine, na
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
         "plan": [*plan[:4], *plan.decode, *plan[5:]],
         "dtype": engine.settings.dtype,
+        **engine.settings.decides(),
     }
     with work.folder(name, made_from) as parts:
         engine.load(policy)

@@ -28,6 +28,11 @@ class Plan(NamedTuple):
     shard_size: int
     batch_size: int
 
+    @property
+    def context(self) -> int:
+        """Give the tokens of a prompt and its answer together, at most."""
+        return self.max_prompt_tokens + self.decode.max_new_tokens
+
 
 def sample_prompts(engine: Engine, prompts: pa.Table, plan: Plan, parts: Path) -> pa.Table:
     """Draw answers to all prompts; finished shards in `parts` are not drawn again.

