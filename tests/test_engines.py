@@ -1,0 +1,51 @@
+"""Which engine draws, what of it provenance names, and a swap that must be of whole weights."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from mutual_taught import engines, files
+from mutual_taught.blocks import Engine
+from mutual_taught.errors import InputError
+
+TRANSFORMERS = Engine(
+    name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
+    gpu_memory_utilization=0.5,
+)  # fmt: skip
+VLLM = TRANSFORMERS.model_copy(update={"name": "vllm", "tensor_parallel": 2})
+
+
+def test_vllm_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with (
+        pytest.raises(InputError, match=r"^engine\.name is 'vllm'; vllm is not installed; "),
+        engines.start(VLLM, 32),
+    ):
+        pass
+
+
+def test_provenance_names_vllm_and_leaves_the_default_engine_out() -> None:
+    assert TRANSFORMERS.decides() == {}
+    assert VLLM.decides() == {"engine": "vllm", "tensor_parallel": 2}
+
+
+def test_model_whose_files_are_those_of_its_manifest_is_whole(policy_folder: Path) -> None:
+    assert files.require_whole(policy_folder) == files.read_manifest(policy_folder)
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove"])
+def test_model_whose_files_are_not_those_of_its_manifest_is_refused(
+    policy_folder: Path, tmp_path: Path, spoil: str
+) -> None:
+    folder = tmp_path / "policy"
+    shutil.copytree(policy_folder, folder)
+    weights = folder / "model.safetensors"
+    if spoil == "remove":
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(InputError, match=r"model\.safetensors: sha256 is ") as caught:
+        files.require_whole(folder)
+    assert ("missing" in str(caught.value)) == (spoil == "remove")
