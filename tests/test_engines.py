@@ -12,7 +12,7 @@ from mutual_taught.errors import InputError
 
 TRANSFORMERS = Engine(
     name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
-    gpu_memory_utilization=0.5,
+    gpu_memory_utilization=0.5, workers="local",
 )  # fmt: skip
 VLLM = TRANSFORMERS.model_copy(update={"name": "vllm", "tensor_parallel": 2})
 
