@@ -9,10 +9,12 @@ import logging
 import os
 import pickle
 import socket
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import psutil
 import torch
 from transformers import PreTrainedTokenizerBase
 
@@ -29,7 +31,7 @@ class Job(Protocol):
 
     @property
     def folder(self) -> Path:
-        """Where the model is."""
+        """Of the model."""
 
     def begin(self) -> Callable[[int, Any], Any]:
         """Load the model and give what turns a shard into its result."""
@@ -109,18 +111,20 @@ class Worker:
         return {"number": row["number"], "result": pickle.dumps(result), "error": ""}
 
     def _compare(self) -> None:
-        for name, here, there in zip(
-            Same._fields, Same.here(self.job.folder), self.same, strict=True
-        ):
-            if here != there:
+        folder = self.job.folder
+        for name, own, right in zip(Same._fields, Same.here(folder), self.same, strict=True):
+            if own != right:
                 raise InputError(
-                    f"{socket.gethostname()}: its {name} of {self.job.folder} is {here}; expected "
-                    f"{there}, as where the stage runs; share the folder, install the same"
+                    f"{socket.gethostname()}, a worker with {folder}: its {name} is {own}; "
+                    f"expected {right}, as where the stage runs; share the folder, install the same"
                 )
 
 
-def connect() -> None:
+def connect() -> Callable[[], None]:
     """Join the cluster of RAY_ADDRESS, or start one of this machine alone, on loopback.
+
+    Returns:
+        What leaves it again; a cluster that was started here ends.
 
     Raises:
         InputError: ray is not installed, or the cluster does not answer.
@@ -146,8 +150,9 @@ def connect() -> None:
     if address == "local":
         options["include_dashboard"] = False
     try:
+        _knock(address)
         ray.init(address, **options)
-    except ConnectionError as error:
+    except OSError as error:
         said = " ".join(str(error).split())[:160]
         raise InputError(
             f"RAY_ADDRESS is {address!r}: no cluster answers there ({said}); expected a running "
@@ -159,13 +164,35 @@ def connect() -> None:
     context.print_on_execution_start = False
     context.autoscaling_config = AutoscalingConfig(1.0)  # more workers while all are busy
     context.execution_no_progress_timeout_s = -1  # a shard may take hours
+    if address != "local":
+        return ray.shutdown  # type: ignore[no-any-return]
+    watch = _end_with_me()
+
+    def end() -> None:
+        ray.shutdown()
+        watch.kill()
+        watch.communicate()
+
+    return end
 
 
-def disconnect() -> None:
-    """Leave the cluster; one that was started here ends."""
-    import ray
+def _knock(address: str) -> None:
+    """Fail within seconds where nobody listens; Ray tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
-    ray.shutdown()
+
+def _end_with_me() -> "subprocess.Popen[bytes]":
+    """Have what this process started end at once with it, also if it is killed.
+
+    By themselves two of Ray's processes stay for a minute to tell a cluster that is gone.
+    """
+    started = " ".join(str(one.pid) for one in psutil.Process().children(recursive=True))
+    return subprocess.Popen(
+        ["sh", "-c", f"cat; kill -9 {started}"], stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
 
 
 class Share(NamedTuple):
@@ -246,7 +273,7 @@ class Engine:
     def __init__(self, settings: blocks.Engine, context: int) -> None:
         self.settings, self.context = settings, context
         self.policy: Path | None = None
-        connect()
+        self.leave = connect()
 
     def load(self, policy: Path) -> None:
         """Name the policy that the workers load, and take its tokenizer."""
@@ -261,7 +288,7 @@ class Engine:
 
     def close(self) -> None:
         """Leave the cluster."""
-        disconnect()
+        self.leave()
 
 
 class Scorer:
@@ -272,7 +299,7 @@ class Scorer:
     def __init__(self, settings: blocks.Score) -> None:
         self.settings = settings
         self.reward_model: Path | None = None
-        connect()
+        self.leave = connect()
 
     def load(self, reward_model: Path) -> None:
         """Name the reward model that the workers load, and take its tokenizer."""
@@ -286,4 +313,4 @@ class Scorer:
 
     def close(self) -> None:
         """Leave the cluster."""
-        disconnect()
+        self.leave()

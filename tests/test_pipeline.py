@@ -139,6 +139,7 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("iterations.2.dpo.beta", 0.2): after("dpo", 2),
     ("iterations.1.sample.temperature", 1.0): every(1, 2),
     ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
+    ("engine.workers", "ray"): set(),
     ("report.examples", 1): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
 }
 

@@ -95,17 +95,24 @@ def models(policy_folder: Path, reward_folder: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def expected(tmp_path_factory: pytest.TempPathFactory, models: list[str]) -> Path:
-    """What one process makes, with one thread."""
-    here = tmp_path_factory.mktemp("one")
-    before, threads = Path.cwd(), torch.get_num_threads()
-    os.chdir(here)
+def one_thread() -> Iterator[None]:
+    """As in ALONE: the number of threads decides the last bits of log-probs."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory, models: list[str], one_thread: None) -> Path:
+    """What one process makes."""
+    here = tmp_path_factory.mktemp("one")
+    before = Path.cwd()
+    os.chdir(here)
     try:
         work(Path(models[0]), Path(models[1]), "local", scored=True)
     finally:
         os.chdir(before)
-        torch.set_num_threads(threads)
     assert len(parts(here)) == SHARDS
     return here
 
@@ -219,10 +226,11 @@ def test_a_killed_stage_leaves_no_process_and_another_goes_on(
     started = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    patience = time.monotonic() + 40  # Ray's agents look every few seconds whether it is there
+    patience = time.monotonic() + 10
     while any(map(at_work, started)):
         assert time.monotonic() < patience, [one for one in started if at_work(one)]
         time.sleep(0.1)
+    process.communicate()
     kept = {path: path.stat().st_mtime_ns for path in (here / ".work").rglob("responses.parquet")}
     work(Path(models[0]), Path(models[1]), "local", scored=False)
     assert parts(here) == parts(expected)

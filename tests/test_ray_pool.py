@@ -1,11 +1,19 @@
 """What a pool on Ray takes of a cluster, and what it says where there is none."""
 
+import pickle
+import socket
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 
+from mutual_taught import work
+from mutual_taught.blocks import Score
 from mutual_taught.errors import InputError
-from mutual_taught.ray_pool import Share, connect
+from mutual_taught.ray_pool import Same, Scoring, Share, Worker, connect
+
+SCORE = Score(dtype="float32", token_budget=200, shard_size=20)
 
 
 def test_a_worker_takes_a_gpu_where_there_are_some() -> None:
@@ -36,4 +44,21 @@ def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     assert str(caught.value) == (
         "params.yaml: engine.workers is ray, which is not installed; expected the package; "
         "pip install -c constraints.txt -e '.[ray]', or engine.workers: local"
+    )
+
+
+def test_a_worker_with_other_code_refuses_in_one_line(reward_folder: Path) -> None:
+    same = Same.here(reward_folder)._replace(code="other")
+    worker = Worker(Scoring(reward_folder, SCORE), same, torch.get_num_threads())
+    assert worker({"number": 0, "shard": pickle.dumps([])})["error"] == (
+        f"{socket.gethostname()}, a worker with {reward_folder}: its code is {work.code()}; "
+        "expected other, as where the stage runs; share the folder, install the same"
+    )
+
+
+def test_a_worker_whose_model_is_not_there_says_so_in_one_line(reward_folder: Path) -> None:
+    gone = reward_folder / "gone"
+    worker = Worker(Scoring(gone, SCORE), Same.here(reward_folder), torch.get_num_threads())
+    assert worker({"number": 0, "shard": pickle.dumps([])})["error"] == (
+        f"{gone} does not exist; run dvc repro or dvc pull {gone}"
     )
