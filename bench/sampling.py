@@ -65,7 +65,7 @@ def settings(name: str, batch: int, dtype: str) -> blocks.Engine:
     return blocks.Engine.model_validate(
         {
             "name": name, "dtype": dtype, "shard_size": 1, "batch_size": batch,
-            "tensor_parallel": 1, "gpu_memory_utilization": 0.3,
+            "tensor_parallel": 1, "gpu_memory_utilization": 0.15,
         }
     )  # fmt: skip
 
