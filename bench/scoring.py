@@ -1,0 +1,253 @@
+"""Our scoring against HF's pipeline, sorted batches and the bare packed pass, in one run.
+
+    python -m bench.scoring                    # 135M, on a CPU, float32
+    python -m bench.scoring --json out.json
+    python -m bench.scoring --counts           # and the cost of 100, 400 and 1,600 answers
+
+A reward model of random weights in SmolLM2-135M's shape scores M = 5 answers to each prompt. Short:
+prompts of about 60 tokens, answers of about 30. Long: prompts of 400, answers of 50. Variants take
+turns within a repeat; medians are compared.
+
+- ours: from conversations to the written shard, as a stage does it: template, tokens, packed rows,
+  Parquet; equal answers once (there are none here).
+- pipeline: `pipeline("text-classification")` at batch size 1 on the rendered conversations.
+- sorted by 8: padded batches of 8, sorted by length, on the rendered conversations.
+- floor: the bare forward pass over the same packed rows, laid out before.
+
+Start-up is the time until the first reward in a process of its own: imports, weights, one answer.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import click
+import numpy as np
+import torch
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerBase,
+    pipeline,
+)
+
+from bench.training import config
+from mutual_taught import models, reward, scorers, scoring
+from mutual_taught.blocks import Score
+from mutual_taught.files import write_json
+from mutual_taught.packing import fill, pack
+from mutual_taught.reward import Asked
+from mutual_taught.start import _tiny_tokenizer
+
+M, LIMIT = 5, 2048
+SCORE = Score(dtype="float32", token_budget=1280, shard_size=64)
+ALONE = (
+    "import sys; from pathlib import Path; from bench import scoring; "
+    "scoring.VARIANTS[sys.argv[2]](Path(sys.argv[1]), scoring.questions(1, 60, 30)[:1])()"
+)
+Run = Callable[[], object]
+
+
+class Case(NamedTuple):
+    """Sizes in tokens, about."""
+
+    prompt: int
+    answer: int
+    prompts: int
+
+
+CASES = {"short": Case(60, 30, 6), "long": Case(400, 50, 2)}
+
+
+def words(chance: np.random.Generator, tokens: int) -> str:
+    """Make text of so many tokens by the tiny tokenizer, which reads letters."""
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz "))
+    size = int(chance.integers(int(tokens * 0.8), int(tokens * 1.2) + 1))
+    return "".join(chance.choice(letters, size))
+
+
+def questions(prompts: int, prompt: int, answer: int) -> list[Asked]:
+    """Make prompts with M answers each."""
+    chance = np.random.default_rng(0)
+    return [
+        Asked(
+            f"{number:032x}",
+            [{"role": "user", "content": words(chance, prompt)}],
+            [words(chance, answer) for _ in range(M)],
+        )
+        for number in range(prompts)
+    ]
+
+
+def make(folder: Path) -> None:
+    """Write the reward model."""
+    torch.manual_seed(0)
+    tokenizer = _tiny_tokenizer()
+    shape = config(num_labels=1)
+    shape.pad_token_id = tokenizer.pad_token_id
+    models.export(
+        LlamaForSequenceClassification(shape), tokenizer, folder, "float32", "reward_model",
+        "random", None, {},
+    )  # fmt: skip
+
+
+def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list[str]:
+    """Give the whole conversations as text, which the others begin with."""
+    return [
+        str(tokenizer.apply_chat_template(
+            [*map(dict, one.messages), {"role": "assistant", "content": text}], tokenize=False))
+        for one in asked
+        for text in one.responses
+    ]  # fmt: skip
+
+
+def ours(folder: Path, asked: Sequence[Asked]) -> Run:
+    """Score as a stage does."""
+    scorer = scorers.Local(SCORE)
+    scorer.load(folder)
+
+    def run() -> object:
+        with tempfile.TemporaryDirectory() as parts:
+            return scoring.score_prompts(scorer, asked, LIMIT, Path(parts), "ours")
+
+    return run
+
+
+def floor(folder: Path, asked: Sequence[Asked]) -> Run:
+    """Run the bare pass over the rows that ours lays out."""
+    loaded = models.load_reward_model(folder, "float32")
+    groups = [reward.tokenise(loaded.tokenizer, one, LIMIT) for one in asked]
+    groups.sort(key=lambda group: group.size)
+    rows = [pack(run) for run in fill(groups, (g.size for g in groups), SCORE.token_budget)]
+
+    @torch.inference_mode()
+    def run() -> object:
+        return [
+            loaded.model.score(
+                loaded.model.base_model(
+                    input_ids=row.input_ids, position_ids=row.position_ids,
+                    attention_mask=row.mask, use_cache=False, layout=row.layout,
+                ).last_hidden_state[0, row.last]
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    return run
+
+
+def stock(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """Load as anyone does."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model.eval(), cast(PreTrainedTokenizerBase, tokenizer)
+
+
+def one_by_one(folder: Path, asked: Sequence[Asked]) -> Run:
+    """Score by HF's pipeline, one conversation at a time."""
+    model, tokenizer = stock(folder)
+    scored = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    texts = rendered(tokenizer, asked)
+    return lambda: scored(texts, batch_size=1, function_to_apply="none")
+
+
+def sorted_by_8(folder: Path, asked: Sequence[Asked]) -> Run:
+    """Score in padded batches of 8, sorted by length."""
+    model, tokenizer = stock(folder)
+    texts = rendered(tokenizer, asked)
+
+    @torch.inference_mode()
+    def run() -> object:
+        ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        found = torch.zeros(len(ids))
+        for start in range(0, len(order), 8):
+            places = order[start : start + 8]
+            batch = tokenizer.pad({"input_ids": [ids[p] for p in places]}, return_tensors="pt")
+            found[places] = model(**batch).logits[:, 0]
+        return found
+
+    return run
+
+
+VARIANTS = {"ours": ours, "pipeline": one_by_one, "sorted by 8": sorted_by_8, "floor": floor}
+
+
+def times(runs: dict[str, Run], repeats: int) -> dict[str, float]:
+    """Time the variants in turn; give each one's median, in seconds."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            begin = time.perf_counter()
+            run()
+            if repeat:
+                found[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def start_up(folder: Path, name: str) -> float:
+    """Time a process that scores one prompt's answers, in seconds."""
+    begin = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-c", ALONE, str(folder), name], check=True, capture_output=True
+    )
+    return time.perf_counter() - begin
+
+
+@click.command()
+@click.option("--repeats", default=3, help="Timed repeats of every variant.")
+@click.option("--counts", is_flag=True, help="Also ours and the pipeline at 100, 400 and 1,600.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
+def main(repeats: int, counts: bool, out: Path | None) -> None:
+    """Compare ways to score."""
+    seconds: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "reward_model"
+        make(folder)
+        for case, (prompt, answer, prompts) in CASES.items():
+            asked = questions(prompts, prompt, answer)
+            runs = {name: make_run(folder, asked) for name, make_run in VARIANTS.items()}
+            seconds[case] = times(runs, repeats)
+        begun = {name: start_up(folder, name) for name in VARIANTS if name != "floor"}
+        swept = sweep(folder) if counts else {}
+    click.echo(f"{'135M, float32, M = 5':24} {'seconds':>8} {'answers/s':>10} {'start-up s':>11}")
+    for case, found in seconds.items():
+        for name, value in found.items():
+            many = CASES[case].prompts * M
+            start = f"{begun[name]:11.1f}" if name in begun else ""
+            click.echo(f"{case + ' ' + name:24} {value:8.2f} {many / value:10.1f} {start}")
+    for name, value in swept.items():
+        click.echo(f"{name:24} {value:8.2f}")
+    ratios = {
+        f"packed_vs_{other}_{case}": found[name] / found["ours"]
+        for case, found in seconds.items()
+        for other, name in (("pipeline", "pipeline"), ("sorted_8", "sorted by 8"))
+    }
+    ratios |= {f"packed_vs_floor_{case}": f["floor"] / f["ours"] for case, f in seconds.items()}
+    ratios["packed_vs_floor"] = min(ratios[f"packed_vs_floor_{case}"] for case in seconds)
+    for name, value in ratios.items():
+        click.echo(f"{name:30} {value:.2f}")
+    if out:
+        write_json(out, {"ratios": ratios, "seconds": seconds, "start_up": begun, "counts": swept})
+
+
+def sweep(folder: Path) -> dict[str, float]:
+    """Time ours and the pipeline once on 20, 80 and 320 short prompts of M answers, in seconds."""
+    found = {}
+    for count in (20, 80, 320):
+        asked = questions(count, CASES["short"].prompt, CASES["short"].answer)
+        for name in ("ours", "pipeline"):
+            run = VARIANTS[name](folder, asked)
+            begin = time.perf_counter()
+            run()
+            found[f"{count * M} answers, {name}"] = time.perf_counter() - begin
+    return found
+
+
+if __name__ == "__main__":
+    main()
