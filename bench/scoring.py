@@ -91,10 +91,9 @@ def make(folder: Path) -> None:
     tokenizer = _tiny_tokenizer()
     shape = config(num_labels=1)
     shape.pad_token_id = tokenizer.pad_token_id
-    models.export(
-        LlamaForSequenceClassification(shape), tokenizer, folder, "float32", "reward_model",
-        "random", None, {},
-    )  # fmt: skip
+    model = LlamaForSequenceClassification(shape)
+    said: dict[str, Any] = {"kind": "reward_model", "base": "random", "parent": None, "made_by": {}}
+    models.export(model, model.state_dict(), tokenizer, folder, "float32", said)
 
 
 def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list[str]:
