@@ -33,6 +33,10 @@ class Job(Protocol):
     def folder(self) -> Path:
         """Of the model."""
 
+    @property
+    def gpus(self) -> int:
+        """How many a worker takes on a cluster that has them."""
+
     def begin(self) -> Callable[[int, Any], Any]:
         """Load the model and give what turns a shard into its result."""
 
@@ -44,6 +48,11 @@ class Sampling(NamedTuple):
     settings: blocks.Engine
     context: int
     decode: Decode
+
+    @property
+    def gpus(self) -> int:
+        """Those that share one model."""
+        return self.settings.tensor_parallel if self.settings.name == "vllm" else 1
 
     def begin(self) -> Callable[[int, Sequence[Request]], engines.Answers]:
         """Start the engine."""
@@ -62,6 +71,7 @@ class Scoring(NamedTuple):
 
     folder: Path
     settings: blocks.Score
+    gpus: int = 1
 
     def begin(self) -> Callable[[int, Sequence[Group]], Rewards]:
         """Start the scorer."""
@@ -196,15 +206,15 @@ def _end_with_me() -> "subprocess.Popen[bytes]":
 
 
 class Share(NamedTuple):
-    """What a worker takes of its node: a GPU, or as many cores as the stage has threads."""
+    """What a worker takes of its node: its GPUs, or as many cores as the stage has threads."""
 
     cpus: int
     gpus: int
 
     @classmethod
-    def of(cls, cluster: Mapping[str, float]) -> "Share":
+    def of(cls, cluster: Mapping[str, float], gpus: int) -> "Share":
         """Choose by what the cluster has."""
-        return cls(1, 1) if cluster.get("GPU", 0) >= 1 else cls(torch.get_num_threads(), 0)
+        return cls(gpus, gpus) if cluster.get("GPU", 0) >= 1 else cls(torch.get_num_threads(), 0)
 
     def fitting(self, nodes: Sequence[Mapping[str, float]]) -> int:
         """Count the workers that fit on nodes with these resources.
@@ -218,6 +228,12 @@ class Share(NamedTuple):
             if self.gpus:
                 fits.append(node.get("GPU", 0) // self.gpus)
             fit += int(min(fits))
+        if not fit and self.gpus:
+            most = max(int(node.get("GPU", 0)) for node in nodes)
+            raise InputError(
+                f"the Ray cluster: its largest node has {most} GPUs and no worker fits; expected "
+                f"{self.gpus} GPUs and as many cores; lower engine.tensor_parallel"
+            )
         if not fit:
             most = max(int(node.get("CPU", 0)) for node in nodes)
             raise InputError(
@@ -244,7 +260,7 @@ def run(job: Job, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
 
     if not shards:
         return
-    share = Share.of(ray.cluster_resources())
+    share = Share.of(ray.cluster_resources(), job.gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     count = min(share.fitting(nodes), len(shards))
     rows = [{"number": n, "shard": pickle.dumps(shard)} for n, shard in shards.items()]

@@ -17,8 +17,15 @@ SCORE = Score(dtype="float32", token_budget=200, shard_size=20)
 
 
 def test_a_worker_takes_a_gpu_where_there_are_some() -> None:
-    share = Share.of({"CPU": 128.0, "GPU": 8.0})
+    share = Share.of({"CPU": 128.0, "GPU": 8.0}, 1)
     assert share.fitting([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 3.0, "GPU": 4.0}, {"CPU": 16.0}]) == 11
+
+
+def test_gpus_that_share_a_model_are_of_one_node() -> None:
+    share = Share.of({"CPU": 128.0, "GPU": 8.0}, 4)
+    assert share.fitting([{"CPU": 64.0, "GPU": 8.0}, {"CPU": 3.0, "GPU": 4.0}, {"GPU": 2.0}]) == 2
+    with pytest.raises(InputError, match=r"its largest node has 2 GPUs .* expected 4 GPUs"):
+        share.fitting([{"CPU": 64.0, "GPU": 2.0}])
 
 
 def test_a_worker_takes_as_many_cores_as_the_stage_has_threads() -> None:
