@@ -7,12 +7,14 @@ import threading
 from pathlib import Path
 from typing import IO
 
+import torch
+
 from mutual_taught import jobs
 from mutual_taught.blocks import Training
 from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
 from mutual_taught.files import read_json, write_json
 from mutual_taught.jobs import Job
-from mutual_taught.training import Outcome
+from mutual_taught.training import Outcome, newest_complete
 from mutual_taught.watch import STARTED_BY, started_by, watch
 
 FAILED = "failed.json"
@@ -37,8 +39,8 @@ def train(job: Job, place: Path) -> Outcome:
     failed.unlink(missing_ok=True)
     outcome.unlink(missing_ok=True)
     jobs.write(job, place)
-    cores = len(os.sched_getaffinity(0))
-    threads = str(max(1, cores // job.training.processes))
+    newest_complete(place)  # deletes half-written ones, before several processes look for it
+    threads = str(max(1, torch.get_num_threads() // job.training.processes))
     environment = {**DEFAULTS, "OMP_NUM_THREADS": threads, **os.environ}
     environment[STARTED_BY] = str(os.getpid())
     with subprocess.Popen(
@@ -91,8 +93,6 @@ def _pass_on(said: IO[bytes], failed: Path) -> None:
 
 def main(place: Path) -> None:
     """Be one of the processes of a training; the first writes what comes of it."""
-    import torch
-
     dvc = started_by()
     threading.Thread(target=watch, args=(dvc,), daemon=True).start()
     if torch.cuda.is_available():
