@@ -153,6 +153,7 @@ def with_optimiser(model: torch.nn.Module, passes: Step) -> Step:
 def stock_step(trainer: Any, batch: dict[str, Any]) -> Step:
     """Make TRL's own training step."""
     model = trainer.model_wrapped
+    trainer.current_gradient_accumulation_steps = 1  # which train() sets
     return with_optimiser(model, lambda: trainer.training_step(model, dict(batch)))
 
 
