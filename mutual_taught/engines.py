@@ -82,7 +82,8 @@ class Transformers:
         self.policy: models.Policy | None = None
 
     def load(self, policy: Path) -> None:
-        """Load a policy."""
+        """Load a policy; the one before goes first, so that two are never in memory."""
+        self.close()
         self.policy = models.load_policy(policy, self.settings.dtype)
         self.tokenizer = self.policy.tokenizer
         preflight.require(preflight.policy(self.policy), policy)
