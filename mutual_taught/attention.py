@@ -1,14 +1,18 @@
 """Attention over packed rows: every group attends to itself alone, in one batched call.
 
 A packed row is one sequence for all that works token by token, and a batch of padded groups for
-attention, whose cost would otherwise grow with the square of the row. Registered with
-transformers as `packed_sdpa`; without a layout it is its plain `sdpa`.
+attention, whose cost would otherwise grow with the square of the row. With a mask of blocks it is
+flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; without a
+layout it is its plain `sdpa`.
 """
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
@@ -62,8 +66,8 @@ class _Collect(torch.autograd.Function):
 
 def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
-    attention_mask: Tensor | None, scaling: float | None = None, layout: Layout | None = None,
-    dropout: float = 0.0, **others: Any,
+    attention_mask: Tensor | BlockMask | None, scaling: float | None = None,
+    layout: Layout | None = None, dropout: float = 0.0, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attend within groups, as transformers' attention functions do.
 
@@ -72,7 +76,8 @@ def attend(
         query: shape (1, heads, L, size).
         key: shape (1, key-value heads, L, size).
         value: as key.
-        attention_mask: True where a place sees another, shape (G, 1, longest, longest).
+        attention_mask: True where a place sees another, shape (G, 1, longest, longest); or one of
+            blocks over the row.
         scaling: of the scores.
         layout: of the row's groups; None for plain attention.
         dropout: of plain attention; packed rows have none.
@@ -81,6 +86,8 @@ def attend(
     Returns:
         Shape (1, L, heads, size), and no weights.
     """
+    if isinstance(attention_mask, BlockMask):
+        return _flex(query, key, value, attention_mask, scaling), None
     if layout is None:
         if query.shape[2] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
             return _one(query, key, value, attention_mask, scaling), None
@@ -104,6 +111,27 @@ def attend(
         return found.contiguous(), None
     rows = found.reshape(-1, *found.shape[2:])
     return _Collect.apply(rows, layout.place)[None], None  # type: ignore[no-untyped-call]
+
+
+@cache
+def compiled() -> Callable[..., Tensor]:
+    """Compile flex_attention, once a process: uncompiled it makes all scores at once."""
+    kernel: Callable[..., Tensor] = torch.compile(flex_attention)
+    return kernel
+
+
+def _flex(
+    query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float | None
+) -> Tensor:
+    """Attend over a row by flex_attention: blocks where nobody sees anybody cost nothing."""
+    heads, shared = query.shape[1], key.shape[1]
+    sharing = heads.bit_count() == 1  # its kernels share keys among a power of two of heads
+    if not sharing:
+        key, value = (repeat_kv(states, heads // shared) for states in (key, value))
+    found = compiled()(
+        query, key, value, block_mask=mask, scale=scaling, enable_gqa=sharing and heads != shared
+    )
+    return found.transpose(1, 2).contiguous()
 
 
 def _short(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:

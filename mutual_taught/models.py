@@ -15,12 +15,13 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-from mutual_taught import attention
+from mutual_taught import attention, flex
 from mutual_taught.attention import Layout
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
 from mutual_taught.files import Json, Manifest, read_json, write_manifest
@@ -144,8 +145,7 @@ def new_reward_model(policy: Path, seed: int) -> RewardModel:
 
 def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:
     """Run a policy over a packed row and give the token log-probs of every branch."""
-    _require_packed(model)
-    row = pack(groups, where)
+    row = pack(groups, where, flex.fits(_packed(model), where))
     logits = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         logits_to_keep=row.predict, use_cache=False, layout=row.layout,
@@ -164,8 +164,7 @@ def packed_rewards(model: nn.Module, groups: Sequence[Group], where: torch.devic
     Returns:
         Rewards (logits) of all branches, float32, shape (branches,).
     """
-    _require_packed(model)
-    row = pack(groups, where)
+    row = pack(groups, where, flex.fits(_packed(model), where))
     rewards: Tensor = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         layout=row.layout, last=row.last,
@@ -198,11 +197,12 @@ def _rewards(
     return rewards.squeeze(-1).float()
 
 
-def _require_packed(model: nn.Module) -> None:
-    """Refuse a model whose attention would let groups see each other."""
-    found = getattr(getattr(model, "config", None), "_attn_implementation", attention.NAME)
-    if found != attention.NAME:
-        raise ValueError(f"attention is {found}; expected {attention.NAME}")
+def _packed(model: nn.Module) -> PretrainedConfig:
+    """Give a model's configuration; refuse one whose attention would let groups see each other."""
+    config: PretrainedConfig = getattr(model, "module", model).config  # wrapped for several
+    if config._attn_implementation != attention.NAME:
+        raise ValueError(f"attention is {config._attn_implementation}; expected {attention.NAME}")
+    return config
 
 
 def reference_logps(

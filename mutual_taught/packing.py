@@ -1,12 +1,13 @@
 """Several answers that share a prefix, as one row without padding."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from mutual_taught.attention import Layout
 
@@ -30,14 +31,15 @@ class Row(NamedTuple):
     """Groups laid end to end.
 
     input_ids, position_ids: shape (1, L). mask: shape (G, 1, longest group, longest group), True
-    where a token of a group sees another of it; layout: where the groups' tokens stand in it.
+    where a token of a group sees another of it; layout: where the groups' tokens stand in it. For
+    flex_attention the mask is one of blocks instead, shape (1, 1, L, L).
     lengths: tokens of each branch. predict: positions whose logits predict the branches' tokens,
     branch after branch; last: position of each branch's last token.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    mask: Tensor
+    mask: Any  # Tensor | BlockMask
     layout: Layout
     lengths: list[int]
     predict: Tensor
@@ -58,12 +60,13 @@ def share_prefix(sequences: Sequence[Tokens]) -> Group:
     return Group(first[:length], [tokens[length:] for tokens in sequences])
 
 
-def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Row:
+def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool = False) -> Row:
     """Lay groups into one row: a branch sees its prefix and itself, positions restart.
 
     Args:
         groups: at least one; prefixes and branches have at least one token each.
         device: where the tensors go.
+        flex: make the mask for flex_attention.
 
     Returns:
         The row; L is the sum of the groups' sizes.
@@ -87,12 +90,13 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu") -> Row:
                 predict.append(np.r_[end_of_prefix, np.arange(at, at + len(tokens) - 1)])
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
-    layout, mask = _lay_out([group.size for group in groups], np.concatenate(branch_of))
+    sizes, branch_by_token = [group.size for group in groups], np.concatenate(branch_of)
+    layout, mask = _lay_out(sizes, branch_by_token)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     return Row(
         torch.tensor([ids], device=device),
         torch.from_numpy(np.concatenate(positions)).to(device)[None],
-        mask.to(device),
+        _blocks(sizes, branch_by_token, device) if flex else mask.to(device),
         Layout(layout.gather.to(device), layout.place.to(device), layout.groups),
         lengths,
         torch.from_numpy(np.concatenate(predict)).to(device),
@@ -126,6 +130,27 @@ def _lay_out(sizes: Sequence[int], branch_of: NDArray[np.int64]) -> tuple[Layout
     mask[:, :, 0] |= ~real
     layout = Layout(torch.from_numpy(gather), torch.from_numpy(place), count)
     return layout, torch.from_numpy(mask[:, None])
+
+
+def _blocks(
+    sizes: Sequence[int], branch_of: NDArray[np.int64], device: torch.device | str
+) -> BlockMask:
+    """Say who sees whom for flex_attention, which leaves out blocks where nobody sees anybody.
+
+    Args:
+        sizes: tokens of each group.
+        branch_of: of each token the branch, 0 for the prefix, shape (L,).
+        device: where the mask goes.
+    """
+    group = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
+    branch = torch.from_numpy(branch_of).to(device)
+
+    def sees(_: Tensor, __: Tensor, seeing: Tensor, seen: Tensor) -> Tensor:
+        own = (branch[seen] == 0) | (branch[seen] == branch[seeing])
+        return (seeing >= seen) & (group[seen] == group[seeing]) & own
+
+    length = len(branch_of)
+    return create_block_mask(sees, None, None, length, length, device=device)
 
 
 def fill(items: Iterable[T], sizes: Iterable[int], budget: int) -> Iterator[list[T]]:

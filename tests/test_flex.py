@@ -1,0 +1,105 @@
+"""flex_attention over packed rows: the numbers of SDPA, or SDPA itself.
+
+Uncompiled and without gradients, which is all a CPU has of it.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from mutual_taught import attention, flex
+from mutual_taught.models import packed_logps
+from mutual_taught.packing import Group, pack
+
+CPU = torch.device("cpu")
+GROUPS = [
+    Group([5, 9, 2], [[7, 1], [3], [7, 8, 4, 6]]),
+    Group([1], [[1, 1], [2, 9, 9]]),
+]
+pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+Kernel = Callable[..., Tensor]
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel], None]:
+    def use(own: Kernel) -> None:
+        monkeypatch.setattr(attention, "compiled", lambda: own)
+
+    flex.agrees.cache_clear()
+    return use
+
+
+def test_blocks_let_see_what_the_dense_mask_does() -> None:
+    row = pack([Group([1, 2], [[3], [4, 5]]), Group([6], [[7]])], flex=True)
+    places = torch.arange(7)
+    seen = row.mask.mask_mod(torch.tensor(0), torch.tensor(0), places[:, None], places[None, :])
+    assert seen.int().tolist() == [
+        [1, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0, 0],
+        [1, 1, 0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize("heads", [4, 6])  # a power of two shares keys in the kernel itself
+def test_log_probs_are_those_of_sdpa(
+    heads: int, kernel: Callable[[Kernel], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=16, hidden_size=8 * heads, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=heads, num_key_value_heads=2, initializer_range=0.3,
+        attn_implementation=attention.NAME,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        expected = packed_logps(model, GROUPS, CPU)
+        kernel(flex_attention)
+        monkeypatch.setattr(flex, "fits", lambda *_: True)
+        found = packed_logps(model, GROUPS, CPU)
+    torch.testing.assert_close(torch.cat(found), torch.cat(expected), atol=1e-5, rtol=0)
+
+
+def test_a_kernel_that_gives_what_sdpa_gives_is_used(
+    kernel: Callable[[Kernel], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel(flex_attention)
+    with torch.inference_mode():
+        assert flex.agrees(6, 2, 16, torch.float32, CPU)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_kernel_that_gives_something_else_is_left_out(
+    kernel: Callable[[Kernel], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def causal(query: Tensor, key: Tensor, value: Tensor, scale: float, **_: object) -> Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scale, enable_gqa=True
+        )
+
+    kernel(causal)
+    assert not flex.agrees(4, 2, 16, torch.float32, CPU)
+    assert "flex_attention is left out, SDPA is used: off by" in capsys.readouterr().err
+
+
+def test_a_kernel_that_does_not_compile_is_left_out(
+    kernel: Callable[[Kernel], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> Tensor:
+        raise RuntimeError("Cannot find a working triton\ninstallation.")
+
+    kernel(broken)
+    assert not flex.agrees(4, 2, 16, torch.float32, CPU)
+    said = capsys.readouterr().err
+    assert "left out, SDPA is used: RuntimeError: Cannot find a working triton install" in said
+
+
+def test_a_cpu_computes_sdpa() -> None:
+    assert not flex.fits(LlamaConfig(), CPU)
