@@ -27,10 +27,14 @@ class Block(BaseModel):
 
 
 class Split(Block):
-    """How many prompts a split takes, and its share of the source they are drawn from."""
+    """How many prompts a split takes, and its share of the source they are drawn from.
+
+    No key of params.yaml is called `size` or `nfiles`: DVC leaves these two out of what it looks
+    runs up by, at any depth, so that a changed one would bring back the results of the old.
+    """
 
     share: Share
-    size: Count | None
+    prompts: Count | None
 
 
 class Splits(Block):

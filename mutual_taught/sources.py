@@ -75,10 +75,10 @@ def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:
     parts = [f"policy_{part}" for part in range(1, data.policy_parts + 1)]
     splits = data.splits
     shares = dict.fromkeys(parts, splits.policy.share / data.policy_parts)
-    sizes: dict[str, int | None] = dict.fromkeys(parts, splits.policy.size)
+    sizes: dict[str, int | None] = dict.fromkeys(parts, splits.policy.prompts)
     for name in ("reward", "selection", "eval"):
         split = getattr(splits, name)
-        shares[name], sizes[name] = split.share, split.size
+        shares[name], sizes[name] = split.share, split.prompts
     return shares, sizes
 
 
@@ -87,7 +87,7 @@ def _embedded(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
     _, sizes = split_plan(data)
     if None in sizes.values():
         raise InputError(
-            "params.yaml: data.splits has a size null; expected a number with source embedded"
+            "params.yaml: data.splits has prompts null; expected a number with source embedded"
         )
     for row in prompts.expand(templates, POOL, seed, "run"):
         messages: list[Message] = [{"role": "user", "content": row["prompt"]}]

@@ -48,7 +48,7 @@ def assign_splits(
             raise InputError(
                 f"split {name!r}: {len(pool)} prompts in its share {share:g} of {len(placed)}; "
                 f"expected at least {size or 1}; give more prompts, a larger data.splits share or "
-                "a smaller size"
+                "fewer prompts of it"
             )
         splits[name] = sorted(pool[:size])
     return splits

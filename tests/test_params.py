@@ -74,12 +74,22 @@ def test_paper_preset_has_the_models_and_prompts_of_the_paper() -> None:
     whole = params.validate(params.read(PRESETS / "paper.yaml"))
     assert whole.models.policy.path == "meta-llama/Meta-Llama-3-8B-Instruct"
     assert whole.models.reward_model.path == "sfairXC/FsfairX-LLaMA3-RM-v0.1"
-    assert (whole.data.policy_parts, whole.data.splits.selection.size) == (2, 2000)
+    assert (whole.data.policy_parts, whole.data.splits.selection.prompts) == (2, 2000)
     # a third each for the first policy update, the second, and the reward model updates
     assert whole.data.splits.policy.share / 2 == whole.data.splits.reward.share
     # one answer is decoded as sampling does
     for block in (whole.duel, whole.answer, whole.eval):
         assert (block.temperature, block.top_p) == (0.8, 0.95)
+
+
+def test_no_key_is_one_that_dvc_leaves_out_of_what_it_looks_runs_up_by() -> None:
+    def keys(value: Any) -> set[str]:
+        inside = value.values() if isinstance(value, dict) else ()
+        return set(value if isinstance(value, dict) else ()).union(*map(keys, inside))
+
+    found = keys(params.read(PRESETS / "laptop.yaml"))
+    assert {"seed", "share", "prompts"} <= found
+    assert not found & {"size", "nfiles"}
 
 
 def test_number_like_5e_07_is_a_number_as_in_yaml_1_2(write: Any) -> None:

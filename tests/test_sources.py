@@ -12,7 +12,7 @@ from mutual_taught.blocks import Columns, Data, Split, Splits
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.sources import read_prompts, split_plan, table
 
-ALL = Split(share=0.25, size=None)
+ALL = Split(share=0.25, prompts=None)
 USER = {"role": "user", "content": "Hi"}
 ANSWERED = {"role": "assistant", "content": "Yes?"}
 
@@ -254,14 +254,14 @@ def test_fault_of_an_instruction_names_its_row(here: Path) -> None:
 
 
 def test_too_few_prompts_for_a_split_are_one_line(here: Path) -> None:
-    few = Split(share=0.001, size=1)
-    splits = Splits(policy=Split(share=0.997, size=50), reward=few, selection=few, eval=few)
+    few = Split(share=0.001, prompts=1)
+    splits = Splits(policy=Split(share=0.997, prompts=50), reward=few, selection=few, eval=few)
     path = save([{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])
     with pytest.raises(InputError) as caught:
         table(data(path, splits), 1)
     assert str(caught.value) == (
         "split 'policy_1': 3 prompts in its share 0.997 of 3; expected at least 50; give more "
-        "prompts, a larger data.splits share or a smaller size"
+        "prompts, a larger data.splits share or fewer prompts of it"
     )
 
 
@@ -273,8 +273,8 @@ def test_every_prompt_in_a_split_has_its_name(here: Path) -> None:
 
 
 def test_parts_of_the_policy_split_share_its_share() -> None:
-    tenth = Split(share=0.1, size=2)
-    splits = Splits(policy=Split(share=0.5, size=9), reward=ALL, selection=tenth, eval=tenth)
+    tenth = Split(share=0.1, prompts=2)
+    splits = Splits(policy=Split(share=0.5, prompts=9), reward=ALL, selection=tenth, eval=tenth)
     plan = data("data/p.jsonl", splits)
     shares, sizes = split_plan(plan.model_copy(update={"policy_parts": 2}))
     # half of all prompts in two parts, each of 9

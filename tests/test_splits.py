@@ -80,7 +80,7 @@ def test_too_few_prompts_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         assign_splits(list(places), {"reward": 0.5}, {"reward": 3}, 0)
     assert str(caught.value) == (
         "split 'reward': 2 prompts in its share 0.5 of 3; expected at least 3; give more prompts, "
-        "a larger data.splits share or a smaller size"
+        "a larger data.splits share or fewer prompts of it"
     )
 
 

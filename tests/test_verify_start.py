@@ -66,7 +66,7 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         "run/0/prompts.parquet: provenance data is",
     ),
     "size of a split": (
-        setting("data.splits.selection.size", 1),
+        setting("data.splits.selection.prompts", 1),
         "run/0/prompts.parquet: split selection is of ",
     ),
     "format of the reference": (
