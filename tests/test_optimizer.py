@@ -1,0 +1,84 @@
+"""AdamW with moments in 8 bits: smaller, near the other, the same after an interruption."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.utils import DistributedType
+
+from mutual_taught import models, train_policy
+from mutual_taught.errors import InputError
+from mutual_taught.files import read_manifest
+from mutual_taught.training import run
+from tests.test_training import DPO, PAIRS, SAID, TRAINING
+
+SMALL = TRAINING.model_copy(update={"optimizer": "adamw_8bit"})
+SETTINGS = DPO.model_copy(update={"epochs": 4})
+installed = pytest.mark.skipif(
+    not importlib.util.find_spec("bitsandbytes"), reason="make test-extras installs it"
+)
+
+
+def train(policy: Path, training: Any, work: Path, stop: int | None = None) -> tuple[Any, str]:
+    """Train; give the outcome and the digest of the result."""
+    learner = models.load_policy(policy, "float32")
+
+    def export(model: Any, weights: models.Weights, step: int) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+        models.export(model, weights, learner.tokenizer, work / "out", "float32", SAID)
+
+    pairs = train_policy.dataset(PAIRS)
+    found = train_policy.train_policy(learner, pairs, SETTINGS, training, 1, work, export)
+    return found, read_manifest(work / "out").digest
+
+
+@installed
+def test_moments_are_in_8_bits_and_losses_near_those_of_32(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    small, _ = train(policy_folder, SMALL, tmp_path / "small")
+    large, _ = train(policy_folder, TRAINING, tmp_path / "large")
+    losses = [[step["loss"] for step in outcome.curve] for outcome in (small, large)]
+    assert losses[0] == pytest.approx(losses[1], rel=2e-2)
+    assert losses[0] != losses[1]
+    [saved] = (tmp_path / "small" / "trainer").glob("checkpoint-4/optimizer.pt")
+    state = torch.load(saved, weights_only=True)["state"]
+    assert any(value.dtype == torch.uint8 for value in state[0].values() if value.numel() > 4096)
+
+
+@installed
+def test_interrupted_training_ends_with_the_same_weights(
+    policy_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(policy_folder, SMALL, tmp_path / "killed", 3)
+    _, again = train(policy_folder, SMALL, tmp_path / "killed")
+    assert again == train(policy_folder, SMALL, tmp_path / "whole")[1]
+
+
+def test_without_its_package_it_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError) as caught:
+        train_policy.config(DPO, SMALL, 1, tmp_path)
+    assert str(caught.value) == (
+        "training.optimizer is adamw_8bit; bitsandbytes is not installed: pip install -e "
+        '".[bitsandbytes]", or say adamw'
+    )
+
+
+def test_weights_in_shards_need_the_other(tmp_path: Path) -> None:
+    class Accelerator:
+        num_processes = 1
+        distributed_type = DistributedType.FSDP
+
+    class Trainer:
+        accelerator = Accelerator
+
+    asked = SMALL.model_copy(update={"accelerate_config": "fsdp2.yaml"})
+    with pytest.raises(InputError, match=r"^training.optimizer is adamw_8bit; fsdp2.yaml keeps"):
+        run(Trainer, tmp_path, [], asked, None)  # type: ignore[arg-type]
