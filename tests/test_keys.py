@@ -93,7 +93,12 @@ def test_pair_id_depends_on_everything_that_names_the_pair() -> None:
 @given(
     st.lists(
         st.lists(
-            st.fixed_dictionaries({"role": st.sampled_from(["user", '"x']), "content": st.text()}),
+            st.fixed_dictionaries(
+                {
+                    "role": st.sampled_from(["user", '"x', "\t", "\u00e9"]),
+                    "content": st.text() | st.text('ab "\\\t\n\x0b\x1c\x1f\x7f\x07\x85\u2003'),
+                }
+            ),
             max_size=3,
         ),
         max_size=5,
