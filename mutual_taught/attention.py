@@ -124,7 +124,9 @@ def _flex(
     query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float | None
 ) -> Tensor:
     """Attend over a row by flex_attention: blocks where nobody sees anybody cost nothing."""
-    heads, shared = query.shape[1], key.shape[1]
+    heads, shared, where = query.shape[1], key.shape[1], query.device.type
+    kind = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else value.dtype
+    query, key, value = query.to(kind), key.to(kind), value.to(kind)  # autocast knows SDPA alone
     sharing = heads.bit_count() == 1  # its kernels share keys among a power of two of heads
     if not sharing:
         key, value = (repeat_kv(states, heads // shared) for states in (key, value))
