@@ -8,7 +8,7 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught import blocks, generate, models, preflight, vllm_engine
-from mutual_taught.generate import Decode, Draw, Request
+from mutual_taught.generate import Decode, Draw, Request, Seen, ignore
 from mutual_taught.precision import settle
 
 Answers = list[list[Draw]]
@@ -24,7 +24,7 @@ class Engine(Protocol):
         """Take the weights of a policy, in place of those before."""
 
     def answer(
-        self, shards: Mapping[int, Sequence[Request]], decode: Decode
+        self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
     ) -> Iterator[tuple[int, Answers]]:
         """Draw the answers of all shards, each given when it is finished.
 
@@ -34,6 +34,7 @@ class Engine(Protocol):
         Args:
             shards: the requests of each shard, in order of prompt id.
             decode: how tokens are drawn.
+            seen: told of draws as they come, before their shard is given.
 
         Returns:
             Number of the shard, and the draws of each of its requests in order of its seeds.
@@ -89,19 +90,20 @@ class Transformers:
         preflight.require(preflight.policy(self.policy), policy)
 
     def answer(
-        self, shards: Mapping[int, Sequence[Request]], decode: Decode
+        self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
     ) -> Iterator[tuple[int, Answers]]:
         """Draw shard after shard, each in batches of prompts of similar lengths."""
         for number, requests in shards.items():
-            yield number, self._shard(requests, decode)
+            yield number, self._shard(requests, decode, seen)
 
-    def _shard(self, requests: Sequence[Request], decode: Decode) -> Answers:
+    def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> Answers:
         assert self.policy is not None
         found: Answers = [[] for _ in requests]
         for batch in batches(requests, self.settings.batch_size):
             draws = generate.sample(self.policy, [requests[place] for place in batch], decode)
             for place, answers in zip(batch, draws, strict=True):
                 found[place] = answers
+                seen(answers)
         return found
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Sampling with the transformers engine: keyed draws, shared prefill, finished rows leave."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +29,13 @@ class Draw(NamedTuple):
     token_ids: list[int]
     finish_reason: str
     logprob: float
+
+
+Seen = Callable[[Sequence[Draw]], object]
+
+
+def ignore(_: Sequence[Draw]) -> None:
+    """Tell nobody of draws."""
 
 
 class Decode(NamedTuple):

@@ -3,9 +3,12 @@
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from mutual_taught.generate import Draw
 
 MANY_CUT = 1 / 3
 
@@ -34,18 +37,20 @@ class Tally:
         self.begun = time.monotonic()
         self.answers = self.cut = self.tokens = 0
 
-    def add(self, lengths: "np.ndarray", reasons: Sequence[str], fresh: bool) -> None:
-        """Count answers: their lengths in tokens, why they ended, and whether they are new."""
+    def earlier(self, reasons: Sequence[str]) -> None:
+        """Count answers of an earlier run by why they ended."""
         self.answers += len(reasons)
         self.cut += sum(reason == "length" for reason in reasons)
-        if fresh:
-            self.tokens += int(lengths.sum())
+
+    def add(self, draws: "Sequence[Draw]") -> None:
+        """Count new answers."""
+        self.earlier([draw.finish_reason for draw in draws])
+        self.tokens += sum(len(draw.token_ids) for draw in draws)
         rate = self.tokens / max(time.monotonic() - self.begun, 1e-9)
         self.progress.set_postfix_str(
             f"{rate:,.0f} tokens/s, {self.cut / self.answers:.0%} cut", refresh=False
         )
-        if fresh:
-            self.progress.update(len(reasons))
+        self.progress.update(len(draws))
 
     def warn(self) -> None:
         """Say so if the length limit cut many answers: they have no end, and pairs learn that."""

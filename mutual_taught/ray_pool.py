@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught import blocks, engines, models, scorers, work
 from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.files import read_manifest
-from mutual_taught.generate import Decode, Request
+from mutual_taught.generate import Decode, Request, Seen, ignore
 from mutual_taught.packing import Group
 from mutual_taught.reward import Rewards
 
@@ -296,11 +296,16 @@ class Engine:
         self.policy, self.tokenizer = policy.resolve(), models.load_tokenizer(policy)
 
     def answer(
-        self, shards: Mapping[int, Sequence[Request]], decode: Decode
-    ) -> Iterator[tuple[int, engines.Answers]]:
+        self, shards: Mapping[int, Sequence[Request]], decode: Decode,
+        seen: Seen = ignore,
+    ) -> Iterator[tuple[int, engines.Answers]]:  # fmt: skip
         """Draw the shards in the pool, in any order."""
         assert self.policy is not None
-        return run(Sampling(self.policy, self.settings, self.context, decode), shards)
+        job = Sampling(self.policy, self.settings, self.context, decode)
+        for number, answers in run(job, shards):
+            for draws in answers:
+                seen(draws)
+            yield number, answers
 
     def close(self) -> None:
         """Leave the cluster."""

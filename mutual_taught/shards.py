@@ -66,18 +66,14 @@ def sample_prompts(engine: Engine, prompts: pa.Table, plan: Plan, parts: Path) -
         tally = Tally(progress, limit)
         for number, path in enumerate(paths):
             if number not in todo:
-                tally.add(*_lengths(tables.read(path, tables.RESPONSES)), fresh=False)
-        for number, answers in engine.answer(todo, plan.decode):
+                before = tables.read(path, tables.RESPONSES)["finish_reason"]
+                tally.earlier(before.to_pylist())
+        for number, answers in engine.answer(todo, plan.decode, tally.add):
             rows = _rows(engine, cut[number], answers)
             tables.write(paths[number].parent, tables.RESPONSES, rows, {})
-            tally.add(*_lengths(rows), fresh=True)
     tally.warn()
     finished = [tables.read(path, tables.RESPONSES) for path in paths]
     return pa.concat_tables(part.replace_schema_metadata() for part in finished)
-
-
-def _lengths(rows: pa.Table) -> tuple[np.ndarray, list[str]]:
-    return rows["length_tokens"].to_numpy(), rows["finish_reason"].to_pylist()
 
 
 def redraw(engine: Engine, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:

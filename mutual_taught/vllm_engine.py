@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mutual_taught import blocks, files, models, preflight
 from mutual_taught.errors import InputError
-from mutual_taught.generate import Decode, Draw, Request
+from mutual_taught.generate import Decode, Draw, Request, Seen, ignore
 
 # The scheduler runs in this process: how requests share a batch must not depend on timing.
 ENVIRONMENT = {
@@ -96,7 +96,7 @@ class Vllm:
             ) from None
 
     def answer(
-        self, shards: Mapping[int, Sequence[Request]], decode: Decode
+        self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
     ) -> Iterator[tuple[int, list[list[Draw]]]]:
         """Draw shard after shard, all answers of one at once.
 
@@ -105,7 +105,10 @@ class Vllm:
         """
         for number, requests in shards.items():
             assert self.llm.reset_prefix_cache()
-            yield number, self._shard(requests, decode)
+            found = self._shard(requests, decode)
+            for draws in found:
+                seen(draws)
+            yield number, found
 
     def _shard(self, requests: Sequence[Request], decode: Decode) -> list[list[Draw]]:
         prompts = [

@@ -9,6 +9,7 @@ import pytest
 from mutual_taught import engines, files
 from mutual_taught.blocks import Engine
 from mutual_taught.errors import InputError
+from mutual_taught.generate import Decode, Draw, Request
 
 TRANSFORMERS = Engine(
     name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
@@ -49,3 +50,14 @@ def test_model_whose_files_are_not_those_of_its_manifest_is_refused(
     with pytest.raises(InputError, match=r"model\.safetensors: sha256 is ") as caught:
         files.require_whole(folder)
     assert ("missing" in str(caught.value)) == (spoil == "remove")
+
+
+def test_draws_are_told_batch_by_batch_before_their_shard_is_given(policy_folder: Path) -> None:
+    small = TRANSFORMERS.model_copy(update={"batch_size": 4})
+    asked = {3: [Request([1, 2, 3 + place], [7, 8 + place]) for place in range(3)]}
+    told: list[Draw] = []
+    with engines.start(small, 32) as engine:
+        engine.load(policy_folder)
+        [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.extend)
+    assert number == 3
+    assert told == [draw for draws in found for draw in draws]

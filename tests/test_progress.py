@@ -1,15 +1,19 @@
 """What a bar says of sampled answers."""
 
-import numpy as np
 import pytest
 
+from mutual_taught.generate import Draw
 from mutual_taught.progress import Tally, bar
 
 
 def said(capsys: pytest.CaptureFixture[str], reasons: list[str], fresh: bool = True) -> str:
     with bar("sample", 6, "answer", 0 if fresh else 3) as progress:
         tally = Tally(progress, 48)
-        tally.add(np.array([10, 20, 48]), reasons, fresh)
+        if fresh:
+            tally.add([Draw([7] * 20, reason, -1.0) for reason in reasons])
+        else:
+            tally.earlier(reasons)
+            tally.add([])
     tally.warn()
     return capsys.readouterr().err
 
