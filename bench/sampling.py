@@ -60,13 +60,11 @@ class Plain(NamedTuple):
     stop_ids: frozenset[int]
 
 
-def settings(name: str, batch: int, dtype: str) -> blocks.Engine:
+def settings(name: Any, batch: int, dtype: Any) -> blocks.Engine:
     """Give the block `engine` of a variant."""
-    return blocks.Engine.model_validate(
-        {
-            "name": name, "dtype": dtype, "shard_size": 1, "batch_size": batch,
-            "tensor_parallel": 1, "gpu_memory_utilization": 0.15,
-        }
+    return blocks.Engine(
+        name=name, dtype=dtype, shard_size=1, batch_size=batch, tensor_parallel=1,
+        gpu_memory_utilization=0.15, workers="local",
     )  # fmt: skip
 
 
