@@ -40,6 +40,7 @@ from mutual_taught.generate import Decode, Request
 
 TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
 BATCH, WIDTH, ROOM = 80, 5, 512
+MIXED = 12  # prompts of that workload
 DECODE = Decode(0.8, 0.95, 48)
 PAGE = "The harbour was quiet, and the boats lay side by side in the morning light. "
 Run = Callable[[], int]
@@ -133,14 +134,17 @@ def raw(engine: vllm_engine.Vllm, asked: Sequence[Request]) -> Run:
 
 
 def in_turn(runs: dict[str, Run], repeats: int) -> dict[str, tuple[float, float]]:
-    """Run the variants in turn, once to warm up; give medians of tokens and of tokens a second."""
+    """Run the variants in turn; give medians of tokens and of tokens a second.
+
+    Each run is said when it ends, for the whole takes minutes.
+    """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
+    for _ in range(repeats):
         for name, run in runs.items():
             begin = time.perf_counter()
             tokens = run()
-            if repeat:
-                found[name].append((tokens, tokens / (time.perf_counter() - begin)))
+            found[name].append((tokens, tokens / (time.perf_counter() - begin)))
+            click.echo(f"{name}: {found[name][-1][1]:.0f} tokens/s", err=True)
     return {
         name: (statistics.median(t for t, _ in values), statistics.median(r for _, r in values))
         for name, values in found.items()
@@ -173,7 +177,7 @@ def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate
     stops = engine.policy.stop_ids
     held, start_plain = timed(lambda: load_plain(folder, stops, dtype))
     found = {}
-    for workload, count, batch in (("chat", 16, BATCH), ("full", 16, BATCH), ("mixed", 24, 40)):
+    for workload, count, batch in (("chat", 16, BATCH), ("full", 16, BATCH), ("mixed", MIXED, 40)):
         engine.settings = settings("transformers", batch, dtype)
         ended = frozenset({10**6}) if workload == "full" else stops
         engine.policy = engine.policy._replace(stop_ids=ended)
@@ -239,7 +243,7 @@ def show(rates: dict[str, Rate]) -> None:
     """Print the table; the last column counts the start in, once for all tokens of the run."""
     click.echo(f"{'':26} {'tokens/s':>8} {'length':>6} {'start s':>7} {'with start':>10}")
     for name, rate in rates.items():
-        tokens = rate.length * WIDTH * (24 if name.startswith("mixed") else 16)
+        tokens = rate.length * WIDTH * (MIXED if name.startswith("mixed") else 16)
         whole = tokens / (rate.start + tokens / rate.tokens_per_second)
         click.echo(
             f"{name:26} {rate.tokens_per_second:8.0f} {rate.length:6.1f} {rate.start:7.1f} "
@@ -248,7 +252,7 @@ def show(rates: dict[str, Rate]) -> None:
 
 
 @click.command()
-@click.option("--repeats", default=3, help="Timed repeats of every variant.")
+@click.option("--repeats", default=2, help="Timed repeats of every variant.")
 @click.option("--dtype", default="float32", type=click.Choice(list(models.DTYPES)))
 @click.option("--long", "sweeping", is_flag=True, help="Also the cost against prompts and M.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
