@@ -4,6 +4,7 @@ import binascii
 import hashlib
 import unicodedata
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from json.encoder import encode_basestring as _quote
 from typing import TypeAlias
 
@@ -17,7 +18,6 @@ from mutual_taught.hashing import string_bytes
 Message = Mapping[str, str]
 Integers = npt.NDArray[np.int64]
 HEX = b"0123456789abcdef"
-PRINTABLE, SPACES = r"\x20-\x7f", r"\t\n\v\f\r\x1c-\x20"  # as str.split sees them
 Names: TypeAlias = "Sequence[str] | pa.ChunkedArray"
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -35,36 +35,16 @@ def prompt_id(messages: Sequence[Message]) -> str:
 
 
 def prompt_ids(conversations: pa.ListArray) -> list[str]:
-    """Hash conversations: see `prompt_id`. Turns are written as columns, not row by row."""
+    """Hash conversations: see `prompt_id`. Turns are read as two columns, not as rows."""
     turns = conversations.flatten()
-    ends = np.cumsum([0, *pc.list_value_length(conversations).to_pylist()])
-    said = _turns(turns.field("role"), turns.field("content"))
-    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(ends, pa.int32()), said), ", ")
-    return _hashes(pc.binary_join_element_wise("[", joined, "]", ""))
+    roles, contents = (turns.field(name).to_pylist() for name in ("role", "content"))
+    said = list(map(_turn, roles, contents))
+    ends = np.cumsum([0, *pc.list_value_length(conversations).to_pylist()]).tolist()
+    return [_hash(f"[{', '.join(said[a:b])}]".encode()) for a, b in pairwise(ends)]
 
 
 def _turn(role: str, content: str) -> str:
     return f"[{_quote(role)}, {_quote(normalise(content))}]"
-
-
-def _turns(roles: pa.StringArray, contents: pa.StringArray) -> pa.StringArray:
-    """Write turns as `_turn` does; those with signs beyond printable ASCII go one by one."""
-    odd = pc.or_(
-        pc.match_substring_regex(roles, f"[^{PRINTABLE}]"),
-        pc.match_substring_regex(contents, f"[^{PRINTABLE}{SPACES}]"),
-    )
-    spaced = pc.utf8_trim(pc.replace_substring_regex(contents, f"[{SPACES}]+", " "), " ")
-    said = pc.binary_join_element_wise("[", _quoted(roles), ", ", _quoted(spaced), "]", "")
-    if not pc.any(odd).as_py():
-        return said
-    one_by_one = map(_turn, roles.filter(odd).to_pylist(), contents.filter(odd).to_pylist())
-    return pc.replace_with_mask(said, odd, pa.array(list(one_by_one), pa.string()))
-
-
-def _quoted(texts: pa.StringArray) -> pa.StringArray:
-    """Quote texts of printable ASCII as JSON does."""
-    escaped = pc.replace_substring(pc.replace_substring(texts, "\\", "\\\\"), '"', '\\"')
-    return pc.binary_join_element_wise('"', escaped, '"', "")
 
 
 def pair_id(kind: str, iteration: int, prompt: str, chosen: str, rejected: str) -> str:
@@ -79,7 +59,8 @@ def pair_ids(
     """Hash pairs of one kind and iteration: see `pair_id`."""
     length = pc.utf8_length(chosen).cast(pa.string())
     texts = pc.binary_join_element_wise(chosen, rejected, "")
-    return _hashes(pc.binary_join_element_wise(f"{kind}|{iteration}", prompts, length, texts, "|"))
+    whole = pc.binary_join_element_wise(f"{kind}|{iteration}", prompts, length, texts, "|")
+    return list(map(_hash, whole.cast(pa.binary()).to_pylist()))
 
 
 def sampling_seeds(
@@ -137,10 +118,6 @@ def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
-
-
-def _hashes(contents: pa.StringArray) -> list[str]:
-    return list(map(_hash, contents.cast(pa.binary()).to_pylist()))
 
 
 def _hash(content: bytes) -> str:
