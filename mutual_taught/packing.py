@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
     input_ids, position_ids: shape (1, L). mask: shape (G, 1, longest group, longest group), True
     where a token of a group sees another of it; layout: where the groups' tokens stand in it. For
-    flex_attention the mask is one of blocks instead, shape (1, 1, L, L).
+    flex_attention the mask is one of blocks, shape (1, 1, L, L), and there is no layout.
     lengths: tokens of each branch. predict: positions whose logits predict the branches' tokens,
     branch after branch; last: position of each branch's last token.
     """
@@ -40,7 +40,7 @@ class Row(NamedTuple):
     input_ids: Tensor
     position_ids: Tensor
     mask: Any  # Tensor | BlockMask
-    layout: Layout
+    layout: Layout | None
     lengths: list[int]
     predict: Tensor
     targets: Tensor
@@ -91,13 +91,16 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
     sizes, branch_by_token = [group.size for group in groups], np.concatenate(branch_of)
-    layout, mask = _lay_out(sizes, branch_by_token)
+    layout, mask = (
+        (None, _blocks(sizes, branch_by_token, device)) if flex
+        else _lay_out(sizes, branch_by_token, device)
+    )  # fmt: skip
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     return Row(
         torch.tensor([ids], device=device),
         torch.from_numpy(np.concatenate(positions)).to(device)[None],
-        _blocks(sizes, branch_by_token, device) if flex else mask.to(device),
-        Layout(layout.gather.to(device), layout.place.to(device), layout.groups),
+        mask,
+        layout,
         lengths,
         torch.from_numpy(np.concatenate(predict)).to(device),
         torch.tensor(targets, device=device),
@@ -105,12 +108,15 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
     )
 
 
-def _lay_out(sizes: Sequence[int], branch_of: NDArray[np.int64]) -> tuple[Layout, Tensor]:
+def _lay_out(
+    sizes: Sequence[int], branch_of: NDArray[np.int64], device: torch.device | str
+) -> tuple[Layout, Tensor]:
     """Pad groups to the longest: where tokens stand, and who sees whom.
 
     Args:
         sizes: tokens of each group.
         branch_of: of each token the branch, 0 for the prefix, shape (L,).
+        device: where both go.
 
     Returns:
         The layout, and the mask of shape (G, 1, longest, longest). Padding sees the first token,
@@ -128,8 +134,8 @@ def _lay_out(sizes: Sequence[int], branch_of: NDArray[np.int64]) -> tuple[Layout
     mask = (seen == 0) | (seen == seeing)
     mask &= np.tri(longest, dtype=bool) & real[:, :, None]
     mask[:, :, 0] |= ~real
-    layout = Layout(torch.from_numpy(gather), torch.from_numpy(place), count)
-    return layout, torch.from_numpy(mask[:, None])
+    there = torch.from_numpy(gather).to(device), torch.from_numpy(place).to(device)
+    return Layout(*there, count), torch.from_numpy(mask[:, None]).to(device)
 
 
 def _blocks(

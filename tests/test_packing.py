@@ -67,6 +67,7 @@ def test_groups_attend_apart_and_padding_to_the_first_token_alone() -> None:
         [[1, 0, 0], [1, 1, 0], [1, 0, 1]],
         [[1, 0, 0], [1, 1, 0], [1, 0, 0]],
     ]
+    assert row.layout
     assert row.layout.gather.tolist() == [0, 1, 2, 3, 4, 0]
     assert row.layout.place.tolist() == [0, 1, 2, 3, 4]
     assert row.layout.groups == 2
@@ -74,6 +75,7 @@ def test_groups_attend_apart_and_padding_to_the_first_token_alone() -> None:
 
 def test_a_short_group_first_leaves_its_padding_out() -> None:
     row = pack([Group([4], [[5]]), Group([1], [[2], [3]])])
+    assert row.layout
     assert row.layout.gather.tolist() == [0, 1, 0, 2, 3, 4]
     assert row.layout.place.tolist() == [0, 1, 3, 4, 5]
 
