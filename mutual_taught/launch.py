@@ -14,7 +14,7 @@ from mutual_taught.blocks import Training
 from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
 from mutual_taught.files import read_json, write_json
 from mutual_taught.jobs import Job
-from mutual_taught.training import Outcome, newest_complete
+from mutual_taught.training import Outcome, newest_complete, optimizer
 from mutual_taught.watch import STARTED_BY, started_by, watch
 
 FAILED = "failed.json"
@@ -30,9 +30,10 @@ def train(job: Job, place: Path) -> Outcome:
         place: folder of the work in progress.
 
     Raises:
-        InputError: what a process refused.
+        InputError: what a process refused, or an optimiser that is not installed.
         TrainingError: a process stopped.
     """
+    optimizer(job.training)  # refused before a model is loaded
     if job.training.launcher == "single":
         return jobs.train(job, place)
     outcome, failed = place / jobs.OUTCOME, place / FAILED
