@@ -14,7 +14,7 @@ from mutual_taught.blocks import Lora
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
-from tests.test_training import DPO, PAIRS, REWARD, SAID, TRAINING, reward_rows
+from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows, trained
 
 SETTINGS = Lora(rank=4, alpha=8, targets="all-linear")
 ADAPTED = TRAINING.model_copy(update={"lora": SETTINGS})
@@ -96,21 +96,10 @@ def test_adapter_is_kept_as_peft_reads_it_and_is_in_the_manifest(
 def test_interrupted_training_of_adapters_ends_with_the_same_weights(
     policy_folder: Path, tmp_path: Path
 ) -> None:
-    def run(work: Path, stop: int | None) -> str:
-        learner = models.load_policy(policy_folder, "float32")
-
-        def export(model: Any, weights: models.Weights, step: int) -> None:
-            if step == stop:
-                raise KeyboardInterrupt
-            models.export(model, weights, learner.tokenizer, work / "out", "float32", SAID)
-
-        pairs = train_policy.dataset(PAIRS)
-        train_policy.train_policy(learner, pairs, SLOW, ADAPTED, 1, work, export)
-        return read_manifest(work / "out").digest
-
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "killed", 3)
-    assert run(tmp_path / "killed", None) == run(tmp_path / "whole", None)
+        trained(policy_folder, SLOW, ADAPTED, tmp_path / "killed", 3)
+    _, again = trained(policy_folder, SLOW, ADAPTED, tmp_path / "killed")
+    assert again == trained(policy_folder, SLOW, ADAPTED, tmp_path / "whole")[1]
 
 
 def test_unknown_layers_are_one_line(policy_folder: Path) -> None:

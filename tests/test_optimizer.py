@@ -2,17 +2,15 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from accelerate.utils import DistributedType
 
-from mutual_taught import models, train_policy
+from mutual_taught import train_policy
 from mutual_taught.errors import InputError
-from mutual_taught.files import read_manifest
 from mutual_taught.training import run
-from tests.test_training import DPO, PAIRS, SAID, TRAINING
+from tests.test_training import DPO, TRAINING, trained
 
 SMALL = TRAINING.model_copy(update={"optimizer": "adamw_8bit"})
 SETTINGS = DPO.model_copy(update={"epochs": 4})
@@ -21,26 +19,12 @@ installed = pytest.mark.skipif(
 )
 
 
-def train(policy: Path, training: Any, work: Path, stop: int | None = None) -> tuple[Any, str]:
-    """Train; give the outcome and the digest of the result."""
-    learner = models.load_policy(policy, "float32")
-
-    def export(model: Any, weights: models.Weights, step: int) -> None:
-        if step == stop:
-            raise KeyboardInterrupt
-        models.export(model, weights, learner.tokenizer, work / "out", "float32", SAID)
-
-    pairs = train_policy.dataset(PAIRS)
-    found = train_policy.train_policy(learner, pairs, SETTINGS, training, 1, work, export)
-    return found, read_manifest(work / "out").digest
-
-
 @installed
 def test_moments_are_in_8_bits_and_losses_near_those_of_32(
     policy_folder: Path, tmp_path: Path
 ) -> None:
-    small, _ = train(policy_folder, SMALL, tmp_path / "small")
-    large, _ = train(policy_folder, TRAINING, tmp_path / "large")
+    small, _ = trained(policy_folder, SETTINGS, SMALL, tmp_path / "small")
+    large, _ = trained(policy_folder, SETTINGS, TRAINING, tmp_path / "large")
     losses = [[step["loss"] for step in outcome.curve] for outcome in (small, large)]
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
     assert losses[0] != losses[1]
@@ -56,9 +40,9 @@ def test_interrupted_training_ends_with_the_same_weights(
     policy_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        train(policy_folder, SMALL, tmp_path / "killed", 3)
-    _, again = train(policy_folder, SMALL, tmp_path / "killed")
-    assert again == train(policy_folder, SMALL, tmp_path / "whole")[1]
+        trained(policy_folder, SETTINGS, SMALL, tmp_path / "killed", 3)
+    _, again = trained(policy_folder, SETTINGS, SMALL, tmp_path / "killed")
+    assert again == trained(policy_folder, SETTINGS, SMALL, tmp_path / "whole")[1]
 
 
 def test_without_its_package_it_is_refused_in_one_line(

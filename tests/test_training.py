@@ -17,13 +17,14 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 from mutual_taught import models, train_policy, train_reward
 from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, RewardOptimisation, Training
 from mutual_taught.errors import InputError, TrainingError
-from mutual_taught.files import STEP
+from mutual_taught.files import STEP, read_manifest
 from mutual_taught.jobs import keep_last
 from mutual_taught.packing import share_prefix
 from mutual_taught.train_policy import dataset as policy_data
 from mutual_taught.train_reward import dataset as reward_data
 from mutual_taught.training import (
     COMPLETE,
+    Outcome,
     collate,
     newest_complete,
     packed_step,
@@ -203,6 +204,21 @@ def test_precision_decides_how_the_forward_pass_is_computed(
 
 
 SAID: dict[str, Any] = {"kind": "policy", "base": "tiny", "parent": None, "made_by": {}}
+
+
+def trained(
+    policy: Path, dpo: Dpo, training: Training, work: Path, stop: int | None = None
+) -> tuple[Outcome, str]:
+    """Train a policy, as if interrupted at step `stop`; give the outcome and the result's digest."""
+    learner = models.load_policy(policy, "float32")
+
+    def export(model: Any, weights: models.Weights, step: int) -> None:
+        if step == stop:
+            raise KeyboardInterrupt
+        models.export(model, weights, learner.tokenizer, work / "out", "float32", SAID)
+
+    found = train_policy.train_policy(learner, policy_data(PAIRS), dpo, training, 1, work, export)
+    return found, read_manifest(work / "out").digest
 
 
 class Exports:
