@@ -209,7 +209,7 @@ SAID: dict[str, Any] = {"kind": "policy", "base": "tiny", "parent": None, "made_
 def trained(
     policy: Path, dpo: Dpo, training: Training, work: Path, stop: int | None = None
 ) -> tuple[Outcome, str]:
-    """Train a policy, as if interrupted at step `stop`; give the outcome and the result's digest."""
+    """Train a policy, interrupted at step `stop`; give the outcome and the result's digest."""
     learner = models.load_policy(policy, "float32")
 
     def export(model: Any, weights: models.Weights, step: int) -> None:
