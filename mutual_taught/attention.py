@@ -26,26 +26,32 @@ class Layout(NamedTuple):
     """Where the tokens of a row stand in the padded groups.
 
     gather: token of each place (any token for padding), shape (G * longest,). place: place of
-    each token, shape (L,). groups: G.
+    each token, in the first group for those that all begin with, shape (L,). groups: G. shared:
+    how many tokens all groups begin with; they are the row's first.
     """
 
     gather: Tensor
     place: Tensor
     groups: int
+    shared: int
 
 
 class _Spread(torch.autograd.Function):
     """Rows of tokens (L, ...) to rows of places (G * longest, ...)."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, gather: Tensor, place: Tensor) -> Tensor:
-        ctx.save_for_backward(place)
-        return rows.index_select(0, gather)
+    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:
+        ctx.layout = layout
+        return rows.index_select(0, layout.gather)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (place,) = ctx.saved_tensors
-        return grad.index_select(0, place), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        _, place, groups, shared = ctx.layout
+        found = grad.index_select(0, place)
+        if shared:
+            by_group = grad.view(groups, -1, *grad.shape[1:])
+            found[:shared] = by_group[:, :shared].sum(dim=0)
+        return found, None
 
 
 class _Collect(torch.autograd.Function):
@@ -173,7 +179,7 @@ def _grouped(states: Tensor, layout: Layout) -> Tensor:
     if layout.groups == 1:
         return states
     rows = states[0].transpose(0, 1)
-    spread = _Spread.apply(rows, layout.gather, layout.place)  # type: ignore[no-untyped-call]
+    spread = _Spread.apply(rows, layout)  # type: ignore[no-untyped-call]
     grouped: Tensor = spread.view(layout.groups, -1, *rows.shape[1:]).transpose(1, 2)
     return grouped
 

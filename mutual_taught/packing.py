@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Groups laid end to end.
+    """Groups laid end to end; what all of them begin with stands once, at the start.
 
     input_ids, position_ids: shape (1, L). mask: shape (G, 1, longest group, longest group), True
     where a token of a group sees another of it; layout: where the groups' tokens stand in it. For
@@ -52,16 +52,49 @@ def share_prefix(sequences: Sequence[Tokens]) -> Group:
 
     Every branch keeps at least its last token, at which it is scored.
     """
-    limit = min(map(len, sequences)) - 1
-    first = sequences[0]
+    length = min(_shared(sequences), min(map(len, sequences)) - 1)
+    return Group(sequences[0][:length], [tokens[length:] for tokens in sequences])
+
+
+def _shared(sequences: Sequence[Tokens]) -> int:
+    """Count the tokens that all sequences begin with."""
     length = 0
-    while length < limit and all(tokens[length] == first[length] for tokens in sequences):
+    for tokens in zip(*sequences, strict=False):
+        if any(token != tokens[0] for token in tokens):
+            break
         length += 1
-    return Group(first[:length], [tokens[length:] for tokens in sequences])
+    return length
+
+
+class _Tokens(NamedTuple):
+    """All groups' tokens end to end, and where each stands in the row.
+
+    branch: 0 for the prefix, shape (T,). own: False where it stands in the first group's place,
+    for all groups begin with it, shape (T,). place: in the row, shape (T,). sizes: of the groups.
+    shared: tokens that all groups begin with.
+    """
+
+    branch: NDArray[np.int64]
+    own: NDArray[np.bool_]
+    place: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    shared: int
+
+
+def _stand(groups: Sequence[Group], branch_of: NDArray[np.int64]) -> _Tokens:
+    """Say where every token stands: those that all groups begin with, once, at the start."""
+    sizes = np.array([group.size for group in groups])
+    shared = _shared([group.prefix for group in groups]) if len(groups) > 1 else 0
+    within = np.arange(len(branch_of)) - np.repeat(sizes.cumsum() - sizes, sizes)
+    own = within >= shared
+    own[:shared] = True
+    return _Tokens(branch_of, own, np.where(own, own.cumsum() - 1, within), sizes, shared)
 
 
 def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool = False) -> Row:
     """Lay groups into one row: a branch sees its prefix and itself, positions restart.
+
+    What all prefixes begin with, such as a system prompt, is read once and seen by all groups.
 
     Args:
         groups: at least one; prefixes and branches have at least one token each.
@@ -69,7 +102,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
         flex: make the mask for flex_attention.
 
     Returns:
-        The row; L is the sum of the groups' sizes.
+        The row; L is the sum of the groups' sizes, less what later groups share with the first.
     """
     ids: list[int] = []
     positions: list[NDArray[np.int64]] = []
@@ -90,73 +123,63 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
                 predict.append(np.r_[end_of_prefix, np.arange(at, at + len(tokens) - 1)])
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
-    sizes, branch_by_token = [group.size for group in groups], np.concatenate(branch_of)
-    layout, mask = (
-        (None, _blocks(sizes, branch_by_token, device)) if flex
-        else _lay_out(sizes, branch_by_token, device)
-    )  # fmt: skip
+    tokens_of = _stand(groups, np.concatenate(branch_of))
+    layout, mask = (None, _blocks(tokens_of, device)) if flex else _lay_out(tokens_of, device)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
+    own, place = tokens_of.own, tokens_of.place
     return Row(
-        torch.tensor([ids], device=device),
-        torch.from_numpy(np.concatenate(positions)).to(device)[None],
+        torch.from_numpy(np.array(ids)[own]).to(device)[None],
+        torch.from_numpy(np.concatenate(positions)[own]).to(device)[None],
         mask,
         layout,
         lengths,
-        torch.from_numpy(np.concatenate(predict)).to(device),
+        torch.from_numpy(place[np.concatenate(predict)]).to(device),
         torch.tensor(targets, device=device),
-        torch.tensor(last, device=device),
+        torch.from_numpy(place[last]).to(device),
     )
 
 
-def _lay_out(
-    sizes: Sequence[int], branch_of: NDArray[np.int64], device: torch.device | str
-) -> tuple[Layout, Tensor]:
+def _lay_out(tokens: _Tokens, device: torch.device | str) -> tuple[Layout, Tensor]:
     """Pad groups to the longest: where tokens stand, and who sees whom.
-
-    Args:
-        sizes: tokens of each group.
-        branch_of: of each token the branch, 0 for the prefix, shape (L,).
-        device: where both go.
 
     Returns:
         The layout, and the mask of shape (G, 1, longest, longest). Padding sees the first token,
         so that no softmax is over nothing; nobody sees padding.
     """
-    count, longest = len(sizes), max(sizes)
-    real = np.arange(longest)[None, :] < np.array(sizes)[:, None]
-    place = np.flatnonzero(real)
+    count, longest = len(tokens.sizes), max(tokens.sizes)
+    real = np.arange(longest)[None, :] < tokens.sizes[:, None]
+    filled = np.flatnonzero(real)
     gather = np.zeros(count * longest, np.int64)
-    gather[place] = np.arange(len(place))
+    gather[filled] = tokens.place
     flat = np.full(count * longest, -1)
-    flat[place] = branch_of
+    flat[filled] = tokens.branch
     branch = flat.reshape(count, longest)
     seen, seeing = branch[:, None, :], branch[:, :, None]
     mask = (seen == 0) | (seen == seeing)
     mask &= np.tri(longest, dtype=bool) & real[:, :, None]
     mask[:, :, 0] |= ~real
-    there = torch.from_numpy(gather).to(device), torch.from_numpy(place).to(device)
-    return Layout(*there, count), torch.from_numpy(mask[:, None]).to(device)
+    layout = Layout(
+        torch.from_numpy(gather).to(device),
+        torch.from_numpy(filled[tokens.own]).to(device),
+        count,
+        tokens.shared,
+    )
+    return layout, torch.from_numpy(mask[:, None]).to(device)
 
 
-def _blocks(
-    sizes: Sequence[int], branch_of: NDArray[np.int64], device: torch.device | str
-) -> BlockMask:
-    """Say who sees whom for flex_attention, which leaves out blocks where nobody sees anybody.
-
-    Args:
-        sizes: tokens of each group.
-        branch_of: of each token the branch, 0 for the prefix, shape (L,).
-        device: where the mask goes.
-    """
-    group = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(device)
-    branch = torch.from_numpy(branch_of).to(device)
+def _blocks(tokens: _Tokens, device: torch.device | str) -> BlockMask:
+    """Say who sees whom for flex_attention, which leaves out blocks where nobody sees anybody."""
+    numbers = np.repeat(np.arange(len(tokens.sizes)), tokens.sizes)
+    group = torch.from_numpy(numbers[tokens.own]).to(device)
+    branch = torch.from_numpy(tokens.branch[tokens.own]).to(device)
+    shared = tokens.shared
 
     def sees(_: Tensor, __: Tensor, seeing: Tensor, seen: Tensor) -> Tensor:
         own = (branch[seen] == 0) | (branch[seen] == branch[seeing])
-        return (seeing >= seen) & (group[seen] == group[seeing]) & own
+        near = (seen < shared) | (group[seen] == group[seeing])
+        return (seeing >= seen) & near & own
 
-    length = len(branch_of)
-    return create_block_mask(sees, None, None, length, length, device=device)
+    return create_block_mask(sees, None, None, len(group), len(group), device=device)
 
 
 def fill(items: Iterable[T], sizes: Iterable[int], budget: int) -> Iterator[list[T]]:

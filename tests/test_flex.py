@@ -18,7 +18,7 @@ from mutual_taught.packing import Group, pack
 CPU = torch.device("cpu")
 GROUPS = [
     Group([5, 9, 2], [[7, 1], [3], [7, 8, 4, 6]]),
-    Group([1], [[1, 1], [2, 9, 9]]),
+    Group([5, 1], [[1, 1], [2, 9, 9]]),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 Kernel = Callable[..., Tensor]
@@ -45,6 +45,19 @@ def test_blocks_let_see_what_the_dense_mask_does() -> None:
         [1, 1, 0, 1, 1, 0, 0],
         [0, 0, 0, 0, 0, 1, 0],
         [0, 0, 0, 0, 0, 1, 1],
+    ]
+
+
+def test_blocks_let_all_groups_see_what_they_all_begin_with() -> None:
+    row = pack([Group([1, 2], [[3]]), Group([1, 4], [[5]])], flex=True)
+    places = torch.arange(5)
+    seen = row.mask.mask_mod(torch.tensor(0), torch.tensor(0), places[:, None], places[None, :])
+    assert seen.int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [1, 0, 0, 1, 1],
     ]
 
 

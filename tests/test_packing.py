@@ -22,6 +22,12 @@ GROUPS = [
     Group([1], [[1, 1], [2, 9, 9]]),
     Group([4, 4, 4, 4, 4, 4], [[5]]),
 ]
+# all begin with 5 9; the first and the last have the same prompt
+ALIKE = [
+    Group([5, 9], [[7, 1], [3], [7, 8, 4, 6]]),
+    Group([5, 9, 2, 2], [[1, 1], [2, 9, 9]]),
+    Group([5, 9], [[5]]),
+]
 
 
 def config() -> LlamaConfig:
@@ -80,7 +86,29 @@ def test_a_short_group_first_leaves_its_padding_out() -> None:
     assert row.layout.place.tolist() == [0, 1, 3, 4, 5]
 
 
-@pytest.mark.parametrize("groups", [GROUPS[:1], GROUPS])
+def test_what_all_prefixes_begin_with_stands_once_and_is_seen_by_all() -> None:
+    # the second group is 1 2 5 | 6 with its 1 2 in the first group's place
+    row = pack([Group([1, 2], [[3], [4]]), Group([1, 2, 5], [[6]])])
+    assert row.input_ids.tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert row.position_ids.tolist() == [[0, 1, 2, 2, 2, 3]]
+    assert row.layout
+    assert row.layout.gather.tolist() == [0, 1, 2, 3, 0, 1, 4, 5]
+    assert row.layout.place.tolist() == [0, 1, 2, 3, 6, 7]
+    assert row.layout.shared == 2
+    assert row.mask[1, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    # 3 and 4 are predicted by the 2 at place 1, 6 by the 5 at place 4
+    assert row.predict.tolist() == [1, 1, 4]
+    assert row.targets.tolist() == [3, 4, 6]
+    assert row.last.tolist() == [2, 3, 5]
+
+
+def test_the_same_prompt_twice_stands_once() -> None:
+    row = pack([Group([1, 2], [[3]]), Group([1, 2], [[4, 5]])])
+    assert row.input_ids.tolist() == [[1, 2, 3, 4, 5]]
+    assert row.predict.tolist() == [1, 1, 3]
+
+
+@pytest.mark.parametrize("groups", [GROUPS[:1], GROUPS, ALIKE])
 def test_attention_in_bfloat16_has_the_gradient_of_the_fused_kernel(
     language_model: LlamaForCausalLM, groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,40 +206,43 @@ def one_by_one(model: LlamaForCausalLM, group: Group) -> "list[Tensor]":
     return found
 
 
+@pytest.mark.parametrize("groups", [GROUPS, ALIKE])
 def test_packed_log_probs_are_those_of_one_sequence_at_a_time(
-    language_model: LlamaForCausalLM,
+    language_model: LlamaForCausalLM, groups: list[Group]
 ) -> None:
     with torch.inference_mode():
-        packed = packed_logps(language_model, GROUPS, CPU)
-    alone = [logps for group in GROUPS for logps in one_by_one(language_model, group)]
+        packed = packed_logps(language_model, groups, CPU)
+    alone = [logps for group in groups for logps in one_by_one(language_model, group)]
     for one, other in zip(packed, alone, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("groups", [GROUPS[:1], GROUPS, ALIKE])
 def test_packed_log_probs_have_the_gradient_of_one_sequence_at_a_time(
-    language_model: LlamaForCausalLM,
+    language_model: LlamaForCausalLM, groups: list[Group]
 ) -> None:
-    group, weight = GROUPS[0], language_model.model.layers[0].self_attn.q_proj.weight
-    total = torch.cat(packed_logps(language_model, [group], CPU)).sum()
+    weight = language_model.model.layers[0].self_attn.k_proj.weight
+    total = torch.cat(packed_logps(language_model, groups, CPU)).sum()
     total.backward()  # type: ignore[no-untyped-call]
     packed, weight.grad = weight.grad.clone(), None
-    for branch in group.branches:
-        ids = torch.tensor([[*group.prefix, *branch]])
+    for prefix, branch in [(group.prefix, tokens) for group in groups for tokens in group.branches]:
+        ids = torch.tensor([[*prefix, *branch]])
         logps = language_model(input_ids=ids).logits[0].log_softmax(dim=-1)
-        start = len(group.prefix)
+        start = len(prefix)
         logps[range(start - 1, ids.shape[1] - 1), ids[0, start:]].sum().backward()
     torch.testing.assert_close(packed, weight.grad, atol=1e-4, rtol=1e-4)
     language_model.zero_grad()
 
 
+@pytest.mark.parametrize("groups", [GROUPS, ALIKE])
 @torch.inference_mode()
 def test_packed_rewards_are_those_of_one_sequence_at_a_time(
-    classifier: LlamaForSequenceClassification,
+    classifier: LlamaForSequenceClassification, groups: list[Group]
 ) -> None:
-    packed = packed_rewards(scores_packed(deepcopy(classifier)), GROUPS, CPU)
+    packed = packed_rewards(scores_packed(deepcopy(classifier)), groups, CPU)
     alone = [
         classifier(input_ids=torch.tensor([[*group.prefix, *branch]])).logits[0, 0]
-        for group in GROUPS
+        for group in groups
         for branch in group.branches
     ]
     torch.testing.assert_close(packed, torch.stack(alone), atol=1e-5, rtol=0)
