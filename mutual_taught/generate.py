@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from mutual_taught.models import Policy, device
+from mutual_taught.packing import shared_length
 
 TOP = 256
 CHUNK = 32
@@ -128,9 +129,9 @@ def _invert(probs: Tensor, ids: Tensor, uniform: Tensor, top_p: float) -> Tensor
 def sample(policy: Policy, requests: Sequence[Request], decode: Decode) -> list[list[Draw]]:
     """Draw answers to a batch of prompts.
 
-    Every prompt is read once; its answers continue from the same cache. Rows that have ended
-    leave the batch. An answer depends on its seed, the policy and the batch's arithmetic, never
-    on the draws of other rows.
+    Every prompt is read once, and once for all of them what they begin with; a prompt's answers
+    continue from the same cache. Rows that have ended leave the batch. An answer depends on its
+    seed, the policy and the batch's arithmetic, never on the draws of other rows.
 
     Args:
         policy: pi.
@@ -165,9 +166,9 @@ class _Rows:
         self.batch = torch.arange(len(seeds), device=self.where)
         self.ended = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
         self.cache = RoomyCache(policy.model.config.num_hidden_layers)
-        self.mask = _left_padded([[1] * len(request.tokens) for request in requests], self.where)
+        self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
+        logits = self._read([request.tokens for request in requests])
         self.position = self.mask.sum(dim=1)
-        logits = self._prefill(_left_padded([r.tokens for r in requests], self.where))
         source = torch.repeat_interleave(torch.arange(len(requests)), counts).to(self.where)
         self.cache.batch_select_indices(source)
         self.mask, self.position = self.mask[source], self.position[source]
@@ -177,10 +178,23 @@ class _Rows:
     def alive(self) -> bool:
         return self.time < self.decode.max_new_tokens and not bool(self.ended.all())
 
-    def _prefill(self, ids: Tensor) -> Tensor:
+    def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Read prompts, what all begin with in one row first; logits after each."""
+        start = min(shared_length(prompts), min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
+        if start:
+            self._prefill([prompts[0][:start]])
+            self.cache.batch_repeat_interleave(len(prompts))
+        self.mask = self.mask.expand(len(prompts), -1)
+        return self._prefill([tokens[start:] for tokens in prompts])
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Read tokens after those in the cache; logits after the last of each row."""
+        ids = _left_padded(prompts, self.where)
+        real = _left_padded([[1] * len(tokens) for tokens in prompts], self.where)
+        self.mask = torch.cat([self.mask, real], dim=1)
         output = self.policy.model(
             input_ids=ids, attention_mask=self.mask,
-            position_ids=(self.mask.cumsum(dim=1) - 1).clamp(min=0),
+            position_ids=(self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :],
             past_key_values=self.cache, use_cache=True, logits_to_keep=1,
         )  # fmt: skip
         logits: Tensor = output.logits[:, -1]

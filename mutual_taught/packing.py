@@ -52,11 +52,11 @@ def share_prefix(sequences: Sequence[Tokens]) -> Group:
 
     Every branch keeps at least its last token, at which it is scored.
     """
-    length = min(_shared(sequences), min(map(len, sequences)) - 1)
+    length = min(shared_length(sequences), min(map(len, sequences)) - 1)
     return Group(sequences[0][:length], [tokens[length:] for tokens in sequences])
 
 
-def _shared(sequences: Sequence[Tokens]) -> int:
+def shared_length(sequences: Sequence[Tokens]) -> int:
     """Count the tokens that all sequences begin with."""
     length = 0
     for tokens in zip(*sequences, strict=False):
@@ -84,7 +84,7 @@ class _Tokens(NamedTuple):
 def _stand(groups: Sequence[Group], branch_of: NDArray[np.int64]) -> _Tokens:
     """Say where every token stands: those that all groups begin with, once, at the start."""
     sizes = np.array([group.size for group in groups])
-    shared = _shared([group.prefix for group in groups]) if len(groups) > 1 else 0
+    shared = shared_length([group.prefix for group in groups]) if len(groups) > 1 else 0
     within = np.arange(len(branch_of)) - np.repeat(sizes.cumsum() - sizes, sizes)
     own = within >= shared
     own[:shared] = True

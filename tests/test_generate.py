@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 DECODE = Decode(0.8, 0.95, 12)
 SHORT, LONG = [5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 9, 8]
+# of different lengths and beginnings; all beginning alike, one of them whole; the same twice
+PROMPTS = [[SHORT, LONG, [4] * 20], [SHORT, [*SHORT, 3, 2], [5, 6, 9, 9, 9]], [LONG, LONG]]
 
 
 def draw(probs: list[float], uniform: list[float], temperature: float, top_p: float) -> list[int]:
@@ -113,8 +115,11 @@ def test_answer_does_not_depend_on_the_seeds_beside_it(policy: "Policy") -> None
     assert one[0][0].token_ids == other[0][0].token_ids
 
 
-def test_answer_does_not_depend_on_the_requests_beside_it(policy: "Policy") -> None:
-    requests = [Request(SHORT, [1, 2]), Request(LONG, [3]), Request([4] * 20, [5])]
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_answer_does_not_depend_on_the_requests_beside_it(
+    policy: "Policy", prompts: list[list[int]]
+) -> None:
+    requests = [Request(prompt, [n, n + 10]) for n, prompt in enumerate(prompts)]
     together = sample(policy, requests, DECODE)
     alone = [sample(policy, [request], DECODE)[0] for request in requests]
     assert tokens(together) == tokens(alone)
@@ -164,8 +169,11 @@ def test_stop_at_the_last_token_is_a_stop(policy: "Policy") -> None:
     assert (len(found.token_ids), found.finish_reason) == (room, "stop")
 
 
-def test_log_prob_is_that_of_the_packed_reference(policy: "Policy") -> None:
-    requests = [Request(SHORT, [1, 2, 3]), Request(LONG, [4, 5])]
+@pytest.mark.parametrize("prompts", PROMPTS)
+def test_log_prob_is_that_of_the_packed_reference(
+    policy: "Policy", prompts: list[list[int]]
+) -> None:
+    requests = [Request(prompt, [n, n + 10, n + 20]) for n, prompt in enumerate(prompts)]
     found = sample(policy, requests, DECODE)
     groups = [
         Group(request.tokens, [draw.token_ids for draw in answers])
