@@ -272,6 +272,7 @@ class BaseRewardModel(RewardOptimisation):
     """How r_0 is trained where models.reward_model.source is `trained`."""
 
     key: ClassVar[str] = "base_reward_model"
+    layers: Count | None = Field(description="of the policy's, from the first; null: all of them")
 
 
 class Lora(Block):

@@ -8,14 +8,14 @@ from typing import Any, Literal, NamedTuple
 from datasets import Dataset, load_from_disk
 
 from mutual_taught import models, preflight, train_policy, train_reward
-from mutual_taught.blocks import Dpo, RewardOptimisation, Training
+from mutual_taught.blocks import BaseRewardModel, Dpo, RewardOptimisation, Training
 from mutual_taught.files import STEP, Json, read_json, read_manifest, write_json
 from mutual_taught.training import Export, Outcome
 
 Kind = Literal["policy", "reward_model", "new_reward_model"]
 JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
 SETTINGS: dict[str, Callable[..., Dpo | RewardOptimisation]] = {
-    "policy": Dpo, "reward_model": RewardOptimisation, "new_reward_model": RewardOptimisation,
+    "policy": Dpo, "reward_model": RewardOptimisation, "new_reward_model": BaseRewardModel,
 }  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def train(job: Job, place: Path) -> Outcome:
         model = models.load_reward_model(job.start, "float32")
         preflight.require(preflight.reward_model(model), job.start)
     else:
-        model = models.new_reward_model(job.start, job.seed)
+        model = models.new_reward_model(job.start, job.seed, job.settings.layers)
     return train_reward.train_reward(
         model, job.pairs, job.settings, job.training, job.seed, place,
         _export(job, model.tokenizer, place, None),

@@ -129,18 +129,48 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
     return RewardModel(scores_packed(model).to(device()).eval(), tokenizer)
 
 
-def new_reward_model(policy: Path, seed: int) -> RewardModel:
-    """Put a new head, normal(0, 0.02), on a policy's backbone, in float32."""
+def new_reward_model(policy: Path, seed: int, layers: int | None) -> RewardModel:
+    """Put a new head, normal(0, 0.02), on a policy's backbone, in float32.
+
+    Args:
+        policy: its folder.
+        seed: of the head.
+        layers: how many of the backbone's, from the first; None for all.
+
+    Raises:
+        InputError: the policy has fewer layers.
+    """
     _check_folder(policy)
+    config = _load(AutoConfig, policy)
+    config.num_labels = 1
+    _cut(config.get_text_config(), layers, policy)
     torch.manual_seed(seed)
-    model = _load(
-        AutoModelForSequenceClassification, policy, num_labels=1, dtype=torch.float32,
-        use_safetensors=True, attn_implementation=attention.NAME,
-    )  # fmt: skip
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # or it lists the head, and what is left out, as if amiss
+    try:
+        model = _load(
+            AutoModelForSequenceClassification, policy, config=config, dtype=torch.float32,
+            use_safetensors=True, attn_implementation=attention.NAME,
+        )  # fmt: skip
+    finally:
+        logging.set_verbosity(before)
     nn.init.normal_(model.score.weight, std=0.02)
     tokenizer = _load(AutoTokenizer, policy)
     model.config.pad_token_id = tokenizer.pad_token_id
     return RewardModel(scores_packed(model).to(device()), tokenizer)
+
+
+def _cut(config: PretrainedConfig, layers: int | None, policy: Path) -> None:
+    """Leave the first layers alone in a model's settings."""
+    if layers is None:
+        return
+    if layers > (depth := config.num_hidden_layers):
+        raise InputError(
+            f"base_reward_model.layers: {layers}; expected at most {depth}, which {policy} has"
+        )
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
 
 
 def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:

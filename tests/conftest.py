@@ -42,7 +42,7 @@ def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     from mutual_taught.models import export, new_reward_model
 
     folder = tmp_path_factory.mktemp("models") / "reward_model"
-    model, tokenizer = new_reward_model(policy_folder, 1)
+    model, tokenizer = new_reward_model(policy_folder, 1, None)
     export(
         model, model.state_dict(), tokenizer, folder, "float32",
         {"kind": "reward_model", "base": "tiny", "parent": None, "made_by": {}},

@@ -17,7 +17,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from mutual_taught import jobs, launch
-from mutual_taught.blocks import Lora, Training
+from mutual_taught.blocks import BaseRewardModel, Lora, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.files import sha256, write_json
 from mutual_taught.packing import fill
@@ -42,6 +42,8 @@ def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> 
         settings: Any = DPO.model_copy(update={**CHANGES, **changes})
         return jobs.Job(kind, start, policy_data(PAIRS), settings, training, 1, {})
     settings = REWARD.model_copy(update={**CHANGES, **changes})
+    if kind == "new_reward_model":
+        settings = BaseRewardModel(**settings.model_dump(), layers=1)
     # Pairs whose sides are alike are ties that rounding may turn either way.
     rows = [row for row in reward_rows() if row["chosen"] != row["rejected"]]
     return jobs.Job(kind, start, reward_data(rows), settings, training, 1, {})
