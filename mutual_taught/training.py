@@ -315,6 +315,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             if state.is_world_process_zero:
                 self.export(accelerator.unwrap_model(model), weights, state.global_step)
             accelerator.wait_for_everyone()
+        if state.global_step == state.max_steps:
+            control.should_save = False  # nothing is left to go on with
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -28,7 +28,7 @@ def test_moments_are_in_8_bits_and_losses_near_those_of_32(
     losses = [[step["loss"] for step in outcome.curve] for outcome in (small, large)]
     assert losses[0] == pytest.approx(losses[1], rel=2e-2)
     assert losses[0] != losses[1]
-    [saved] = (tmp_path / "small" / "trainer").glob("checkpoint-4/optimizer.pt")
+    [saved] = (tmp_path / "small" / "trainer").glob("checkpoint-3/optimizer.pt")
     state = torch.load(saved, weights_only=True)["state"]
     moments = [kept["__bnb_optimizer_quant_state__"]["state1"] for kept in state.values()]
     # Of at least 4,096 weights; the embedding's stay in 32 bits, for it is trained unevenly.

@@ -256,6 +256,8 @@ def test_interrupted_training_goes_on_to_the_same_weights(
 ) -> None:
     undisturbed, curve = run_dpo(policy_folder, tmp_path / "one")
     assert sorted(undisturbed) == [1, 2, 3, 4, 5, 6]
+    # after the sixth step there is nothing to go on with
+    assert newest_complete(tmp_path / "one") == str(tmp_path / "one/trainer/checkpoint-5")
     with pytest.raises(KeyboardInterrupt):
         run_dpo(policy_folder, tmp_path / "two", fail_at=4)
     assert newest_complete(tmp_path / "two") == str(tmp_path / "two/trainer/checkpoint-3")
