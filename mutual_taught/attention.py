@@ -1,9 +1,10 @@
 """Attention over packed rows: every group attends to itself alone, in one batched call.
 
 A packed row is one sequence for all that works token by token, and a batch of padded groups for
-attention, whose cost would otherwise grow with the square of the row. With a mask of blocks it is
-flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; without a
-layout it is its plain `sdpa`.
+attention, whose cost would otherwise grow with the square of the row. What all groups begin with is
+in the row once, and in each of the padded groups. With a mask of blocks it is flex_attention over
+the row as it is. Registered with transformers as `packed_sdpa`; without a layout it is its plain
+`sdpa`.
 """
 
 from collections.abc import Callable
@@ -37,7 +38,10 @@ class Layout(NamedTuple):
 
 
 class _Spread(torch.autograd.Function):
-    """Rows of tokens (L, ...) to rows of places (G * longest, ...)."""
+    """Rows of tokens (L, ...) to rows of places (G * longest, ...).
+
+    Tokens that all groups begin with go to every group; their gradients are summed over them.
+    """
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:

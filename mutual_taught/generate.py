@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from mutual_taught.models import Policy, device
+from mutual_taught.models import Policy, device, sees_all
 from mutual_taught.packing import shared_length
 
 TOP = 256
@@ -179,8 +179,13 @@ class _Rows:
         return self.time < self.decode.max_new_tokens and not bool(self.ended.all())
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Read prompts, what all begin with in one row first; logits after each."""
-        start = min(shared_length(prompts), min(map(len, prompts)) - 1) if len(prompts) > 1 else 0
+        """Read prompts, what all begin with in one row first; logits after each.
+
+        Padding then stands between the two, which counts for a window of attention, but not where
+        every token sees all before it.
+        """
+        alike = len(prompts) > 1 and sees_all(self.policy.model.config)
+        start = shared_length(prompts, 1) if alike else 0
         if start:
             self._prefill([prompts[0][:start]])
             self.cache.batch_repeat_interleave(len(prompts))

@@ -34,11 +34,13 @@ def train(job: Job, place: Path) -> Outcome:
         TrainingError: a process stopped.
     """
     optimizer(job.training)  # refused before a model is loaded
-    if job.training.launcher == "single":
-        return jobs.train(job, place)
     outcome, failed = place / jobs.OUTCOME, place / FAILED
+    if outcome.exists():  # it had ended, and what took its results was interrupted
+        return jobs.read_outcome(place)
+    if job.training.launcher == "single":
+        write_json(outcome, jobs.train(job, place)._asdict())
+        return jobs.read_outcome(place)
     failed.unlink(missing_ok=True)
-    outcome.unlink(missing_ok=True)
     jobs.write(job, place)
     newest_complete(place)  # deletes half-written ones, before several processes look for it
     threads = str(max(1, torch.get_num_threads() // job.training.processes))

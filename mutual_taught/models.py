@@ -30,6 +30,7 @@ from mutual_taught.packing import Group, branch_logps, fill, pack
 logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
 LOADING = (SafetensorError, StrictDataclassError)
 Weights: TypeAlias = Mapping[str, Tensor]
+ATTENTIONS = ("full_attention", "sliding_attention", "chunked_attention")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -148,12 +149,17 @@ def new_reward_model(policy: Path, seed: int, layers: int | None) -> RewardModel
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # or it lists the head, and what is left out, as if amiss
     try:
-        model = _load(
+        model, info = _load(
             AutoModelForSequenceClassification, policy, config=config, dtype=torch.float32,
-            use_safetensors=True, attn_implementation=attention.NAME,
+            use_safetensors=True, output_loading_info=True, attn_implementation=attention.NAME,
         )  # fmt: skip
     finally:
         logging.set_verbosity(before)
+    if missing := sorted(set(info["missing_keys"]) - {"score.weight"}):
+        raise InputError(
+            f"{policy}: lacks weights {missing[:4]}; expected those of all its layers; "
+            "choose another models.policy"
+        )
     nn.init.normal_(model.score.weight, std=0.02)
     tokenizer = _load(AutoTokenizer, policy)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -169,13 +175,41 @@ def _cut(config: PretrainedConfig, layers: int | None, policy: Path) -> None:
             f"base_reward_model.layers: {layers}; expected at most {depth}, which {policy} has"
         )
     config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
+    for name in ("layer_types", "mlp_layer_types"):  # of some models: an entry a layer
+        if getattr(config, name, None):
+            setattr(config, name, getattr(config, name)[:layers])
+
+
+def sees_all(config: PretrainedConfig) -> bool:
+    """Say whether a model's tokens see all before them, told apart by their positions alone.
+
+    Some see a window of so many places in the sequence, or count distances in places.
+
+    Args:
+        config: of the model.
+    """
+    config = config.get_text_config()
+    full = set(_kinds(config)) <= {ATTENTIONS[0]}
+    return full and _window(config) is None and hasattr(config, "rope_parameters")
+
+
+def _kinds(config: PretrainedConfig) -> Sequence[str]:
+    """List the kind of every layer, where a model has several."""
+    return getattr(config, "layer_types", None) or []
+
+
+def _window(config: PretrainedConfig) -> int | None:
+    """Give how many tokens are seen by the layers that do not see all."""
+    kinds = _kinds(config)
+    if kinds and set(kinds) == {ATTENTIONS[0]}:
+        return None
+    names = ("sliding_window", "attention_chunk_size")
+    return next((size for name in names if (size := getattr(config, name, None))), None)
 
 
 def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:
     """Run a policy over a packed row and give the token log-probs of every branch."""
-    row = pack(groups, where, flex.fits(_packed(model), where))
+    row = pack(groups, where, flex.fits(_packed(model, groups), where))
     logits = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         logits_to_keep=row.predict, use_cache=False, layout=row.layout,
@@ -194,7 +228,7 @@ def packed_rewards(model: nn.Module, groups: Sequence[Group], where: torch.devic
     Returns:
         Rewards (logits) of all branches, float32, shape (branches,).
     """
-    row = pack(groups, where, flex.fits(_packed(model), where))
+    row = pack(groups, where, flex.fits(_packed(model, groups), where))
     rewards: Tensor = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         layout=row.layout, last=row.last,
@@ -227,11 +261,28 @@ def _rewards(
     return rewards.squeeze(-1).float()
 
 
-def _packed(model: nn.Module) -> PretrainedConfig:
-    """Give a model's configuration; refuse one whose attention would let groups see each other."""
+def _packed(model: nn.Module, groups: Sequence[Group]) -> PretrainedConfig:
+    """Give a model's configuration; refuse one that would read packed rows otherwise.
+
+    Raises:
+        InputError: it has a state in place of attention, or sees fewer tokens than a conversation
+            has.
+    """
     config: PretrainedConfig = getattr(model, "module", model).config  # wrapped for several
     if config._attn_implementation != attention.NAME:
         raise ValueError(f"attention is {config._attn_implementation}; expected {attention.NAME}")
+    text = config.get_text_config()
+    if other := sorted(set(_kinds(text)) - set(ATTENTIONS)):
+        raise InputError(
+            f"{config.name_or_path}: has layers of {', '.join(other)}; expected attention alone, "
+            "for conversations are read in packed rows; choose another model"
+        )
+    longest = max(len(prefix) + max(map(len, branches)) for prefix, branches in groups)
+    if (window := _window(text)) and longest > window:
+        raise InputError(
+            f"{config.name_or_path}: its attention sees {window} tokens, a conversation has "
+            f"{longest}, and packed rows show it all; lower tokens.max_length to {window}"
+        )
     return config
 
 

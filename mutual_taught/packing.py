@@ -23,7 +23,7 @@ class Group(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Tokens the group takes in a row."""
+        """Tokens of the group by itself; a row has fewer of it if all its groups begin alike."""
         return len(self.prefix) + sum(map(len, self.branches))
 
 
@@ -52,21 +52,21 @@ def share_prefix(sequences: Sequence[Tokens]) -> Group:
 
     Every branch keeps at least its last token, at which it is scored.
     """
-    length = min(shared_length(sequences), min(map(len, sequences)) - 1)
+    length = shared_length(sequences, 1)
     return Group(sequences[0][:length], [tokens[length:] for tokens in sequences])
 
 
-def shared_length(sequences: Sequence[Tokens]) -> int:
-    """Count the tokens that all sequences begin with."""
+def shared_length(sequences: Sequence[Tokens], spared: int = 0) -> int:
+    """Count the tokens that all sequences begin with, leaving each so many of its last."""
     length = 0
     for tokens in zip(*sequences, strict=False):
         if any(token != tokens[0] for token in tokens):
             break
         length += 1
-    return length
+    return max(0, min(length, min(map(len, sequences)) - spared))
 
 
-class _Tokens(NamedTuple):
+class _Places(NamedTuple):
     """All groups' tokens end to end, and where each stands in the row.
 
     branch: 0 for the prefix, shape (T,). own: False where it stands in the first group's place,
@@ -81,14 +81,14 @@ class _Tokens(NamedTuple):
     shared: int
 
 
-def _stand(groups: Sequence[Group], branch_of: NDArray[np.int64]) -> _Tokens:
+def _stand(groups: Sequence[Group], branch_of: NDArray[np.int64]) -> _Places:
     """Say where every token stands: those that all groups begin with, once, at the start."""
     sizes = np.array([group.size for group in groups])
     shared = shared_length([group.prefix for group in groups]) if len(groups) > 1 else 0
     within = np.arange(len(branch_of)) - np.repeat(sizes.cumsum() - sizes, sizes)
     own = within >= shared
     own[:shared] = True
-    return _Tokens(branch_of, own, np.where(own, own.cumsum() - 1, within), sizes, shared)
+    return _Places(branch_of, own, np.where(own, own.cumsum() - 1, within), sizes, shared)
 
 
 def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool = False) -> Row:
@@ -123,10 +123,10 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
                 predict.append(np.r_[end_of_prefix, np.arange(at, at + len(tokens) - 1)])
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
-    tokens_of = _stand(groups, np.concatenate(branch_of))
-    layout, mask = (None, _blocks(tokens_of, device)) if flex else _lay_out(tokens_of, device)
+    places = _stand(groups, np.concatenate(branch_of))
+    layout, mask = (None, _blocks(places, device)) if flex else _lay_out(places, device)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
-    own, place = tokens_of.own, tokens_of.place
+    own, place = places.own, places.place
     return Row(
         torch.from_numpy(np.array(ids)[own]).to(device)[None],
         torch.from_numpy(np.concatenate(positions)[own]).to(device)[None],
@@ -139,20 +139,20 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
     )
 
 
-def _lay_out(tokens: _Tokens, device: torch.device | str) -> tuple[Layout, Tensor]:
+def _lay_out(places: _Places, device: torch.device | str) -> tuple[Layout, Tensor]:
     """Pad groups to the longest: where tokens stand, and who sees whom.
 
     Returns:
         The layout, and the mask of shape (G, 1, longest, longest). Padding sees the first token,
         so that no softmax is over nothing; nobody sees padding.
     """
-    count, longest = len(tokens.sizes), max(tokens.sizes)
-    real = np.arange(longest)[None, :] < tokens.sizes[:, None]
+    count, longest = len(places.sizes), max(places.sizes)
+    real = np.arange(longest)[None, :] < places.sizes[:, None]
     filled = np.flatnonzero(real)
     gather = np.zeros(count * longest, np.int64)
-    gather[filled] = tokens.place
+    gather[filled] = places.place
     flat = np.full(count * longest, -1)
-    flat[filled] = tokens.branch
+    flat[filled] = places.branch
     branch = flat.reshape(count, longest)
     seen, seeing = branch[:, None, :], branch[:, :, None]
     mask = (seen == 0) | (seen == seeing)
@@ -160,24 +160,24 @@ def _lay_out(tokens: _Tokens, device: torch.device | str) -> tuple[Layout, Tenso
     mask[:, :, 0] |= ~real
     layout = Layout(
         torch.from_numpy(gather).to(device),
-        torch.from_numpy(filled[tokens.own]).to(device),
+        torch.from_numpy(filled[places.own]).to(device),
         count,
-        tokens.shared,
+        places.shared,
     )
     return layout, torch.from_numpy(mask[:, None]).to(device)
 
 
-def _blocks(tokens: _Tokens, device: torch.device | str) -> BlockMask:
+def _blocks(places: _Places, device: torch.device | str) -> BlockMask:
     """Say who sees whom for flex_attention, which leaves out blocks where nobody sees anybody."""
-    numbers = np.repeat(np.arange(len(tokens.sizes)), tokens.sizes)
-    group = torch.from_numpy(numbers[tokens.own]).to(device)
-    branch = torch.from_numpy(tokens.branch[tokens.own]).to(device)
-    shared = tokens.shared
+    numbers = np.repeat(np.arange(len(places.sizes)), places.sizes)[places.own]
+    numbers[: places.shared] = -1  # in every group
+    group = torch.from_numpy(numbers).to(device)
+    branch = torch.from_numpy(places.branch[places.own]).to(device)
 
     def sees(_: Tensor, __: Tensor, seeing: Tensor, seen: Tensor) -> Tensor:
-        own = (branch[seen] == 0) | (branch[seen] == branch[seeing])
-        near = (seen < shared) | (group[seen] == group[seeing])
-        return (seeing >= seen) & near & own
+        same_branch = (branch[seen] == 0) | (branch[seen] == branch[seeing])
+        same_group = (group[seen] < 0) | (group[seen] == group[seeing])
+        return (seeing >= seen) & same_group & same_branch
 
     return create_block_mask(sees, None, None, len(group), len(group), device=device)
 

@@ -305,7 +305,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Export a candidate where one is due, and always the last."""
+        """Export a candidate where one is due, and always the last, which is not to be resumed."""
         if self.bar:
             self.bar.update()
         due = self.export_steps and state.global_step % self.export_steps == 0
@@ -316,7 +316,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 self.export(accelerator.unwrap_model(model), weights, state.global_step)
             accelerator.wait_for_everyone()
         if state.global_step == state.max_steps:
-            control.should_save = False  # nothing is left to go on with
+            control.should_save = False
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 from transformers.cache_utils import DynamicCache
 
+from mutual_taught import attention
 from mutual_taught.generate import (
     Decode,
     Draw,
@@ -123,6 +125,20 @@ def test_answer_does_not_depend_on_the_requests_beside_it(
     together = sample(policy, requests, DECODE)
     alone = [sample(policy, [request], DECODE)[0] for request in requests]
     assert tokens(together) == tokens(alone)
+
+
+def test_window_of_attention_counts_no_padding(policy: "Policy") -> None:
+    # a short prompt's answers must see what they see alone: 8 tokens, padding or none
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, sliding_window=8, initializer_range=0.5,
+        attn_implementation=attention.NAME,
+    )  # fmt: skip
+    windowed = policy._replace(model=MistralForCausalLM(config).eval())
+    requests = [Request([5, 6, 7], [1, 2]), Request([5, 6, *LONG, *LONG], [3])]
+    together = sample(windowed, requests, DECODE)
+    assert tokens(together) == tokens([sample(windowed, [one], DECODE)[0] for one in requests])
 
 
 def test_draws_are_in_the_order_of_requests_and_seeds(policy: "Policy") -> None:

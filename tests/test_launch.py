@@ -91,6 +91,16 @@ def test_processes_beyond_the_pairs_have_none() -> None:
     assert shares([5, 5], 3) == [[0], [1], []]
 
 
+def test_training_that_ended_is_not_made_again(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what takes its results may have been interrupted
+    made = job("policy", starts["policy"], TRAINING)
+    first = train(made, tmp_path / "it")
+    monkeypatch.setattr(jobs, "train", lambda *_: pytest.fail("trained again"))
+    assert launch.train(made, tmp_path / "it") == first
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["policy", "new_reward_model"])
 def test_two_processes_have_the_losses_of_one(

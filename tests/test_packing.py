@@ -1,11 +1,11 @@
 """Packed rows: masks and positions by hand; the same numbers as one sequence at a time."""
 
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
@@ -102,6 +102,11 @@ def test_what_all_prefixes_begin_with_stands_once_and_is_seen_by_all() -> None:
     assert row.last.tolist() == [2, 3, 5]
 
 
+def test_what_only_some_prefixes_begin_with_stands_in_each() -> None:
+    row = pack([Group([1, 2], [[3]]), Group([1, 2], [[4]]), Group([2, 1], [[5]])])
+    assert row.input_ids.tolist() == [[1, 2, 3, 1, 2, 4, 2, 1, 5]]
+
+
 def test_the_same_prompt_twice_stands_once() -> None:
     row = pack([Group([1, 2], [[3]]), Group([1, 2], [[4, 5]])])
     assert row.input_ids.tolist() == [[1, 2, 3, 4, 5]]
@@ -155,6 +160,7 @@ def test_size_counts_the_prefix_once() -> None:
         ([[1, 2, 3]], Group([1, 2], [[3]])),
         ([[1, 2], [3, 2]], Group([], [[1, 2], [3, 2]])),
         ([[1], [1]], Group([], [[1], [1]])),
+        ([[], [1]], Group([], [[], [1]])),
     ],
 )
 def test_shared_prefix_leaves_every_branch_a_token(
@@ -246,6 +252,35 @@ def test_packed_rewards_are_those_of_one_sequence_at_a_time(
         for branch in group.branches
     ]
     torch.testing.assert_close(packed, torch.stack(alone), atol=1e-5, rtol=0)
+
+
+TOKENS = st.integers(1, 15)
+ROWS = st.lists(
+    st.tuples(
+        st.lists(TOKENS, min_size=1, max_size=4),
+        st.lists(st.lists(TOKENS, min_size=1, max_size=3), min_size=1, max_size=3),
+    ),
+    min_size=1, max_size=4,
+)  # fmt: skip
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(TOKENS, max_size=3), ROWS)
+def test_any_groups_have_the_rewards_and_gradients_they_have_alone(
+    classifier: LlamaForSequenceClassification, beginning: list[int], rows: list[Any]
+) -> None:
+    groups = [Group([*beginning, *prefix], branches) for prefix, branches in rows]
+    model = scores_packed(deepcopy(classifier))
+    rewards, grads = [], []
+    for runs in ([groups], [[group] for group in groups]):
+        model.zero_grad()
+        found = torch.cat([packed_rewards(model, run, CPU) for run in runs])
+        found.square().sum().backward()  # type: ignore[no-untyped-call]
+        rewards.append(found.detach())
+        grads.append([weight.grad.clone() for weight in model.parameters()])
+    torch.testing.assert_close(*rewards, atol=1e-5, rtol=1e-4)
+    for together, alone in zip(*grads, strict=True):
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
 
 
 @torch.inference_mode()
