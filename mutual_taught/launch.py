@@ -113,3 +113,9 @@ def main(place: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    # The result is written. Threads of DeepSpeed's collectives abort some processes that end
+    # ("terminate called without an active exception"). A tracker, though, sends its last at exit.
+    if not os.environ.get("MUTUAL_TAUGHT_REPORT_TO"):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
