@@ -207,7 +207,7 @@ def vllm_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate]:
     runs = {"chat: vllm": ours(engine, asked), "chat: raw vllm": raw(engine, asked)}
     found = {
         name: Rate(rate, tokens / (16 * WIDTH), start)
-        for name, (tokens, rate) in in_turn(runs, repeats + 1).items()
+        for name, (tokens, rate) in in_turn(runs, repeats).items()
     }
     engine.close()
     return found

@@ -109,8 +109,13 @@ def read(place: Path) -> Job:
     )  # fmt: skip
 
 
+def write_outcome(outcome: Outcome, place: Path) -> None:
+    """Write what came of a job, when all it exports is there: it is not made again."""
+    write_json(place / OUTCOME, outcome._asdict())
+
+
 def read_outcome(place: Path) -> Outcome:
-    """Read what the processes of a job left."""
+    """Read what came of a job."""
     said = read_json(place / OUTCOME)
     pairs = [(step, [(name, a, b) for name, a, b in rows]) for step, rows in said["pairs"]]
     return Outcome(said["curve"], said["steps"], pairs)

@@ -34,12 +34,17 @@ def train(job: Job, place: Path) -> Outcome:
         TrainingError: a process stopped.
     """
     optimizer(job.training)  # refused before a model is loaded
+    if not (place / jobs.OUTCOME).exists():  # else what took its results was interrupted
+        if job.training.launcher == "single":
+            jobs.write_outcome(jobs.train(job, place), place)
+        else:
+            _in_processes(job, place)
+    return jobs.read_outcome(place)
+
+
+def _in_processes(job: Job, place: Path) -> None:
+    """Start the processes of a training and wait for what comes of it."""
     outcome, failed = place / jobs.OUTCOME, place / FAILED
-    if outcome.exists():  # it had ended, and what took its results was interrupted
-        return jobs.read_outcome(place)
-    if job.training.launcher == "single":
-        write_json(outcome, jobs.train(job, place)._asdict())
-        return jobs.read_outcome(place)
     failed.unlink(missing_ok=True)
     jobs.write(job, place)
     newest_complete(place)  # deletes half-written ones, before several processes look for it
@@ -63,7 +68,6 @@ def train(job: Job, place: Path) -> Outcome:
             f"{job.training.launcher}: training ended with code {code}; expected 0; see above, "
             "then dvc repro goes on from the last checkpoint"
         )
-    return jobs.read_outcome(place)
 
 
 def command(training: Training, place: Path) -> list[str]:
@@ -106,7 +110,7 @@ def main(place: Path) -> None:
         write_json(place / FAILED, {"kind": type(error).__name__, "message": str(error)})
         os._exit(1)  # others may wait for this one; the launcher stops them
     if os.environ["RANK"] == "0":
-        write_json(place / jobs.OUTCOME, outcome._asdict())
+        jobs.write_outcome(outcome, place)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 

@@ -139,7 +139,7 @@ def new_reward_model(policy: Path, seed: int, layers: int | None) -> RewardModel
         layers: how many of the backbone's, from the first; None for all.
 
     Raises:
-        InputError: the policy has fewer layers.
+        InputError: the policy has fewer layers, or lacks weights of those it says it has.
     """
     _check_folder(policy)
     config = _load(AutoConfig, policy)
