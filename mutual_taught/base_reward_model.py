@@ -18,7 +18,12 @@ def prepare_base(
     policy: Path, preferences: Path, out: Path, source: Model, settings: BaseRewardModel,
     training: Training, tokens: Tokens, seed: int,
 ) -> None:  # fmt: skip
-    """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences."""
+    """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences.
+
+    Raises:
+        InputError: a model does not see conversations of the greatest length whole.
+    """
+    preflight.require([preflight.sight(models.load_config(policy), tokens.max_length)], policy)
     folder = out / "reward_model"
     if source.source not in ("trained", "tiny"):
         folder.mkdir(parents=True)
@@ -26,6 +31,7 @@ def prepare_base(
         write_manifest(folder, "reward_model", base, None, {"stage": "prepare_reward_model"})
         loaded = models.load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)
+        preflight.require([preflight.sight(loaded.model.config, tokens.max_length)], folder)
         return
     pairs = tables.read(preferences, tables.GOLD_PAIRS)
     chosen = pairs.filter(pc.equal(pairs["part"], SEED_PART))

@@ -4,12 +4,13 @@ import importlib.metadata
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import psutil
 import torch
 
-from mutual_taught import models, params, preflight
+from mutual_taught import blocks, models, params, preflight
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.preflight import Check
 
@@ -40,7 +41,10 @@ def examine(run: Path) -> Iterator[Check]:
             yield Check(str(folder), f"not there yet (dvc repro prepare_{name} makes it)", "")
             continue
         try:
-            for check in load(folder):
+            sight = preflight.sight(
+                models.load_config(folder), params.load(blocks.Tokens).max_length
+            )
+            for check in chain(load(folder), [sight]):
                 yield Check(f"{folder}: {check.name}", check.found, check.fault)
         except MutualTaughtError as error:
             yield Check(str(folder), "refused", str(error))

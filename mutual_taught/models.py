@@ -180,6 +180,12 @@ def _cut(config: PretrainedConfig, layers: int | None, policy: Path) -> None:
             setattr(config, name, getattr(config, name)[:layers])
 
 
+def load_config(folder: Path) -> PretrainedConfig:
+    """Load a model's configuration alone."""
+    _check_folder(folder)
+    return cast(PretrainedConfig, _load(AutoConfig, folder))
+
+
 def sees_all(config: PretrainedConfig) -> bool:
     """Say whether a model's tokens see all before them, told apart by their positions alone.
 
@@ -188,28 +194,28 @@ def sees_all(config: PretrainedConfig) -> bool:
     Args:
         config: of the model.
     """
-    config = config.get_text_config()
-    full = set(_kinds(config)) <= {ATTENTIONS[0]}
-    return full and _window(config) is None and hasattr(config, "rope_parameters")
+    full = set(layer_kinds(config)) <= {ATTENTIONS[0]}
+    rotary = hasattr(config.get_text_config(), "rope_parameters")
+    return full and window(config) is None and rotary
 
 
-def _kinds(config: PretrainedConfig) -> Sequence[str]:
+def layer_kinds(config: PretrainedConfig) -> Sequence[str]:
     """List the kind of every layer, where a model has several."""
-    return getattr(config, "layer_types", None) or []
+    return getattr(config.get_text_config(), "layer_types", None) or []
 
 
-def _window(config: PretrainedConfig) -> int | None:
-    """Give how many tokens are seen by the layers that do not see all."""
-    kinds = _kinds(config)
+def window(config: PretrainedConfig) -> int | None:
+    """Give how many tokens are seen by the layers that do not see all; None if all do."""
+    kinds, text = layer_kinds(config), config.get_text_config()
     if kinds and set(kinds) == {ATTENTIONS[0]}:
         return None
     names = ("sliding_window", "attention_chunk_size")
-    return next((size for name in names if (size := getattr(config, name, None))), None)
+    return next((size for name in names if (size := getattr(text, name, None))), None)
 
 
 def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device) -> list[Tensor]:
     """Run a policy over a packed row and give the token log-probs of every branch."""
-    row = pack(groups, where, flex.fits(_packed(model, groups), where))
+    row = pack(groups, where, flex.fits(_packed(model), where))
     logits = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         logits_to_keep=row.predict, use_cache=False, layout=row.layout,
@@ -228,7 +234,7 @@ def packed_rewards(model: nn.Module, groups: Sequence[Group], where: torch.devic
     Returns:
         Rewards (logits) of all branches, float32, shape (branches,).
     """
-    row = pack(groups, where, flex.fits(_packed(model, groups), where))
+    row = pack(groups, where, flex.fits(_packed(model), where))
     rewards: Tensor = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         layout=row.layout, last=row.last,
@@ -261,28 +267,11 @@ def _rewards(
     return rewards.squeeze(-1).float()
 
 
-def _packed(model: nn.Module, groups: Sequence[Group]) -> PretrainedConfig:
-    """Give a model's configuration; refuse one that would read packed rows otherwise.
-
-    Raises:
-        InputError: it has a state in place of attention, or sees fewer tokens than a conversation
-            has.
-    """
+def _packed(model: nn.Module) -> PretrainedConfig:
+    """Give a model's configuration; refuse one whose attention would let groups see each other."""
     config: PretrainedConfig = getattr(model, "module", model).config  # wrapped for several
     if config._attn_implementation != attention.NAME:
         raise ValueError(f"attention is {config._attn_implementation}; expected {attention.NAME}")
-    text = config.get_text_config()
-    if other := sorted(set(_kinds(text)) - set(ATTENTIONS)):
-        raise InputError(
-            f"{config.name_or_path}: has layers of {', '.join(other)}; expected attention alone, "
-            "for conversations are read in packed rows; choose another model"
-        )
-    longest = max(len(prefix) + max(map(len, branches)) for prefix, branches in groups)
-    if (window := _window(text)) and longest > window:
-        raise InputError(
-            f"{config.name_or_path}: its attention sees {window} tokens, a conversation has "
-            f"{longest}, and packed rows show it all; lower tokens.max_length to {window}"
-        )
     return config
 
 

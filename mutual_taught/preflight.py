@@ -2,16 +2,23 @@
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from mutual_taught.chat import prompt_tokens, scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
-from mutual_taught.models import RewardModel, device, packed_rewards
+from mutual_taught.models import (
+    ATTENTIONS,
+    RewardModel,
+    device,
+    layer_kinds,
+    packed_rewards,
+    window,
+)
 from mutual_taught.packing import share_prefix
 
 QUESTION: list[Message] = [{"role": "user", "content": "What is a good name for a small boat?"}]
@@ -71,7 +78,27 @@ def reward_model(loaded: RewardModel) -> Iterator[Check]:
     yield _batches(loaded)
 
 
-def require(checks: Iterator[Check], what: object) -> None:
+def sight(config: PretrainedConfig, max_length: int) -> Check:
+    """Check that a model's tokens see the longest conversation whole, as packed rows show it.
+
+    Args:
+        config: of the model; those trained from it have the same.
+        max_length: of a conversation, in tokens.
+    """
+    name, seen = "what a token sees", window(config)
+    if other := sorted(set(layer_kinds(config)) - set(ATTENTIONS)):
+        return Check(
+            name, f"layers of {', '.join(other)}",
+            "expected attention alone, for conversations are read packed; choose another model",
+        )  # fmt: skip
+    fault = f"expected tokens.max_length {max_length} or more; lower that to {seen}"
+    return Check(
+        name, f"{seen} tokens" if seen else "all before it",
+        fault if seen and seen < max_length else "",
+    )  # fmt: skip
+
+
+def require(checks: Iterable[Check], what: object) -> None:
     """Stop at the first check that fails.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Reward models that start from a policy, and models that cannot read packed rows."""
+"""Reward models that start from a policy."""
 
 import shutil
 from pathlib import Path
@@ -11,22 +11,18 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
-    MistralForCausalLM,
     PretrainedConfig,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
 
-from mutual_taught import attention
 from mutual_taught.errors import InputError
 from mutual_taught.models import (
     export,
     load_reward_model,
     new_reward_model,
-    packed_logps,
     sees_all,
 )
-from mutual_taught.packing import Group
 
 SMALL: dict[str, Any] = {
     "vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -94,19 +90,3 @@ def test_model_that_lists_its_layers_is_cut(policy_folder: Path, tmp_path: Path)
 )
 def test_models_whose_tokens_see_all_before_them(config: PretrainedConfig, expected: bool) -> None:
     assert sees_all(config) is expected
-
-
-def test_conversation_beyond_the_window_is_one_line() -> None:
-    config = MistralConfig(**SMALL, sliding_window=4, attn_implementation=attention.NAME)
-    model, where = MistralForCausalLM(config), torch.device("cpu")
-    packed_logps(model, [Group([1, 2], [[3, 4], [5]])], where)
-    with pytest.raises(InputError, match=r"sees 4 tokens, a conversation has 5.*max_length to 4$"):
-        packed_logps(model, [Group([1, 2], [[3, 4, 5], [5]])], where)
-
-
-def test_layers_without_attention_are_one_line() -> None:
-    config = Qwen2Config(**SMALL, attn_implementation=attention.NAME)
-    model = Qwen2ForCausalLM(config)
-    model.config.layer_types = ["full_attention", "linear_attention"]
-    with pytest.raises(InputError, match="has layers of linear_attention; expected attention"):
-        packed_logps(model, [Group([1, 2], [[3, 4], [5]])], torch.device("cpu"))
