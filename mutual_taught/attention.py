@@ -1,77 +1,135 @@
-"""Attention over packed rows: every group attends to itself alone, in one batched call.
+"""Attention over packed rows: every token is multiplied with those it may see, and few others.
 
-A packed row is one sequence for all that works token by token, and a batch of padded groups for
-attention, whose cost would otherwise grow with the square of the row. What all groups begin with is
-in the row once, and in each of the padded groups. With a mask of blocks it is flex_attention over
-the row as it is. Registered with transformers as `packed_sdpa`; without a layout it is its plain
-`sdpa`.
+A packed row is one sequence for all that works token by token. For attention it is cut into pieces,
+each of which sees itself and some tokens before it: what all prefixes begin with, the rest of each
+prefix, each branch. Pieces of a kind are padded to the longest and attend in one batch of matrix
+products; query heads are laid beside each other on the keys they share. With a mask of blocks it is
+flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; without a
+layout it is its plain `sdpa`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "packed_sdpa"
-SHORT = 1024
+SCORES = 2**22  # made at a time, or those of one piece
+
+
+class Part(NamedTuple):
+    """Pieces of a row that attend in one batch, padded to the longest.
+
+    queries: a piece's own tokens, any for padding, shape (N, n). keys: what it sees of others, and
+    its own, shape (N, m). bias: 0 where a query sees a key, else minus infinity, shape (N, n, m).
+    """
+
+    queries: Tensor
+    keys: Tensor
+    bias: Tensor
 
 
 class Layout(NamedTuple):
-    """Where the tokens of a row stand in the padded groups.
+    """How a row attends: every token is a query in one of the parts.
 
-    gather: token of each place (any token for padding), shape (G * longest,). place: place of
-    each token, in the first group for those that all begin with, shape (L,). groups: G. shared:
-    how many tokens all groups begin with; they are the row's first.
+    place: where its result stands among the queries of all parts, padding too, shape (L,).
     """
 
-    gather: Tensor
+    parts: tuple[Part, ...]
     place: Tensor
-    groups: int
-    shared: int
 
 
-class _Spread(torch.autograd.Function):
-    """Rows of tokens (L, ...) to rows of places (G * longest, ...).
+class _Attend(torch.autograd.Function):
+    """Attention of rows of tokens (L, heads, size), part by part.
 
-    Tokens that all groups begin with go to every group; their gradients are summed over them.
+    Scores are made again on the way back, so that memory grows with the row and not its square.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, layout: Layout) -> Tensor:
-        ctx.layout = layout
-        return rows.index_select(0, layout.gather)
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.layout, ctx.scale = layout, scale
+        shared = key.shape[1]
+        found = []
+        for part in _cut(layout.parts, query.shape[1]):
+            queries = _split(query, part.queries, shared).mul_(scale)
+            keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
+            result = torch.bmm(_shares(queries, keys, part.bias), values)
+            found.append(_join(result, part.queries, shared))
+        return torch.cat(found).index_select(0, layout.place)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        _, place, groups, shared = ctx.layout
-        found = grad.index_select(0, place)
-        if shared:
-            by_group = grad.view(groups, -1, *grad.shape[1:])
-            found[:shared] = by_group[:, :shared].sum(dim=0)
-        return found, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        query, key, value = ctx.saved_tensors
+        layout, shared = ctx.layout, key.shape[1]
+        places = sum(part.queries.numel() for part in layout.parts)
+        spread = grad.new_zeros(places, *grad.shape[1:]).index_copy_(0, layout.place, grad)
+        of_query = []
+        of_key, of_value = (torch.zeros_like(rows, memory_format=torch.contiguous_format)
+                            for rows in (key, value))  # fmt: skip
+        at = 0
+        for part in _cut(layout.parts, query.shape[1]):
+            queries = _split(query, part.queries, shared).mul_(ctx.scale)
+            keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
+            own = torch.arange(at, at + part.queries.numel(), device=grad.device)
+            of_result = _split(spread, own.view_as(part.queries), shared)
+            at += len(own)
+            shares = _shares(queries, keys, part.bias)
+            _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
+            of_shares = torch.bmm(of_result, values.transpose(1, 2))
+            of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
+            _add(of_key, part.keys, torch.bmm(of_scores.transpose(1, 2), queries))
+            found = torch.bmm(of_scores, keys).mul_(ctx.scale)
+            of_query.append(_join(found, part.queries, shared))
+        return torch.cat(of_query).index_select(0, layout.place), of_key, of_value, None, None
 
 
-class _Collect(torch.autograd.Function):
-    """Rows of places back to rows of tokens; padding has no gradient."""
+def _cut(parts: tuple[Part, ...], heads: int) -> Iterator[Part]:
+    """Cut parts into such of `SCORES` scores at most, or of one piece."""
+    for queries, keys, bias in parts:
+        step = max(1, SCORES // (heads * bias[0].numel()))
+        for at in range(0, len(queries), step):
+            taken = slice(at, at + step)
+            yield Part(queries[taken], keys[taken], bias[taken])
 
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, place: Tensor) -> Tensor:
-        ctx.save_for_backward(place)
-        ctx.places = len(rows)
-        return rows.index_select(0, place)
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (place,) = ctx.saved_tensors
-        spread = grad.new_zeros(ctx.places, *grad.shape[1:])
-        return spread.index_copy_(0, place, grad), None
+def _split(rows: Tensor, tokens: Tensor, shared: int) -> Tensor:
+    """(L, heads, size) to (N * shared, heads / shared * n, size), tokens of shape (N, n)."""
+    heads, size = rows.shape[1:]
+    taken = rows.index_select(0, tokens.flatten())
+    by_key = taken.view(*tokens.shape, shared, heads // shared, size).permute(0, 2, 3, 1, 4)
+    return by_key.reshape(len(tokens) * shared, -1, size)
+
+
+def _join(states: Tensor, tokens: Tensor, shared: int) -> Tensor:
+    """What `_split` gives, as rows (N * n, heads, size) again."""
+    count, length = tokens.shape
+    apart = states.view(count, shared, -1, length, states.shape[2]).permute(0, 3, 1, 2, 4)
+    return apart.reshape(count * length, -1, states.shape[2])
+
+
+def _shares(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+    """Give the share that each query takes of each key's value, shape of the scores."""
+    scores = torch.bmm(query, key.transpose(1, 2))
+    scores.view(len(bias), -1, *bias.shape[1:]).add_(bias[:, None])
+    return scores.softmax(dim=2)
+
+
+def _add(total: Tensor, tokens: Tensor, states: Tensor) -> None:
+    """Add states of keys, as `_split` lays them out, to their tokens' rows, in a fixed order."""
+    rows, places = _join(states, tokens, total.shape[1]), tokens.flatten()
+    if total.is_cuda:  # where index_add_ adds in any order
+        total.index_put_((places,), rows, accumulate=True)
+    else:
+        total.flatten(1).index_add_(0, places, rows.flatten(1))
 
 
 def attend(
@@ -86,10 +144,9 @@ def attend(
         query: shape (1, heads, L, size).
         key: shape (1, key-value heads, L, size).
         value: as key.
-        attention_mask: True where a place sees another, shape (G, 1, longest, longest); or one of
-            blocks over the row.
+        attention_mask: of plain attention; or one of blocks over the row.
         scaling: of the scores.
-        layout: of the row's groups; None for plain attention.
+        layout: how the row attends; None for plain attention.
         dropout: of plain attention; packed rows have none.
         others: passed to plain attention.
 
@@ -104,23 +161,16 @@ def attend(
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
-    assert attention_mask is not None
-    repeats = query.shape[1] // key.shape[1]
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    own = _grouped(query, layout)
-    keys, values = (repeat_kv(_grouped(states, layout), repeats) for states in (key, value))
-    where = query.device.type
-    if where == "cpu" and torch.is_autocast_enabled(where) and own.shape[2] <= SHORT:
-        found = _short(own, keys, values, attention_mask, scale)
-    else:
-        found = scaled_dot_product_attention(
-            own, keys, values, attn_mask=attention_mask, scale=scale
-        )
-    found = found.transpose(1, 2)
-    if layout.groups == 1:
-        return found.contiguous(), None
-    rows = found.reshape(-1, *found.shape[2:])
-    return _Collect.apply(rows, layout.place)[None], None  # type: ignore[no-untyped-call]
+    kind = _kind(value)
+    rows = (states[0].transpose(0, 1).to(kind) for states in (query, key, value))
+    return _Attend.apply(*rows, layout, scale)[None], None  # type: ignore[no-untyped-call]
+
+
+def _kind(value: Tensor) -> torch.dtype:
+    """Name the format to multiply in, for autocast knows neither of our ways to attend."""
+    where = value.device.type
+    return torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else value.dtype
 
 
 @cache
@@ -134,9 +184,8 @@ def _flex(
     query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float | None
 ) -> Tensor:
     """Attend over a row by flex_attention: blocks where nobody sees anybody cost nothing."""
-    heads, shared, where = query.shape[1], key.shape[1], query.device.type
-    kind = torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else value.dtype
-    query, key, value = query.to(kind), key.to(kind), value.to(kind)  # autocast knows SDPA alone
+    heads, shared, kind = query.shape[1], key.shape[1], _kind(value)
+    query, key, value = query.to(kind), key.to(kind), value.to(kind)
     sharing = heads.bit_count() == 1  # its kernels share keys among a power of two of heads
     if not sharing:
         key, value = (repeat_kv(states, heads // shared) for states in (key, value))
@@ -144,20 +193,6 @@ def _flex(
         query, key, value, block_mask=mask, scale=scaling, enable_gqa=sharing and heads != shared
     )
     return found.transpose(1, 2).contiguous()
-
-
-def _short(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Attend by two matrix products in bfloat16.
-
-    On a CPU the fused kernel took about three times as long on short sequences: 17.6 ms against
-    6.0 ms forward and backward, 5 sequences of 130 tokens, 9 heads, 2 cores. Scores and shares
-    are rounded to bfloat16, where the fused kernel keeps them in float32.
-    """
-    kind = torch.get_autocast_dtype("cpu")
-    with torch.autocast("cpu", enabled=False):
-        scores = torch.matmul((query * scale).to(kind), key.to(kind).transpose(2, 3))
-        shares = scores.masked_fill(~mask, torch.finfo(kind).min).softmax(dim=3)
-        return torch.matmul(shares, value.to(kind))
 
 
 def _one(
@@ -176,16 +211,6 @@ def _one(
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     found = torch.matmul(scores.softmax(dim=3).to(value.dtype), value)
     return found.reshape(rows, 1, heads, size)
-
-
-def _grouped(states: Tensor, layout: Layout) -> Tensor:
-    """(1, heads, L, size) to (G, heads, longest, size)."""
-    if layout.groups == 1:
-        return states
-    rows = states[0].transpose(0, 1)
-    spread = _Spread.apply(rows, layout)  # type: ignore[no-untyped-call]
-    grouped: Tensor = spread.view(layout.groups, -1, *rows.shape[1:]).transpose(1, 2)
-    return grouped
 
 
 AttentionInterface.register(NAME, attend)

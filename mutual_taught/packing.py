@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from mutual_taught.attention import Layout
+from mutual_taught.attention import Layout, Part
 
 Tokens = Sequence[int]
 T = TypeVar("T")
@@ -30,9 +30,9 @@ class Group(NamedTuple):
 class Row(NamedTuple):
     """Groups laid end to end; what all of them begin with stands once, at the start.
 
-    input_ids, position_ids: shape (1, L). mask: shape (G, 1, longest group, longest group), True
-    where a token of a group sees another of it; layout: where the groups' tokens stand in it. For
-    flex_attention the mask is one of blocks, shape (1, 1, L, L), and there is no layout.
+    input_ids, position_ids: shape (1, L). layout: who sees whom. For flex_attention the mask says
+    it, in blocks, shape (1, 1, L, L), and there is no layout; else it is one True, shape
+    (1, 1, 1, 1), for without any transformers would make its own.
     lengths: tokens of each branch. predict: positions whose logits predict the branches' tokens,
     branch after branch; last: position of each branch's last token.
     """
@@ -124,13 +124,14 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
     places = _stand(groups, np.concatenate(branch_of))
-    layout, mask = (None, _blocks(places, device)) if flex else _lay_out(places, device)
+    layout = None if flex else _lay_out(places, device)
+    mask = _blocks(places, device) if flex else torch.ones(1, 1, 1, 1, dtype=torch.bool)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     own, place = places.own, places.place
     return Row(
         torch.from_numpy(np.array(ids)[own]).to(device)[None],
         torch.from_numpy(np.concatenate(positions)[own]).to(device)[None],
-        mask,
+        mask.to(device),
         layout,
         lengths,
         torch.from_numpy(place[np.concatenate(predict)]).to(device),
@@ -139,32 +140,55 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
     )
 
 
-def _lay_out(places: _Places, device: torch.device | str) -> tuple[Layout, Tensor]:
-    """Pad groups to the longest: where tokens stand, and who sees whom.
+def _lay_out(places: _Places, device: torch.device | str) -> Layout:
+    """Cut a row into pieces that attend: the shared beginning, the prefixes, the branches."""
+    nobody = places.place[:0]
+    beginning, prefixes, branches = [(nobody, places.place[: places.shared])], [], []
+    for start, size in zip(places.sizes.cumsum() - places.sizes, places.sizes, strict=True):
+        tokens, branch = (array[start : start + size] for array in (places.place, places.branch))
+        bounds = np.flatnonzero(np.diff(branch, prepend=0))  # where each branch begins
+        prefix, *rest = np.split(tokens, bounds)
+        prefixes.append((prefix[: places.shared], prefix[places.shared :]))
+        branches += [(prefix, own) for own in rest]
+    parts, place, before = [], np.empty(places.own.sum(), np.int64), 0
+    for kind in (beginning, prefixes, branches):
+        if pieces := [(seen, own) for seen, own in kind if len(own)]:
+            part, at = _part(pieces, device)
+            place[np.concatenate([own for _, own in pieces])] = before + at
+            before += part.queries.numel()
+            parts.append(part)
+    return Layout(tuple(parts), torch.from_numpy(place).to(device))
+
+
+def _part(
+    pieces: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], device: torch.device | str
+) -> tuple[Part, NDArray[np.int64]]:
+    """Pad pieces to the longest.
+
+    Args:
+        pieces: the tokens that a piece sees of others, and its own, which see each other causally.
+        device: where the tensors go.
 
     Returns:
-        The layout, and the mask of shape (G, 1, longest, longest). Padding sees the first token,
-        so that no softmax is over nothing; nobody sees padding.
+        The part, and where each own token stands among its queries, piece after piece.
     """
-    count, longest = len(places.sizes), max(places.sizes)
-    real = np.arange(longest)[None, :] < places.sizes[:, None]
-    filled = np.flatnonzero(real)
-    gather = np.zeros(count * longest, np.int64)
-    gather[filled] = places.place
-    flat = np.full(count * longest, -1)
-    flat[filled] = places.branch
-    branch = flat.reshape(count, longest)
-    seen, seeing = branch[:, None, :], branch[:, :, None]
-    mask = (seen == 0) | (seen == seeing)
-    mask &= np.tri(longest, dtype=bool) & real[:, :, None]
-    mask[:, :, 0] |= ~real
-    layout = Layout(
-        torch.from_numpy(gather).to(device),
-        torch.from_numpy(filled[places.own]).to(device),
-        count,
-        places.shared,
-    )
-    return layout, torch.from_numpy(mask[:, None]).to(device)
+    before, length = (max(len(piece[side]) for piece in pieces) for side in (0, 1))
+    queries = np.zeros((len(pieces), length), np.int64)
+    keys = np.zeros((len(pieces), before + length), np.int64)
+    hidden = np.zeros((len(pieces), length, before + length), bool)
+    hidden[:, :, before:] = ~np.tri(length, dtype=bool)
+    for number, (seen, own) in enumerate(pieces):
+        queries[number, : len(own)] = own
+        keys[number, : len(seen)] = seen
+        keys[number, before : before + len(own)] = own
+        hidden[number, :, len(seen) : before] = True
+    bias = torch.zeros(hidden.shape).masked_fill_(torch.from_numpy(hidden), -torch.inf)
+    at = [number * length + np.arange(len(own)) for number, (_, own) in enumerate(pieces)]
+    return (
+        Part(torch.from_numpy(queries).to(device), torch.from_numpy(keys).to(device),
+             bias.to(device)),
+        np.concatenate(at),
+    )  # fmt: skip
 
 
 def _blocks(places: _Places, device: torch.device | str) -> BlockMask:

@@ -62,7 +62,7 @@ def test_blocks_let_all_groups_see_what_they_all_begin_with() -> None:
 
 
 @pytest.mark.parametrize("heads", [4, 6])  # a power of two shares keys in the kernel itself
-@pytest.mark.parametrize(("autocast", "off"), [(False, 1e-5), (True, 5e-2)])
+@pytest.mark.parametrize(("autocast", "off"), [(False, 1e-5), (True, 0.1)])
 def test_log_probs_are_those_of_sdpa(
     heads: int,
     autocast: bool,

@@ -11,7 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassifi
 
 from mutual_taught import attention
 from mutual_taught.models import packed_logps, packed_rewards, scores_packed
-from mutual_taught.packing import Group, branch_logps, fill, pack, share_prefix
+from mutual_taught.packing import Group, Row, branch_logps, fill, pack, share_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +50,26 @@ def classifier() -> LlamaForSequenceClassification:
     return LlamaForSequenceClassification(config()).eval()
 
 
+def seen(row: Row) -> list[list[int]]:
+    """Say which tokens (columns) each token of a row (rows) sees, by its layout."""
+    assert row.layout
+    found = torch.zeros(*[row.input_ids.shape[1]] * 2, dtype=torch.int)
+    queries, sights = [], []
+    for part in row.layout.parts:
+        queries += part.queries.flatten().tolist()
+        for keys, bias in zip(part.keys, part.bias, strict=True):
+            sights += [keys[line == 0] for line in bias]
+    for token, place in enumerate(row.layout.place.tolist()):
+        assert queries[place] == token
+        assert len(set(sights[place].tolist())) == len(sights[place])
+        found[token, sights[place]] = 1
+    return found.tolist()  # type: ignore[no-any-return]
+
+
 def test_branch_sees_its_prefix_and_itself_and_nothing_later() -> None:
     row = pack([Group([1, 2], [[3], [4, 5]])])
     assert row.input_ids.tolist() == [[1, 2, 3, 4, 5]]
-    assert row.mask[0, 0].int().tolist() == [
+    assert seen(row) == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 1, 1, 0, 0],
@@ -67,23 +83,28 @@ def test_positions_of_every_branch_go_on_from_the_prefix() -> None:
     assert row.position_ids.tolist() == [[0, 1, 2, 2, 3, 0, 1, 2]]
 
 
-def test_groups_attend_apart_and_padding_to_the_first_token_alone() -> None:
+def test_groups_attend_apart() -> None:
     row = pack([Group([1], [[2], [3]]), Group([4], [[5]])])
-    assert row.mask[:, 0].int().tolist() == [
-        [[1, 0, 0], [1, 1, 0], [1, 0, 1]],
-        [[1, 0, 0], [1, 1, 0], [1, 0, 0]],
+    assert seen(row) == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 0, 1, 0, 0],
+        [0, 0, 0, 1, 0],
+        [0, 0, 0, 1, 1],
     ]
-    assert row.layout
-    assert row.layout.gather.tolist() == [0, 1, 2, 3, 4, 0]
-    assert row.layout.place.tolist() == [0, 1, 2, 3, 4]
-    assert row.layout.groups == 2
 
 
-def test_a_short_group_first_leaves_its_padding_out() -> None:
-    row = pack([Group([4], [[5]]), Group([1], [[2], [3]])])
+def test_prefixes_are_one_part_and_branches_another_each_padded_to_its_longest() -> None:
+    # 1 | 2 | 3 3 and 4 5 | 6: tokens 0 to 6
+    row = pack([Group([1], [[2], [3, 3]]), Group([4, 5], [[6]])])
     assert row.layout
-    assert row.layout.gather.tolist() == [0, 1, 0, 2, 3, 4]
-    assert row.layout.place.tolist() == [0, 1, 3, 4, 5]
+    prefixes, branches = row.layout.parts
+    assert prefixes.queries.tolist() == [[0, 0], [4, 5]]
+    assert prefixes.keys.tolist() == [[0, 0], [4, 5]]
+    assert branches.queries.tolist() == [[1, 0], [2, 3], [6, 0]]
+    assert branches.keys.tolist() == [[0, 0, 1, 0], [0, 0, 2, 3], [4, 5, 6, 0]]
+    assert branches.bias.exp().int()[0].tolist() == [[1, 0, 1, 0], [1, 0, 1, 1]]
+    assert row.layout.place.tolist() == [0, 4, 6, 7, 2, 3, 8]
 
 
 def test_what_all_prefixes_begin_with_stands_once_and_is_seen_by_all() -> None:
@@ -91,11 +112,20 @@ def test_what_all_prefixes_begin_with_stands_once_and_is_seen_by_all() -> None:
     row = pack([Group([1, 2], [[3], [4]]), Group([1, 2, 5], [[6]])])
     assert row.input_ids.tolist() == [[1, 2, 3, 4, 5, 6]]
     assert row.position_ids.tolist() == [[0, 1, 2, 2, 2, 3]]
+    assert seen(row) == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 0, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 1, 1],
+    ]
     assert row.layout
-    assert row.layout.gather.tolist() == [0, 1, 2, 3, 0, 1, 4, 5]
-    assert row.layout.place.tolist() == [0, 1, 2, 3, 6, 7]
-    assert row.layout.shared == 2
-    assert row.mask[1, 0].int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    assert [part.queries.tolist() for part in row.layout.parts] == [
+        [[0, 1]],
+        [[4]],  # the first prefix is no more than the beginning
+        [[2], [3], [5]],
+    ]
     # 3 and 4 are predicted by the 2 at place 1, 6 by the 5 at place 4
     assert row.predict.tolist() == [1, 1, 4]
     assert row.targets.tolist() == [3, 4, 6]
@@ -114,20 +144,36 @@ def test_the_same_prompt_twice_stands_once() -> None:
 
 
 @pytest.mark.parametrize("groups", [GROUPS[:1], GROUPS, ALIKE])
-def test_attention_in_bfloat16_has_the_gradient_of_the_fused_kernel(
-    language_model: LlamaForCausalLM, groups: list[Group], monkeypatch: pytest.MonkeyPatch
+def test_attention_in_bfloat16_has_about_the_gradient_it_has_in_float32(
+    language_model: LlamaForCausalLM, groups: list[Group]
 ) -> None:
     found: list[Tensor] = []
-    for limit in (attention.SHORT, 0):
-        monkeypatch.setattr(attention, "SHORT", limit)
+    for autocast in (True, False):
         language_model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss = torch.cat(packed_logps(language_model, groups, CPU)).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         grads = [p.grad.clone() for p in language_model.parameters() if p.grad is not None]
         found.append(torch.cat([grad.flatten() for grad in grads]))
     language_model.zero_grad()
-    assert float((found[0] - found[1]).norm() / found[1].norm()) < 0.05
+    assert 0 < float((found[0] - found[1]).norm() / found[1].norm()) < 0.05
+
+
+@pytest.mark.parametrize("limit", [1, 50])
+@pytest.mark.parametrize("groups", [GROUPS, ALIKE])
+def test_pieces_attend_alike_few_at_a_time_and_all_at_once(
+    groups: list[Group], limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, chance = pack(groups), torch.Generator().manual_seed(0)
+    shapes = [(1, heads, row.input_ids.shape[1], 8) for heads in (4, 2, 2)]
+    states = [torch.randn(shape, generator=chance, requires_grad=True) for shape in shapes]
+    found = []
+    for scores in (attention.SCORES, limit):
+        monkeypatch.setattr(attention, "SCORES", scores)
+        result, _ = attention.attend(torch.nn.Identity(), *states, row.mask, layout=row.layout)
+        found.append([result, *torch.autograd.grad(result.square().sum(), states)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_model_without_packed_attention_is_refused() -> None:
