@@ -4,8 +4,8 @@ A packed row is one sequence for all that works token by token. For attention it
 each of which sees itself and some tokens before it: what all prefixes begin with, the rest of each
 prefix, each branch. Pieces of a kind are padded to the longest and attend in one batch of matrix
 products; query heads are laid beside each other on the keys they share. With a mask of blocks it is
-flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; without a
-layout it is its plain `sdpa`.
+flex_attention over the row as it is. Registered with transformers as `packed`; without a layout it
+is its plain `sdpa`.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "packed_sdpa"
+NAME = "packed"
 SCORES = 2**22  # made at a time, or those of one piece
 
 

@@ -1,4 +1,4 @@
-"""Whether flex_attention can be used: asked of the machine itself, and compared with SDPA first."""
+"""Whether flex_attention can be used: asked of the machine itself, compared with our products first."""
 
 import sys
 from functools import cache
@@ -21,8 +21,9 @@ TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 5e-2}  # float32 may be comput
 def fits(config: PretrainedConfig, where: torch.device) -> bool:
     """Say whether packed rows of a model are to attend by flex_attention.
 
-    On GPUs, where a small row gives what SDPA gives, forward and backward; elsewhere and
-    otherwise, SDPA. The comparison is made once a process and shape, and takes seconds.
+    On GPUs, where a small row gives what matrix products give (`attention.attend` with a layout),
+    forward and backward; elsewhere and otherwise, these. The comparison is made once a process and
+    shape, and takes seconds.
 
     Args:
         config: of the model.
@@ -41,7 +42,7 @@ def fits(config: PretrainedConfig, where: torch.device) -> bool:
 
 @cache
 def agrees(heads: int, shared: int, size: int, kind: torch.dtype, where: torch.device) -> bool:
-    """Compare flex_attention with SDPA on a small packed row; say what is wrong, if anything.
+    """Compare flex_attention with our products on a small packed row; say what is wrong.
 
     Args:
         heads: query heads.
@@ -69,7 +70,7 @@ def agrees(heads: int, shared: int, size: int, kind: torch.dtype, where: torch.d
         if off <= TOLERANCE.get(kind, 5e-2):
             return True
         wrong = f"off by {off:.2g} of the largest value"
-    print(f"flex_attention is left out, SDPA is used: {wrong}", file=sys.stderr)
+    print(f"flex_attention is left out, plain products are used: {wrong}", file=sys.stderr)
     return False
 
 

@@ -219,7 +219,7 @@ def packed_logps(model: nn.Module, groups: Sequence[Group], where: torch.device)
     logits = model(
         input_ids=row.input_ids, position_ids=row.position_ids, attention_mask=row.mask,
         logits_to_keep=row.predict, use_cache=False, layout=row.layout,
-    ).logits[0]  # fmt: skip
+    ).logits.squeeze(0)  # fmt: skip
     return branch_logps(logits, row)
 
 

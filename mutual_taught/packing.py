@@ -12,6 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from mutual_taught.attention import Layout, Part
 
 Tokens = Sequence[int]
+ROWS = 64  # of logits, made into probabilities at a time
 T = TypeVar("T")
 
 
@@ -226,16 +227,40 @@ def fill(items: Iterable[T], sizes: Iterable[int], budget: int) -> Iterator[list
         yield run
 
 
+class _LogProbs(torch.autograd.Function):
+    """Log-probs of targets (T,) by logits (T, vocabulary), in float32, a few rows at a time.
+
+    The gradient is written over the logits, the largest tensor of a step, which nobody else needs:
+    a second backward pass is refused by PyTorch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        parts = torch.split(logits, ROWS)
+        total = torch.cat([part.float().logsumexp(dim=1) for part in parts])
+        ctx.save_for_backward(logits, targets, total)
+        return logits.gather(1, targets[:, None]).squeeze(1).float() - total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        logits, *others = ctx.saved_tensors
+        parts = (torch.split(saved, ROWS) for saved in (logits, *others, grad))
+        for part, target, total, of_target in zip(*parts, strict=True):
+            found = part.float().sub_(total[:, None]).exp_().mul_(-of_target[:, None])
+            found.scatter_add_(1, target[:, None], of_target[:, None])
+            part.copy_(found)
+        return logits, None
+
+
 def branch_logps(logits: Tensor, row: Row) -> list[Tensor]:
     """Give the log-probability of every branch's tokens.
 
     Args:
-        logits: at `row.predict`, shape (targets, vocabulary).
+        logits: at `row.predict`, shape (targets, vocabulary); the backward pass writes over them.
         row: the row they belong to.
 
     Returns:
         A float32 tensor of shape (tokens,) for every branch, in nats.
     """
-    scores = logits.float()
-    chosen = scores.gather(1, row.targets[:, None]).squeeze(1) - scores.logsumexp(dim=1)
+    chosen: Tensor = _LogProbs.apply(logits, row.targets)  # type: ignore[no-untyped-call]
     return list(torch.split(chosen, row.lengths))

@@ -1,4 +1,4 @@
-"""flex_attention over packed rows: the numbers of SDPA, or SDPA itself.
+"""flex_attention over packed rows: the numbers of plain products, or these themselves.
 
 Uncompiled and without gradients, which is all a CPU has of it.
 """
@@ -33,7 +33,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel], None]:
     return use
 
 
-def test_blocks_let_see_what_the_dense_mask_does() -> None:
+def test_blocks_let_see_what_the_layout_does() -> None:
     row = pack([Group([1, 2], [[3], [4, 5]]), Group([6], [[7]])], flex=True)
     places = torch.arange(7)
     seen = row.mask.mask_mod(torch.tensor(0), torch.tensor(0), places[:, None], places[None, :])
@@ -63,7 +63,7 @@ def test_blocks_let_all_groups_see_what_they_all_begin_with() -> None:
 
 @pytest.mark.parametrize("heads", [4, 6])  # a power of two shares keys in the kernel itself
 @pytest.mark.parametrize(("autocast", "off"), [(False, 1e-5), (True, 0.1)])
-def test_log_probs_are_those_of_sdpa(
+def test_log_probs_are_those_of_plain_products(
     heads: int,
     autocast: bool,
     off: float,
@@ -85,7 +85,7 @@ def test_log_probs_are_those_of_sdpa(
     torch.testing.assert_close(torch.cat(found), torch.cat(expected), atol=off, rtol=0)
 
 
-def test_a_kernel_that_gives_what_sdpa_gives_is_used(
+def test_a_kernel_that_gives_what_products_give_is_used(
     kernel: Callable[[Kernel], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     kernel(flex_attention)
@@ -104,7 +104,7 @@ def test_a_kernel_that_gives_something_else_is_left_out(
 
     kernel(causal)
     assert not flex.agrees(4, 2, 16, torch.float32, CPU)
-    assert "flex_attention is left out, SDPA is used: off by" in capsys.readouterr().err
+    assert "flex_attention is left out, plain products are used: off by" in capsys.readouterr().err
 
 
 def test_a_kernel_that_does_not_compile_is_left_out(
@@ -116,8 +116,8 @@ def test_a_kernel_that_does_not_compile_is_left_out(
     kernel(broken)
     assert not flex.agrees(4, 2, 16, torch.float32, CPU)
     said = capsys.readouterr().err
-    assert "left out, SDPA is used: RuntimeError: Cannot find a working triton install" in said
+    assert "plain products are used: RuntimeError: Cannot find a working triton install" in said
 
 
-def test_a_cpu_computes_sdpa() -> None:
+def test_a_cpu_computes_plain_products() -> None:
     assert not flex.fits(LlamaConfig(), CPU)

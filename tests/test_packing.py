@@ -1,4 +1,4 @@
-"""Packed rows: masks and positions by hand; the same numbers as one sequence at a time."""
+"""Packed rows: who sees whom and positions by hand; the same numbers as one sequence at a time."""
 
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from mutual_taught import attention
+from mutual_taught import attention, packing
 from mutual_taught.models import packed_logps, packed_rewards, scores_packed
 from mutual_taught.packing import Group, Row, branch_logps, fill, pack, share_prefix
 
@@ -63,7 +63,7 @@ def seen(row: Row) -> list[list[int]]:
         assert queries[place] == token
         assert len(set(sights[place].tolist())) == len(sights[place])
         found[token, sights[place]] = 1
-    return found.tolist()  # type: ignore[no-any-return]
+    return found.tolist()
 
 
 def test_branch_sees_its_prefix_and_itself_and_nothing_later() -> None:
@@ -166,11 +166,15 @@ def test_pieces_attend_alike_few_at_a_time_and_all_at_once(
 ) -> None:
     row, chance = pack(groups), torch.Generator().manual_seed(0)
     shapes = [(1, heads, row.input_ids.shape[1], 8) for heads in (4, 2, 2)]
-    states = [torch.randn(shape, generator=chance, requires_grad=True) for shape in shapes]
+    query, key, value = states = [
+        torch.randn(shape, generator=chance, requires_grad=True) for shape in shapes
+    ]
     found = []
     for scores in (attention.SCORES, limit):
         monkeypatch.setattr(attention, "SCORES", scores)
-        result, _ = attention.attend(torch.nn.Identity(), *states, row.mask, layout=row.layout)
+        result, _ = attention.attend(
+            torch.nn.Identity(), query, key, value, row.mask, layout=row.layout
+        )
         found.append([result, *torch.autograd.grad(result.square().sum(), states)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
@@ -179,7 +183,7 @@ def test_pieces_attend_alike_few_at_a_time_and_all_at_once(
 def test_model_without_packed_attention_is_refused() -> None:
     plain = LlamaForCausalLM(LlamaConfig(**{**config().to_dict(), "vocab_size": 16}))
     plain.set_attn_implementation("sdpa")
-    with pytest.raises(ValueError, match="attention is sdpa; expected packed_sdpa"):
+    with pytest.raises(ValueError, match="attention is sdpa; expected packed"):
         packed_logps(plain, GROUPS, CPU)
 
 
@@ -245,6 +249,35 @@ def test_log_probs_of_branches_by_hand() -> None:
     row = pack([Group([1], [[0], [1]])])
     found = branch_logps(torch.tensor([[1.0, 3.0]] * 2).log(), row)
     assert torch.cat(found).exp().tolist() == pytest.approx([1 / 4, 3 / 4])
+
+
+@pytest.mark.parametrize(("kind", "off"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("rows", [64, 2])
+def test_log_probs_and_their_gradient_are_those_of_log_softmax(
+    kind: torch.dtype, off: float, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "ROWS", rows)
+    row = pack([Group([1], [[0, 4, 2], [3, 3]])])
+    logits = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)).to(kind)
+    weights = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.5])
+    leaf, exact = (logits.clone().to(as_).requires_grad_() for as_ in (kind, torch.float32))
+    found = torch.cat(branch_logps(leaf * 1, row))  # writes over what it is given
+    expected = exact.log_softmax(dim=1)[range(5), row.targets]
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, atol=off, rtol=off)
+    (found * weights).sum().backward()  # type: ignore[no-untyped-call]
+    (expected * weights).sum().backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad.float(), exact.grad, atol=off, rtol=off)
+
+
+def test_a_second_backward_pass_over_logits_that_are_gone_is_refused() -> None:
+    row = pack([Group([1], [[0]])])
+    logits = torch.randn(1, 6, requires_grad=True)
+    total = branch_logps(logits * 1, row)[0].sum()
+    total.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        total.backward()  # type: ignore[no-untyped-call]
 
 
 @torch.inference_mode()
