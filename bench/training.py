@@ -4,8 +4,10 @@
     python -m bench.training --json out.json
 
 A step is forward, backward and AdamW on 2 pairs with prompts of about 128 tokens and answers of
-about 92, on random weights of SmolLM2-135M's shape. Variants take turns within a repeat; medians
-are compared. Peak memory is that of a process that makes two steps of one variant alone.
+about 92, on random weights of SmolLM2-135M's shape. Each variant has a process of its own, for what
+one frees decides how fast another gets memory. They take turns, the others waiting; a turn is two
+steps, of which the second counts, for memory freed before a wait comes back slower than in a
+training. Medians are compared. Peak memory is that of the process.
 
 - ours: packed rows, reference log-probs given, autocast over float32 weights.
 - TRL, same dtype: stock DPOTrainer, reference log-probs given, the same autocast.
@@ -18,13 +20,14 @@ too, which would be many times slower in the bfloat16 it asks for.
 The reward workload has prompts as long as answers (92 tokens each), 2 pairs a step.
 """
 
-import gc
+import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -286,47 +289,91 @@ GROUPS: dict[str, dict[str, Callable[[Path], Step]]] = {
     },
     "reward": {"reward ours": reward_ours, "reward TRL": reward_trl, "reward floor": reward_floor},
 }  # fmt: skip
-ALONE = (
-    "from pathlib import Path; import sys; from bench import training; "
-    "make = {n: m for g in training.GROUPS.values() for n, m in g.items()}[sys.argv[1]]; "
-    "step = make(Path(sys.argv[2])); step(); step(); "
-    "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
-)
 
 
-def times(makers: dict[str, Callable[[Path], Step]], repeats: int) -> dict[str, float]:
-    """Time the variants in turn; give each one's median."""
-    with tempfile.TemporaryDirectory() as work:
-        steps = {name: make(Path(work) / str(i)) for i, (name, make) in enumerate(makers.items())}
-        found: dict[str, list[float]] = {name: [] for name in steps}
-        for repeat in range(repeats + 1):
-            for name, step in steps.items():
-                begin = time.perf_counter()
-                step()
-                if repeat:
-                    found[name].append(time.perf_counter() - begin)
-    gc.collect()
-    return {name: statistics.median(values) for name, values in found.items()}
+class Alone:
+    """A variant in a process of its own, which makes a step when it is told to."""
 
-
-def memory(name: str) -> float:
-    """Give the peak memory of two steps in a process of their own, in MiB."""
-    with tempfile.TemporaryDirectory() as work:
-        done = subprocess.run(
-            [sys.executable, "-c", ALONE, name, work], capture_output=True, text=True, check=True
+    def __init__(self, name: str) -> None:
+        self.name = name
+        command = [sys.executable, "-m", "bench.training", "--variant", name]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-    return float(done.stdout.split()[-1]) / 1024
+
+    def step(self) -> dict[str, float]:
+        """Make a step; give its seconds, and the peak memory so far in MiB."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        if not (said := self.process.stdout.readline()):
+            raise click.ClickException(f"{self.name}: its process ended; see its error above")
+        found: dict[str, float] = json.loads(said)
+        return found
+
+    def end(self) -> None:
+        """Let the process end."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def serve(name: str) -> None:
+    """Make a step of one variant for each line that comes in."""
+    make = {name: make for makers in GROUPS.values() for name, make in makers.items()}[name]
+    say, sys.stdout = sys.stdout, sys.stderr  # whatever libraries have to say
+    with tempfile.TemporaryDirectory() as work:
+        step = make(Path(work))
+        for _ in sys.stdin:
+            begin = time.perf_counter()
+            step()
+            seconds = time.perf_counter() - begin
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            print(json.dumps({"seconds": seconds, "peak": peak}), file=say, flush=True)
+
+
+def measure(names: Iterable[str], repeats: int) -> dict[str, dict[str, float]]:
+    """Let variants take turns of two steps, of which the second counts.
+
+    Returns:
+        Median `seconds` and `peak` memory in MiB of each.
+    """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    running = {name: Alone(name) for name in found}
+    try:
+        for _ in range(repeats):
+            for name, variant in running.items():
+                variant.step()
+                found[name].append(variant.step())
+    finally:
+        for variant in running.values():
+            variant.end()
+    return {
+        name: {
+            "seconds": statistics.median(step["seconds"] for step in steps),
+            "peak": steps[-1]["peak"],
+        }
+        for name, steps in found.items()
+    }
 
 
 @click.command()
-@click.option("--repeats", default=5, help="Timed repeats of every variant.")
+@click.option("--repeats", default=3, help="Turns of every variant.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
-def main(repeats: int, out: Path | None) -> None:
+@click.option("--variant", help="Be the process of this one: a step for each line of input.")
+def main(repeats: int, out: Path | None, variant: str | None) -> None:
     """Compare training steps."""
-    seconds = {
-        name: value for makers in GROUPS.values() for name, value in times(makers, repeats).items()
+    if variant:
+        serve(variant)
+        return
+    found = {
+        name: numbers
+        for makers in GROUPS.values()
+        for name, numbers in measure(makers, repeats).items()
     }
-    peaks = {name: memory(name) for makers in GROUPS.values() for name in makers}
+    seconds = {name: numbers["seconds"] for name, numbers in found.items()}
+    peaks = {name: numbers["peak"] for name, numbers in found.items()}
     click.echo(f"{'step of 2 pairs':24} {'seconds':>8} {'pairs/s':>8} {'peak MiB':>9}")
     for name, value in seconds.items():
         click.echo(f"{name:24} {value:8.2f} {PAIRS / value:8.2f} {peaks[name]:9.0f}")

@@ -1,4 +1,4 @@
-"""Whether flex_attention can be used: asked of the machine itself, compared with our products first."""
+"""Whether flex_attention can be used: asked of the machine, compared with our products first."""
 
 import sys
 from functools import cache
