@@ -89,7 +89,7 @@ def make(folder: Path) -> None:
     """Write the reward model."""
     torch.manual_seed(0)
     tokenizer = _tiny_tokenizer()
-    shape = config(num_labels=1)
+    shape = config("135M", num_labels=1)
     shape.pad_token_id = tokenizer.pad_token_id
     model = LlamaForSequenceClassification(shape)
     said: dict[str, Any] = {"kind": "reward_model", "base": "random", "parent": None, "made_by": {}}

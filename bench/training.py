@@ -1,13 +1,15 @@
 """Our training steps against stock TRL's and against the bare packed pass, in one run.
 
-    python -m bench.training                    # 135M, on a CPU
+    python -m bench.training                    # 135M; 2 pairs a step on a CPU, 32 on a GPU
     python -m bench.training --json out.json
+    python -m bench.training --shape 360M --pairs 16
 
-A step is forward, backward and AdamW on 2 pairs with prompts of about 128 tokens and answers of
-about 92, on random weights of SmolLM2-135M's shape. Each variant has a process of its own, for what
-one frees decides how fast another gets memory. They take turns, the others waiting; a turn is two
-steps, of which the second counts, for memory freed before a wait comes back slower than in a
-training. Medians are compared. Peak memory is that of the process.
+A step is forward, backward and AdamW on pairs with prompts of about 128 tokens and answers of about
+92, on random weights of SmolLM2-135M's shape, or of another. Each variant has a process of its own,
+for what one frees decides how fast another gets memory. They take turns, the others waiting; a turn
+is two steps, of which the second counts, for memory freed before a wait comes back slower than in a
+training. Medians are compared. Peak memory is that of the process, or of its tensors on a GPU; four
+processes are there at a time, 17 GB at 135M.
 
 - ours: packed rows, reference log-probs given, autocast over float32 weights.
 - TRL, same dtype: stock DPOTrainer, reference log-probs given, the same autocast.
@@ -17,11 +19,14 @@ training. Medians are compared. Peak memory is that of the process.
 Autocast is to bfloat16 where the chip has it; elsewhere all variants run in float32, TRL's default
 too, which would be many times slower in the bfloat16 it asks for.
 
-The reward workload has prompts as long as answers (92 tokens each), 2 pairs a step.
+The reward workload has prompts as long as answers (92 tokens each).
+
+Tokens a second are those of the pairs, prompts once, for all variants alike. The share of the peak
+is that of our packed pass's products, 6 operations a weight and token (attention's not counted), of
+what one large product reaches in the same format on the same device.
 """
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,7 +34,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -41,24 +46,30 @@ from transformers import (
     LlamaForSequenceClassification,
     PreTrainedModel,
 )
-from trl import DPOTrainer, RewardTrainer
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from mutual_taught import attention, train_policy, train_reward
 from mutual_taught.blocks import Dpo, RewardOptimisation, Training
 from mutual_taught.files import write_json
-from mutual_taught.models import packed_logps, packed_rewards, scores_packed
+from mutual_taught.models import DTYPES, device, packed_logps, packed_rewards, scores_packed
 from mutual_taught.packing import share_prefix
 from mutual_taught.precision import fast_dtype
 from mutual_taught.start import _tiny_tokenizer
 from mutual_taught.training import collate, packed_step
 
 Step = Callable[[], object]
-PAIRS, PROMPT, ANSWER, BUDGET = 2, 128, 92, 4096
+PROMPT, ANSWER, BUDGET = 128, 92, 4096
+# hidden size, of the feed-forward layers, layers, heads, key-value heads, vocabulary
+SHAPES = {
+    "135M": (576, 1536, 30, 9, 3, 49152),
+    "360M": (960, 2560, 32, 15, 5, 49152),
+    "1B": (2048, 8192, 16, 32, 8, 128256),
+}
 OPTIMISATION: dict[str, Any] = {
-    "learning_rate": 1e-6, "batch_size": PAIRS, "epochs": 1, "warmup_ratio": 0.0,
-    "scheduler": "cosine", "max_grad_norm": 1.0, "token_budget": BUDGET,
+    "learning_rate": 1e-6, "epochs": 1, "warmup_ratio": 0.0, "scheduler": "cosine",
+    "max_grad_norm": 1.0, "token_budget": BUDGET,
 }  # fmt: skip
 TRAINING = Training(
     precision=fast_dtype(),
@@ -71,24 +82,48 @@ TRAINING = Training(
     processes=1,
     accelerate_config=None,
 )
-AUTOCAST = torch.autocast("cpu", torch.bfloat16, enabled=TRAINING.precision == "bfloat16")
-REWARD = RewardOptimisation(**OPTIMISATION, margin=0.0, center_rewards=0.0)
-DPO = Dpo(
-    **OPTIMISATION,
-    beta=0.1,
-    loss_type="sigmoid",
-    label_smoothing=0.0,
-    save_steps=1000,
-    keep_checkpoints=None,
-)
+WHERE = device()
+AUTOCAST = torch.autocast(WHERE.type, torch.bfloat16, enabled=TRAINING.precision == "bfloat16")
 
 
-def config(**changes: Any) -> LlamaConfig:
-    """Give SmolLM2-135M's shape."""
+class Case(NamedTuple):
+    """What is measured: a model's shape, how many pairs a step; and a folder to work in."""
+
+    shape: str
+    pairs: int
+    work: Path
+
+    @property
+    def dpo(self) -> DPOConfig:
+        """TRL's settings, by our parameters."""
+        settings = Dpo(
+            **OPTIMISATION,
+            batch_size=self.pairs,
+            beta=0.1,
+            loss_type="sigmoid",
+            label_smoothing=0.0,
+            save_steps=1000,
+            keep_checkpoints=None,
+        )
+        return train_policy.config(settings, TRAINING, 1, self.work)
+
+    @property
+    def reward(self) -> RewardConfig:
+        """TRL's settings, by our parameters."""
+        settings = RewardOptimisation(
+            **OPTIMISATION, batch_size=self.pairs, margin=0.0, center_rewards=0.0
+        )
+        return train_reward.config(settings, TRAINING, 1, self.work)
+
+
+def config(shape: str, **changes: Any) -> LlamaConfig:
+    """Give a model's shape."""
+    hidden, inner, layers, heads, shared, vocabulary = SHAPES[shape]
     return LlamaConfig(
-        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
-        num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192,
-        tie_word_embeddings=True, pad_token_id=0, bos_token_id=None, eos_token_id=2, **changes,
+        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=inner,
+        num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=shared,
+        max_position_embeddings=8192, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
+        eos_token_id=2, **changes,
     )  # fmt: skip
 
 
@@ -97,11 +132,11 @@ def lengths(chance: np.random.Generator, mean: int) -> int:
     return int(chance.integers(int(mean * 0.8), int(mean * 1.2)))
 
 
-def pairs(prompt: int, answer: int) -> list[dict[str, Any]]:
+def pairs(case: Case, prompt: int, answer: int) -> list[dict[str, Any]]:
     """Make random pairs, as DPO reads them."""
     chance = np.random.default_rng(0)
     made = []
-    for number in range(PAIRS):
+    for number in range(case.pairs):
         tokens = [
             chance.integers(3, 49152, lengths(chance, mean)).tolist()
             for mean in (prompt, answer, answer)
@@ -161,26 +196,27 @@ def stock_step(trainer: Any, batch: dict[str, Any]) -> Step:
     return with_optimiser(model, lambda: trainer.training_step(model, dict(batch)))
 
 
-def language_model(packed: bool) -> LlamaForCausalLM:
+def language_model(case: Case, packed: bool) -> LlamaForCausalLM:
     """Make a policy of random weights."""
     torch.manual_seed(0)
     kind = attention.NAME if packed else "sdpa"
-    return LlamaForCausalLM(config(attn_implementation=kind)).train()
+    return LlamaForCausalLM(config(case.shape, attn_implementation=kind)).to(WHERE).train()
 
 
-def classifier(packed: bool) -> PreTrainedModel:
+def classifier(case: Case, packed: bool) -> PreTrainedModel:
     """Make a reward model of random weights."""
     torch.manual_seed(0)
     kind = attention.NAME if packed else "sdpa"
-    model = LlamaForSequenceClassification(config(num_labels=1, attn_implementation=kind)).train()
+    shape = config(case.shape, num_labels=1, attn_implementation=kind)
+    model = LlamaForSequenceClassification(shape).to(WHERE).train()
     return scores_packed(model) if packed else model
 
 
-def dpo_ours(work: Path) -> Step:
+def dpo_ours(case: Case) -> Step:
     """Make our DPO step."""
-    rows, model = pairs(PROMPT, ANSWER), language_model(packed=True)
+    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=True)
     trainer = train_policy.PackedDPOTrainer(
-        model=model, args=train_policy.config(DPO, TRAINING, 1, work), data_collator=collate,
+        model=model, args=case.dpo, data_collator=collate,
         train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
     )  # fmt: skip
     trainer.token_budget = BUDGET
@@ -188,40 +224,40 @@ def dpo_ours(work: Path) -> Step:
     return with_optimiser(model, lambda: packed_step(trainer, trainer.model_wrapped, rows))
 
 
-def dpo_floor(work: Path) -> Step:
+def dpo_floor(case: Case) -> Step:
     """Make the bare packed pass."""
-    rows, model = pairs(PROMPT, ANSWER), language_model(packed=True)
+    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=True)
     groups = [train_policy.group(row) for row in rows]
 
     def passes() -> None:
         with AUTOCAST:
-            logps = packed_logps(model, groups, torch.device("cpu"))
+            logps = packed_logps(model, groups, WHERE)
         torch.cat(logps).mean().backward()  # type: ignore[no-untyped-call]
 
     return with_optimiser(model, passes)
 
 
-def dpo_trl(work: Path) -> Step:
+def dpo_trl(case: Case) -> Step:
     """Make TRL's DPO step at our dtype, reference log-probs given."""
-    rows, model = pairs(PROMPT, ANSWER), language_model(packed=False)
+    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
     trainer = StoredReference(
-        model=model, args=train_policy.config(DPO, TRAINING, 1, work),
+        model=model, args=case.dpo,
         train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
     )  # fmt: skip
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(rows))
 
 
-def dpo_trl_default(work: Path) -> Step:
+def dpo_trl_default(case: Case) -> Step:
     """Make TRL's DPO step as it comes: checkpointing, the reference in memory."""
-    rows, model = pairs(PROMPT, ANSWER), language_model(packed=False)
-    training = TRAINING.model_copy(update={"gradient_checkpointing": True})
-    args = train_policy.config(DPO, training, 1, work)
+    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
+    args = case.dpo
+    args.gradient_checkpointing = True
     args.precompute_ref_log_probs = False
     plain = [{name: row[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
              for row in rows]  # fmt: skip
     trainer = Prepared(
-        model=model, ref_model=language_model(packed=False), args=args,
+        model=model, ref_model=language_model(case, packed=False), args=args,
         train_dataset=Dataset.from_list(plain), processing_class=_tiny_tokenizer(),
     )  # fmt: skip
     model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -229,28 +265,27 @@ def dpo_trl_default(work: Path) -> Step:
     return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(plain))
 
 
-def whole() -> list[dict[str, list[int]]]:
+def whole(case: Case) -> list[dict[str, list[int]]]:
     """Give reward pairs as whole conversations."""
     return [
         {
             "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
             "rejected_ids": row["prompt_ids"] + row["rejected_ids"],
         }
-        for row in pairs(ANSWER, ANSWER)
+        for row in pairs(case, ANSWER, ANSWER)
     ]
 
 
-def reward_ours(work: Path) -> Step:
+def reward_ours(case: Case) -> Step:
     """Make our reward step."""
-    model, rows = classifier(packed=True), []
-    for number, pair in enumerate(whole()):
+    model, rows = classifier(case, packed=True), []
+    for number, pair in enumerate(whole(case)):
         group = share_prefix([pair["chosen_ids"], pair["rejected_ids"]])
         chosen, rejected = group.branches
         rows.append({"pair": str(number), "prefix": group.prefix, "chosen": chosen,
                      "rejected": rejected, "size": group.size})  # fmt: skip
-    settings = REWARD
     trainer = train_reward.PackedRewardTrainer(
-        model=model, args=train_reward.config(settings, TRAINING, 1, work), data_collator=collate,
+        model=model, args=case.reward, data_collator=collate,
         train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=_tiny_tokenizer(),
     )  # fmt: skip
     trainer.token_budget = BUDGET
@@ -258,31 +293,31 @@ def reward_ours(work: Path) -> Step:
     return with_optimiser(model, lambda: packed_step(trainer, trainer.model_wrapped, rows))
 
 
-def reward_floor(work: Path) -> Step:
+def reward_floor(case: Case) -> Step:
     """Make the bare packed pass of a reward model."""
-    model = classifier(packed=True)
-    groups = [share_prefix([pair["chosen_ids"], pair["rejected_ids"]]) for pair in whole()]
+    model = classifier(case, packed=True)
+    groups = [share_prefix([pair["chosen_ids"], pair["rejected_ids"]]) for pair in whole(case)]
 
     def passes() -> None:
         with AUTOCAST:
-            found = packed_rewards(model, groups, torch.device("cpu"))
+            found = packed_rewards(model, groups, WHERE)
         found.mean().backward()  # type: ignore[no-untyped-call]
 
     return with_optimiser(model, passes)
 
 
-def reward_trl(work: Path) -> Step:
+def reward_trl(case: Case) -> Step:
     """Make TRL's reward step at our dtype."""
-    model, rows = classifier(packed=False), whole()
+    model, rows = classifier(case, packed=False), whole(case)
     trainer = PreparedReward(
-        model=model, args=train_reward.config(REWARD, TRAINING, 1, work),
+        model=model, args=case.reward,
         train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
     )  # fmt: skip
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, RewardCollator(pad_token_id=0)(rows))
 
 
-GROUPS: dict[str, dict[str, Callable[[Path], Step]]] = {
+GROUPS: dict[str, dict[str, Callable[[Case], Step]]] = {
     "dpo": {
         "dpo ours": dpo_ours, "dpo TRL, same dtype": dpo_trl, "dpo TRL, default": dpo_trl_default,
         "dpo floor": dpo_floor,
@@ -294,9 +329,10 @@ GROUPS: dict[str, dict[str, Callable[[Path], Step]]] = {
 class Alone:
     """A variant in a process of its own, which makes a step when it is told to."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shape: str, pairs: int) -> None:
         self.name = name
-        command = [sys.executable, "-m", "bench.training", "--variant", name]
+        given = ["--variant", name, "--shape", shape, "--pairs", str(pairs)]
+        command = [sys.executable, "-m", "bench.training", *given]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -319,28 +355,39 @@ class Alone:
         self.process.wait()
 
 
-def serve(name: str) -> None:
+def serve(name: str, shape: str, pairs: int) -> None:
     """Make a step of one variant for each line that comes in."""
     make = {name: make for makers in GROUPS.values() for name, make in makers.items()}[name]
     say, sys.stdout = sys.stdout, sys.stderr  # whatever libraries have to say
     with tempfile.TemporaryDirectory() as work:
-        step = make(Path(work))
+        step = make(Case(shape, pairs, Path(work)))
         for _ in sys.stdin:
             begin = time.perf_counter()
             step()
+            if WHERE.type == "cuda":
+                torch.cuda.synchronize()
             seconds = time.perf_counter() - begin
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-            print(json.dumps({"seconds": seconds, "peak": peak}), file=say, flush=True)
+            print(json.dumps({"seconds": seconds, "peak": peak()}), file=say, flush=True)
 
 
-def measure(names: Iterable[str], repeats: int) -> dict[str, dict[str, float]]:
+def peak() -> float:
+    """Give the peak memory so far in MiB: of the process, or of its tensors on a GPU."""
+    if WHERE.type == "cuda":
+        return float(torch.cuda.max_memory_allocated() / 2**20)
+    said = Path("/proc/self/status").read_text().split("VmHWM:")[1]
+    return float(said.split()[0]) / 1024
+
+
+def measure(
+    names: Iterable[str], shape: str, pairs: int, repeats: int
+) -> dict[str, dict[str, float]]:
     """Let variants take turns of two steps, of which the second counts.
 
     Returns:
         Median `seconds` and `peak` memory in MiB of each.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    running = {name: Alone(name) for name in found}
+    running = {name: Alone(name, shape, pairs) for name in found}
     try:
         for _ in range(repeats):
             for name, variant in running.items():
@@ -358,25 +405,67 @@ def measure(names: Iterable[str], repeats: int) -> dict[str, dict[str, float]]:
     }
 
 
+def work_of(kind: str, case: Case) -> tuple[int, float]:
+    """Count the tokens of a step's pairs, and the operations of our pass's products over them."""
+    if kind == "dpo":
+        groups = [train_policy.group(row) for row in pairs(case, PROMPT, ANSWER)]
+        scored = sum(len(tokens) for group in groups for tokens in group.branches)
+    else:
+        rows = whole(case)
+        groups = [share_prefix([row["chosen_ids"], row["rejected_ids"]]) for row in rows]
+        scored = 0
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config(case.shape))
+    head = model.get_output_embeddings().weight.numel()
+    tokens = sum(group.size for group in groups)
+    return tokens, 6.0 * (tokens * (model.num_parameters() - head) + scored * head)
+
+
+def fastest() -> float:
+    """Give what a large product reaches here in our format, in operations a second."""
+    kind, size = DTYPES[TRAINING.precision], 8192 if WHERE.type == "cuda" else 2048
+    one, other = (torch.randn(size, size, device=WHERE, dtype=kind) for _ in range(2))
+    seconds = []
+    for _ in range(10):
+        begin = time.perf_counter()
+        one @ other
+        if WHERE.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return 2 * size**3 / statistics.median(seconds[2:])
+
+
 @click.command()
 @click.option("--repeats", default=3, help="Turns of every variant.")
+@click.option("--shape", type=click.Choice(list(SHAPES)), default="135M", show_default=True)
+@click.option("--pairs", type=click.IntRange(1), help="Of a step.  [default: 2; on a GPU 32]")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
-@click.option("--variant", help="Be the process of this one: a step for each line of input.")
-def main(repeats: int, out: Path | None, variant: str | None) -> None:
+@click.option("--variant", hidden=True, help="Be the process of this one: a step a line of input.")
+def main(
+    repeats: int, shape: str, pairs: int | None, out: Path | None, variant: str | None
+) -> None:
     """Compare training steps."""
+    count = pairs or (32 if WHERE.type == "cuda" else 2)
     if variant:
-        serve(variant)
+        serve(variant, shape, count)
         return
-    found = {
-        name: numbers
-        for makers in GROUPS.values()
-        for name, numbers in measure(makers, repeats).items()
-    }
+    best = fastest()
+    found: dict[str, dict[str, float]] = {}
+    rates: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for kind, makers in GROUPS.items():
+        found |= measure(makers, shape, count, repeats)
+        tokens, operations = work_of(kind, Case(shape, count, Path()))
+        rates |= {name: tokens / found[name]["seconds"] for name in makers}
+        shares[f"{kind}_share_of_peak"] = operations / found[f"{kind} ours"]["seconds"] / best
     seconds = {name: numbers["seconds"] for name, numbers in found.items()}
     peaks = {name: numbers["peak"] for name, numbers in found.items()}
-    click.echo(f"{'step of 2 pairs':24} {'seconds':>8} {'pairs/s':>8} {'peak MiB':>9}")
+    click.echo(f"{shape}, {count} pairs a step, {TRAINING.precision}, {WHERE.type}; ", nl=False)
+    click.echo(f"a large product reaches {best / 1e9:,.0f} GFLOP/s")
+    click.echo(f"{'':24} {'seconds':>8} {'pairs/s':>8} {'tokens/s':>9} {'peak MiB':>9}")
     for name, value in seconds.items():
-        click.echo(f"{name:24} {value:8.2f} {PAIRS / value:8.2f} {peaks[name]:9.0f}")
+        line = f"{value:8.3f} {count / value:8.2f} {rates[name]:9,.0f} {peaks[name]:9,.0f}"
+        click.echo(f"{name:24} {line}")
     ratios = {
         "dpo_vs_trl_same_dtype": seconds["dpo TRL, same dtype"] / seconds["dpo ours"],
         "dpo_vs_trl_default": seconds["dpo TRL, default"] / seconds["dpo ours"],
@@ -385,11 +474,14 @@ def main(repeats: int, out: Path | None, variant: str | None) -> None:
         "reward_vs_floor": seconds["reward floor"] / seconds["reward ours"],
         "dpo_memory_vs_trl": peaks["dpo ours"] / peaks["dpo TRL, same dtype"],
         "dpo_memory_vs_trl_default": peaks["dpo ours"] / peaks["dpo TRL, default"],
+        **shares,
     }
     for name, value in ratios.items():
         click.echo(f"{name:30} {value:.2f}")
     if out:
-        write_json(out, {"ratios": ratios, "seconds": seconds, "peak_mib": peaks})
+        said = {"shape": shape, "pairs": count, "device": WHERE.type, "dtype": TRAINING.precision}
+        measured = {"seconds": seconds, "tokens_per_second": rates, "peak_mib": peaks}
+        write_json(out, {"ratios": ratios, **measured, "peak_flops": best, **said})
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ A packed row is one sequence for all that works token by token. For attention it
 each of which sees itself and some tokens before it: what all prefixes begin with, the rest of each
 prefix, each branch. Pieces of a kind are padded to the longest and attend in one batch of matrix
 products; query heads are laid beside each other on the keys they share. With a mask of blocks it is
-flex_attention over the row as it is. Registered with transformers as `packed`; without a layout it
-is its plain `sdpa`.
+flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; without a
+layout it is its plain `sdpa`.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,20 +19,20 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-NAME = "packed"
-SCORES = 2**22  # made at a time, or those of one piece
+NAME = "packed_sdpa"  # transformers refuses what has no "sdpa" by this name, e.g. attention sinks
+SCORES = 2**22  # made at a time, or those of one query
 
 
 class Part(NamedTuple):
     """Pieces of a row that attend in one batch, padded to the longest.
 
     queries: a piece's own tokens, any for padding, shape (N, n). keys: what it sees of others, and
-    its own, shape (N, m). bias: 0 where a query sees a key, else minus infinity, shape (N, n, m).
+    its own, shape (N, m). hidden: True where a query does not see a key, shape (N, n, m).
     """
 
     queries: Tensor
     keys: Tensor
-    bias: Tensor
+    hidden: Tensor
 
 
 class Layout(NamedTuple):
@@ -48,7 +48,8 @@ class Layout(NamedTuple):
 class _Attend(torch.autograd.Function):
     """Attention of rows of tokens (L, heads, size), part by part.
 
-    Scores are made again on the way back, so that memory grows with the row and not its square.
+    Scores are made again on the way back: none are kept. Autocast is off, for it would act on the
+    way forward alone.
     """
 
     @staticmethod
@@ -59,46 +60,69 @@ class _Attend(torch.autograd.Function):
         ctx.layout, ctx.scale = layout, scale
         shared = key.shape[1]
         found = []
-        for part in _cut(layout.parts, query.shape[1]):
-            queries = _split(query, part.queries, shared).mul_(scale)
-            keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
-            result = torch.bmm(_shares(queries, keys, part.bias), values)
-            found.append(_join(result, part.queries, shared))
+        with torch.autocast(query.device.type, enabled=False):
+            for part in _cut(layout.parts, query.shape[1]):
+                queries = _split(query, part.queries, shared).mul_(scale)
+                keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
+                result = torch.bmm(_shares(queries, keys, part.hidden), values)
+                found.append(_join(result, part.queries, shared))
         return torch.cat(found).index_select(0, layout.place)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
-        layout, shared = ctx.layout, key.shape[1]
-        places = sum(part.queries.numel() for part in layout.parts)
-        spread = grad.new_zeros(places, *grad.shape[1:]).index_copy_(0, layout.place, grad)
-        of_query = []
-        of_key, of_value = (torch.zeros_like(rows, memory_format=torch.contiguous_format)
-                            for rows in (key, value))  # fmt: skip
-        at = 0
-        for part in _cut(layout.parts, query.shape[1]):
-            queries = _split(query, part.queries, shared).mul_(ctx.scale)
-            keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
-            own = torch.arange(at, at + part.queries.numel(), device=grad.device)
-            of_result = _split(spread, own.view_as(part.queries), shared)
-            at += len(own)
-            shares = _shares(queries, keys, part.bias)
-            _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
-            of_shares = torch.bmm(of_result, values.transpose(1, 2))
-            of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
-            _add(of_key, part.keys, torch.bmm(of_scores.transpose(1, 2), queries))
-            found = torch.bmm(of_scores, keys).mul_(ctx.scale)
-            of_query.append(_join(found, part.queries, shared))
-        return torch.cat(of_query).index_select(0, layout.place), of_key, of_value, None, None
+        with torch.autocast(grad.device.type, enabled=False):
+            found = _gradients(query, key, value, ctx.layout, ctx.scale, grad)
+        return *found, None, None
+
+
+def _gradients(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, grad: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the gradients of query, key and value by that of the result."""
+    shared = key.shape[1]
+    places = sum(part.queries.numel() for part in layout.parts)
+    spread = grad.new_zeros(places, *grad.shape[1:]).index_copy_(0, layout.place, grad)
+    of_query = []
+    of_key, of_value = (torch.zeros_like(rows, memory_format=torch.contiguous_format)
+                        for rows in (key, value))  # fmt: skip
+    at = 0
+    for part in _cut(layout.parts, query.shape[1]):
+        queries = _split(query, part.queries, shared).mul_(scale)
+        keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
+        own = torch.arange(at, at + part.queries.numel(), device=grad.device)
+        of_result = _split(spread, own.view_as(part.queries), shared)
+        at += len(own)
+        shares = _shares(queries, keys, part.hidden)
+        _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
+        of_shares = torch.bmm(of_result, values.transpose(1, 2))
+        of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
+        _add(of_key, part.keys, torch.bmm(of_scores.transpose(1, 2), queries))
+        found = torch.bmm(of_scores, keys).mul_(scale)
+        of_query.append(_join(found, part.queries, shared))
+    return torch.cat(of_query).index_select(0, layout.place), of_key, of_value
 
 
 def _cut(parts: tuple[Part, ...], heads: int) -> Iterator[Part]:
-    """Cut parts into such of `SCORES` scores at most, or of one piece."""
-    for queries, keys, bias in parts:
-        step = max(1, SCORES // (heads * bias[0].numel()))
-        for at in range(0, len(queries), step):
-            taken = slice(at, at + step)
-            yield Part(queries[taken], keys[taken], bias[taken])
+    """Cut parts into such of `SCORES` scores at most: into pieces, and long pieces into queries.
+
+    Keys that come after the last of the cut's queries are left out.
+    """
+    for queries, keys, hidden in parts:
+        length, later = queries.shape[1], keys.shape[1]
+        step = SCORES // (heads * length * later)
+        if step:
+            for at in range(0, len(queries), step):
+                taken = slice(at, at + step)
+                yield Part(queries[taken], keys[taken], hidden[taken])
+            continue
+        step = max(1, SCORES // (heads * later))
+        for piece in range(len(queries)):
+            for at in range(0, length, step):
+                until = min(at + step, length)
+                own = (slice(piece, piece + 1), slice(at, until))
+                seen = slice(0, later - length + until)
+                yield Part(queries[own], keys[own[0], seen], hidden[own][:, :, seen])
 
 
 def _split(rows: Tensor, tokens: Tensor, shared: int) -> Tensor:
@@ -116,8 +140,13 @@ def _join(states: Tensor, tokens: Tensor, shared: int) -> Tensor:
     return apart.reshape(count * length, -1, states.shape[2])
 
 
-def _shares(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-    """Give the share that each query takes of each key's value, shape of the scores."""
+def _shares(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
+    """Give the share that each query takes of each key's value, shape of the scores.
+
+    In bfloat16 scores are rounded before the softmax, which a fused kernel's are not: results are
+    off by about twice as much.
+    """
+    bias = query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
     scores = torch.bmm(query, key.transpose(1, 2))
     scores.view(len(bias), -1, *bias.shape[1:]).add_(bias[:, None])
     return scores.softmax(dim=2)

@@ -183,13 +183,9 @@ def _part(
         keys[number, : len(seen)] = seen
         keys[number, before : before + len(own)] = own
         hidden[number, :, len(seen) : before] = True
-    bias = torch.zeros(hidden.shape).masked_fill_(torch.from_numpy(hidden), -torch.inf)
     at = [number * length + np.arange(len(own)) for number, (_, own) in enumerate(pieces)]
-    return (
-        Part(torch.from_numpy(queries).to(device), torch.from_numpy(keys).to(device),
-             bias.to(device)),
-        np.concatenate(at),
-    )  # fmt: skip
+    tensors = (torch.from_numpy(array).to(device) for array in (queries, keys, hidden))
+    return Part(*tensors), np.concatenate(at)
 
 
 def _blocks(places: _Places, device: torch.device | str) -> BlockMask:
