@@ -33,6 +33,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -341,8 +342,8 @@ class Alone:
         """Make a step; give its seconds, and the peak memory so far in MiB."""
         assert self.process.stdin
         assert self.process.stdout
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
+        with suppress(BrokenPipeError):
+            print("step", file=self.process.stdin, flush=True)
         if not (said := self.process.stdout.readline()):
             raise click.ClickException(f"{self.name}: its process ended; see its error above")
         found: dict[str, float] = json.loads(said)
@@ -350,9 +351,8 @@ class Alone:
 
     def end(self) -> None:
         """Let the process end."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait()
+        with suppress(BrokenPipeError):
+            self.process.communicate()
 
 
 def serve(name: str, shape: str, pairs: int) -> None:
@@ -436,7 +436,13 @@ def fastest() -> float:
 
 
 @click.command()
-@click.option("--repeats", default=3, help="Turns of every variant.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Turns of every variant.",
+)
 @click.option("--shape", type=click.Choice(list(SHAPES)), default="135M", show_default=True)
 @click.option("--pairs", type=click.IntRange(1), help="Of a step.  [default: 2; on a GPU 32]")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")

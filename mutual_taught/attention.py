@@ -46,25 +46,24 @@ class Layout(NamedTuple):
 
 
 class _Attend(torch.autograd.Function):
-    """Attention of rows of tokens (L, heads, size), part by part.
+    """Attention of rows of tokens (L, heads, size), queries scaled, part by part.
 
     Scores are made again on the way back: none are kept. Autocast is off, for it would act on the
     way forward alone.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.layout, ctx.scale = layout, scale
+        ctx.layout = layout
         shared = key.shape[1]
         found = []
         with torch.autocast(query.device.type, enabled=False):
             for part in _cut(layout.parts, query.shape[1]):
-                queries = _split(query, part.queries, shared).mul_(scale)
+                queries = _split(query, part.queries, shared)
                 keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
-                result = torch.bmm(_shares(queries, keys, part.hidden), values)
+                shares = _shares(queries, keys, part.hidden).to(values.dtype)
+                result = torch.bmm(shares, values)
                 found.append(_join(result, part.queries, shared))
         return torch.cat(found).index_select(0, layout.place)
 
@@ -72,34 +71,32 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            found = _gradients(query, key, value, ctx.layout, ctx.scale, grad)
-        return *found, None, None
+            return *_gradients(query, key, value, ctx.layout, grad), None
 
 
 def _gradients(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float, grad: Tensor
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients of query, key and value by that of the result."""
     shared = key.shape[1]
     places = sum(part.queries.numel() for part in layout.parts)
     spread = grad.new_zeros(places, *grad.shape[1:]).index_copy_(0, layout.place, grad)
     of_query = []
-    of_key, of_value = (torch.zeros_like(rows, memory_format=torch.contiguous_format)
-                        for rows in (key, value))  # fmt: skip
+    of_key, of_value = (rows.new_zeros(rows.shape) for rows in (key, value))
     at = 0
     for part in _cut(layout.parts, query.shape[1]):
-        queries = _split(query, part.queries, shared).mul_(scale)
+        queries = _split(query, part.queries, shared)
         keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
         own = torch.arange(at, at + part.queries.numel(), device=grad.device)
         of_result = _split(spread, own.view_as(part.queries), shared)
         at += len(own)
         shares = _shares(queries, keys, part.hidden)
-        _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
-        of_shares = torch.bmm(of_result, values.transpose(1, 2))
+        of_shares = torch.bmm(of_result, values.transpose(1, 2)).float()
         of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
+        shares, of_scores = shares.to(grad.dtype), of_scores.to(grad.dtype)
+        _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
         _add(of_key, part.keys, torch.bmm(of_scores.transpose(1, 2), queries))
-        found = torch.bmm(of_scores, keys).mul_(scale)
-        of_query.append(_join(found, part.queries, shared))
+        of_query.append(_join(torch.bmm(of_scores, keys), part.queries, shared))
     return torch.cat(of_query).index_select(0, layout.place), of_key, of_value
 
 
@@ -143,9 +140,10 @@ def _join(states: Tensor, tokens: Tensor, shared: int) -> Tensor:
 def _shares(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
     """Give the share that each query takes of each key's value, shape of the scores.
 
-    In bfloat16 scores are rounded before the softmax, which a fused kernel's are not: results are
-    off by about twice as much.
+    Scores and shares are float32 in any case: rounded to bfloat16 before the softmax, they put
+    results off by two to eight times as much.
     """
+    query, key = query.float(), key.float()
     bias = query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
     scores = torch.bmm(query, key.transpose(1, 2))
     scores.view(len(bias), -1, *bias.shape[1:]).add_(bias[:, None])
@@ -192,8 +190,8 @@ def attend(
         )
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = _kind(value)
-    rows = (states[0].transpose(0, 1).to(kind) for states in (query, key, value))
-    return _Attend.apply(*rows, layout, scale)[None], None  # type: ignore[no-untyped-call]
+    rows = (states[0].transpose(0, 1).to(kind) for states in (query * scale, key, value))
+    return _Attend.apply(*rows, layout)[None], None  # type: ignore[no-untyped-call]
 
 
 def _kind(value: Tensor) -> torch.dtype:

@@ -126,13 +126,13 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
                 lengths.append(len(tokens))
     places = _stand(groups, np.concatenate(branch_of))
     layout = None if flex else _lay_out(places, device)
-    mask = _blocks(places, device) if flex else torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    mask = _blocks(places, device) if flex else torch.full((1, 1, 1, 1), True, device=device)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     own, place = places.own, places.place
     return Row(
         torch.from_numpy(np.array(ids)[own]).to(device)[None],
         torch.from_numpy(np.concatenate(positions)[own]).to(device)[None],
-        mask.to(device),
+        mask,
         layout,
         lengths,
         torch.from_numpy(place[np.concatenate(predict)]).to(device),

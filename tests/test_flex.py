@@ -33,7 +33,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel], None]:
     return use
 
 
-def test_blocks_let_see_what_the_layout_does() -> None:
+def test_blocks_let_a_branch_see_its_prefix_and_itself() -> None:
     row = pack([Group([1, 2], [[3], [4, 5]]), Group([6], [[7]])], flex=True)
     places = torch.arange(7)
     seen = row.mask.mask_mod(torch.tensor(0), torch.tensor(0), places[:, None], places[None, :])
@@ -62,7 +62,7 @@ def test_blocks_let_all_groups_see_what_they_all_begin_with() -> None:
 
 
 @pytest.mark.parametrize("heads", [4, 6])  # a power of two shares keys in the kernel itself
-@pytest.mark.parametrize(("autocast", "off"), [(False, 1e-5), (True, 0.1)])
+@pytest.mark.parametrize(("autocast", "off"), [(False, 1e-5), (True, 5e-2)])
 def test_log_probs_are_those_of_plain_products(
     heads: int,
     autocast: bool,

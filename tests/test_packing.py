@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import (
     AutoModelForCausalLM,
     GptOssConfig,
@@ -16,6 +17,7 @@ from transformers import (
 )
 
 from mutual_taught import attention, packing
+from mutual_taught.attention import Layout
 from mutual_taught.models import packed_logps, packed_rewards, scores_packed
 from mutual_taught.packing import Group, Row, branch_logps, fill, pack, share_prefix
 
@@ -150,19 +152,29 @@ def test_the_same_prompt_twice_stands_once() -> None:
 
 
 @pytest.mark.parametrize("groups", [GROUPS[:1], GROUPS, ALIKE])
-def test_attention_in_bfloat16_has_about_the_gradient_it_has_in_float32(
-    language_model: LlamaForCausalLM, groups: list[Group]
+def test_attention_in_bfloat16_has_the_gradient_of_the_fused_kernel(
+    language_model: LlamaForCausalLM, groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    mask = torch.tensor(seen(pack(groups)), dtype=torch.bool)
+
+    def fused(query: "Tensor", key: "Tensor", value: "Tensor", _: Layout) -> "Tensor":
+        query, key, value = (rows.transpose(0, 1)[None] for rows in (query, key, value))
+        found = scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=1, enable_gqa=True
+        )
+        return found[0].transpose(0, 1)
+
     found: list[Tensor] = []
-    for autocast in (True, False):
+    for kernel in (attention._Attend.apply, fused):
+        monkeypatch.setattr(attention._Attend, "apply", kernel)
         language_model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        with torch.autocast("cpu", torch.bfloat16):
             loss = torch.cat(packed_logps(language_model, groups, CPU)).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         grads = [p.grad.clone() for p in language_model.parameters() if p.grad is not None]
         found.append(torch.cat([grad.flatten() for grad in grads]))
     language_model.zero_grad()
-    assert 0 < float((found[0] - found[1]).norm() / found[1].norm()) < 0.05
+    assert float((found[0] - found[1]).norm() / found[1].norm()) < 0.05
 
 
 @pytest.mark.parametrize("limit", [1, 30, 100])  # a query, some of a piece, a piece at a time
@@ -356,6 +368,16 @@ ROWS = st.lists(
     ),
     min_size=1, max_size=4,
 )  # fmt: skip
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(TOKENS, max_size=3), ROWS)
+def test_layout_and_blocks_let_see_the_same(beginning: list[int], rows: list[Any]) -> None:
+    groups = [Group([*beginning, *prefix], branches) for prefix, branches in rows]
+    blocks, places = pack(groups, flex=True), torch.arange(pack(groups).input_ids.shape[1])
+    zero = torch.tensor(0)
+    sees = blocks.mask.mask_mod(zero, zero, places[:, None], places[None, :])
+    assert seen(pack(groups)) == sees.int().tolist()
 
 
 @settings(max_examples=25, deadline=None)
