@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
-from mutual_taught.pairs import ChosenRule, FilterRule
+from mutual_taught.pairs import Accumulated, ChosenRule, FilterRule
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -325,7 +326,16 @@ class BuildPairs(Block):
     filter: FilterRule
     ranked: bool = Field(description="the E-step's pairs are in the mix")
     pseudo: bool = Field(description="the pseudo-labelled pairs are in the mix")
-    accumulate: bool = Field(description="the mix also holds the previous iteration's")
+    accumulate: Accumulated = Field(description="earlier iterations whose pairs are in the mix")
+
+    @field_validator("accumulate", mode="before")
+    @classmethod
+    def _was_bool(cls, value: object) -> object:
+        if isinstance(value, bool):
+            now = "last" if value else "none"
+            expected = "Input should be 'none', 'last' or 'all'; write {now}"
+            raise PydanticCustomError("literal_error", expected, {"now": now})
+        return value
 
     @model_validator(mode="after")
     def _some(self) -> Self:

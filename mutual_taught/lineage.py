@@ -121,9 +121,8 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
         if not tables.is_active(data):
             continue
         said = tables.provenance(data)
-        for name in names:
-            where = "current_policy" if (table.name, name) == ("answers", "policy") else name
-            yield from _agrees(path, said, {name: inputs[where]()})
+        for name, source in _sources(table, names, settings).items():
+            yield from _agrees(path, said, {name: inputs[source]()})
         yield from _agrees(path, said, told.get(table.name, {}))
     if tables.is_active(run.table(here / "responses.parquet", tables.RESPONSES)):
         candidates = checkpoints(here)
@@ -148,6 +147,18 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
         learnt = {"settings": rule.model_dump(), **_training(settings)}
         made_by = files.read_manifest(here / "reward_model").made_by
         yield from _agrees(here / "reward_model" / files.MANIFEST, made_by, learnt, "made_by")
+
+
+def _sources(
+    table: tables.Table, names: Sequence[str], settings: blocks.Params
+) -> dict[str, str]:  # fmt: skip
+    """Say of which input each digest in a table's provenance is."""
+    named = {name: name for name in names}
+    if table.name == "answers":
+        named["policy"] = "current_policy"
+    if table.name == "reward_pairs" and settings.build_pairs.accumulate != "none":
+        named["previous_pairs"] = "previous_pairs"
+    return named
 
 
 def _training(settings: blocks.Params) -> files.Json:
@@ -290,6 +301,7 @@ def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
         "reward_model": model(before / "reward_model"),
         "base_reward_model": model(run.folder / "0" / "reward_model"),
         "previous_answers": rows(before, tables.ANSWERS),
+        "previous_pairs": rows(before, tables.REWARD_PAIRS),
         **{table.name: rows(here, table) for table in tables.EXCHANGED},
     }
 

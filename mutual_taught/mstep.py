@@ -11,7 +11,7 @@ from mutual_taught.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.estep import counts, sides
 from mutual_taught.keys import pair_ids
-from mutual_taught.pairs import FilterRule, filter_pseudo_pairs, tolerance
+from mutual_taught.pairs import Accumulated, FilterRule, carried, filter_pseudo_pairs, tolerance
 from mutual_taught.texts import is_blank
 
 PAIR = ["prompt_id", "chosen", "rejected"]
@@ -46,7 +46,7 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
         {**made_from, "filter": settings.filter, "tolerance": epsilon},
     )  # fmt: skip
     mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
-    if settings.accumulate:
+    if settings.accumulate != "none":
         mixed_from |= tables.digests(previous_pairs=earlier)
     tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.model_dump()})
     files.write_metrics(out / "metrics" / "build_pairs.json", metrics(pseudo, epsilon, pairs))
@@ -61,7 +61,7 @@ def combine(
     return mix(
         kept_ranked(ranked, responses) if settings.ranked else none,
         kept_pseudo(pseudo) if settings.pseudo else none,
-        last_iteration(earlier) if settings.accumulate else none,
+        carry(earlier, iteration, settings.accumulate),
         iteration,
     )
 
@@ -97,9 +97,9 @@ def write_stopped(out: Path) -> None:
     files.write_metrics(out / "metrics" / "build_pairs.json", {"active": 0.0})
 
 
-def last_iteration(pairs: pa.Table) -> pa.Table:
-    """Keep the pairs of the newest iteration among them: what `accumulate` carries on."""
-    return pairs.filter(pc.equal(pairs["iteration"], pc.max(pairs["iteration"])))
+def carry(earlier: pa.Table, iteration: int, rule: Accumulated) -> pa.Table:
+    """Keep the pairs of the mix of t - 1 that the mix of t holds, too: see `pairs.carried`."""
+    return earlier.filter(pa.array(carried(earlier["iteration"].to_numpy(), iteration, rule)))
 
 
 def pseudo_pairs(

@@ -11,6 +11,7 @@ Bools = NDArray[np.bool_]
 
 ChosenRule = Literal["shortest_above_mean", "highest", "random", "given"]
 FilterRule = Literal["tolerance", "none", "positive"]
+Accumulated = Literal["none", "last", "all"]
 
 
 class RankedPairs(NamedTuple):
@@ -139,3 +140,23 @@ def filter_pseudo_pairs(
     floor = {"tolerance": -epsilon, "none": -np.inf, "positive": 0.0}[rule]
     reasons = ["blank", "same_text", "margin"]
     return list(np.select([blank, same, margins <= floor], reasons, "").tolist())
+
+
+def carried(iterations: Ints, iteration: int, rule: Accumulated) -> Bools:
+    """Decide which pairs of earlier mixes are in the mix of t, too.
+
+    `none` carries no pair on, `last` those made in t - 1, `all` whatever the mix of t - 1 holds:
+    made by the same rule, it has the pairs of all earlier iterations.
+
+    Args:
+        iterations: the iteration every pair of the mix of t - 1 was made in, shape (pairs,).
+        iteration: t.
+        rule: how far back.
+
+    Returns:
+        Whether a pair is carried on, shape (pairs,).
+
+    Source: ours; the paper mixes the pairs of iteration t only.
+    """
+    oldest = {"none": iteration, "last": iteration - 1, "all": 0}[rule]
+    return iterations >= oldest

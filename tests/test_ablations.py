@@ -25,6 +25,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "ranked-only": ({"build_pairs.pseudo"}, "build_pairs"),
     "pseudo-only": ({"build_pairs.ranked"}, "build_pairs"),
     "accumulate": ({"build_pairs.accumulate"}, "build_pairs"),
+    "accumulate-all": ({"build_pairs.accumulate"}, "build_pairs"),
     "warm-start": ({"train_rm.start"}, "train_rm"),
     "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
@@ -44,6 +45,8 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
         "prepare_prompts",
     ),
 }  # fmt: skip
+# Ablations whose effect shows in a third iteration only.
+THREE = {"accumulate", "accumulate-all"}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
@@ -94,7 +97,9 @@ def test_comments_of_the_preset_stay(in_root: None) -> None:
 
 
 def test_unknown_ablation_is_one_line(in_root: None) -> None:
-    with pytest.raises(InputError, match="ablation 'no': expected one of accumulate, fixed-"):
+    with pytest.raises(
+        InputError, match="ablation 'no': expected one of accumulate, accumulate-all, fixed-"
+    ):
         presets.compose("tiny", ["no"])
 
 
@@ -132,7 +137,8 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     repo = project.copy(tmp_path / "repo", "tiny")
     shutil.copytree(finished, repo / "run", copy_function=files._link)
     monkeypatch.chdir(repo)
-    Path("params.yaml").write_text(presets.compose("tiny", [name]))
+    beside = ["three-iterations"] if name in THREE else []
+    Path("params.yaml").write_text(presets.compose("tiny", [*beside, name]))
     params._parse.cache_clear()
     begin = ABLATIONS[name][1]
     _forget(Path("run"), begin)
@@ -165,9 +171,17 @@ def _only(kind: str) -> Any:
     return check
 
 
-def _accumulated(run: Path) -> None:
-    pairs = pq.read_table(run / "2" / "reward_pairs.parquet")["iteration"].to_pylist()
-    assert set(pairs) == {1, 2}
+def _made_in(*iterations: set[int]) -> Any:
+    """Check in which iterations the pairs of each mix, from t = 1, were made."""
+
+    def check(run: Path) -> None:
+        for t, expected in enumerate(iterations, 1):
+            pairs = pq.read_table(run / str(t) / "reward_pairs.parquet")
+            assert set(pairs["iteration"].to_pylist()) == expected
+            met = pq.read_table(run / str(t) / "reward_training.parquet")["pair_id"].to_pylist()
+            assert set(met) == set(pairs["pair_id"].to_pylist())
+
+    return check
 
 
 def _warm(run: Path) -> None:
@@ -243,7 +257,8 @@ def _third(run: Path) -> None:
 
 EFFECTS = {
     "fixed-reward-model": _fixed, "no-selection": _last, "ranked-only": _only("ranked"),
-    "pseudo-only": _only("pseudo"), "accumulate": _accumulated, "warm-start": _warm,
+    "pseudo-only": _only("pseudo"), "accumulate": _made_in({1}, {1, 2}, {2, 3}),
+    "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}), "warm-start": _warm,
     "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
     "highest-reward": _highest, "offline-dpo": _offline, "sampler-logps": _sampler,
     "random-pairs": _random, "three-iterations": _third,

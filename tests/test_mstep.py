@@ -1,5 +1,7 @@
 """The M-step on tables: pseudo-labels, epsilon_t, the filter and the mix, worked by hand."""
 
+from typing import get_args
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -10,7 +12,7 @@ from mutual_taught import mstep, tables
 from mutual_taught.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.keys import pair_id
-from mutual_taught.pairs import FilterRule
+from mutual_taught.pairs import Accumulated, FilterRule
 
 PROMPTS = ["a", "b", "c", "d"]
 NO_PAIR = tables.REWARD_PAIRS.schema.empty_table()
@@ -102,10 +104,21 @@ def test_earlier_pairs_alone_are_enough() -> None:
     assert mstep.mix(pairs(), pairs(), earlier, 2).to_pylist() == earlier.to_pylist()
 
 
-def test_only_the_newest_of_accumulated_pairs_are_carried_on() -> None:
+@pytest.mark.parametrize(
+    ("rule", "prompts"), [("none", ["c"]), ("last", ["c", "b"]), ("all", ["c", "b", "a"])]
+)
+def test_mix_of_the_third_iteration_holds_what_is_carried_on(
+    rule: Accumulated, prompts: list[str]
+) -> None:
     two = mstep.mix(pairs(("b", "x", "y")), pairs(), reward_pairs(1, ("a", "x", "y")), 2)
     assert two["iteration"].to_pylist() == [2, 1]
-    assert mstep.last_iteration(two)["iteration"].to_pylist() == [2]
+    three = mstep.mix(pairs(("c", "x", "y")), pairs(), mstep.carry(two, 3, rule), 3)
+    assert three["prompt_id"].to_pylist() == prompts
+
+
+def test_nothing_is_carried_into_the_first_iteration() -> None:
+    for rule in get_args(Accumulated):
+        assert len(mstep.carry(NO_PAIR, 1, rule)) == 0
 
 
 @given(
@@ -128,7 +141,7 @@ def test_order_of_the_pairs_does_not_change_the_written_mix(
 
 
 def settings(**changes: object) -> BuildPairs:
-    values = {"filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": False}
+    values = {"filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": "none"}
     return BuildPairs.model_validate(values | changes)
 
 
@@ -161,7 +174,8 @@ def ranked_and_responses() -> tuple[pa.Table, pa.Table]:
         ({}, ["ranked", "pseudo", "pseudo"]),
         ({"pseudo": False}, ["ranked"]),
         ({"ranked": False}, ["pseudo", "pseudo"]),
-        ({"accumulate": True}, ["ranked", "pseudo", "pseudo", "ranked"]),
+        ({"accumulate": "last"}, ["ranked", "pseudo", "pseudo", "ranked"]),
+        ({"accumulate": "all"}, ["ranked", "pseudo", "pseudo", "ranked"]),
     ],
 )
 def test_switches_decide_what_is_in_the_mix(changes: dict[str, object], kinds: list[str]) -> None:

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutual_taught.pairs import (
+    Accumulated,
     ChosenRule,
     FilterRule,
     RankedPairs,
+    carried,
     filter_pseudo_pairs,
     filter_ranked_pairs,
     rank_pairs,
@@ -335,3 +337,18 @@ def test_tolerance_of_equal_rewards_is_zero_however_their_mean_is_rounded() -> N
     rewards = np.full(3, 0.1)
     assert rewards.std() > 0  # the corner
     assert tolerance(rewards) == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [("none", [False] * 4), ("last", [False, False, True, True]), ("all", [True] * 4)],
+)
+def test_pairs_made_in_the_iteration_before_or_in_all_earlier_ones_are_carried(
+    rule: Accumulated, expected: list[bool]
+) -> None:
+    assert carried(np.array([1, 2, 3, 3]), 4, rule).tolist() == expected
+
+
+def test_iteration_that_made_no_pair_leaves_the_last_rule_nothing_to_carry() -> None:
+    # the mix of t - 1 = 3 holds pairs of 2 only
+    assert carried(np.array([2, 2]), 4, "last").tolist() == [False, False]

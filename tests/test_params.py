@@ -52,7 +52,7 @@ PAPER: dict[type[blocks.Block], dict[str, object]] = {
     blocks.Tokens: {"max_length": 2048},
     blocks.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6},
     blocks.BuildPairs: {
-        "filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": False,
+        "filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": "none",
     },
     blocks.TrainRm: {
         "learning_rate": 2e-6, "batch_size": 512, "epochs": 1, "scheduler": "cosine",
@@ -186,6 +186,18 @@ FAULTS = {
     "unknown choice": (
         "filter: tolerance", "filter: strict",
         "build_pairs.filter is 'strict'; expected 'tolerance', 'none' or 'positive'",
+    ),
+    "accumulate as a flag that was on": (
+        "accumulate: none", "accumulate: true",
+        "build_pairs.accumulate is True; expected 'none', 'last' or 'all'; write last",
+    ),
+    "accumulate as a flag that was off": (
+        "accumulate: none", "accumulate: false",
+        "build_pairs.accumulate is False; expected 'none', 'last' or 'all'; write none",
+    ),
+    "unknown iterations to accumulate": (
+        "accumulate: none", "accumulate: every",
+        "build_pairs.accumulate is 'every'; expected 'none', 'last' or 'all'",
     ),
     "unquoted iterations": (
         '"1": {', "1: {",
