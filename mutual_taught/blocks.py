@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from mutual_taught.pairs import Accumulated, ChosenRule, FilterRule
+from mutual_taught.selection import Ties
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
@@ -317,6 +318,7 @@ class SelectPolicy(Block):
     key: ClassVar[str] = "select_policy"
     rule: Literal["win_rate", "last"]
     win_rate_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    ties: Ties = Field(description="a tie counts as half a win, or as a loss")
 
 
 class BuildPairs(Block):

@@ -1,11 +1,14 @@
 """Model selection on D_MS, which ends the E-step."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+
+Ties = Literal["half", "loss"]
+TIE = 0.5
 
 
 class Selected(NamedTuple):
@@ -35,8 +38,28 @@ def outcomes(rewards: Floats, previous_rewards: Floats) -> Floats:
     return (np.sign(rewards - previous_rewards) + 1) / 2
 
 
+def wins(results: Floats, ties: Ties) -> Floats:
+    """Count what duels add to a win rate: 1 a win, 0 a loss, a tie what `ties` says.
+
+    Args:
+        results: outcomes (1, 0.5, 0), any shape.
+        ties: `half` counts a tie as half a win, `loss` as a loss.
+
+    Returns:
+        Shares of a win, same shape.
+
+    Source: ours; the paper is silent. Later code of its first author counts a tie as a loss.
+    """
+    return np.where(results == TIE, worth(ties), results)
+
+
+def worth(ties: Ties) -> float:
+    """Give the share of a win that a tie counts as."""
+    return TIE if ties == "half" else 0.0
+
+
 def select_checkpoint(
-    outcomes_by_step: dict[int, Floats], threshold: float, always_last: bool = False
+    wins_by_step: dict[int, Floats], threshold: float, always_last: bool = False
 ) -> Selected:
     """Choose the checkpoint that beats pi_{t-1} most often; stop if it does so too seldom.
 
@@ -44,7 +67,7 @@ def select_checkpoint(
     selection) the final step is taken and training goes on whatever its win rate.
 
     Args:
-        outcomes_by_step: step -> outcomes of its duels, shape (prompts,).
+        wins_by_step: step -> what each of its duels counts (see `wins`), shape (prompts,).
         threshold: tau, a share; the iteration is active if the best win rate is at least tau.
         always_last: take the last checkpoint, never stop.
 
@@ -56,8 +79,8 @@ def select_checkpoint(
 
     Source: Mutual-Taught, model selection and stopping (tau = 0.6).
     """
-    if not outcomes_by_step or any(values.size == 0 for values in outcomes_by_step.values()):
+    if not wins_by_step or any(values.size == 0 for values in wins_by_step.values()):
         raise ValueError("every checkpoint needs at least one duel")
-    rates = {step: float(values.mean()) for step, values in sorted(outcomes_by_step.items())}
+    rates = {step: float(values.mean()) for step, values in sorted(wins_by_step.items())}
     step = max(rates) if always_last else max(rates, key=lambda step: (rates[step], -step))
     return Selected(step, rates[step], always_last or rates[step] >= threshold)

@@ -210,15 +210,17 @@ def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
         return []
     decided = (folder / "decision.json").exists()
     metrics = folder / "metrics" / "select_policy.json"
-    selected = files.read_json(metrics).get("step") if decided else None
+    numbers = files.read_json(metrics) if decided else {}
+    ties_lose = numbers.get("tie_counts_as") == 0
+    words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
     said = [
         f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
         f"{_short(rows[0]['previous_response'])}"
     ]
     for row in rows:
-        mark = "  (selected)" if row["step"] == selected else ""
+        mark = "  (selected)" if row["step"] == numbers.get("step") else ""
         said.append(
-            f"  checkpoint {row['step']}{mark} {WORDS.get(row['outcome'], row['outcome'])}  "
+            f"  checkpoint {row['step']}{mark} {words.get(row['outcome'], row['outcome'])}  "
             f"reward {_number(row['reward'])}  {_short(row['response'])}"
         )
     if not decided:

@@ -266,10 +266,10 @@ def _selected(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
     )
     metrics: dict[str, float] = {"active": 0.0}
     if before.active:
-        by_step = choose.by_step(run.table(folder / "duels.parquet", tables.DUELS))
         rule = settings.select_policy
+        by_step = choose.by_step(run.table(folder / "duels.parquet", tables.DUELS), rule.ties)
         best = select_checkpoint(by_step, rule.win_rate_threshold, rule.rule == "last")
-        metrics = choose.metrics(best, by_step, settings.seed)
+        metrics = choose.metrics(best, by_step, rule.ties, settings.seed)
         if best.active:
             expected = decision.Decision(True, key)
             source = folder / "checkpoints" / files.STEP.format(best.step)

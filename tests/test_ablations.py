@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from mutual_taught import files, params, presets
+from mutual_taught import files, params, presets, trace
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
 from mutual_taught.verify import verify
@@ -20,6 +20,7 @@ from tests import in_process, project
 ABLATIONS: dict[str, tuple[set[str], str]] = {
     "fixed-reward-model": ({"train_rm.fixed"}, "train_rm"),
     "no-selection": ({"select_policy.rule"}, "select_policy"),
+    "ties-lose": ({"select_policy.ties"}, "select_policy"),
     "no-filter": ({"build_pairs.filter"}, "build_pairs"),
     "positive-only": ({"build_pairs.filter"}, "build_pairs"),
     "ranked-only": ({"build_pairs.pseudo"}, "build_pairs"),
@@ -162,6 +163,19 @@ def _last(run: Path) -> None:
     assert files.read_json(run / "1" / "metrics" / "select_policy.json")["step"] == max(steps)
 
 
+def _ties(run: Path) -> None:
+    """Candidates and the previous policy share their seeds, so many of their answers are alike."""
+    duels = pq.read_table(run / "1" / "duels.parquet").to_pylist()
+    fought: dict[int, list[float]] = {}
+    for row in duels:
+        fought.setdefault(row["step"], []).append(row["outcome"])
+    rates = {step: results.count(1.0) / len(results) for step, results in fought.items()}
+    said = files.read_json(run / "1" / "metrics" / "select_policy.json")
+    tied = next(row["prompt_id"] for row in duels if row["outcome"] == 0.5)
+    assert "tied (a loss)" in "\n".join(trace.lines(trace.prompt(run, tied), run))
+    assert said["win_rate"] == max(rates.values()) == rates[said["step"]]
+
+
 def _only(kind: str) -> Any:
     def check(run: Path) -> None:
         for t in "12":
@@ -256,7 +270,8 @@ def _third(run: Path) -> None:
 
 
 EFFECTS = {
-    "fixed-reward-model": _fixed, "no-selection": _last, "ranked-only": _only("ranked"),
+    "fixed-reward-model": _fixed, "no-selection": _last, "ties-lose": _ties,
+    "ranked-only": _only("ranked"),
     "pseudo-only": _only("pseudo"), "accumulate": _made_in({1}, {1, 2}, {2, 3}),
     "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}), "warm-start": _warm,
     "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),

@@ -50,7 +50,7 @@ PAPER: dict[type[blocks.Block], dict[str, object]] = {
         "label_smoothing": 0.0,
     },
     blocks.Tokens: {"max_length": 2048},
-    blocks.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6},
+    blocks.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6, "ties": "half"},
     blocks.BuildPairs: {
         "filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": "none",
     },

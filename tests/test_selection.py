@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.selection import Selected, outcomes, select_checkpoint
+from mutual_taught.selection import Selected, Ties, outcomes, select_checkpoint, wins
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
 
@@ -59,6 +59,23 @@ def test_win_rate_below_tau_stops() -> None:
 
 def test_two_ties_are_worth_one_win() -> None:
     assert select({1: [TIE, TIE, LOSS]}).win_rate == pytest.approx(1 / 3)
+
+
+def test_tie_is_half_a_win_or_a_loss_and_nothing_else_changes() -> None:
+    fought = np.array([WIN, TIE, LOSS, TIE])
+    assert wins(fought, "half").tolist() == [1.0, 0.5, 0.0, 0.5]
+    assert wins(fought, "loss").tolist() == [1.0, 0.0, 0.0, 0.0]
+
+
+def test_ties_as_losses_can_choose_another_checkpoint() -> None:
+    # half: 2.5 / 4 against 2 / 4; loss: 1 / 4 against 2 / 4
+    duels = {50: np.array([WIN, TIE, TIE, TIE]), 100: np.array([WIN, WIN, LOSS, LOSS])}
+
+    def chosen(ties: Ties) -> Selected:
+        return select_checkpoint({step: wins(duels[step], ties) for step in duels}, 0.5)
+
+    assert chosen("half") == Selected(50, 0.625, True)
+    assert chosen("loss") == Selected(100, 0.5, True)
 
 
 def test_threshold_above_one_always_stops() -> None:

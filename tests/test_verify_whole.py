@@ -200,6 +200,14 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "answer length": (setting("answer.max_new_tokens", 3), "answers.parquet: provenance plan is"),
     "duel's nucleus": (setting("duel.top_p", 0.5), "duels.parquet: provenance duel is"),
     "beta": (setting("dpo.beta", 9.0), "manifest.json: made_by dpo is"),
+    "pairs of earlier iterations": (
+        setting("build_pairs.accumulate", "last"),
+        "reward_pairs.parquet: provenance accumulate is none",
+    ),
+    "worth of a tie": (
+        setting("select_policy.ties", "loss"),
+        "select_policy.json: tie_counts_as is 0.5",
+    ),
     "rate of the reward model": (
         setting("train_rm.learning_rate", 0.5),
         "manifest.json: made_by settings is",
