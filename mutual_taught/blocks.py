@@ -217,9 +217,19 @@ class RankPairs(Block):
 
     key: ClassVar[str] = "rank_pairs"
     chosen: ChosenRule
+    reference: Literal["previous", "base"] = Field(description="DPO's: pi_{t-1} or pi_0")
     reference_logps: Literal["trainer", "sampler"]
     reference_dtype: Precision
     token_budget: Count = Field(description="tokens a packed row of the reference's pass")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.reference == "base" and self.reference_logps == "sampler":
+            raise ValueError(
+                "reference_logps trainer with reference base (the sampler's are of the previous "
+                "policy)"
+            )
+        return self
 
 
 class Optimisation(Block):

@@ -156,6 +156,8 @@ def _sources(
     named = {name: name for name in names}
     if table.name == "answers":
         named["policy"] = "current_policy"
+    if table.name == "ranked_pairs" and settings.rank_pairs.reference == "base":
+        named["policy"] = "base_policy"
     if table.name == "reward_pairs" and settings.build_pairs.accumulate != "none":
         named["previous_pairs"] = "previous_pairs"
     return named
@@ -299,6 +301,7 @@ def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
         "current_policy": model(here / "policy"),
         "current_reward_model": model(here / "reward_model"),
         "reward_model": model(before / "reward_model"),
+        "base_policy": model(run.folder / "0" / "policy"),
         "base_reward_model": model(run.folder / "0" / "reward_model"),
         "previous_answers": rows(before, tables.ANSWERS),
         "previous_pairs": rows(before, tables.REWARD_PAIRS),

@@ -1,4 +1,4 @@
-"""Reference log-probs on tables: every kept pair under pi_{t-1}, made once, before training."""
+"""Reference log-probs on tables: every kept pair under DPO's reference, once, before training."""
 
 from pathlib import Path
 
@@ -20,7 +20,16 @@ def add_logps(
     ranked: pa.Table, responses: pa.Table, rewards: pa.Table, policy: Path, prompts: pa.Table,
     prompts_path: Path, settings: RankPairs,
 ) -> tuple[pa.Table, dict[str, object], dict[str, float]]:  # fmt: skip
-    """Add the log-probs of every kept pair's sides under pi_{t-1}.
+    """Add the log-probs of every kept pair's sides under DPO's reference.
+
+    Args:
+        ranked: table `ranked_pairs` without them.
+        responses: table `responses`.
+        rewards: table `rewards`, for its digest.
+        policy: folder of the reference: pi_{t-1}, or pi_0.
+        prompts: the policy splits.
+        prompts_path: their file, for messages.
+        settings: which reference, and how it is run.
 
     Returns:
         Rows of `ranked_pairs`, what they were made from, and metrics.
@@ -48,6 +57,7 @@ def add_logps(
         ranked = ranked.append_column(name, pa.array(column, mask=np.isnan(column)))
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
+        "reference": settings.reference,
         "reference_logps": settings.reference_logps,
         "reference_dtype": settings.reference_dtype,
         "chosen": settings.chosen,

@@ -11,10 +11,13 @@ from stages._click import PATH, Stage, run
 @click.command(cls=Stage)
 @click.option("--responses", required=True, type=PATH, help="Table of sampled responses.")
 @click.option("--rewards", required=True, type=PATH, help="Table of their rewards.")
-@click.option("--policy", required=True, type=PATH, help="The previous policy, DPO's reference.")
+@click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--base", required=True, type=PATH, help="The base policy.")
 @click.option("--prompts", required=True, type=PATH, help="The policy splits.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
-def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path) -> None:
+def main(
+    responses: Path, rewards: Path, policy: Path, base: Path, prompts: Path, out: Path
+) -> None:  # fmt: skip
     """Pair the shortest response above the mean reward with the worst (E-step, step 3)."""
     drawn = tables.read(responses, tables.RESPONSES)
     if not tables.is_active(drawn):
@@ -30,8 +33,8 @@ def main(responses: Path, rewards: Path, policy: Path, prompts: Path, out: Path)
         from mutual_taught import reference
 
         ranked, made_from, found = reference.add_logps(
-            ranked, drawn, scored, policy, tables.read(prompts, tables.PROMPTS), prompts,
-            settings,
+            ranked, drawn, scored, base if settings.reference == "base" else policy,
+            tables.read(prompts, tables.PROMPTS), prompts, settings,
         )  # fmt: skip
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
     files.write_metrics(

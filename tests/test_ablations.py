@@ -31,6 +31,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
     "sampler-logps": ({"rank_pairs.reference_logps"}, "rank_pairs"),
+    "base-reference": ({"rank_pairs.reference"}, "rank_pairs"),
     "three-iterations": (
         {"iterations.3.prev", "iterations.3.sample", "iterations.3.dpo", "iterations.3.train_rm"},
         "sample",
@@ -99,7 +100,7 @@ def test_comments_of_the_preset_stay(in_root: None) -> None:
 
 def test_unknown_ablation_is_one_line(in_root: None) -> None:
     with pytest.raises(
-        InputError, match="ablation 'no': expected one of accumulate, accumulate-all, fixed-"
+        InputError, match="ablation 'no': expected one of accumulate, accumulate-all, base-"
     ):
         presets.compose("tiny", ["no"])
 
@@ -203,6 +204,47 @@ def _warm(run: Path) -> None:
     assert parent == files.read_manifest(run / "1" / "reward_model").digest
 
 
+def _based(run: Path) -> None:
+    """Log-probs of iteration 2 are those of pi_0 under plain transformers, not those of pi_1."""
+    found = _references(run / "2")
+    assert found == pytest.approx(_plain(run, "0"), abs=1e-4)
+    assert found != pytest.approx(_plain(run, "1"), abs=1e-4)
+    assert _references(run / "1") == pytest.approx(_plain(run, "0", "1"), abs=1e-4)
+
+
+def _references(folder: Path) -> list[float]:
+    pairs = pq.read_table(folder / "ranked_pairs.parquet").to_pylist()
+    sides = ("reference_chosen_logps", "reference_rejected_logps")
+    return [pair[side] for pair in pairs if pair["kept"] for side in sides]
+
+
+def _plain(run: Path, policy: str, t: str = "2") -> list[float]:
+    """Sum the log-probs of iteration t's kept pairs, one sequence at a time, without our code."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(run / policy / "policy")
+    model = AutoModelForCausalLM.from_pretrained(run / policy / "policy").eval()
+    asked = pq.read_table(run / "0" / "splits" / "policy.parquet").to_pylist()
+    messages = {row["prompt_id"]: row["messages"] for row in asked}
+    drawn = {
+        (row["prompt_id"], row["response_index"]): row["token_ids"]
+        for row in pq.read_table(run / t / "responses.parquet").to_pylist()
+    }
+    sums = []
+    for pair in pq.read_table(run / t / "ranked_pairs.parquet").to_pylist():
+        for side in ("chosen_index", "rejected_index") if pair["kept"] else ():
+            prompt = tokenizer.apply_chat_template(
+                messages[pair["prompt_id"]], add_generation_prompt=True, return_dict=False
+            )
+            answer = drawn[pair["prompt_id"], pair[side]]
+            with torch.no_grad():
+                logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
+            logps = logits.log_softmax(-1)[range(len(answer)), answer]
+            sums.append(float(logps.sum()))
+    return sums
+
+
 def _margins(low: float) -> Any:
     def check(run: Path) -> None:
         for t in "12":
@@ -276,5 +318,6 @@ EFFECTS = {
     "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}), "warm-start": _warm,
     "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
     "highest-reward": _highest, "offline-dpo": _offline, "sampler-logps": _sampler,
+    "base-reference": _based,
     "random-pairs": _random, "three-iterations": _third,
 }  # fmt: skip

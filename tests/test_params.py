@@ -43,7 +43,7 @@ def test_laptop_preset_is_the_default() -> None:
 # What the paper gives, by block
 PAPER: dict[type[blocks.Block], dict[str, object]] = {
     blocks.Sample: {"responses_per_prompt": 5, "temperature": 0.8, "top_p": 0.95},
-    blocks.RankPairs: {"chosen": "shortest_above_mean"},
+    blocks.RankPairs: {"chosen": "shortest_above_mean", "reference": "previous"},
     blocks.Dpo: {
         "beta": 0.01, "learning_rate": 7e-7, "scheduler": "cosine", "warmup_ratio": 0.1,
         "batch_size": 128, "epochs": 1, "save_steps": 50, "loss_type": "sigmoid",
@@ -186,6 +186,12 @@ FAULTS = {
     "unknown choice": (
         "filter: tolerance", "filter: strict",
         "build_pairs.filter is 'strict'; expected 'tolerance', 'none' or 'positive'",
+    ),
+    "base reference with the sampler's log-probs": (
+        "reference: previous           # of DPO: previous (pi_{t-1}, as the paper) | base (pi_0)"
+        "\n  reference_logps: trainer", "reference: base\n  reference_logps: sampler",
+        "rank_pairs: expected reference_logps trainer with reference base (the sampler's are of "
+        "the previous policy)",
     ),
     "accumulate as a flag that was on": (
         "accumulate: none", "accumulate: true",

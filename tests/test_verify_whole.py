@@ -200,6 +200,10 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "answer length": (setting("answer.max_new_tokens", 3), "answers.parquet: provenance plan is"),
     "duel's nucleus": (setting("duel.top_p", 0.5), "duels.parquet: provenance duel is"),
     "beta": (setting("dpo.beta", 9.0), "manifest.json: made_by dpo is"),
+    "DPO's reference": (
+        setting("rank_pairs.reference", "base"),
+        "run/2/ranked_pairs.parquet: provenance policy is",
+    ),
     "pairs of earlier iterations": (
         setting("build_pairs.accumulate", "last"),
         "reward_pairs.parquet: provenance accumulate is none",
