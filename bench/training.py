@@ -100,6 +100,7 @@ class Case(NamedTuple):
         settings = Dpo(
             **OPTIMISATION,
             batch_size=self.pairs,
+            start="previous",
             beta=0.1,
             loss_type="sigmoid",
             label_smoothing=0.0,

@@ -248,6 +248,7 @@ class Dpo(Optimisation):
     """The E-step's update."""
 
     key: ClassVar[str] = "dpo"
+    start: Literal["previous", "base"] = Field(description="trained from pi_{t-1} or from pi_0")
     beta: Positive
     loss_type: LossType
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]

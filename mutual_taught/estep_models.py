@@ -20,7 +20,7 @@ def train(
     ranked: pa.Table, responses: pa.Table, prompts: pa.Table, policy: Path, out: Path,
     iteration: str, dpo: Dpo, training: Training, seed: int,
 ) -> Outcome:  # fmt: skip
-    """Train candidate policies into `out/step-NNNNNN`, going on from an interrupted run."""
+    """Train candidates from a policy into `out/step-NNNNNN`, going on from an interrupted run."""
     training = settle(training)
     made_by = {
         "stage": f"dpo@{iteration}", "policy": read_manifest(policy).digest,

@@ -128,10 +128,12 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
         candidates = checkpoints(here)
         yield from _duellists(run, here, [before / "policy", *candidates])
         for folder in candidates:
+            dpo = params.load(blocks.Dpo, key)
+            start = "base_policy" if dpo.start == "base" else "policy"
             yield from _made_by(
-                folder, run.folder / "0", inputs, "policy", ("ranked_pairs", "responses")
+                folder, run.folder / "0", inputs, start, ("ranked_pairs", "responses")
             )
-            learnt = {"dpo": params.load(blocks.Dpo, key).model_dump(), **_training(settings)}
+            learnt = {"policy": inputs[start](), "dpo": dpo.model_dump(), **_training(settings)}
             yield from _agrees(folder / files.MANIFEST, files.read_manifest(folder).made_by, learnt,
                                "made_by")  # fmt: skip
     if decision.read(here / "decision.json").active and params.load(blocks.TrainRm, key).fixed:
@@ -315,7 +317,7 @@ def _made_by(
 ) -> Faults:  # fmt: skip
     manifest = files.read_manifest(folder)
     path = folder / files.MANIFEST
-    kind = "policy" if parent == "policy" else "reward_model"
+    kind = "policy" if parent in ("policy", "base_policy") else "reward_model"
     if manifest.kind != kind:
         yield Fault(path, "kind", manifest.kind, kind)
     if manifest.base != (base := files.read_manifest(start / kind).base):

@@ -153,7 +153,7 @@ def train_policy(
     """Update a policy by DPO on its ranked pairs.
 
     Args:
-        policy: pi_{t-1}, weights in float32; it is trained in place.
+        policy: pi_{t-1} (or pi_0, with `dpo.start`), weights in float32; it is trained in place.
         pairs: of `dataset`.
         dpo: loss, rates, batch.
         training: precision, resume, processes.
@@ -165,7 +165,7 @@ def train_policy(
     Returns:
         The logged steps.
 
-    Source: Mutual-Taught, E-step; DPO (arXiv 2305.18290), equation 7.
+    Source: Mutual-Taught, E-step, equation 4; DPO (arXiv 2305.18290), equation 7.
     """
     steps = total_steps(len(pairs), dpo)
     if training.lora:

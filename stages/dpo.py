@@ -13,14 +13,15 @@ from stages._click import PATH, Stage, run
 @click.option("--ranked-pairs", required=True, type=PATH, help="Table of the E-step's pairs.")
 @click.option("--responses", required=True, type=PATH, help="Table of sampled responses.")
 @click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--base", required=True, type=PATH, help="The base policy.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--prompts", required=True, type=PATH, help="The policy splits.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, ranked_pairs: Path, responses: Path, policy: Path, decided: Path,
+    iteration: str, ranked_pairs: Path, responses: Path, policy: Path, base: Path, decided: Path,
     prompts: Path, out: Path,
 ) -> None:  # fmt: skip
-    """Update the policy by DPO from pi_{t-1}; keep a checkpoint every save_steps (E-step, 4)."""
+    """Update the policy by DPO; keep a checkpoint every save_steps (E-step, 4)."""
     if not decision.read(decided).active:
         files.write_json(out / "checkpoints" / "steps.json", {"steps": []})
         files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
@@ -28,12 +29,14 @@ def main(
         return
     from mutual_taught import estep_models, train_policy
 
+    settings = params.load(blocks.Dpo, iteration)
     with perf.measure(out, "dpo") as measured:
         outcome = estep_models.train(
             tables.read(ranked_pairs, tables.RANKED_PAIRS),
             tables.read(responses, tables.RESPONSES),
-            tables.read(prompts, tables.PROMPTS), policy, out / "checkpoints", iteration,
-            params.load(blocks.Dpo, iteration), params.load(blocks.Training), params.seed(),
+            tables.read(prompts, tables.PROMPTS),
+            base if settings.start == "base" else policy, out / "checkpoints", iteration,
+            settings, params.load(blocks.Training), params.seed(),
         )  # fmt: skip
         measured["steps"] = outcome.steps
     files.write_curve(out / "curves" / "dpo.csv", train_policy.CURVE, outcome.curve)

@@ -1,5 +1,7 @@
 """Every ablation is one switch: it changes the keys it names, and the whole method runs with it."""
 
+import csv
+import math
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from mutual_taught import files, params, presets, trace
+from mutual_taught import files, params, presets, tables, trace
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
 from mutual_taught.verify import verify
@@ -32,6 +34,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
     "sampler-logps": ({"rank_pairs.reference_logps"}, "rank_pairs"),
     "base-reference": ({"rank_pairs.reference"}, "rank_pairs"),
+    "base-start": ({"dpo.start"}, "dpo"),
     "three-iterations": (
         {"iterations.3.prev", "iterations.3.sample", "iterations.3.dpo", "iterations.3.train_rm"},
         "sample",
@@ -149,6 +152,29 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     EFFECTS[name](Path("run"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("names", "alike"),
+    [([], True), (["base-start"], False), (["base-reference"], False),
+     (["base-start", "base-reference"], True)],
+)  # fmt: skip
+def test_either_start_goes_with_either_reference(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], alike: bool
+) -> None:
+    """Where DPO starts at its reference its first loss is that of a margin of 0: log 2."""
+    repo = project.copy(tmp_path / "repo", "tiny")
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    monkeypatch.chdir(repo)
+    Path("params.yaml").write_text(presets.compose("tiny", names))
+    params._parse.cache_clear()
+    shutil.rmtree("run/2")
+    in_process.run_all(Path("params.yaml"), ("rank_pairs", "1"))
+    assert [str(fault) for fault in verify(Path("run"))] == []
+    with Path("run/2/curves/dpo.csv").open(newline="") as file:
+        first = float(next(csv.DictReader(file))["loss"])
+    assert (first == pytest.approx(math.log(2), abs=1e-6)) == alike
+
+
 def _forget(run: Path, begin: str) -> None:
     """Remove model folders that a rerun makes again, as DVC does."""
     shutil.rmtree("run/2" if begin != "prepare_prompts" else "run")
@@ -210,6 +236,29 @@ def _based(run: Path) -> None:
     assert found == pytest.approx(_plain(run, "0"), abs=1e-4)
     assert found != pytest.approx(_plain(run, "1"), abs=1e-4)
     assert _references(run / "1") == pytest.approx(_plain(run, "0", "1"), abs=1e-4)
+
+
+def _anew(run: Path) -> None:
+    """Candidates of iteration 2 come from pi_0, their pairs and opponent from pi_1."""
+    base, first = (files.read_manifest(run / t / "policy").digest for t in "01")
+    assert base != first
+    steps = files.read_json(run / "2" / "checkpoints" / "steps.json")["steps"]
+    for step in steps:
+        assert files.read_manifest(run / f"2/checkpoints/step-{step:06d}").parent == base
+    duels = tables.read(run / "2" / "duels.parquet", tables.DUELS)
+    assert tables.provenance(duels)["policies"][0] == first
+    assert _references(run / "2") == pytest.approx(_plain(run, "1"), abs=1e-4)
+    # updates of a few steps at 2e-5 leave the weights nearer to where they began
+    assert _distance(run, f"2/checkpoints/step-{steps[0]:06d}", "0/policy") < _distance(
+        run, f"2/checkpoints/step-{steps[0]:06d}", "1/policy"
+    )
+
+
+def _distance(run: Path, one: str, other: str) -> float:
+    from safetensors.torch import load_file
+
+    mine, theirs = (load_file(run / name / "model.safetensors") for name in (one, other))
+    return sum(float((mine[name] - theirs[name]).square().sum()) for name in mine)
 
 
 def _references(folder: Path) -> list[float]:
@@ -319,5 +368,6 @@ EFFECTS = {
     "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
     "highest-reward": _highest, "offline-dpo": _offline, "sampler-logps": _sampler,
     "base-reference": _based,
+    "base-start": _anew,
     "random-pairs": _random, "three-iterations": _third,
 }  # fmt: skip

@@ -47,7 +47,7 @@ PAPER: dict[type[blocks.Block], dict[str, object]] = {
     blocks.Dpo: {
         "beta": 0.01, "learning_rate": 7e-7, "scheduler": "cosine", "warmup_ratio": 0.1,
         "batch_size": 128, "epochs": 1, "save_steps": 50, "loss_type": "sigmoid",
-        "label_smoothing": 0.0,
+        "label_smoothing": 0.0, "start": "previous",
     },
     blocks.Tokens: {"max_length": 2048},
     blocks.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6, "ties": "half"},
@@ -131,7 +131,7 @@ FAULTS = {
         "  loss_type: sigmoid", "  loss_type: sigmoid\n  beta2: 1",
         "dpo.beta2 is unknown; expected one of batch_size, beta, epochs, "
         "keep_checkpoints, label_smoothing, learning_rate, loss_type, max_grad_norm, save_steps, "
-        "scheduler, token_budget, warmup_ratio",
+        "scheduler, start, token_budget, warmup_ratio",
     ),
     "unknown loss": (
         "  loss_type: sigmoid", "  loss_type: kto_pair",

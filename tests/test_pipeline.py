@@ -140,6 +140,7 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("train_rm.learning_rate", 3e-5): after("train_rm", 1) | every(2) - NOT_BY_REWARDS,
     ("dpo.learning_rate", 3e-5): after("dpo", 1) | every(2),
     ("iterations.2.dpo.beta", 0.2): after("dpo", 2),
+    ("iterations.2.dpo.start", "base"): after("dpo", 2),
     ("iterations.1.sample.temperature", 1.0): every(1, 2),
     ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
     ("engine.workers", "ray"): set(),

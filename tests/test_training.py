@@ -41,8 +41,8 @@ OPTIMISATION = Optimisation(
     max_grad_norm=1.0, token_budget=30,
 )  # fmt: skip
 DPO = Dpo(
-    **OPTIMISATION.model_dump(), beta=0.3, loss_type="sigmoid", label_smoothing=0.0, save_steps=1,
-    keep_checkpoints=None,
+    **OPTIMISATION.model_dump(), start="previous", beta=0.3, loss_type="sigmoid",
+    label_smoothing=0.0, save_steps=1, keep_checkpoints=None,
 )  # fmt: skip
 REWARD = RewardOptimisation(**OPTIMISATION.model_dump(), margin=0.0, center_rewards=0.0)
 PAIRS: list[dict[str, Any]] = [

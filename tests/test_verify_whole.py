@@ -200,6 +200,17 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "answer length": (setting("answer.max_new_tokens", 3), "answers.parquet: provenance plan is"),
     "duel's nucleus": (setting("duel.top_p", 0.5), "duels.parquet: provenance duel is"),
     "beta": (setting("dpo.beta", 9.0), "manifest.json: made_by dpo is"),
+    "where DPO starts": (
+        setting("dpo.start", "base"),
+        "run/2/checkpoints/step-000002/manifest.json: parent is",
+    ),
+    "policy that DPO names": (
+        edit(
+            "2/checkpoints/step-000002/manifest.json",
+            lambda said: said["made_by"].update(policy="0" * 64),
+        ),
+        "step-000002/manifest.json: made_by policy is 0000",
+    ),
     "DPO's reference": (
         setting("rank_pairs.reference", "base"),
         "run/2/ranked_pairs.parquet: provenance policy is",
