@@ -103,7 +103,7 @@ def tolerance(previous_rewards: Floats) -> float:
     Raises:
         ValueError: there is no reward, or one is not finite.
 
-    Source: Mutual-Taught, M-step, filtering threshold epsilon_t.
+    Source: Mutual-Taught, M-step, Low-Quality Data Filtering (equations 5 and 8): epsilon_t.
     """
     if previous_rewards.size == 0 or not np.isfinite(previous_rewards).all():
         raise ValueError("epsilon_t needs at least one reward, all of them finite")
@@ -133,7 +133,8 @@ def filter_pseudo_pairs(
     Raises:
         ValueError: a margin is not finite.
 
-    Source: Mutual-Taught, M-step, filtering (pairs with margin <= -epsilon_t are removed).
+    Source: Mutual-Taught, M-step, Low-Quality Data Filtering (equations 5 and 8, appendix F):
+    pairs with margin <= -epsilon_t are removed.
     """
     if not np.isfinite(margins).all():
         raise ValueError("margins must be finite")

@@ -29,7 +29,7 @@ def outcomes(rewards: Floats, previous_rewards: Floats) -> Floats:
     Raises:
         ValueError: the shapes differ, or a reward is not finite.
 
-    Source: Mutual-Taught, model selection; ties are ours.
+    Source: Mutual-Taught, model selection (equations 6 and 7); ties are ours.
     """
     if rewards.shape != previous_rewards.shape:
         raise ValueError(f"shapes differ: {rewards.shape}, {previous_rewards.shape}")
@@ -77,7 +77,7 @@ def select_checkpoint(
     Raises:
         ValueError: there is no checkpoint, or one without duels.
 
-    Source: Mutual-Taught, model selection and stopping (tau = 0.6).
+    Source: Mutual-Taught, model selection (equations 6 and 7) and stopping (tau = 0.6).
     """
     if not wins_by_step or any(values.size == 0 for values in wins_by_step.values()):
         raise ValueError("every checkpoint needs at least one duel")
