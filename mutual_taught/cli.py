@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mutual_taught import __version__, blocks
+from mutual_taught import __version__, blocks, process
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.files import write_bytes
 
@@ -22,7 +22,7 @@ class Main(click.Group):
         try:
             return super().invoke(ctx)
         except MutualTaughtError as error:
-            raise click.ClickException(str(error)) from None
+            raise process.refusal(str(error)) from None
 
 
 @click.group(cls=Main)
@@ -33,6 +33,7 @@ def main() -> None:
     The pipeline itself runs under DVC: `dvc repro` runs what is not up to date, `dvc exp run -S
     dpo.beta=0.05` tries another value. These commands are for what DVC does not do.
     """
+    process.begin()
 
 
 @main.command()
@@ -127,8 +128,8 @@ def seed_preferences(
     click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")
     for name, prompts, complies, differ, gold, passed, tokens, cut in measured:
         shares = " | ".join(f"{share:.2f}" for share in (complies, differ, gold, passed))
-        click.echo(f"{name} | {prompts} | {shares} | {tokens:.1f} | {cut:.2f}")
-    click.echo(f"wrote {out / 'seed_preferences.parquet'}")
+        process.say(f"{name} | {prompts} | {shares} | {tokens:.1f} | {cut:.2f}")
+    process.say(f"wrote {out / 'seed_preferences.parquet'}")
 
 
 @main.command()
@@ -156,15 +157,15 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
 
     faults = 0
     for fault in checking.verify(folder, models):
-        click.echo(str(fault))
+        process.say(str(fault))
         faults += 1
     if not faults:
-        click.echo(f"{folder}: every decision and every digest is as it should be")
+        process.say(f"{folder}: every decision and every digest is as it should be")
     if count:
         from mutual_taught import resample
 
         for shard in resample.resample(folder, count, seed):
-            click.echo(str(shard))
+            process.say(str(shard))
             faults += shard.same_tokens < shard.answers
     if faults:
         raise click.ClickException(f"{faults} things do not follow from the rest of the run")
@@ -222,13 +223,21 @@ def doctor(folder: Path) -> None:
 
     faults = 0
     for check in looking.examine(folder):
-        click.echo(f"{'FAIL' if check.fault else 'ok':4}  {check.name}: {check.found}")
+        process.say(f"{'FAIL' if check.fault else 'ok':4}  {check.name}: {check.found}")
         if check.fault:
-            click.echo(f"      {check.fault}")
+            process.say(f"      {check.fault}")
             faults += 1
     if faults:
         raise click.ClickException(f"{faults} of these would stop a run")
 
 
 def _print(story: dict[str, Any], lines: Callable[[], Sequence[str]], as_json: bool) -> None:
-    click.echo(json.dumps(story, ensure_ascii=False, indent=2) if as_json else "\n".join(lines()))
+    if as_json:
+        click.echo(json.dumps(story, indent=2))  # ASCII alone, which no terminal takes for more
+        return
+    for line in lines():
+        process.say(line)
+
+
+if __name__ == "__main__":
+    main()

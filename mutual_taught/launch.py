@@ -14,6 +14,7 @@ from mutual_taught.blocks import Training
 from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
 from mutual_taught.files import read_json, write_json
 from mutual_taught.jobs import Job
+from mutual_taught.process import begin
 from mutual_taught.training import Outcome, newest_complete, optimizer
 from mutual_taught.watch import STARTED_BY, started_by, watch
 
@@ -100,6 +101,7 @@ def _pass_on(said: IO[bytes], failed: Path) -> None:
 
 def main(place: Path) -> None:
     """Be one of the processes of a training; the first writes what comes of it."""
+    begin()
     dvc = started_by()
     threading.Thread(target=watch, args=(dvc,), daemon=True).start()
     if torch.cuda.is_available():

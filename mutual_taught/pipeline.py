@@ -23,9 +23,11 @@ def repro(targets: Sequence[str]) -> bool:
         TrainingError: a stage failed; its own line says why.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    signs = sys.stdout.encoding or "utf-8"
+    told = {"PATH": path, "PYTHONIOENCODING": f"{signs}:backslashreplace"}
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", *targets],
-        stdout=subprocess.PIPE, text=True, env={**os.environ, "PATH": path},
+        stdout=subprocess.PIPE, encoding=signs, errors="replace", env={**os.environ, **told},
     )  # fmt: skip
     assert process.stdout is not None
     ran = True

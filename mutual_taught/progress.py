@@ -24,7 +24,8 @@ def bar(what: str, total: int, unit: str, done: int = 0) -> "tqdm[None]":
     """
     watched = sys.stderr.isatty()
     return tqdm(
-        total=total, initial=done, desc=what, unit=f" {unit}", file=sys.stderr, ascii=not watched,
+        total=total, initial=done, desc=what, unit=f" {unit}", file=sys.stderr,
+        ascii=None if watched else True,  # None: where the encoding has no blocks
         mininterval=0.2 if watched else 30.0, dynamic_ncols=watched, smoothing=0.1,
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.files import read_manifest
 from mutual_taught.generate import Decode, Request, Seen, ignore
 from mutual_taught.packing import Group
+from mutual_taught.process import begin
 from mutual_taught.reward import Rewards
 
 
@@ -105,6 +106,7 @@ class Worker:
     """
 
     def __init__(self, job: Job, same: Same, threads: int) -> None:
+        begin()  # on another machine nothing was set
         torch.set_num_threads(threads)
         self.job, self.same = job, same
         self.run: Callable[[int, Any], Any] | None = None

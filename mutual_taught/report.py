@@ -1,7 +1,7 @@
 """The report over iterations 0 to t: a Markdown page with tables and plots."""
 
-import html
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from mutual_taught.files import read_json, write_bytes, write_json
+from mutual_taught.signs import visible
 
 History = list[dict[str, Any]]
 STAGES = (
@@ -127,6 +128,8 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "r_0 on own samples": _accuracy("reward_model.own_samples.r0"),
 }  # fmt: skip
 
+MARK = re.compile(r"[!-/:-@\[-`{-~]")
+LIVE = re.compile("&#(?:35|64);")  # number sign, at sign
 NOTES = (
     "Brackets: 95 % bootstrap intervals over prompts. The win rate on D_MS is that of the best of "
     "several checkpoints, hence biased upwards; the win rates vs base and vs previous are from "
@@ -199,12 +202,15 @@ def _page(history: History) -> str:
             cells = (str(item["iteration"]), shown(answer["gold"], 2), _safe(answer["response"]))
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(visible, lines)) + "\n"
 
 
 def _safe(text: str) -> str:
-    """Escape text of models and data sets for a Markdown table: no markup, no new cell."""
-    escaped = html.escape(" ".join(text.split()))
-    for mark in "\\`*_{}[]()+-!|~":
-        escaped = escaped.replace(mark, f"&#{ord(mark)};")
-    return escaped or "(blank)"
+    """Escape text of models and data sets for a Markdown table: no markup, link or new cell.
+
+    Every mark of ASCII is written as its number, for some renderers make links of bare addresses.
+    GitHub looks for mail addresses, mentions and issues where numbers are signs again: there an
+    empty comment parts the sign from what follows.
+    """
+    shown = MARK.sub(lambda mark: f"&#{ord(mark[0])};", visible(" ".join(text.split())))
+    return LIVE.sub(r"\g<0><!-- -->", shown) or "(blank)"

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mutual_taught import decision, files, report
+from mutual_taught.signs import fit, visible
 
 NUMBERS = {
     "win rate on D_MS": report.ROWS["win rate on D_MS"],
@@ -45,23 +46,27 @@ def policy_of(folder: Path) -> str:
 def show(run: Path) -> None:
     """Print the table, one column an iteration."""
     folders = files.iterations(run)
-    table = Table(title=f"Mutual-Taught in {run}", title_justify="left")
+    console = Console(width=max(100, 34 + 26 * len(folders)), markup=False, emoji=False)
+
+    def seen(text: object) -> str:
+        return fit(visible(str(text)), console.encoding)
+
+    table = Table(title=seen(f"Mutual-Taught in {run}"), title_justify="left")
     table.add_column("")
     for folder in folders:
         table.add_column(f"t = {folder.name}", overflow="fold")
-    table.add_row("state", *map(state, folders))
-    table.add_row("policy of iteration", *map(policy_of, folders))
+    table.add_row("state", *(seen(state(folder)) for folder in folders))
+    table.add_row("policy of iteration", *(seen(policy_of(folder)) for folder in folders))
     metrics = [report.read_metrics(folder / "metrics") for folder in folders]
     for name, make in NUMBERS.items():
-        table.add_row(name, *(make(numbers) for numbers in metrics))
-    console = Console(width=max(100, 34 + 26 * len(folders)))
+        table.add_row(seen(name), *(seen(make(numbers)) for numbers in metrics))
     console.print(table)
     console.print("Brackets: 95 % intervals. The win rate on D_MS is the best checkpoint's.")
     reports = [path for folder in folders if (path := folder / "report" / "report.md").exists()]
     if reports:
-        console.print(f"Report: {reports[-1]}")
+        console.print(seen(f"Report: {reports[-1]}"))
     last = [folders[-1] / name for name in ("policy", "reward_model")]
     if reports and reports[-1].is_relative_to(folders[-1]) and all(map(Path.exists, last)):
-        console.print(f"Final models: {last[0]}, {last[1]}")
+        console.print(seen(f"Final models: {last[0]}, {last[1]}"))
     else:
         console.print("Not finished: dvc repro goes on.")

@@ -302,6 +302,6 @@ def _number(value: float | None) -> str:
 
 
 def _short(text: str, size: int = 90) -> str:
-    """Show untrusted text on one line: no control characters reach the terminal."""
-    shown = "".join(sign if sign.isprintable() else " " for sign in " ".join(text.split()))
+    """Show the beginning of a text on one line."""
+    shown = " ".join(text.split())
     return repr(shown if len(shown) <= size else shown[: size - 1] + "…")

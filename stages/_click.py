@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mutual_taught import process
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.watch import started_by, watch
 
@@ -27,18 +28,18 @@ class Stage(click.Command):
         try:
             return super().invoke(ctx)
         except MutualTaughtError as error:
-            raise click.ClickException(str(error)) from None
+            raise process.refusal(str(error)) from None
         except FileExistsError as error:
-            raise click.ClickException(
+            raise process.refusal(
                 f"{error.filename} exists; expected an empty place; remove it, as dvc repro does"
             ) from None
         except (PermissionError, BlockingIOError) as error:
-            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+            raise process.refusal(f"{error.filename}: {error.strerror}") from None
         except OSError as error:
             if error.errno not in DISK:
                 raise
             place, advice = error.filename or "disk", DISK[error.errno]
-            raise click.ClickException(
+            raise process.refusal(
                 f"{place}: {error.strerror}; {advice}, then dvc repro goes on with what is finished"
             ) from None
 
@@ -49,21 +50,5 @@ def run(command: click.Command) -> None:
         # Looked for now, not in the thread: later it may be gone, and another in its place.
         dvc = started_by()
         threading.Thread(target=watch, args=(dvc,), daemon=True).start()
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    process.begin()
     command()
-
-
-# Threads that wait must sleep, not spin: with another busy process on the machine spinning made a
-# packed step 40 times slower (docs/pipeline.md).
-ENVIRONMENT = {
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "THP_MEM_ALLOC_ENABLE": "1",  # large pages: sampling had 789,000 page faults, now 320,000
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    "WANDB_DISABLED": "true",
-}

@@ -4,8 +4,8 @@ import ast
 from pathlib import Path
 
 CARRIERS = {
-    "blocks", "errors", "files", "hashing", "params", "perf", "progress", "ray_pool", "tables",
-    "watch", "work",
+    "blocks", "errors", "files", "hashing", "params", "perf", "process", "progress", "ray_pool",
+    "tables", "watch", "work",
 }  # fmt: skip
 
 
