@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mutual_taught.errors import InputError
-from mutual_taught.files import read_json, write_json
+from mutual_taught.files import NUMBER, read_json, write_json
 
 
 class Decision(NamedTuple):
@@ -23,11 +23,14 @@ def read(path: Path) -> Decision:
     values = read_json(path)
     try:
         decision = Decision(**values)
-        if type(decision.active) is not bool or not isinstance(decision.policy_from, str):
+        if type(decision.active) is not bool or not NUMBER(decision.policy_from):
             raise TypeError
         return decision
     except TypeError:
-        raise InputError(f"{path}: holds {values}; expected active and policy_from") from None
+        raise InputError(
+            f"{path}: holds {str(values)[:60]}; expected active and policy_from, an "
+            "iteration; run dvc repro"
+        ) from None
 
 
 def write(folder: Path, decision: Decision) -> None:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from mutual_taught import engines, scorers, scoring, tables
 from mutual_taught.blocks import Duel, Engine, Score, Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.files import STEP, read_json, read_manifest
+from mutual_taught.files import STEP, read_manifest, read_steps
 from mutual_taught.sampling import draw, make_plan
 from mutual_taught.selection import outcomes
 
@@ -25,7 +25,7 @@ def duel(
     Raises:
         InputError: there is no checkpoint.
     """
-    steps = read_json(checkpoints / "steps.json")["steps"]
+    steps = read_steps(checkpoints)
     if not steps:
         raise InputError(f"{checkpoints}: holds no checkpoint; expected at least one")
     folders = [policy, *(checkpoints / STEP.format(step) for step in steps)]

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught import chat, launch, models, tables, train_policy, work
 from mutual_taught.blocks import Dpo, Training
 from mutual_taught.estep import sides
-from mutual_taught.files import STEP, link_tree, read_manifest, write_json
+from mutual_taught.files import STEP, STEPS, link_tree, read_manifest, write_json
 from mutual_taught.jobs import Job
 from mutual_taught.precision import settle
 from mutual_taught.training import Outcome
@@ -34,7 +34,7 @@ def train(
         steps = sorted(int(path.name.split("-")[1]) for path in (place / "checkpoints").iterdir())
         for step in steps:
             link_tree(place / "checkpoints" / STEP.format(step), out / STEP.format(step))
-        write_json(out / "steps.json", {"steps": steps})
+        write_json(out / STEPS, {"steps": steps})
         return outcome
 
 

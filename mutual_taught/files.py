@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.signs import visible
 
 MANIFEST = "manifest.json"
-STEP = "step-{:06d}"
-NUMBER = re.compile("0|[1-9][0-9]*", re.ASCII).fullmatch
+STEP, STEPS = "step-{:06d}", "steps.json"
+NUMBER = re.compile("0|[1-9][0-9]{0,8}").fullmatch  # of an iteration
+SHA256 = re.compile("[0-9a-f]{64}").fullmatch
+CACHED = re.compile("/files/md5/[0-9a-f]{2}/[0-9a-f]{30}$").search  # a file of DVC's cache
+LONGEST = 255  # bytes of a name
 Json = Mapping[str, Any]
 
 
@@ -119,6 +123,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         MissingFileError: there is no such folder, or it holds no manifest.
+        InputError: it is no manifest, or names a file that is not within the folder.
     """
     if not folder.is_dir():
         raise MissingFileError(f"{folder} does not exist; run dvc repro or dvc pull {folder}")
@@ -130,11 +135,61 @@ def read_manifest(folder: Path) -> Manifest:
             raise TypeError
         if not isinstance(manifest.made_by, dict) or not isinstance(manifest.files, dict):
             raise TypeError
-        return manifest
     except TypeError:
         raise InputError(
             f"{folder / MANIFEST}: holds {str(values)[:60]}; expected {', '.join(Manifest._fields)}"
         ) from None
+    for name, said in manifest.files.items():
+        if not (isinstance(said, str) and SHA256(said)):
+            raise InputError(
+                f"{folder / MANIFEST}: {name!r} has the sha256 {str(said)[:20]!r}; expected 64 "
+                f"digits 0-9, a-f; run dvc checkout, or dvc pull {folder}"
+            )
+        within(folder, name)
+    return manifest
+
+
+def within(folder: Path, name: str) -> Path:
+    """Locate a file that a manifest names, which may lie nowhere but in its folder.
+
+    Links are followed within the folder, and to DVC's cache, which is where DVC links files to.
+
+    Raises:
+        InputError: the name, or a link on its way, leads elsewhere.
+    """
+    leads_out = not {"", ".", ".."}.isdisjoint(name.split("/")) or "\\" in name
+    if leads_out or visible(name) != name or len(name.encode()) > LONGEST:
+        raise InputError(
+            f"{folder / MANIFEST}: names the file {name[:80]!r}; expected names within the folder; "
+            f"run dvc checkout, or dvc pull {folder}"
+        )
+    path = folder / name
+    home, parent, real = (Path(os.path.realpath(place)) for place in (folder, path.parent, path))
+    cached = parent.is_relative_to(home) and CACHED(real.as_posix())
+    if not real.is_relative_to(home) and not cached:
+        raise InputError(
+            f"{path}: a link to {real}; expected a file of the folder, or DVC's link into its "
+            f"cache; remove it, and run dvc checkout, or dvc pull {folder}"
+        )
+    return path
+
+
+def read_steps(checkpoints: Path) -> list[int]:
+    """Read which steps a folder of candidates holds: the numbers in its steps.json.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it holds something else than whole numbers from 0, each once.
+    """
+    path = checkpoints / STEPS
+    steps = read_json(path).get("steps")
+    listed = isinstance(steps, list) and all(type(step) is int and step >= 0 for step in steps)
+    if not listed or len(set(steps)) < len(steps):
+        raise InputError(
+            f"{path}: steps is {str(steps)[:60]}; expected a list of whole numbers from 0, each "
+            "once; run dvc repro"
+        )
+    return list(steps)
 
 
 def require_whole(folder: Path) -> Manifest:
@@ -145,7 +200,7 @@ def require_whole(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
-        path = folder / name
+        path = within(folder, name)
         found = sha256(path) if path.is_file() else "missing"
         if found != expected:
             raise InputError(

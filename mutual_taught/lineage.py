@@ -7,7 +7,6 @@ from typing import get_args
 import pyarrow.compute as pc
 
 from mutual_taught import blocks, decision, faults, files, params, tables
-from mutual_taught.errors import InputError
 from mutual_taught.faults import Fault, Faults, Run
 from mutual_taught.splits import policy_part
 
@@ -173,16 +172,9 @@ def _training(settings: blocks.Params) -> files.Json:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """List an iteration's candidates, as its steps.json does.
-
-    Raises:
-        InputError: it lists something else than steps.
-    """
-    path = folder / "checkpoints" / "steps.json"
-    steps = files.read_json(path).get("steps")
-    if not isinstance(steps, list) or not all(type(step) is int for step in steps):
-        raise InputError(f"{path}: steps is {steps}; expected a list of numbers; run dvc repro")
-    return [folder / "checkpoints" / files.STEP.format(step) for step in steps]
+    """List an iteration's candidates, as its steps.json does."""
+    place = folder / "checkpoints"
+    return [place / files.STEP.format(step) for step in files.read_steps(place)]
 
 
 def _duellists(run: Run, here: Path, policies: Sequence[Path]) -> Faults:
@@ -343,5 +335,5 @@ def models(folder: Path) -> Faults:
             state = "there" if name in there else "missing"
             yield Fault(path.parent / name, "the file", state, "what manifest.json lists")
         for name in sorted(there & set(listed)):
-            if (found := files.sha256(path.parent / name)) != listed[name]:
+            if (found := files.sha256(files.within(path.parent, name))) != listed[name]:
                 yield Fault(path.parent / name, "sha256", found[:12], listed[name][:12])

@@ -10,6 +10,7 @@ import click
 
 from mutual_taught import process
 from mutual_taught.errors import MutualTaughtError
+from mutual_taught.files import NUMBER
 from mutual_taught.watch import started_by, watch
 
 PATH = click.Path(path_type=Path)
@@ -18,6 +19,13 @@ DISK = {
     errno.EDQUOT: "free some space",
     errno.EROFS: "make it writable",
 }
+
+
+def iteration(t: str) -> str:
+    """Take the number of an iteration, from 1, as params.yaml spells it: it is part of paths."""
+    if not NUMBER(t) or t == "0":
+        raise click.BadParameter(f"{t[:40]!r} is no iteration; expected a number from 1")
+    return t
 
 
 class Stage(click.Command):

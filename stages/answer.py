@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mutual_taught import blocks, decision, describe, files, params, perf, tables
-from stages._click import PATH, Stage, run
+from stages._click import PATH, Stage, iteration, run
 
 
 @click.command(cls=Stage)
-@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--policy", required=True, type=PATH, help="The policy pi_t.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--previous-answers", required=True, type=PATH, help="pi_{t-1}'s answers.")

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mutual_taught import blocks, decision, mstep, params
-from stages._click import PATH, Stage, run
+from stages._click import PATH, Stage, iteration, run
 
 
 @click.command(cls=Stage)
-@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--answers", required=True, type=PATH, help="pi_t's answers.")
 @click.option("--previous-answers", required=True, type=PATH, help="pi_{t-1}'s answers.")
 @click.option("--answer-rewards", required=True, type=PATH, help="Rewards of both.")

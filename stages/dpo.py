@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mutual_taught import blocks, decision, files, params, perf, tables
-from stages._click import PATH, Stage, run
+from stages._click import PATH, Stage, iteration, run
 
 
 @click.command(cls=Stage)
-@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--ranked-pairs", required=True, type=PATH, help="Table of the E-step's pairs.")
 @click.option("--responses", required=True, type=PATH, help="Table of sampled responses.")
 @click.option("--policy", required=True, type=PATH, help="The previous policy.")
@@ -23,7 +23,7 @@ def main(
 ) -> None:  # fmt: skip
     """Update the policy by DPO; keep a checkpoint every save_steps (E-step, 4)."""
     if not decision.read(decided).active:
-        files.write_json(out / "checkpoints" / "steps.json", {"steps": []})
+        files.write_json(out / "checkpoints" / files.STEPS, {"steps": []})
         files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
         files.write_metrics(out / "metrics" / "dpo.json", {"active": 0.0})
         return

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mutual_taught import blocks, files, params, report, tables
-from stages._click import PATH, Stage, run
+from stages._click import PATH, Stage, iteration, run
 
 
 @click.command(cls=Stage)
-@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--previous", required=True, type=PATH, help="The previous report.")
 @click.option("--metrics", required=True, type=PATH, help="Folder of the iteration's metrics.")
 @click.option("--evaluation", required=True, type=PATH, help="The iteration's evaluation.")

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mutual_taught import blocks, choose, decision, params, tables
-from stages._click import PATH, Stage, run
+from stages._click import PATH, Stage, iteration, run
 
 
 @click.command(cls=Stage)
-@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--duels", required=True, type=PATH, help="Table of duels.")
 @click.option("--checkpoints", required=True, type=PATH, help="Folder of candidate policies.")
 @click.option("--policy", required=True, type=PATH, help="The previous policy.")

@@ -5,11 +5,11 @@ from pathlib import Path
 import click
 
 from mutual_taught import blocks, decision, files, params, perf, tables
-from stages._click import PATH, Stage, run
+from stages._click import PATH, Stage, iteration, run
 
 
 @click.command(cls=Stage)
-@click.option("--iteration", required=True, help="t, from 1.")
+@click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--reward-pairs", required=True, type=PATH, help="The mix.")
 @click.option("--base", required=True, type=PATH, help="The base reward model r_0.")
 @click.option("--previous", required=True, type=PATH, help="The previous reward model.")

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
+from stages import sample
 from stages._click import Stage
 
 CHILD = """
@@ -90,3 +91,11 @@ def test_error_of_ours_is_not_hidden() -> None:
         raise OSError(5, "Input/output error", "run/x")
 
     assert isinstance(CliRunner().invoke(stage).exception, OSError)
+
+
+@pytest.mark.parametrize("t", ["../../x", "0", "01", "-1", "1/../2", "", "x", "\u0661", "9" * 5000])
+def test_iteration_is_a_number_and_no_path(here: Path, t: str) -> None:
+    options = ["--policy", "p", "--decision", "d", "--prompts", "q", "--out", "o"]
+    result = CliRunner().invoke(sample.main, ["--iteration", t, *options])
+    assert result.exit_code == 2
+    assert f"{t[:40]!r} is no iteration; expected a number from 1" in result.output

@@ -1,12 +1,13 @@
 """Files: whole or not at all, never through an old link; manifests; trees of links."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from mutual_taught import files
+from mutual_taught import decision, files
 from mutual_taught.errors import InputError, MissingFileError
 
 
@@ -186,3 +187,103 @@ def test_missing_tree_leaves_nothing_behind(here: Path) -> None:
     with pytest.raises(FileNotFoundError):
         files.link_tree(Path("nowhere"), Path("target"))
     assert list(here.iterdir()) == []
+
+
+def said_to_hold(folder: Path, name: object, digest: object = "0" * 64) -> None:
+    """Write a manifest that lists one file."""
+    values = {"kind": "policy", "base": "x", "parent": None, "made_by": {}, "files": {name: digest}}
+    files.write_json(folder / "manifest.json", values)
+
+
+LEADS_OUT = [
+    "../secret", "sub/../../secret", "/etc/hostname", "..", ".", "", "sub//config", "sub/./config",
+    "./weights", "sub/", "..\\secret", "C:\\secret", "weights\0", "weights\n", "\u202eweights",
+    "\ud800", "x" * 300,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEADS_OUT, ids=ascii)
+def test_manifest_that_names_a_file_elsewhere_is_refused(model: Path, name: str) -> None:
+    Path("secret").write_text("x")
+    (model / "manifest.json").write_text(
+        json.dumps({"kind": "policy", "base": "x", "parent": None, "made_by": {},
+                    "files": {name: files.sha256(Path("secret"))}})
+    )  # fmt: skip
+    for read in (files.read_manifest, files.require_whole):
+        with pytest.raises(InputError) as caught:
+            read(model)
+        assert str(caught.value) == (
+            f"model/manifest.json: names the file {name[:80]!r}; expected names within the "
+            "folder; run dvc checkout, or dvc pull model"
+        )
+
+
+@pytest.mark.parametrize("link", ["leak", "deep/leak"])
+def test_link_out_of_a_model_is_refused(model: Path, link: str) -> None:
+    Path("outside").mkdir()
+    Path("outside/leak").write_text("x")
+    if link == "leak":
+        (model / "leak").symlink_to(Path("outside/leak").resolve())
+    else:
+        (model / "deep").symlink_to(Path("outside").resolve())
+    said_to_hold(model, link, files.sha256(Path("outside/leak")))
+    with pytest.raises(InputError, match=r"^model/.*leak: a link to .*; expected a file of the"):
+        files.require_whole(model)
+
+
+def test_link_that_leads_in_a_circle_is_refused_or_missing(model: Path) -> None:
+    (model / "round").symlink_to("round")
+    said_to_hold(model, "round")
+    with pytest.raises(InputError, match="round: sha256 is missing"):
+        files.require_whole(model)
+
+
+def test_links_within_a_model_and_into_the_cache_of_dvc_are_followed(model: Path) -> None:
+    cached = Path("cache/files/md5/ab") / ("0" * 30)
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"cached")
+    (model / "big").symlink_to(cached.resolve())
+    (model / "same").symlink_to("sub/config")
+    written = files.write_manifest(model, "policy", "base", None, {})
+    assert set(written.files) == {"big", "same", "sub/config", "weights"}
+    assert files.require_whole(model) == written
+
+
+def test_model_may_lie_behind_a_link(model: Path) -> None:
+    files.write_manifest(model, "policy", "base", None, {})
+    Path("linked").symlink_to(model.resolve())
+    assert set(files.require_whole(Path("linked")).files) == {"weights", "sub/config"}
+
+
+@pytest.mark.parametrize("digest", [None, 3, "", "x" * 64, "0" * 63, ["0" * 64]], ids=str)
+def test_manifest_without_digests_is_refused(model: Path, digest: object) -> None:
+    said_to_hold(model, "weights", digest)
+    with pytest.raises(InputError, match=r"^model/manifest\.json: 'weights' has the sha256 "):
+        files.read_manifest(model)
+
+
+@pytest.mark.parametrize("steps", [[], [0], [2, 10, 300]])
+def test_steps_are_those_of_the_file(here: Path, steps: list[int]) -> None:
+    files.write_json(Path("checkpoints/steps.json"), {"steps": steps})
+    assert files.read_steps(Path("checkpoints")) == steps
+
+
+NO_STEPS = ["../../x", ["../../x"], [-1], [1.0], [True], [[1]], [None], None, {"1": 2}, 3, [4, 4]]
+
+
+@pytest.mark.parametrize("steps", NO_STEPS, ids=str)
+def test_steps_that_are_no_whole_numbers_are_refused(here: Path, steps: object) -> None:
+    files.write_json(Path("checkpoints/steps.json"), {"steps": steps})
+    with pytest.raises(InputError) as caught:
+        files.read_steps(Path("checkpoints"))
+    assert str(caught.value) == (
+        f"checkpoints/steps.json: steps is {steps}; expected a list of whole numbers from 0, each "
+        "once; run dvc repro"
+    )
+
+
+@pytest.mark.parametrize("origin", ["../../etc", "01", "-1", 0, None, "x", "9" * 5000], ids=str)
+def test_decision_names_an_iteration_and_no_other_place(here: Path, origin: object) -> None:
+    files.write_json(Path("decision.json"), {"active": True, "policy_from": origin})
+    with pytest.raises(InputError, match=r"^decision\.json: holds .*expected active and policy_f"):
+        decision.read(Path("decision.json"))

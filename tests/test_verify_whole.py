@@ -244,6 +244,14 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         "manifest.json: holds",
     ),
     "steps of nothing": (raw("1/checkpoints/steps.json", "{}"), "steps.json: steps is None"),
+    "steps that lead elsewhere": (
+        raw("1/checkpoints/steps.json", '{"steps": ["../../0"]}'),
+        "steps.json: steps is ['../../0']; expected a list of whole numbers",
+    ),
+    "file that leads elsewhere": (
+        say("1/policy/manifest.json", files={"../../0/policy/config.json": "0" * 64}),
+        "manifest.json: names the file '../../0/policy/config.json'; expected names within",
+    ),
     "metadata that is a list": (
         metadata("1/rewards", "columns_sha256", "[]"),
         "mutual_taught.columns_sha256 is []",
