@@ -13,7 +13,10 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("dvc.yaml", "stages", "mutual_taught", "data", "presets", ".dvcignore", ".gitignore")
+PARTS = (
+    "dvc.yaml", "stages", "mutual_taught", "data", "presets", ".dvcignore", ".gitignore",
+    ".gitattributes",
+)  # fmt: skip
 RUNNING = re.compile(r"Running stage '([^']+)'")
 ENVIRONMENT = {
     **os.environ,
