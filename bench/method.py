@@ -315,9 +315,9 @@ def main(count: int, out: Path | None) -> None:
     """Time the decisions on a synthetic run."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        lines = PRESET.read_text().splitlines(keepends=True)
+        lines = PRESET.read_text(encoding="utf-8").splitlines(keepends=True)
         one = [line for line in lines if not line.startswith('  "2": ')]  # iteration 1 alone
-        params.PARAMS.write_text("".join(one))
+        params.PARAMS.write_text("".join(one), encoding="utf-8")
         settings = params.validate(params.read(params.PARAMS))
         run = Path("run")
         seconds = make_run(run, settings, count)

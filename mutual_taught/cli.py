@@ -55,7 +55,7 @@ def preset(name: str, ablations: tuple[str, ...], force: bool) -> None:
     from mutual_taught import params, presets
 
     text = presets.compose(name, ablations)
-    if params.PARAMS.exists() and not force and not presets.known(params.PARAMS.read_text()):
+    if params.PARAMS.exists() and not force and not presets.known(params.PARAMS.read_bytes()):
         raise click.ClickException(
             f"{params.PARAMS} differs from every preset; expected no changes of yours; "
             "save it elsewhere, or say --force"

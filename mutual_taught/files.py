@@ -72,7 +72,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
         return values
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: not valid JSON ({error}); expected a file of this pipeline"
         ) from None
@@ -145,12 +145,12 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{folder / MANIFEST}: {name!r} has the sha256 {str(said)[:20]!r}; expected 64 "
                 f"digits 0-9, a-f; run dvc checkout, or dvc pull {folder}"
             )
-        within(folder, name)
+        check_within(folder, name)
     return manifest
 
 
-def within(folder: Path, name: str) -> Path:
-    """Locate a file that a manifest names, which may lie nowhere but in its folder.
+def check_within(folder: Path, name: str) -> None:
+    """Check that a file which a manifest names lies in its folder.
 
     Links are followed within the folder, and to DVC's cache, which is where DVC links files to.
 
@@ -171,7 +171,6 @@ def within(folder: Path, name: str) -> Path:
             f"{path}: a link to {real}; expected a file of the folder, or DVC's link into its "
             f"cache; remove it, and run dvc checkout, or dvc pull {folder}"
         )
-    return path
 
 
 def read_steps(checkpoints: Path) -> list[int]:
@@ -200,7 +199,7 @@ def require_whole(folder: Path) -> Manifest:
     """
     manifest = read_manifest(folder)
     for name, expected in manifest.files.items():
-        path = within(folder, name)
+        path = folder / name
         found = sha256(path) if path.is_file() else "missing"
         if found != expected:
             raise InputError(

@@ -335,5 +335,5 @@ def models(folder: Path) -> Faults:
             state = "there" if name in there else "missing"
             yield Fault(path.parent / name, "the file", state, "what manifest.json lists")
         for name in sorted(there & set(listed)):
-            if (found := files.sha256(files.within(path.parent, name))) != listed[name]:
+            if (found := files.sha256(path.parent / name)) != listed[name]:
                 yield Fault(path.parent / name, "sha256", found[:12], listed[name][:12])

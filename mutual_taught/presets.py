@@ -26,7 +26,7 @@ def compose(name: str, ablations: Sequence[str]) -> str:
     """
     path = FOLDER / f"{name}.yaml"
     params.validate(params.read(path), path)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     if not ablations:
         return text
     yaml = YAML(pure=True)
@@ -43,16 +43,16 @@ def compose(name: str, ablations: Sequence[str]) -> str:
     return sink.getvalue()
 
 
-def known(text: str) -> bool:
+def known(content: bytes) -> bool:
     """Tell whether a params.yaml is a preset's, as it is or with one ablation."""
     presets = [path.stem for path in FOLDER.glob("*.yaml")]
-    plain = any(text == (FOLDER / f"{name}.yaml").read_text() for name in presets)
-    return plain or any(text == _try(name, ablation) for name in presets for ablation in names())
+    plain = any(content == (FOLDER / f"{name}.yaml").read_bytes() for name in presets)
+    return plain or any(content == _try(name, one) for name in presets for one in names())
 
 
-def _try(name: str, ablation: str) -> str | None:
+def _try(name: str, ablation: str) -> bytes | None:
     try:
-        return compose(name, [ablation])
+        return compose(name, [ablation]).encode()
     except InputError:
         return None
 

@@ -8,10 +8,11 @@ import click
 
 from mutual_taught import signs
 
-# TRL reports every trainer that is made, vLLM every engine, Ray every cluster.
+# TRL reports every trainer that is made, vLLM every engine, Ray every cluster; trackio uses gradio.
 QUIET = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_DO_NOT_TRACK": "1",

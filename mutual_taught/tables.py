@@ -302,7 +302,7 @@ def _said(data: pa.Table, name: str) -> dict[str, Any]:
     text = (data.schema.metadata or {}).get(f"mutual_taught.{name}".encode(), b"null")
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         raise InputError(

@@ -103,6 +103,14 @@ def test_broken_json_is_one_line(here: Path) -> None:
     )
 
 
+def test_json_nested_too_deeply_is_one_line(here: Path) -> None:
+    Path("x.json").write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(
+        InputError, match=r"^x\.json: not valid JSON \(.*\); expected a file of this"
+    ):
+        files.read_json(Path("x.json"), list)
+
+
 def test_manifest_names_every_file_but_itself_with_its_hash(model: Path) -> None:
     written = files.write_manifest(model, "policy", "base", None, {"seed": 1})
     assert written.files == {

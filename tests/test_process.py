@@ -89,6 +89,18 @@ def test_real_terminal_of_few_signs_shows_status_doctor_and_a_refusal(
     assert refused.stderr.count(b"\n") == 1
 
 
+@pytest.mark.slow
+def test_preset_is_written_where_files_are_ascii_by_default(here: Path) -> None:
+    shutil.copytree(ROOT / "presets", "presets")
+    told = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for preset in ("paper", "laptop"):  # the second time over what the first wrote
+        done = python("-m", "mutual_taught", "preset", preset, "--with", "no-filter", **told)
+        assert (done.returncode, done.stderr) == (0, b"")
+    Path("params.yaml").write_bytes(b"seed: 1  # \xe9\n")
+    kept = python("-m", "mutual_taught", "preset", "tiny", **told)
+    assert kept.stderr.startswith(b"Error: params.yaml differs from every preset; ")
+
+
 def test_marks_in_the_name_of_a_run_are_not_followed(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
