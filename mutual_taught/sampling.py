@@ -38,8 +38,8 @@ def responses(
 def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
     """Lay out given preferences as responses: 0 chosen, 1 rejected (offline DPO).
 
-    They are tokenised as the policy would have drawn them: their text, then its end token. There
-    is no log-prob and the seed is 0, for nothing was drawn.
+    They are tokenised as the policy would have drawn them: what its template makes of them, up to
+    the token that ends a turn. There is no log-prob and the seed is 0, because nothing was drawn.
 
     Raises:
         InputError: a prompt came without answers, or is too long with one.
@@ -57,7 +57,7 @@ def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
                     f"prompt {prompt}: came without answers; expected data.columns.chosen and "
                     "rejected with sample.source given"
                 )
-            tokens = answer_tokens(tokenizer, text)
+            tokens = answer_tokens(tokenizer, text, messages)
             size = asked + len(tokens)
             if size > limits.max_length:
                 raise InputError(

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught import tables
-from mutual_taught.chat import prompt_tokens
+from mutual_taught.chat import prompt_tokens, texts
 from mutual_taught.engines import Answers, Engine
 from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Request
@@ -116,10 +116,8 @@ def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], answers: Answers
     """Lay out the draws of a shard as rows of `responses`."""
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
     for (prompt, request), draws in zip(asked, answers, strict=True):
-        texts = engine.tokenizer.batch_decode(
-            [draw.token_ids for draw in draws], skip_special_tokens=True
-        )
-        for index, (draw, text) in enumerate(zip(draws, texts, strict=True)):
+        said = texts(engine.tokenizer, [draw.token_ids for draw in draws])
+        for index, (draw, text) in enumerate(zip(draws, said, strict=True)):
             values = (
                 prompt, index, text, draw.token_ids, len(draw.token_ids), draw.finish_reason,
                 request.seeds[index], draw.logprob,
