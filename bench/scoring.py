@@ -142,8 +142,10 @@ def floor(folder: Path, asked: Sequence[Asked]) -> Run:
 
 def stock(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """Load as anyone does."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return model.eval(), cast(PreTrainedTokenizerBase, tokenizer)
 
 

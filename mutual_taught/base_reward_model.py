@@ -27,7 +27,7 @@ def prepare_base(
     folder = out / "reward_model"
     if source.source not in ("trained", "tiny"):
         folder.mkdir(parents=True)
-        base = start.fetch(source, folder)
+        base = start.take(source, folder, "reward_model", tokens)
         write_manifest(folder, "reward_model", base, None, {"stage": "prepare_reward_model"})
         loaded = models.load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)

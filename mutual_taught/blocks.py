@@ -1,5 +1,6 @@
 """The blocks of `params.yaml`, typed and range-checked."""
 
+import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -19,6 +20,14 @@ LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
     "apo_zero", "apo_down", "discopop", "sigmoid_norm",
 ]  # fmt: skip
+
+
+def is_day(text: str) -> bool:
+    """Say whether a text is a day of the calendar, as YYYY-MM-DD."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 class Block(BaseModel):
@@ -176,6 +185,14 @@ class Tokens(Block):
     key: ClassVar[str] = "tokens"
     max_prompt_tokens: Count
     max_length: Count
+    date: str | None = Field(description="that chat templates write as today's, YYYY-MM-DD")
+
+    @field_validator("date")
+    @classmethod
+    def _day(cls, value: str | None) -> str | None:
+        if value is not None and not is_day(value):
+            raise ValueError(f'a day such as "2026-01-31", or null (it is {value!r})')
+        return value
 
     @model_validator(mode="after")
     def _room(self) -> Self:

@@ -10,12 +10,19 @@ from pathlib import Path
 import psutil
 import torch
 
-from mutual_taught import blocks, models, params, preflight
+from mutual_taught import blocks, folder_checks, models, params, preflight
+from mutual_taught.checks import Check
 from mutual_taught.errors import MutualTaughtError
-from mutual_taught.preflight import Check
+from mutual_taught.folder_checks import Kind
 
 PACKAGES = ("dvc", "torch", "transformers", "trl", "datasets", "pyarrow")
 ROOMY = 5 * 2**30
+LOADERS: dict[Kind, Callable[[Path], Iterator[Check]]] = {
+    "policy": lambda folder: preflight.policy(models.load_policy(folder, "bfloat16")),
+    "reward_model": lambda folder: preflight.reward_model(
+        models.load_reward_model(folder, "float32")
+    ),
+}
 
 
 def examine(run: Path) -> Iterator[Check]:
@@ -29,25 +36,30 @@ def examine(run: Path) -> Iterator[Check]:
         "" if free > ROOMY else f"expected {ROOMY / 2**30:.0f} GiB; free some, or dvc gc -w",
     )  # fmt: skip
     yield _params()
-    loaders: dict[str, Callable[[Path], Iterator[Check]]] = {
-        "policy": lambda folder: preflight.policy(models.load_policy(folder, "bfloat16")),
-        "reward_model": lambda folder: preflight.reward_model(
-            models.load_reward_model(folder, "float32")
-        ),
-    }
-    for name, load in loaders.items():
+    for name in LOADERS:
         folder = run / "0" / name
-        if not folder.exists():
+        if folder.exists():
+            yield from _model(name, folder)
+        else:
             yield Check(str(folder), f"not there yet (dvc repro prepare_{name} makes it)", "")
-            continue
-        try:
-            sight = preflight.sight(
-                models.load_config(folder), params.load(blocks.Tokens).max_length
-            )
-            for check in chain(load(folder), [sight]):
-                yield Check(f"{folder}: {check.name}", check.found, check.fault)
-        except MutualTaughtError as error:
-            yield Check(str(folder), "refused", str(error))
+
+
+def _model(name: Kind, folder: Path) -> Iterator[Check]:
+    """Check a model: its files first, then what shows only when it is loaded."""
+    sound = True
+    try:
+        limit = params.load(blocks.Tokens).max_length
+        for check in folder_checks.examine(folder, name, limit):
+            sound = sound and not check.fault
+            yield Check(f"{folder}: {check.name}", check.found, check.fault)
+        if not sound:
+            return
+        config = models.load_config(folder)
+        rows = folder_checks.rows(models.load_tokenizer(folder), config)
+        for check in chain(LOADERS[name](folder), [rows, preflight.sight(config, limit)]):
+            yield Check(f"{folder}: {check.name}", check.found, check.fault)
+    except MutualTaughtError as error:
+        yield Check(str(folder), "refused", str(error))
 
 
 def _device() -> Check:

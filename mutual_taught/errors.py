@@ -19,3 +19,9 @@ class MissingFileError(MutualTaughtError, FileNotFoundError):
 
 class TrainingError(MutualTaughtError, RuntimeError):
     """A training run went wrong in a way that must not be continued past."""
+
+
+def first_line(error: BaseException) -> str:
+    """Give an error of another library in one line: its kind, and the first line if it says any."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__

@@ -6,15 +6,12 @@ from types import MethodType
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
-    GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -25,10 +22,12 @@ from mutual_taught import attention, flex
 from mutual_taught.attention import Layout
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
 from mutual_taught.files import Json, Manifest, read_json, write_manifest
+from mutual_taught.folders import load as _load
+from mutual_taught.folders import load_whole
+from mutual_taught.folders import stop_ids as stop_ids
 from mutual_taught.packing import Group, branch_logps, fill, pack
 
 logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
-LOADING = (SafetensorError, StrictDataclassError)
 Weights: TypeAlias = Mapping[str, Tensor]
 ATTENTIONS = ("full_attention", "sliding_attention", "chunked_attention")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -65,42 +64,14 @@ def load_policy(folder: Path, dtype: str) -> Policy:
 
     Raises:
         MissingFileError: there is no such model.
-        InputError: it has no end-of-sequence token.
+        InputError: it has no end-of-sequence token, or lacks a weight.
     """
     _check_folder(folder)
     tokenizer = _load(AutoTokenizer, folder)
-    model = _load(
-        AutoModelForCausalLM, folder, dtype=DTYPES[dtype], use_safetensors=True,
-        attn_implementation=attention.NAME,
-    )  # fmt: skip
-    return Policy(model.to(device()).eval(), tokenizer, stop_ids(folder, tokenizer))
-
-
-def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Name the tokens that end an answer: those of the model's settings and the tokenizer's eos.
-
-    Raises:
-        InputError: there is none, or one is no token of the model.
-    """
-    config = _load(AutoConfig, folder)
-    try:
-        settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
-    except OSError:  # the file need not be there
-        settings = GenerationConfig.from_model_config(config)
-    listed = (
-        settings.eos_token_id
-        if isinstance(settings.eos_token_id, list)
-        else [settings.eos_token_id]
+    model: Any = load_whole(
+        AutoModelForCausalLM, folder, dtype=DTYPES[dtype], attn_implementation=attention.NAME
     )
-    found = frozenset({*listed, tokenizer.eos_token_id} - {None})
-    if not found:
-        raise InputError(f"{folder}: its tokenizer has no eos token; expected one to end answers")
-    if max(found) >= (size := config.get_text_config().vocab_size):
-        raise InputError(
-            f"{folder}: eos_token_id is {max(found)}; expected a token below {size}; mend "
-            "generation_config.json"
-        )
-    return found
+    return Policy(model.to(device()).eval(), tokenizer, stop_ids(folder, tokenizer))
 
 
 def load_reward_model(folder: Path, dtype: str) -> RewardModel:
@@ -111,21 +82,16 @@ def load_reward_model(folder: Path, dtype: str) -> RewardModel:
         InputError: it has not exactly one label, or its head is not in the file.
     """
     _check_folder(folder)
-    labels = len(read_json(folder / "config.json").get("id2label", {0: 0, 1: 1}))
-    if labels != 1:
+    read_json(folder / "config.json")
+    if (labels := _load(AutoConfig, folder).num_labels) != 1:
         raise InputError(
             f"{folder}: a classifier with {labels} labels; expected a reward model with one; "
             "choose another models.reward_model"
         )
-    model, info = _load(
-        AutoModelForSequenceClassification, folder, dtype=DTYPES[dtype], use_safetensors=True,
-        output_loading_info=True, attn_implementation=attention.NAME,
+    model: Any = load_whole(
+        AutoModelForSequenceClassification, folder, dtype=DTYPES[dtype],
+        attn_implementation=attention.NAME,
     )  # fmt: skip
-    if info["missing_keys"]:
-        raise InputError(
-            f"{folder}: lacks weights {sorted(info['missing_keys'])}; expected a trained head; "
-            "choose another models.reward_model"
-        )
     tokenizer = _load(AutoTokenizer, folder)
     return RewardModel(scores_packed(model).to(device()).eval(), tokenizer)
 
@@ -340,15 +306,3 @@ def _check_folder(folder: Path) -> None:
         )
     if not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder}: holds no *.safetensors; expected weights in that format")
-
-
-def _load(auto: Any, folder: Path, **options: Any) -> Any:
-    """Load by one of transformers' auto classes; what it cannot load is one line."""
-    try:
-        return auto.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, *LOADING) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"{folder}: cannot be loaded ({type(error).__name__}: {said}); expected a model that "
-            "transformers knows, without code of its own"
-        ) from None

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mutual_taught import gold, prompts
 from mutual_taught.blocks import Columns, Data
-from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.keys import Message, prompt_id
 from mutual_taught.splits import assign_splits
 from mutual_taught.tables import PROMPTS
@@ -121,11 +121,13 @@ def _hub(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(data.path, split=data.subset, revision=data.revision)
+        rows = load_dataset(
+            data.path, split=data.subset, revision=data.revision, trust_remote_code=False
+        )
     except Exception as error:  # the hub's clients raise many kinds, all of them the user's
         raise InputError(
-            f"data set {data.path!r} at {data.revision}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}; expected it on the hub; check the id and the network"
+            f"data set {data.path!r} at {data.revision}: {first_line(error)}; "
+            f"expected it on the hub; check the id and the network"
         ) from None
     places = ((f"{data.path} row {number}", dict(row)) for number, row in enumerate(rows, 1))
     yield from _rows(places, data.columns, Path(data.path), data.path)

@@ -3,11 +3,13 @@
 import importlib.metadata
 import importlib.util
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     LlamaConfig,
@@ -15,21 +17,40 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from mutual_taught.blocks import Model
-from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.files import Manifest, sha256, write_manifest
+from mutual_taught import folder_checks, text_checks
+from mutual_taught.blocks import Model, Tokens
+from mutual_taught.chat import template_of
+from mutual_taught.checks import require
+from mutual_taught.dates import pinned, takes_date
+from mutual_taught.errors import InputError, MissingFileError, first_line
+from mutual_taught.files import Manifest, sha256, write_bytes, write_json, write_manifest
+from mutual_taught.folder_checks import Kind
+from mutual_taught.folders import GENERATION, INDEX, WHOLE, generation_ids, load, shards, stop_ids
 
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-FORMATS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]
+# What is copied of a model's folder, by name: all else in it stays where it is.
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "tokenizer.model", "spiece.model",
+    "spm.model", "sentencepiece.bpe.model", "sentencepiece.model", "tiktoken.model", "tekken.json",
+    "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
+)  # fmt: skip
+MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
     "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
-def make_policy(source: Model, folder: Path, seed: int) -> Manifest:
+def make_policy(source: Model, folder: Path, seed: int, tokens: Tokens) -> Manifest:
     """Put the base policy pi_0 into a folder, with its manifest.
+
+    Args:
+        source: of the policy.
+        folder: where to; it is made.
+        seed: of a random model.
+        tokens: the date that its template writes, and how long a conversation may be.
 
     Raises:
         MissingFileError: the model is not where params.yaml says.
@@ -41,43 +62,130 @@ def make_policy(source: Model, folder: Path, seed: int) -> Manifest:
     elif source.source == "tiny":
         base = _tiny(folder, seed)
     else:
-        base = fetch(source, folder)
+        base = take(source, folder, "policy", tokens)
     return write_manifest(folder, "policy", base, None, {"stage": "prepare_policy", "seed": seed})
 
 
-def fetch(source: Model, folder: Path) -> str:
-    """Copy a model's safetensors, config and tokenizer from a folder or the hub.
+def take(source: Model, folder: Path, kind: Kind, tokens: Tokens) -> str:
+    """Copy a model from a folder or the hub, pin its date, and refuse it if it cannot be used.
+
+    Args:
+        source: of the model.
+        folder: where to.
+        kind: what the model is to be.
+        tokens: the date that its template writes, and how long a conversation may be.
 
     Returns:
         What the model is called.
+
+    Raises:
+        MissingFileError: there is no such model.
+        InputError: it fails a check.
     """
-    if source.source == "path":
-        path = Path(source.path)
-        if not (path / "config.json").is_file():
-            raise MissingFileError(
-                f"{path} holds no model (no config.json); expected models.*.path to name one"
-            )
-        for pattern in FORMATS:
-            for file in path.glob(pattern):
-                shutil.copyfile(file, folder / file.name)
+    called = fetch(source, folder)
+    pin_date(folder, tokens.date)
+    require(folder_checks.examine(folder, kind, tokens.max_length), called)
+    tokenizer = load(AutoTokenizer, folder)
+    if kind == "policy":
+        require(text_checks.policy(tokenizer, stop_ids(folder, tokenizer)), called)
     else:
-        _download(source, folder)
-    if not list(folder.glob("*.safetensors")):
-        raise InputError(f"{source.path}: has no *.safetensors; expected weights in that format")
+        require(text_checks.reward_model(tokenizer), called)
+    require([folder_checks.rows(tokenizer, load(AutoConfig, folder))], called)
+    if source.source == "path":
+        own = load(AutoTokenizer, Path(source.path))
+        require([text_checks.same(tokenizer, own)], called)
+    return called
+
+
+def fetch(source: Model, folder: Path) -> str:
+    """Copy a model's config, tokenizer and safetensors from a folder or the hub, by their names.
+
+    Files of other names (notes, keys, optimiser states, other formats of the weights) are not
+    copied, because what is copied is cached and pushed.
+
+    Returns:
+        What the model is called.
+
+    Raises:
+        MissingFileError: there is no such model.
+        InputError: its weights are in another format, or not all there.
+    """
+    copy_files(source, folder, MODEL_FILES)
+    if not (folder / "config.json").is_file():
+        raise MissingFileError(
+            f"{source.called} holds no model (no config.json); expected models.*.path to name one"
+        )
+    copy_files(source, folder, (WHOLE,))
+    if not (folder / WHOLE).exists():  # which transformers reads before it looks for an index
+        copy_files(source, folder, (INDEX,))
+        if not (folder / INDEX).exists():
+            raise InputError(
+                f"{source.called}: has neither {WHOLE} nor {INDEX}; expected weights in that format"
+            )
+        copy_files(source, folder, shards(folder))
+    for name in shards(folder):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"{source.called}: lacks {name!r}, which its {INDEX} names; expected all its "
+                "weights; fetch the model again"
+            )
+    plain_generation(folder)
     return source.called
 
 
-def _download(source: Model, folder: Path) -> None:
+def plain_generation(folder: Path) -> None:
+    """Keep the tokens that begin, end and pad in generation_config.json, and nothing else.
+
+    How answers are drawn stands in params.yaml. transformers reads files that it refuses to write,
+    such as one with a temperature and no do_sample: no candidate policy could be saved.
+    """
+    if (folder / GENERATION).is_file():
+        write_json(folder / GENERATION, generation_ids(folder))
+
+
+def pin_date(folder: Path, date: str | None) -> None:
+    """Let a tokenizer's chat template write one date, whenever it is rendered.
+
+    Args:
+        folder: of the tokenizer, of which chat_template.jinja is written.
+        date: as YYYY-MM-DD; None to leave the template as it is.
+    """
+    if date is None:
+        return
+    template = template_of(load(AutoTokenizer, folder))
+    if takes_date(template):
+        write_bytes(folder / "chat_template.jinja", pinned(template, date).encode())
+
+
+def copy_files(source: Model, folder: Path, patterns: Sequence[str]) -> None:
+    """Copy files of a model by name or pattern; those that it has not are left out.
+
+    Args:
+        source: a folder, or a model of the hub.
+        folder: where to.
+        patterns: such as TOKENIZER_FILES.
+    """
+    if source.source == "hub":
+        _download(source, folder, patterns)
+        return
+    path = Path(source.path)
+    for file in (found for pattern in patterns for found in path.glob(pattern)):
+        target = folder / file.relative_to(path)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target)
+
+
+def _download(source: Model, folder: Path, patterns: Sequence[str]) -> None:
     from huggingface_hub import snapshot_download
 
     try:
         snapshot_download(
-            source.path, revision=source.revision, local_dir=folder, allow_patterns=FORMATS
+            source.path, revision=source.revision, local_dir=folder, allow_patterns=list(patterns)
         )
     except Exception as error:  # the hub's client raises many kinds, all of them the user's
         raise InputError(
-            f"model {source.path!r} at {source.revision}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}; expected it on the hub; check id, access and network"
+            f"model {source.path!r} at {source.revision}: {first_line(error)}; expected it on the "
+            "hub; check id, access and network"
         ) from None
     shutil.rmtree(folder / ".cache", ignore_errors=True)
 
@@ -97,10 +205,12 @@ def _embedded(package: str, folder: Path) -> str:
             f"{place / EMBEDDED_FILE}: its sha256 is not the known one; expected the file of "
             f"{package} 0.1.2; reinstall it"
         )
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=EMBEDDED_FILE)
+    tokenizer = AutoTokenizer.from_pretrained(
+        place, gguf_file=EMBEDDED_FILE, trust_remote_code=False
+    )
     model = AutoModelForCausalLM.from_pretrained(
         place, gguf_file=EMBEDDED_FILE, dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True),
+        quantization_config=GgufConfig(dequantize=True), trust_remote_code=False,
     )  # fmt: skip
     for config in (model.config, model):
         if "quantization_config" in vars(config):

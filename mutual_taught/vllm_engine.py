@@ -84,7 +84,7 @@ class Vllm:
                 str(policy), dtype=self.settings.dtype, max_model_len=self.context,
                 tensor_parallel_size=self.settings.tensor_parallel,
                 gpu_memory_utilization=self.settings.gpu_memory_utilization,
-                load_format="safetensors", use_tqdm_on_load=False,
+                load_format="safetensors", use_tqdm_on_load=False, trust_remote_code=False,
                 generation_config="vllm", skip_tokenizer_init=True,
                 enable_prefix_caching=True, logprobs_mode="raw_logprobs", **options,
             )  # fmt: skip

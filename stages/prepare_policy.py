@@ -14,7 +14,8 @@ def main(out: Path) -> None:
     """Put the base policy in place (models.policy)."""
     from mutual_taught import start
 
-    start.make_policy(params.load(blocks.Models).policy, out / "policy", params.seed())
+    policy, limits = params.load(blocks.Models).policy, params.load(blocks.Tokens)
+    start.make_policy(policy, out / "policy", params.seed(), limits)
     decision.write(out, decision.Decision(active=True, policy_from="0"))
 
 

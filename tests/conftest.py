@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer policy with its manifest; read it, never write into it."""
-    from mutual_taught.blocks import Model
+    from mutual_taught.blocks import Model, Tokens
     from mutual_taught.start import make_policy
 
     folder = tmp_path_factory.mktemp("models") / "policy"
-    make_policy(Model(source="tiny", path="tiny", revision=None), folder, 1)
+    tokens = Tokens(max_prompt_tokens=512, max_length=768, date=None)
+    make_policy(Model(source="tiny", path="tiny", revision=None), folder, 1, tokens)
     return folder
 
 

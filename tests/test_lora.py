@@ -87,7 +87,7 @@ def test_adapter_is_kept_as_peft_reads_it_and_is_in_the_manifest(
     said = read_manifest(tmp_path / "out")
     assert "adapter/adapter_model.safetensors" in said.files
     assert said.made_by["training"]["lora"] == SETTINGS.model_dump()
-    base = AutoModelForCausalLM.from_pretrained(policy_folder)
+    base = AutoModelForCausalLM.from_pretrained(policy_folder, trust_remote_code=False)
     whole = PeftModel.from_pretrained(base, place).merge_and_unload().state_dict()
     for name, value in load_file(tmp_path / "out" / "model.safetensors").items():
         torch.testing.assert_close(value, whole[name])

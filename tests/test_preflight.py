@@ -45,7 +45,7 @@ def test_sound_models_pass(own_policy: "Policy", own_reward_model: "RewardModel"
     from mutual_taught import preflight
 
     checks = [*preflight.policy(own_policy), *preflight.reward_model(own_reward_model)]
-    assert len(checks) == 12
+    assert len(checks) == 18
     assert [check.fault for check in checks if check.fault] == []
 
 
@@ -163,8 +163,8 @@ def test_reward_model_whose_head_would_be_new_is_refused(
     del weights["score.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert refusal_of(lambda: load_reward_model(folder, "float32")) == (
-        f"{folder}: lacks weights ['score.weight']; expected a trained head; "
-        "choose another models.reward_model"
+        f"{folder}: lacks weights ['score.weight']; expected all of the model that its config "
+        "describes; fetch it again, or choose another"
     )
 
 
@@ -243,7 +243,7 @@ def test_window_shorter_than_a_conversation_is_refused_before_r_0_is_trained(
     folder = tmp_path / "policy"
     own_policy.model.save_pretrained(folder)
     MistralConfig(sliding_window=511).save_pretrained(folder)
-    tokens = Tokens(max_prompt_tokens=256, max_length=512)
+    tokens = Tokens(max_prompt_tokens=256, max_length=512, date=None)
     unread: Any = None
     with pytest.raises(InputError, match=r"what a token sees: 511 tokens; expected tokens\.max_l"):
         base_reward_model.prepare_base(

@@ -19,7 +19,7 @@ from tests import project
 from tests.test_scoring import questions
 
 pytestmark = pytest.mark.slow
-TOKENS = Tokens(max_prompt_tokens=200, max_length=400)
+TOKENS = Tokens(max_prompt_tokens=200, max_length=400, date=None)
 SCORE = Score(dtype="float32", token_budget=200, shard_size=20)
 DECODING = Sample(
     temperature=1.0, top_p=1.0, max_new_tokens=100, source="policy", responses_per_prompt=4

@@ -21,7 +21,7 @@ from mutual_taught.scorers import Local
 from tests import project
 
 SCORE = Score(dtype="float32", token_budget=200, shard_size=3)
-TOKENS = Tokens(max_prompt_tokens=200, max_length=400)
+TOKENS = Tokens(max_prompt_tokens=200, max_length=400, date=None)
 WORDS = ("hats", "rivers", "songs about the sea", "a", "numbers from one to ten, in words")
 
 

@@ -105,7 +105,8 @@ def test_model_folder_with_weights_in_another_format(repo: Path) -> None:
     project.set_param(repo / "params.yaml", "models.policy.source", "path")
     project.set_param(repo / "params.yaml", "models.policy.path", "models/mine")
     assert refusal("prepare_policy") == (
-        "models/mine: has no *.safetensors; expected weights in that format"
+        "models/mine: has neither model.safetensors nor model.safetensors.index.json; "
+        "expected weights in that format"
     )
 
 
@@ -131,14 +132,17 @@ def test_weights_that_are_cut_off(repo: Path) -> None:
 def test_reward_model_with_several_labels(repo: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    model = AutoModelForSequenceClassification.from_pretrained("run/0/policy", num_labels=3)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        "run/0/policy", num_labels=3, trust_remote_code=False
+    )
     model.save_pretrained("models/classifier")
-    AutoTokenizer.from_pretrained("run/0/policy").save_pretrained("models/classifier")
+    AutoTokenizer.from_pretrained("run/0/policy", trust_remote_code=False).save_pretrained(
+        "models/classifier"
+    )
     project.set_param(repo / "params.yaml", "models.reward_model.source", "path")
     project.set_param(repo / "params.yaml", "models.reward_model.path", "models/classifier")
     assert refusal("prepare_reward_model") == (
-        "run/0/reward_model: a classifier with 3 labels; expected a reward model with one; "
-        "choose another models.reward_model"
+        "models/classifier: labels: 3; expected one; choose another models.reward_model"
     )
 
 
