@@ -1,6 +1,7 @@
 """The blocks of `params.yaml`, typed and range-checked."""
 
 import datetime
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -28,6 +29,13 @@ def is_day(text: str) -> bool:
         return datetime.date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
+
+
+def under(folder: str, path: str) -> bool:
+    """Tell whether a path, as it is written, names something inside a folder of the project."""
+    parts, begin = PurePath(path).parts, PurePath(folder).parts
+    inside = parts[: len(begin)] == begin and len(parts) > len(begin)
+    return inside and ".." not in parts and not PurePath(path).is_absolute()
 
 
 class Block(BaseModel):
@@ -86,11 +94,20 @@ class Data(Block):
     revision: str | None = Field(description="hub: commit of the data set, 40 hex digits")
     subset: str | None = Field(description="hub: split of the data set, such as train_prefs")
     columns: Columns
+    on_bad_row: Literal["drop", "refuse"] = Field(description="leave it out, counted, or stop")
+    max_dropped_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        description="more dropped rows than this share of all are refused"
+    )
     policy_parts: Count
     splits: Splits
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
+        if self.source != "hub" and not under("data", self.path):
+            raise ValueError(
+                f"path under data/, the folder DVC watches, without .. (it is {self.path!r}); "
+                "put or link the file there"
+            )
         if self.source == "hub" and (self.revision is None or self.subset is None):
             raise ValueError("source hub needs revision (a commit) and subset (a split)")
         shares = self.splits
@@ -174,8 +191,8 @@ class Eval(Decoding):
 
     @model_validator(mode="after")
     def _watched(self) -> Self:
-        if self.gold_pairs is not None and not self.gold_pairs.startswith("data/"):
-            raise ValueError("gold_pairs under data/, the folder DVC watches, or null")
+        if self.gold_pairs is not None and not under("data", self.gold_pairs):
+            raise ValueError("gold_pairs under data/, the folder DVC watches, without .., or null")
         return self
 
 
@@ -333,6 +350,8 @@ class Training(Block):
             raise ValueError("launcher torchrun or accelerate with more than one of processes")
         if (self.launcher == "accelerate") != (self.accelerate_config is not None):
             raise ValueError("accelerate_config with launcher accelerate, and null with others")
+        if self.accelerate_config is not None and not under("", self.accelerate_config):
+            raise ValueError("accelerate_config inside the project: no absolute path, no ..")
         return self
 
     def decides(self) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mutual_taught.blocks import Block, Dpo, Params, Sample, TrainRm, Workers
+from mutual_taught.blocks import Block, Decoding, Dpo, Params, Sample, TrainRm, Workers
 from mutual_taught.errors import InputError, MissingFileError
 
 PARAMS = Path("params.yaml")
+TEMPLATE_END = 8  # tokens with which a template may end an answer
 B = TypeVar("B", bound=Block)
 
 
@@ -44,6 +45,11 @@ def load(block: type[B], iteration: str | None = None, path: Path = PARAMS) -> B
 def seed(path: Path = PARAMS) -> int:
     """Read the run's global seed."""
     return validate(read(path), path).seed
+
+
+def longest_answer(path: Path = PARAMS) -> int:
+    """Read the largest `max_new_tokens` of all stages that draw answers."""
+    return _longest(validate(read(path), path))
 
 
 def workers(path: Path = PARAMS) -> Workers:
@@ -88,7 +94,61 @@ def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
             )
             if isinstance(given, Sample):
                 _check_given(given, params, name, path)
+                _check_longest(given, params, name, path)
+    _check_room(params, path)
+    _check_places(params, path)
     return params
+
+
+def _longest(params: Params) -> int:
+    return max(block.max_new_tokens for block in _drawing(params).values())
+
+
+def _drawing(params: Params) -> dict[str, Decoding]:
+    listed = (params.sample, params.duel, params.answer, params.eval)
+    return {block.key: block for block in listed}
+
+
+def _check_longest(sample: Sample, params: Params, iteration: str, path: Path) -> None:
+    """Prompts leave room for the longest answer of the blocks, so that no iteration has longer."""
+    if sample.max_new_tokens > (longest := _longest(params)):
+        raise InputError(
+            f"{path}: iterations.{iteration}.sample.max_new_tokens is {sample.max_new_tokens}; "
+            f"expected at most {longest}, the largest max_new_tokens of "
+            f"{', '.join(_drawing(params))}; raise one of these"
+        )
+
+
+def _check_room(params: Params, path: Path) -> None:
+    """The longest prompt, the longest answer and the end of a template fit a reward model."""
+    limits, longest = params.tokens, _longest(params)
+    room = limits.max_prompt_tokens + longest + TEMPLATE_END
+    if room > limits.max_length:
+        name = next(n for n, b in _drawing(params).items() if b.max_new_tokens == longest)
+        raise InputError(
+            f"{path}: tokens.max_length is {limits.max_length}; expected at least {room}: "
+            f"tokens.max_prompt_tokens {limits.max_prompt_tokens} + {name}.max_new_tokens "
+            f"{longest} + {TEMPLATE_END} for the template's end; raise it, or lower one of these"
+        )
+
+
+def _check_places(params: Params, path: Path) -> None:
+    """No file is reached through a link that leaves the project, or that DVC does not follow."""
+    data, gold, settings = params.data, params.eval.gold_pairs, params.training.accelerate_config
+    files = {"data.path": None if data.source == "hub" else data.path, "eval.gold_pairs": gold}
+    for name, place in files.items():
+        parents = [path.parent / parent for parent in Path(place or "").parents]
+        for parent in parents:
+            if parent != path.parent and parent.is_symlink():
+                raise InputError(
+                    f"{path}: {name} is {place!r}, and {parent} is a linked folder; expected a "
+                    "folder, or a linked file; DVC does not see what changes in linked folders"
+                )
+    if settings and not (path.parent / settings).resolve().is_relative_to(path.parent.resolve()):
+        raise InputError(
+            f"{path}: training.accelerate_config is {settings!r}, a link out of the project; "
+            "expected a file inside it; copy it here"
+        )
 
 
 def _check_given(sample: Sample, params: Params, iteration: str, path: Path) -> None:

@@ -12,6 +12,7 @@ PRESETS = Path(__file__).parent.parent / "presets"
 LAPTOP = (PRESETS / "laptop.yaml").read_text()
 FIRST = '"1": {prev: "0", sample: {}, dpo: {}, train_rm: {}}'
 SECOND = '"2": {prev: "1", sample: {}, dpo: {}, train_rm: {}}'
+EVAL_LENGTH = "max_new_tokens: 48\n  gold_pairs"
 
 
 @pytest.fixture
@@ -267,6 +268,29 @@ FAULTS = {
     "no room for an answer": (
         "max_length: 512", "max_length: 256", "tokens: expected max_length above max_prompt_tokens",
     ),
+    "no room for the template's end": (  # 256 + 48 + 8
+        "max_length: 512", "max_length: 311",
+        "tokens.max_length is 311; expected at least 312: tokens.max_prompt_tokens 256 + "
+        "sample.max_new_tokens 48 + 8 for the template's end; raise it, or lower one of these",
+    ),
+    "no room for the longest answer": (
+        EVAL_LENGTH, EVAL_LENGTH.replace("48", "249"),
+        "tokens.max_length is 512; expected at least 513: tokens.max_prompt_tokens 256 + "
+        "eval.max_new_tokens 249 + 8 for the template's end; raise it, or lower one of these",
+    ),
+    "answers longer than prompts leave room for": (
+        SECOND, SECOND.replace("sample: {}", "sample: {max_new_tokens: 49}"),
+        "iterations.2.sample.max_new_tokens is 49; expected at most 48, the largest "
+        "max_new_tokens of sample, duel, answer, eval; raise one of these",
+    ),
+    "gold pairs outside data": (
+        "gold_pairs: data/seed", "gold_pairs: data/../presets/seed",
+        "eval: expected gold_pairs under data/, the folder DVC watches, without .., or null",
+    ),
+    "what becomes of bad rows": (
+        "on_bad_row: drop ", "on_bad_row: keep ",
+        "data.on_bad_row is 'keep'; expected 'drop' or 'refuse'",
+    ),
     "nothing in the mix": (
         "ranked: true\n  pseudo: true", "ranked: false\n  pseudo: false",
         "build_pairs: expected at least one of ranked and pseudo true",
@@ -283,6 +307,69 @@ def test_fault_is_one_whole_line(write: Any, fault: str) -> None:
     old, new, message = FAULTS[fault]
     write(old, new)
     assert refusal() == f"params.yaml: {message}"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["templates.yaml", "/tmp/templates.yaml", "presets/templates.yaml", "data/../params.yaml",
+     "data", "../data/templates.yaml"],
+)  # fmt: skip
+def test_path_of_the_prompts_is_under_the_folder_that_dvc_watches(write: Any, place: str) -> None:
+    write("path: data/templates.yaml", f"path: {place}")
+    assert refusal() == (
+        "params.yaml: data: expected path under data/, the folder DVC watches, without .. "
+        f"(it is {place!r}); put or link the file there"
+    )
+
+
+def launched(write: Any, settings: str) -> None:
+    old = "  launcher: single              # single | torchrun | accelerate: docs/training.md\n"
+    write(f"{old}  processes: 1                  # that train together\n  accelerate_config: null",
+          f"  launcher: accelerate\n  processes: 2\n  accelerate_config: {settings}")  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["/etc/zero3.yaml", "../zero3.yaml", "presets/../../zero3.yaml"])
+def test_settings_of_accelerate_are_inside_the_project(write: Any, place: str) -> None:
+    launched(write, place)
+    assert refusal() == (
+        "params.yaml: training: expected accelerate_config inside the project: no absolute path, "
+        "no .."
+    )
+
+
+def test_settings_of_accelerate_are_no_link_out_of_the_project(write: Any, tmp_path: Path) -> None:
+    launched(write, "mine.yaml")
+    outside = tmp_path.parent / f"{tmp_path.name}.yaml"
+    outside.write_text("")
+    Path("mine.yaml").symlink_to(outside)
+    assert refusal() == (
+        "params.yaml: training.accelerate_config is 'mine.yaml', a link out of the project; "
+        "expected a file inside it; copy it here"
+    )
+
+
+@pytest.mark.parametrize("name", ["data", "data/mine"])
+def test_files_in_linked_folders_are_one_line(write: Any, here: Path, name: str) -> None:
+    write("path: data/templates.yaml", "path: data/mine/templates.yaml")
+    (here / "elsewhere").mkdir()
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).symlink_to(here / "elsewhere")
+    assert refusal() == (
+        f"params.yaml: data.path is 'data/mine/templates.yaml', and {name} is a linked folder; "
+        "expected a folder, or a linked file; DVC does not see what changes in linked folders"
+    )
+
+
+def test_linked_file_of_prompts_is_right(write: Any, here: Path) -> None:
+    write()
+    Path("data").mkdir()
+    Path("data/templates.yaml").symlink_to(here.parent)
+    assert params.seed() == 1
+
+
+def test_longest_answer_is_that_of_all_stages_that_draw(write: Any) -> None:
+    write(EVAL_LENGTH, EVAL_LENGTH.replace("48", "100"))
+    assert params.longest_answer() == 100
 
 
 def test_fault_in_another_block_is_found_too(write: Any) -> None:
