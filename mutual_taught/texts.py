@@ -1,26 +1,27 @@
-"""What can be seen in a text without a model: blank answers, control tokens."""
+"""What can be seen in a text without a model: blank answers, marks of templates, excerpts."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from mutual_taught.hashing import string_buffers
-from mutual_taught.keys import Message
 
 CONTROL = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<[｜|][^<>]{1,40}[｜|]>"
 )
+SHOWN = 80
 
 
-def find_control_token(messages: Sequence[Message]) -> str | None:
-    """Find text that some model's chat template uses as a control token, such as `<|im_end|>`."""
-    for message in messages:
-        if match := CONTROL.search(message["content"]):
-            return match.group()
-    return None
+def excerpt(value: object) -> str:
+    """Show the beginning of a value on one line of plain signs, whatever it holds."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except RecursionError:
+        text = type(value).__name__
+    short = " ".join(text[: 4 * SHOWN].split())[:SHOWN]
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in short)
 
 
 def is_blank(texts: pa.Array) -> pa.Array:
@@ -31,5 +32,10 @@ def is_blank(texts: pa.Array) -> pa.Array:
     unsure = (ends[1:] == ends[:-1]) | (first <= ord(" ")) | (first > ord("~"))
     blank = np.zeros(len(texts), bool)
     listed = texts.filter(pa.array(unsure)).to_pylist()
-    blank[unsure] = [all(unicodedata.category(sign)[0] in "CZ" for sign in text) for text in listed]
+    blank[unsure] = [is_blank_text(text) for text in listed]
     return pa.array(blank)
+
+
+def is_blank_text(text: str) -> bool:
+    """Tell whether one text holds nothing visible."""
+    return all(unicodedata.category(sign)[0] in "CZ" for sign in text)
