@@ -113,7 +113,7 @@ def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, obj
                 {
                     "prompt_id": name, "messages": messages, "split": names[place],
                     "source": "synthetic", "instruction_ids": [], "instruction_kwargs": [],
-            "chosen": None, "rejected": None,
+                    "chosen": None, "rejected": None, "row": number,
                 }
             )  # fmt: skip
     return found
@@ -149,8 +149,10 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     trained = {"active": 1.0, "loss": 1.0}
     split = prompts(settings, count)
     everything = [row for rows in split.values() for row in rows]
-    tables.write(run / "0", tables.PROMPTS, pa.Table.from_pylist(everything),
-                 {"data": settings.data.model_dump(), "seed": seed})  # fmt: skip
+    prepared = lineage.prepared(run / "0", settings)
+    tables.write(run / "0", tables.ALL_PROMPTS, pa.Table.from_pylist(everything), prepared)
+    tables.write(run / "0", tables.DROPPED_PROMPTS, tables.DROPPED_PROMPTS.schema.empty_table(),
+                 {**prepared, "rows": len(everything)}, active=False)  # fmt: skip
     for name in ("policy", "reward", "selection", "eval"):
         rows = split["policy_1" if name == "policy" else name]
         if name == "policy":
@@ -252,6 +254,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
     files.write_metrics(here / "metrics" / "answer.json", describe.answers(now))
     sizes = {f"prompts_{name}": float(len(rows)) for name, rows in split.items() if rows}
+    sizes |= {"rows": sum(sizes.values()), "dropped": 0.0}
     files.write_metrics(run / "0" / "metrics" / "prepare_prompts.json", sizes)
     return {"pair": pairing, "filter": filtering, "build_pairs with reading and writing": mixing}
 

@@ -84,6 +84,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """Hash every file of a folder, by its path in it."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in paths}
+
+
 def digest(values: object) -> str:
     """Hash JSON values, keys in order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -108,11 +114,7 @@ def write_manifest(
     folder: Path, kind: str, base: str, parent: str | None, made_by: Json
 ) -> Manifest:
     """Hash a model folder's files and write its manifest last, which marks it complete."""
-    files = {
-        path.relative_to(folder).as_posix(): sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
-    }
+    files = {name: value for name, value in hashes(folder).items() if Path(name).name != MANIFEST}
     manifest = Manifest(kind, base, parent, made_by, files)
     write_json(folder / MANIFEST, manifest._asdict())
     return manifest

@@ -206,9 +206,11 @@ def _evaluated(
 def _base(run: Run, told: Mapping[str, files.Json], settings: blocks.Params) -> Faults:
     """Iteration 0: the prompts, both models, pi_0's answers, and the decision to begin."""
     here = run.folder / "0"
-    path = here / "prompts.parquet"
-    data = {"data": settings.data.model_dump(), "seed": settings.seed}
-    yield from _agrees(path, tables.provenance(run.table(path, tables.PROMPTS)), data)
+    data = prepared(here, settings)
+    for table in (tables.ALL_PROMPTS, tables.DROPPED_PROMPTS):
+        path = here / f"{table.name}.parquet"
+        yield from _agrees(path, tables.provenance(run.table(path, table)), data)
+    yield from _read_with(here, settings)
     yield from _start(here, settings)
     path = here / "answers.parquet"
     right = {"policy": files.read_manifest(here / "policy").digest, **told["answers"]}
@@ -216,6 +218,26 @@ def _base(run: Run, told: Mapping[str, files.Json], settings: blocks.Params) -> 
     begun, found = decision.Decision(True, "0"), decision.read(here / "decision.json")
     if found != begun:
         yield Fault(here / "decision.json", "the decision", str(found), str(begun))
+
+
+def prepared(here: Path, settings: blocks.Params) -> files.Json:
+    """Give what decides the prompts, as their provenance names it."""
+    return {
+        "data": settings.data.model_dump(), "seed": settings.seed,
+        "tokens": settings.tokens.model_dump(), "longest_answer": params.longest_answer(),
+        "tokenizers": files.digest(files.hashes(here / "tokenizers")),
+    }  # fmt: skip
+
+
+def _read_with(here: Path, settings: blocks.Params) -> Faults:
+    """Prompts were read with the tokenizers and templates of the base models."""
+    own = settings.models.reward_model.source in ("path", "hub")
+    for name in ("policy", "reward_model") if own else ("policy",):
+        there = files.read_manifest(here / name).files
+        for file, found in files.hashes(here / "tokenizers" / name).items():
+            if file in there and file != "config.json" and found != there[file]:
+                place = here / "tokenizers" / name / file
+                yield Fault(place, "sha256", found[:12], f"{there[file][:12]}, that of {name}")
 
 
 def _start(here: Path, settings: blocks.Params) -> Faults:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 MANY_CUT = 1 / 3
 
 
-def bar(what: str, total: int, unit: str, done: int = 0) -> "tqdm[None]":
+def bar(what: str, total: int | None, unit: str, done: int = 0) -> "tqdm[None]":
     """Open a progress bar on standard error.
 
     Args:
         what: name of the work.
-        total: how many units there are.
+        total: how many units there are; None if nobody knows.
         unit: one of them.
         done: how many were finished in an earlier run.
     """

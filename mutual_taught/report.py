@@ -190,7 +190,7 @@ def _page(history: History) -> str:
     table = [head, ["---"] * len(head), *rows]
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]
-    lines += ["", NOTES, ""]
+    lines += ["", NOTES, "", *_dropped_prompts(history[-1]["metrics"])]
     for name, title in (("gold", "gold"), ("reward_model", "reward-model accuracy")):
         lines += [f"![{title} by iteration]({name}.png)", ""]
     if history[-1]["examples"]:
@@ -203,6 +203,20 @@ def _page(history: History) -> str:
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(map(visible, lines)) + "\n"
+
+
+def _dropped_prompts(metrics: Mapping[str, Any]) -> list[str]:
+    """Count the rows of the source that are no prompts; nothing where none was dropped."""
+    counted = metrics.get("prepare_prompts", {})
+    if not counted.get("dropped"):
+        return []
+    reasons = {
+        name.removeprefix("dropped_"): value for name, value in sorted(counted.items())
+        if name.startswith("dropped_")
+    }  # fmt: skip
+    total = f"{counted['dropped']:.0f} of {counted['rows']:.0f} rows of the source are no prompts."
+    lines = ["## Dropped prompts", "", total, "", "| reason | rows |", "|---|---|"]
+    return [*lines, *(f"| {_safe(name)} | {value:.0f} |" for name, value in reasons.items()), ""]
 
 
 def _safe(text: str) -> str:

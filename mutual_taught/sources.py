@@ -1,73 +1,185 @@
-"""Prompts from the embedded templates, a file, or a hub data set; checked row by row."""
+"""Prompts from the embedded templates, a file, or a hub data set: those fit, and why others not."""
 
-import csv
-import json
-from collections.abc import Iterator, Sequence
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
-from mutual_taught import gold, prompts
+from mutual_taught import conversations, prompts, rows
 from mutual_taught.blocks import Columns, Data
-from mutual_taught.errors import InputError, MissingFileError, first_line
-from mutual_taught.keys import Message, prompt_id
+from mutual_taught.conversations import BadRowError, Prompt
+from mutual_taught.errors import InputError, first_line
+from mutual_taught.progress import bar
+from mutual_taught.rows import Row
 from mutual_taught.splits import assign_splits
-from mutual_taught.tables import PROMPTS
-from mutual_taught.texts import find_control_token
+from mutual_taught.tables import ALL_PROMPTS, DROPPED_PROMPTS
+from mutual_taught.texts import excerpt
 
 POOL = 4096  # embedded prompts made, whatever the splits take of them
-ROLES = ("system", "user", "assistant")
+EMBEDDED = Columns(messages=None, prompt="prompt", chosen=None, rejected=None)
+REASONS_SHOWN, ROWS_SHOWN = 10, 5
+Screen = Callable[[Prompt], str]  # the reason why the models cannot read it, or nothing
 
 
-class Prompt(NamedTuple):
-    """A conversation to be answered, and what can be verified of its answer."""
+class Dropped(NamedTuple):
+    """A row that is left out: its number, a word of `conversations.REASONS`, how it begins."""
 
-    prompt_id: str
-    messages: list[Message]
-    source: str
-    instruction_ids: list[str]
-    instruction_kwargs: list[str]
-    chosen: str | None = None
-    rejected: str | None = None
+    row: int
+    reason: str
+    excerpt: str
 
 
-def read_prompts(data: Data, seed: int) -> list[Prompt]:
-    """Read all prompts of the source.
+class Read(NamedTuple):
+    """What a source has: the prompts by the number of their rows, and the dropped rows."""
+
+    kept: dict[int, Prompt]
+    dropped: list[Dropped]
+
+    @property
+    def rows(self) -> int:
+        """Count all rows."""
+        return len(self.kept) + len(self.dropped)
+
+
+def read(data: Data, seed: int, screen: Screen) -> Read:
+    """Read all rows of the source in one pass.
+
+    Of rows with the same prompt the first that is fit for use is kept, and the kept prompts are
+    those of the file without its bad rows.
+
+    Args:
+        data: where prompts come from, and what becomes of bad rows.
+        seed: the run's global seed, for the embedded prompts.
+        screen: says why the models cannot read a prompt; empty if they can.
 
     Raises:
-        InputError: naming the file and row: not a conversation that ends in a user turn, a
-            control token in the text, a prompt twice.
+        InputError: the file as a whole cannot be read; or it has more bad rows than `data` allows,
+            with the commonest reasons and their rows; or no row at all.
         MissingFileError: the file is not there.
     """
-    readers = {"embedded": _embedded, "file": _file, "hub": _hub}
-    found: dict[str, Prompt] = {}
-    where: dict[str, str] = {}
-    for place, prompt in readers[data.source](data, seed):
-        if prompt.prompt_id in found:
-            raise InputError(
-                f"{place}: the same prompt as {where[prompt.prompt_id]}; "
-                "expected distinct prompts; remove one"
-            )
-        found[prompt.prompt_id], where[prompt.prompt_id] = prompt, place
-    if not found:
+    found = Read({}, [])
+    known: set[str] = set()
+    source, columns, listed = _open(data, seed)
+    with bar("prepare_prompts", None, "rows") as progress:
+        for row in listed:
+            try:
+                prompt = _prompt(row, columns, source, known, screen)
+                known.add(prompt.prompt_id)
+                found.kept[row.number] = prompt
+            except BadRowError as bad:
+                found.dropped.append(Dropped(row.number, bad.reason, excerpt(bad.text)))
+            progress.update()
+    if not found.rows:
         raise InputError(f"{data.path}: holds no prompt; expected at least one for every split")
-    return list(found.values())
+    _require_few(data, found)
+    return found
 
 
-def table(data: Data, seed: int) -> pa.Table:
-    """Read the prompts and give each its split: rows of the table `prompts`."""
-    read = read_prompts(data, seed)
+def _prompt(
+    row: Row, columns: Columns, source: str, known: Iterable[str], screen: Screen
+) -> Prompt:
+    if row.reason:
+        raise BadRowError(row.reason, row.text)
+    prompt = conversations.read_prompt(row.values, columns, source)
+    text = prompt.messages[-1]["content"]
+    if prompt.prompt_id in known:
+        raise BadRowError("duplicate", text)
+    if reason := screen(prompt):
+        raise BadRowError(reason, text)
+    return prompt
+
+
+def _require_few(data: Data, found: Read) -> None:
+    """Refuse a source with too many bad rows, all reasons at once."""
+    bad, refuses = len(found.dropped), data.on_bad_row == "refuse"
+    if bad <= (0 if refuses else data.max_dropped_share * found.rows):
+        return
+    expected = f"at most {data.max_dropped_share:g} of them (data.max_dropped_share)"
+    if refuses:
+        expected = "none (data.on_bad_row is 'refuse')"
+    raise InputError(
+        f"{data.path}: {bad} of {found.rows} rows cannot be used: {_reasons(found.dropped)}; "
+        f"expected {expected}; mend or remove them, or change that"
+    )
+
+
+def _reasons(dropped: Iterable[Dropped]) -> str:
+    """Name the commonest reasons with their first rows."""
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for row in dropped:
+        by_reason[row.reason].append(row.row)
+    listed = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+    said = [
+        f"{len(numbers)} {reason} ({conversations.REASONS[reason]}: {_numbers(numbers)})"
+        for reason, numbers in listed[:REASONS_SHOWN]
+    ]
+    if len(listed) > REASONS_SHOWN:
+        said.append(f"{len(listed) - REASONS_SHOWN} more reasons")
+    return ", ".join(said)
+
+
+def _numbers(rows: list[int]) -> str:
+    more = f" and {len(rows) - ROWS_SHOWN} more" if len(rows) > ROWS_SHOWN else ""
+    return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:ROWS_SHOWN]))}{more}"
+
+
+def tables(data: Data, seed: int, screen: Screen) -> tuple[pa.Table, pa.Table, int]:
+    """Read the prompts and give each its split.
+
+    Returns:
+        Rows of `prompts` (with the number of each one's row) and of `dropped_prompts`, and how
+        many rows the source has.
+    """
+    found = read(data, seed, screen)
     shares, sizes = split_plan(data)
-    splits = assign_splits([prompt.prompt_id for prompt in read], shares, sizes, seed)
+    ids = [prompt.prompt_id for prompt in found.kept.values()]
+    splits = assign_splits(ids, shares, sizes, seed)
     split_of = {prompt: name for name, members in splits.items() for prompt in members}
-    rows = [
-        {**prompt._asdict(), "split": split_of[prompt.prompt_id]}
-        for prompt in read
+    kept = [
+        {**prompt._asdict(), "split": split_of[prompt.prompt_id], "row": number}
+        for number, prompt in found.kept.items()
         if prompt.prompt_id in split_of
     ]
-    return pa.Table.from_pylist(rows, PROMPTS.schema)
+    dropped = [{"file": data.path, **row._asdict()} for row in found.dropped]
+    return (
+        pa.Table.from_pylist(kept, ALL_PROMPTS.schema),
+        pa.Table.from_pylist(dropped, DROPPED_PROMPTS.schema),
+        found.rows,
+    )
+
+
+def by_split(prompts: pa.Table) -> dict[str, pa.Table]:
+    """Part the prompts into what stages read: all parts of policy together, and the others."""
+    names = prompts["split"]
+    others = {
+        split: prompts.filter(pc.equal(names, split)) for split in ("reward", "selection", "eval")
+    }
+    return {"policy": prompts.filter(pc.starts_with(names, "policy_")), **others}
+
+
+def counts(splits: pa.ChunkedArray, reasons: pa.ChunkedArray, rows: int) -> dict[str, float]:
+    """Count the rows, the dropped ones by reason, and the prompts of every split."""
+    dropped = {f"dropped_{reason}": count for reason, count in _counted(reasons).items()}
+    prompts = {f"prompts_{split}": count for split, count in _counted(splits).items()}
+    return {"rows": float(rows), "dropped": float(len(reasons)), **dropped, **prompts}
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, float]:
+    return {row["values"]: float(row["counts"]) for row in pc.value_counts(values).to_pylist()}
+
+
+def said(metrics: dict[str, float]) -> list[str]:
+    """Say in one line what was dropped; in none if nothing was."""
+    reasons = [
+        f"{name.removeprefix('dropped_')} {count:.0f}"
+        for name, count in sorted(metrics.items()) if name.startswith("dropped_")
+    ]  # fmt: skip
+    total = f"{metrics['dropped']:.0f} of {metrics['rows']:.0f} rows"
+    return [f"prepare_prompts: {total} dropped ({', '.join(reasons)})"] if reasons else []
 
 
 def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:
@@ -82,157 +194,55 @@ def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:
     return shares, sizes
 
 
-def _embedded(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
+def require_watched(folder: Path) -> None:
+    """Refuse linked folders: DVC follows linked files, and does not see into linked folders.
+
+    Raises:
+        InputError: the folder, or one inside it, is a link.
+    """
+    inside = (Path(place) / name for place, names, _ in os.walk(folder) for name in names)
+    for place in (folder, *sorted(inside)):
+        if place.is_symlink():
+            raise InputError(
+                f"{place} is a linked folder, and DVC does not see what changes in it; expected "
+                "a folder, or links to files; move it here or link its files"
+            )
+
+
+def _open(data: Data, seed: int) -> tuple[str, Columns, Iterator[Row]]:
+    """Give what the source is called in `prompts`, its columns and its rows."""
+    if data.source == "embedded":
+        return "embedded", EMBEDDED, _embedded(data, seed)
+    needed = conversations.needed(data.columns)
+    if data.source == "hub":
+        return data.path, data.columns, rows.keyed(_hub(data), needed, data.path)
+    path = Path(data.path)
+    listed = rows.read(path, needed, conversations.INSTRUCTION_COLUMNS)
+    return path.name, data.columns, listed
+
+
+def _embedded(data: Data, seed: int) -> Iterator[Row]:
     templates = prompts.read_templates(Path(data.path))
     _, sizes = split_plan(data)
     if None in sizes.values():
         raise InputError(
             "params.yaml: data.splits has prompts null; expected a number with source embedded"
         )
-    for row in prompts.expand(templates, POOL, seed, "run"):
-        messages: list[Message] = [{"role": "user", "content": row["prompt"]}]
-        ids, kwargs = list(row["instruction_ids"]), list(row["instruction_kwargs"])
-        place = f"{data.path}: {row['prompt']!r}"
-        _check(messages, place)
-        yield place, Prompt(prompt_id(messages), messages, "embedded", ids, kwargs)
+    for number, row in enumerate(prompts.expand(templates, POOL, seed, "run"), 1):
+        yield Row(number, row)
 
 
-def _file(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
-    path = Path(data.path)
-    if path.parts[:1] != ("data",) or ".." in path.parts:
-        raise InputError(
-            f"params.yaml: data.path is {data.path!r}; expected a file under data/, "
-            "the folder DVC watches; put or link it there"
-        )
-    readers = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows, ".csv": _csv_rows}
-    if path.suffix not in readers:
-        raise InputError(f"{path}: ends in {path.suffix!r}; expected .parquet, .jsonl or .csv")
-    if not path.is_file():
-        raise MissingFileError(f"{path} does not exist; expected the prompts; see data.path")
-    try:
-        yield from _rows(readers[path.suffix](path), data.columns, path, path.name)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: not UTF-8 (byte {error.start}); expected text in UTF-8; save it so"
-        ) from None
-
-
-def _hub(data: Data, seed: int) -> Iterator[tuple[str, Prompt]]:
+def _hub(data: Data) -> Iterator[Row]:
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(
+        listed = load_dataset(
             data.path, split=data.subset, revision=data.revision, trust_remote_code=False
         )
     except Exception as error:  # the hub's clients raise many kinds, all of them the user's
         raise InputError(
             f"data set {data.path!r} at {data.revision}: {first_line(error)}; "
-            f"expected it on the hub; check the id and the network"
+            "expected it on the hub; check the id and the network"
         ) from None
-    places = ((f"{data.path} row {number}", dict(row)) for number, row in enumerate(rows, 1))
-    yield from _rows(places, data.columns, Path(data.path), data.path)
-
-
-def _rows(
-    rows: Iterator[tuple[str, dict[str, Any]]], columns: Columns, path: Path, source: str
-) -> Iterator[tuple[str, Prompt]]:
-    column = columns.messages or columns.prompt or ""
-    for place, row in rows:
-        if column not in row:
-            raise InputError(
-                f"{place}: lacks column {column!r}; it has {', '.join(map(str, row))}; "
-                "set data.columns"
-            )
-        messages = _conversation(row[column], place, columns.messages is not None)
-        _check(messages, place)
-        ids = list(row.get("instruction_ids") or [])
-        kwargs = list(row.get("instruction_kwargs") or [])
-        try:
-            gold.check_instructions(ids, kwargs)
-        except InputError as error:
-            raise InputError(f"{place}: {error}") from None
-        chosen, rejected = _preference(row, columns, place)
-        yield place, Prompt(prompt_id(messages), messages, source, ids, kwargs, chosen, rejected)
-
-
-def _preference(row: dict[str, Any], columns: Columns, place: str) -> tuple[str | None, str | None]:
-    """Read the answers that came with a prompt, if data.columns names them."""
-    found: list[str | None] = []
-    for column in (columns.chosen, columns.rejected):
-        text = row.get(column) if column else None
-        if column and (not isinstance(text, str) or not text.strip()):
-            raise InputError(
-                f"{place}: {column} is {str(text)[:40]!r}; expected the text of an answer"
-            )
-        if text and (token := find_control_token([{"role": "assistant", "content": text}])):
-            raise InputError(
-                f"{place}: {column} holds the control token {token!r}; expected plain text"
-            )
-        found.append(text)
-    return found[0], found[1]
-
-
-def _conversation(value: Any, place: str, is_messages: bool) -> list[Message]:
-    if not is_messages:
-        if not isinstance(value, str):
-            raise InputError(f"{place}: prompt is {value!r}; expected text")
-        return [{"role": "user", "content": value}]
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise InputError(f"{place}: messages is {value[:40]!r}; expected a list") from None
-    if not isinstance(value, Sequence) or not all(isinstance(turn, dict) for turn in value):
-        raise InputError(f"{place}: messages is {str(value)[:40]!r}; expected a list of turns")
-    if value and value[-1].get("role") == "assistant":
-        raise InputError(
-            f"{place}: the conversation ends in an assistant turn; expected a user turn; cut it"
-        )
-    return [{"role": turn.get("role"), "content": turn.get("content")} for turn in value]
-
-
-def _check(messages: Sequence[Message], place: str) -> None:
-    for message in messages:
-        if message["role"] not in ROLES or not isinstance(message["content"], str):
-            raise InputError(
-                f"{place}: a turn is {str(dict(message))[:60]}; expected a role of "
-                f"{', '.join(ROLES)} and text as content"
-            )
-        if not message["content"].strip() and message["role"] != "system":
-            raise InputError(f"{place}: a turn is blank; expected text; remove the row")
-    if not messages or messages[-1]["role"] != "user":
-        last = messages[-1]["role"] if messages else "nothing"
-        raise InputError(f"{place}: the conversation ends in {last!r}; expected a user turn")
-    if token := find_control_token(messages):
-        raise InputError(
-            f"{place}: holds the control token {token!r}; expected plain text; remove it"
-        )
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        rows = pq.read_table(path).to_pylist()
-    except pa.ArrowInvalid as error:
-        raise InputError(f"{path}: not readable as Parquet ({error})") from None
-    for number, row in enumerate(rows, 1):
-        yield f"{path} row {number}", row
-
-
-def _jsonl_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="\n") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{path} row {number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise InputError(f"{path} row {number}: {line[:40]!r}; expected a JSON object")
-            yield f"{path} row {number}", row
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
-            yield f"{path} row {number}", row
+    for number, row in enumerate(listed, 1):
+        yield Row(number, dict(row))

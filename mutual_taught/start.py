@@ -5,6 +5,7 @@ import importlib.util
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,6 +15,7 @@ from transformers import (
     AutoTokenizer,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
 
@@ -111,10 +113,7 @@ def fetch(source: Model, folder: Path) -> str:
         InputError: its weights are in another format, or not all there.
     """
     copy_files(source, folder, MODEL_FILES)
-    if not (folder / "config.json").is_file():
-        raise MissingFileError(
-            f"{source.called} holds no model (no config.json); expected models.*.path to name one"
-        )
+    _require_config(source, folder)
     copy_files(source, folder, (WHOLE,))
     if not (folder / WHOLE).exists():  # which transformers reads before it looks for an index
         copy_files(source, folder, (INDEX,))
@@ -131,6 +130,36 @@ def fetch(source: Model, folder: Path) -> str:
             )
     plain_generation(folder)
     return source.called
+
+
+def fetch_tokenizer(source: Model, folder: Path, date: str | None) -> None:
+    """Put a start model's tokenizer and chat template into a folder, without its weights.
+
+    Args:
+        source: of the model.
+        folder: where to; it is made.
+        date: that the template writes, see `pin_date`.
+
+    Raises:
+        MissingFileError: there is no such model.
+        InputError: the hub does not give it.
+    """
+    folder.mkdir(parents=True)
+    if source.source == "embedded":
+        _embedded_tokenizer(_embedded_place(source.path)).save_pretrained(folder)
+    elif source.source == "tiny":
+        _tiny_tokenizer().save_pretrained(folder)
+    else:
+        copy_files(source, folder, ("config.json", *TOKENIZER_FILES))
+        _require_config(source, folder)
+        pin_date(folder, date)
+
+
+def _require_config(source: Model, folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise MissingFileError(
+            f"{source.called} holds no model (no config.json); expected models.*.path to name one"
+        )
 
 
 def plain_generation(folder: Path) -> None:
@@ -194,6 +223,29 @@ def _embedded(package: str, folder: Path) -> str:
     """Dequantise SmolLM2-135M-Instruct out of an installed package that ships it as GGUF."""
     from transformers import GgufConfig
 
+    place = _embedded_place(package)
+    tokenizer = _embedded_tokenizer(place)
+    model = AutoModelForCausalLM.from_pretrained(
+        place, gguf_file=EMBEDDED_FILE, dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True), trust_remote_code=False,
+    )  # fmt: skip
+    for config in (model.config, model):
+        if "quantization_config" in vars(config):
+            del config.quantization_config
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return f"SmolLM2-135M-Instruct (Q4_1, {package} {importlib.metadata.version(package)})"
+
+
+def _embedded_tokenizer(place: Path) -> PreTrainedTokenizerBase:
+    return cast(
+        PreTrainedTokenizerBase,
+        AutoTokenizer.from_pretrained(place, gguf_file=EMBEDDED_FILE, trust_remote_code=False),
+    )
+
+
+def _embedded_place(package: str) -> Path:
+    """Find the package that ships the embedded model, and check that it is the known one."""
     spec = importlib.util.find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise MissingFileError(
@@ -205,19 +257,7 @@ def _embedded(package: str, folder: Path) -> str:
             f"{place / EMBEDDED_FILE}: its sha256 is not the known one; expected the file of "
             f"{package} 0.1.2; reinstall it"
         )
-    tokenizer = AutoTokenizer.from_pretrained(
-        place, gguf_file=EMBEDDED_FILE, trust_remote_code=False
-    )
-    model = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=EMBEDDED_FILE, dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True), trust_remote_code=False,
-    )  # fmt: skip
-    for config in (model.config, model):
-        if "quantization_config" in vars(config):
-            del config.quantization_config
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return f"SmolLM2-135M-Instruct (Q4_1, {package} {importlib.metadata.version(package)})"
+    return place
 
 
 def _tiny(folder: Path, seed: int) -> str:

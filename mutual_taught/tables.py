@@ -43,7 +43,7 @@ class Table:
 
 
 PROMPTS = Table(
-    "prompts",
+    "split",
     {
         "prompt_id": TEXT, "messages": MESSAGES, "split": TEXT, "source": TEXT,
         "instruction_ids": TEXTS, "instruction_kwargs": TEXTS, "chosen": TEXT, "rejected": TEXT,
@@ -51,6 +51,12 @@ PROMPTS = Table(
     ("prompt_id",),
     frozenset({"chosen", "rejected"}),
 )  # fmt: skip
+ALL_PROMPTS = replace(PROMPTS, name="prompts", columns={**PROMPTS.columns, "row": INDEX})
+DROPPED_PROMPTS = Table(
+    "dropped_prompts",
+    {"file": TEXT, "row": INDEX, "reason": TEXT, "excerpt": TEXT},
+    ("file", "row"),
+)
 RESPONSES = Table(
     "responses",
     {

@@ -26,18 +26,19 @@ def prompt(run: Path, prefix: str) -> Record:
         prefix: a prompt id, or its first six or more characters.
 
     Returns:
-        `prompt_id`, `messages`, `split`, and under `iterations` what each iteration holds of it:
-        rows of the tables by name, `learnt_by` the models that were trained on it.
+        `prompt_id`, `messages`, `split`, `source` and `row`, and under `iterations` what each
+        iteration holds of it: rows of the tables by name, `learnt_by` the models that were
+        trained on it.
 
     Raises:
         MissingFileError: there is no run.
         InputError: no prompt, or several, begin so.
     """
-    found = _one(run / "0", tables.PROMPTS, "prompt_id", prefix)
+    found = _one(run / "0", tables.ALL_PROMPTS, "prompt_id", prefix)
     name = found["prompt_id"]
     story: Record = {
         "prompt_id": name, "messages": found["messages"], "split": found["split"],
-        "source": found["source"], "iterations": {},
+        "source": found["source"], "row": found["row"], "iterations": {},
     }  # fmt: skip
     for folder in files.iterations(run):
         happened: Record = {table.name: _rows(folder, table, name) for table in tables.EXCHANGED}
@@ -171,7 +172,8 @@ def _trained_on(run: Path, pair: str) -> list[str]:
 
 def lines(story: Record, run: Path) -> list[str]:
     """Tell a prompt's story in lines."""
-    said = [f"prompt {story['prompt_id']}  split {story['split']}  source {story['source']}"]
+    place = f"source {story['source']} row {story['row']}"
+    said = [f"prompt {story['prompt_id']}  split {story['split']}  {place}"]
     said += [f"  {turn['role']}: {_short(turn['content'], 300)}" for turn in story["messages"]]
     for key, happened in story["iterations"].items():
         said += ["", f"iteration {key}"]

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from mutual_taught import (
     blocks,
     choose,
+    conversations,
     decision,
     describe,
     estep,
@@ -112,7 +113,7 @@ def _all_prompts(run: Run) -> list[tuple[Path, tables.Table]]:
     """List the tables of prompts: all of them, then split by split."""
     folder = run.folder / "0"
     return [
-        (folder / "prompts.parquet", tables.PROMPTS),
+        (folder / "prompts.parquet", tables.ALL_PROMPTS),
         *((folder / "splits" / f"{name}.parquet", tables.renamed(tables.PROMPTS, name))
           for name in ("policy", "reward", "selection", "eval")),
     ]  # fmt: skip
@@ -121,7 +122,7 @@ def _all_prompts(run: Run) -> list[tuple[Path, tables.Table]]:
 def _prompts(run: Run, settings: blocks.Params) -> Faults:
     listed = _all_prompts(run)
     path, _ = listed[0]
-    prompts = run.table(path, tables.PROMPTS)
+    prompts = run.table(path, tables.ALL_PROMPTS)
     hashed = pa.array(prompt_ids(prompts["messages"].combine_chunks()), tables.TEXT)
     yield from faults.first(
         path, tables.PROMPTS, prompts, "prompt_id",
@@ -141,10 +142,10 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
     where = np.searchsorted(ends, places(settings.seed, prompts["prompt_id"]), "right")
     right = pa.array([*shares, "no split"]).take(pa.array(where))
     bad = pc.not_equal(prompts["split"].combine_chunks(), right)
-    counted = {
-        f"prompts_{row['values']}": float(row["counts"])
-        for row in pc.value_counts(prompts["split"]).to_pylist()
-    }
+    dropped = run.table(run.folder / "0" / "dropped_prompts.parquet", tables.DROPPED_PROMPTS)
+    rows = tables.provenance(dropped)["rows"]
+    counted = sources.counts(prompts["split"], dropped["reason"], rows)
+    yield from _dropped(run, prompts, dropped, settings)
     for name, size in sizes.items():
         if size is not None and (found := counted.get(f"prompts_{name}", 0)) != size:
             yield Fault(path, f"split {name}", f"of {found:g} prompts", f"{size} (data.splits)")
@@ -153,6 +154,25 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
     yield from faults.first(
         path, tables.PROMPTS, prompts, "split", bad, "the split its id falls in (data.splits)"
     )
+
+
+def _dropped(run: Run, prompts: pa.Table, dropped: pa.Table, settings: blocks.Params) -> Faults:
+    """Dropped rows are of the source, have a known reason, are none of the prompts, and are few."""
+    path, table = run.folder / "0" / "dropped_prompts.parquet", tables.DROPPED_PROMPTS
+    yield from _digests(run, path, table)
+    known = pa.array(list(conversations.REASONS), tables.TEXT)
+    checks: dict[str, tuple[pa.Array, str]] = {
+        "file": (pc.equal(dropped["file"], settings.data.path), settings.data.path),
+        "row": (pc.invert(pc.is_in(dropped["row"], prompts["row"])), "of no prompt"),
+        "reason": (pc.is_in(dropped["reason"], known), "a reason of docs/data.md"),
+    }
+    for name, (right, expected) in checks.items():
+        bad = pc.invert(right).to_numpy()
+        yield from faults.first(path, table, dropped, name, bad, expected)
+    rows, share = tables.provenance(dropped)["rows"], settings.data.max_dropped_share
+    allowed = share * rows if settings.data.on_bad_row == "drop" else 0
+    if len(dropped) > allowed:
+        yield Fault(path, "the number of rows", str(len(dropped)), f"at most {allowed:g} of {rows}")
 
 
 def _active(run: Run, key: str) -> bool:

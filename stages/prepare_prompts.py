@@ -1,9 +1,8 @@
-"""Stage prepare_prompts: prompts from their source, in disjoint splits."""
+"""Stage prepare_prompts: prompts that both models can read, in disjoint splits."""
 
 from pathlib import Path
 
 import click
-import pyarrow.compute as pc
 
 from mutual_taught import blocks, files, params, sources, tables
 from stages._click import PATH, Stage, run
@@ -12,20 +11,28 @@ from stages._click import PATH, Stage, run
 @click.command(cls=Stage)
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(out: Path) -> None:
-    """Read the prompts and divide them into policy_1…N, reward, selection and eval."""
+    """Read the prompts, leave out bad rows, and divide the rest into policy_1…N and the others."""
+    from mutual_taught import screening, start_tokenizers
+
     data, seed = params.load(blocks.Data), params.seed()
-    prompts = sources.table(data, seed)
-    made_from = {"data": data.model_dump(), "seed": seed}
-    tables.write(out, tables.PROMPTS, prompts, made_from)
-    names = prompts["split"]
-    for split in ("reward", "selection", "eval"):
-        rows = prompts.filter(pc.equal(names, split))
-        tables.write(out / "splits", tables.renamed(tables.PROMPTS, split), rows, {"seed": seed})
-    rows = prompts.filter(pc.starts_with(names, "policy_"))
-    tables.write(out / "splits", tables.renamed(tables.PROMPTS, "policy"), rows, {"seed": seed})
-    sizes = {f"prompts_{split}": float(pc.sum(pc.equal(names, split)).as_py())
-             for split in pc.unique(names).to_pylist()}  # fmt: skip
-    files.write_metrics(out / "metrics" / "prepare_prompts.json", sizes)
+    limits, longest = params.load(blocks.Tokens), params.longest_answer()
+    sources.require_watched(Path("data"))
+    start_tokenizers.fetch(params.load(blocks.Models), out / "tokenizers", limits.date)
+    screen = screening.screen(*start_tokenizers.load(out / "tokenizers"), limits, longest)
+    prompts, dropped, rows = sources.tables(data, seed, screen.reason)
+    made_from = {
+        "data": data.model_dump(), "seed": seed, "tokens": limits.model_dump(),
+        "longest_answer": longest, "tokenizers": files.digest(files.hashes(out / "tokenizers")),
+    }  # fmt: skip
+    tables.write(out, tables.ALL_PROMPTS, prompts, made_from)
+    tables.write(out, tables.DROPPED_PROMPTS, dropped, {**made_from, "rows": rows},
+                 active=len(dropped) > 0)  # fmt: skip
+    for split, members in sources.by_split(prompts).items():
+        tables.write(out / "splits", tables.renamed(tables.PROMPTS, split), members, {"seed": seed})
+    metrics = sources.counts(prompts["split"], dropped["reason"], rows)
+    files.write_metrics(out / "metrics" / "prepare_prompts.json", metrics)
+    for line in sources.said(metrics):
+        click.echo(line)
 
 
 if __name__ == "__main__":

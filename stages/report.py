@@ -11,19 +11,22 @@ from stages._click import PATH, Stage, iteration, run
 @click.command(cls=Stage)
 @click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--previous", required=True, type=PATH, help="The previous report.")
+@click.option("--prepared", required=True, type=PATH, help="Metrics of prepare_prompts.")
 @click.option("--metrics", required=True, type=PATH, help="Folder of the iteration's metrics.")
 @click.option("--evaluation", required=True, type=PATH, help="The iteration's evaluation.")
 @click.option("--prompts", required=True, type=PATH, help="The eval split.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, previous: Path, metrics: Path, evaluation: Path, prompts: Path, out: Path
-) -> None:
+    iteration: str, previous: Path, prepared: Path, metrics: Path, evaluation: Path,
+    prompts: Path, out: Path,
+) -> None:  # fmt: skip
     """Add this iteration to the cumulative data and write tables and plots over all of it."""
     shown = report.examples(
         tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
         tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
     )  # fmt: skip
-    entry = report.entry(int(iteration), report.read_metrics(metrics), shown)
+    counted = {"prepare_prompts": files.read_json(prepared), **report.read_metrics(metrics)}
+    entry = report.entry(int(iteration), counted, shown)
     report.write(out / "report", [*files.read_json(previous / "data.json", list), entry])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mutual_taught import __version__, params, tables
+from mutual_taught import __version__, conversations, params, tables
 from mutual_taught.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -166,6 +166,11 @@ def test_every_column_is_described_with_its_type_and_no_other(table: tables.Tabl
         name: type_name(kind) + " or null" * (name in table.nullable)
         for name, kind in table.columns.items()
     }
+
+
+def test_every_reason_to_drop_a_row_is_described_and_no_other() -> None:
+    text = section(read("docs/data.md"), "Rows that are dropped")
+    assert {coded(cells[0])[0]: cells[1] for cells in rows(text)} == dict(conversations.REASONS)
 
 
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)

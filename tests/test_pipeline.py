@@ -1,6 +1,7 @@
 """The graph: names, declared deps and params, and exactly what a change runs again."""
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,9 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             continue
         if node.func.attr == "seed":
             read.add("seed")
+        if node.func.attr == "longest_answer":
+            drawing = ("sample", "duel", "answer", "eval")
+            read |= {f"{name}.max_new_tokens" for name in drawing}
         if node.func.attr == "load":
             block = ast.unparse(node.args[0]).split(".")[-1]
             name = "".join(f"_{c.lower()}" if c.isupper() else c for c in block).lstrip("_")
@@ -157,6 +161,27 @@ def test_a_change_runs_exactly_the_stages_it_must(repo: Path, change: tuple[str,
         assert project.plan(repo) == CHANGES[change]
     finally:
         (repo / "params.yaml").write_bytes(kept)
+
+
+@pytest.mark.slow
+def test_bad_rows_that_come_and_go_run_only_what_counts_them(tmp_path: Path) -> None:
+    repo = project.copy(tmp_path / "repo", "tiny", fake=True)
+    graph = project.load_yaml(repo / "dvc.yaml")
+    graph["stages"]["prepare_prompts"] = GRAPH["prepare_prompts"]
+    (repo / "dvc.yaml").write_text(json.dumps(graph))  # YAML, too
+    changes: dict[str, object] = {"data.source": "file", "data.path": "data/mine.jsonl"}
+    for name in ("policy", "reward", "selection", "eval"):
+        changes[f"data.splits.{name}"] = {"share": 0.25, "prompts": None}
+    for name, value in changes.items():
+        project.set_param(repo / "params.yaml", name, value)
+    rows = [json.dumps({"prompt": f"Question {number} about boats?"}) for number in range(60)]
+    (repo / "data" / "mine.jsonl").write_text("\n".join(rows))
+    assert "prepare_prompts" in project.ran(project.dvc(repo, "repro"))
+    (repo / "data" / "mine.jsonl").write_text("\n".join(['{"prompt": ""}', *rows, rows[0]]))
+    counted = {"prepare_prompts", "report@1", "report@2", "eval_base", "eval@1", "eval@2"}
+    assert project.ran(project.dvc(repo, "repro")) == counted
+    project.set_param(repo / "params.yaml", "data.max_dropped_share", 0.2)
+    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
 
 
 @pytest.mark.slow

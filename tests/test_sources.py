@@ -1,256 +1,174 @@
-"""Prompts from a file: what is read, and every fault as one whole line."""
+"""Prompts of a source: which rows are kept, what is said of the others, and the splits."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mutual_taught.blocks import Columns, Data, Split, Splits
-from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.sources import read_prompts, split_plan, table
+from mutual_taught.conversations import REASONS, Prompt
+from mutual_taught.errors import InputError
+from mutual_taught.sources import (
+    Dropped,
+    Read,
+    counts,
+    read,
+    require_watched,
+    said,
+    split_plan,
+    tables,
+)
 
 ALL = Split(share=0.25, prompts=None)
-USER = {"role": "user", "content": "Hi"}
-ANSWERED = {"role": "assistant", "content": "Yes?"}
 
 
-def data(path: str, splits: Splits | None = None, messages: bool = False) -> Data:
+def data(path: str, splits: Splits | None = None, share: float = 1.0, refuse: bool = False) -> Data:
     return Data(
         source="file",
         path=path,
         revision=None,
         subset=None,
-        columns=Columns(
-            messages="messages" if messages else None,
-            prompt=None if messages else "prompt",
-            chosen=None,
-            rejected=None,
-        ),
+        columns=Columns(messages=None, prompt="prompt", chosen=None, rejected=None),
+        on_bad_row="refuse" if refuse else "drop",
+        max_dropped_share=share,
         policy_parts=1,
         splits=splits or Splits(policy=ALL, reward=ALL, selection=ALL, eval=ALL),
     )
 
 
-def save(rows: Sequence[Mapping[str, object]], name: str = "p.jsonl") -> str:
+def save(rows: Sequence[Mapping[str, Any]], name: str = "p.jsonl") -> str:
     path = Path("data") / name
     path.parent.mkdir(exist_ok=True)
-    lines = [json.dumps(row, ensure_ascii=False) for row in rows]
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)
 
 
-def asked(path: str, messages: bool = False) -> list[object]:
-    return [
-        [turn["content"] for turn in prompt.messages]
-        for prompt in read_prompts(data(path, messages=messages), 1)
-    ]
+def fits(prompt: Prompt) -> str:
+    """Stand in for two models that read whatever is short."""
+    return "too_long" if len(prompt.messages[0]["content"]) > 40 else ""
 
 
-def refusal(path: str, messages: bool = False) -> str:
-    with pytest.raises((InputError, MissingFileError)) as caught:
-        read_prompts(data(path, messages=messages), 1)
+def found(path: str) -> Read:
+    return read(data(path), 1, fits)
+
+
+def refusal(asked: Data) -> str:
+    with pytest.raises(InputError) as caught:
+        read(asked, 1, fits)
     return str(caught.value)
 
 
-def test_text_becomes_a_user_turn(here: Path) -> None:
-    first = read_prompts(data(save([{"prompt": "Why?", "other": 1}])), 1)[0]
-    assert first.messages == [{"role": "user", "content": "Why?"}]
-    assert (first.source, first.instruction_ids, first.instruction_kwargs) == ("p.jsonl", [], [])
-
-
-def test_conversation_is_kept_as_it_is(here: Path) -> None:
-    turns = [{"role": "system", "content": ""}, USER, ANSWERED, {"role": "user", "content": "  a "}]
-    path = save([{"messages": turns}])
-    assert read_prompts(data(path, messages=True), 1)[0].messages == turns
-
-
-def test_line_separator_inside_a_text_does_not_end_the_line(here: Path) -> None:
-    path = save([{"prompt": "one\u2028two\u0085three"}, {"prompt": "four"}])
-    assert asked(path) == [["one\u2028two\u0085three"], ["four"]]
-
-
-def test_blank_lines_and_windows_line_ends_do_no_harm(here: Path) -> None:
-    save([])
-    Path("data/p.jsonl").write_bytes(b'{"prompt": "a"}\r\n\r\n{"prompt": "b"}')
-    assert asked("data/p.jsonl") == [["a"], ["b"]]
-
-
-def test_csv_is_read_with_quoted_line_ends(here: Path) -> None:
-    save([])
-    Path("data/p.csv").write_text('id,prompt\n1,"a, ""b""\nc"\n2,d\n')
-    assert asked("data/p.csv") == [['a, "b"\nc'], ["d"]]
-
-
-def test_csv_with_the_mark_a_spreadsheet_puts_first_is_read(here: Path) -> None:
-    save([])
-    Path("data/p.csv").write_bytes("prompt\ncafé\n".encode("utf-8-sig"))
-    assert asked("data/p.csv") == [["café"]]
-
-
-def test_conversations_in_csv_are_json(here: Path) -> None:
-    save([])
-    Path("data/p.csv").write_text(
-        'messages\n"[{""role"": ""user"", ""content"": ""Hi""}]"\n', encoding="utf-8"
+def test_rows_are_kept_by_their_numbers_and_dropped_with_reason_and_excerpt(here: Path) -> None:
+    path = save(
+        [{"prompt": "a"}, {"prompt": " "}, {"prompt": 3}, {"prompt": "b" * 41}, {"prompt": "c"}]
     )
-    assert asked("data/p.csv", messages=True) == [["Hi"]]
+    kept, dropped = found(path)
+    assert {number: prompt.messages[0]["content"] for number, prompt in kept.items()} == {
+        1: "a", 5: "c"
+    }  # fmt: skip
+    assert dropped == [
+        Dropped(2, "blank", ""), Dropped(3, "not_text", "3"), Dropped(4, "too_long", "b" * 41)
+    ]  # fmt: skip
 
 
-def test_parquet_is_read(here: Path) -> None:
-    save([])
-    pq.write_table(pa.table({"messages": [[USER], [USER, ANSWERED, USER]]}), "data/p.parquet")
-    assert asked("data/p.parquet", messages=True) == [["Hi"], ["Hi", "Yes?", "Hi"]]
+def test_of_equal_prompts_the_first_that_is_fit_is_kept(here: Path) -> None:
+    path = save([
+        {"prompt": "a", "instruction_ids": ["nothing:such"]}, {"prompt": " a"}, {"prompt": "b"},
+        {"prompt": "a "}, {"prompt": "a"},
+    ])  # fmt: skip
+    kept, dropped = found(path)
+    assert list(kept) == [2, 3]
+    assert [(row.row, row.reason) for row in dropped] == [
+        (1, "bad_instructions"), (4, "duplicate"), (5, "duplicate")
+    ]  # fmt: skip
 
 
-def test_the_same_prompts_have_the_same_ids_in_every_format(here: Path) -> None:
-    rows = [{"prompt": "a"}, {"prompt": "b"}]
-    paths = [save(rows), "data/p.csv", "data/p.parquet"]
-    Path("data/p.csv").write_text("prompt\na\nb\n")
-    pq.write_table(pa.Table.from_pylist(rows), "data/p.parquet")
-    ids = [[prompt.prompt_id for prompt in read_prompts(data(path), 1)] for path in paths]
-    assert ids[0] == ids[1] == ids[2]
+ROWS = st.lists(
+    st.one_of(
+        st.sampled_from(["a", "b", " a", "c", "d", "e"]).map(lambda text: {"prompt": text}),
+        st.sampled_from([
+            {"prompt": " "}, {"prompt": 3}, {"prompt": "b" * 41}, {"prompt": "\ud83d"}, {},
+            {"prompt": "b", "instruction_ids": ["nothing:such"]}, {"prompt": "\x1b"},
+        ]),
+    ),
+    min_size=1, max_size=12,
+)  # fmt: skip
 
 
-def test_missing_file_is_one_line(here: Path) -> None:
-    assert refusal("data/p.jsonl") == (
-        "data/p.jsonl does not exist; expected the prompts; see data.path"
-    )
+@given(rows=ROWS)
+def test_kept_prompts_are_those_of_the_file_without_its_bad_rows(
+    rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("here"))
+        rows = [{"prompt": "always"}, *rows]
+        kept, dropped = found(save(rows))
+        bad = {row.row for row in dropped}
+        mended = [row for number, row in enumerate(rows, 1) if number not in bad]
+        again = read(data(save(mended), refuse=True), 1, fits)
+        assert list(again.kept.values()) == list(kept.values())
+        assert sorted([*kept, *bad]) == list(range(1, len(rows) + 1))
 
 
-@pytest.mark.parametrize("path", ["p.jsonl", "/tmp/p.jsonl", "other/p.jsonl", "data/../p.jsonl"])
-def test_path_outside_the_folder_that_dvc_watches_is_one_line(here: Path, path: str) -> None:
-    assert refusal(path) == (
-        f"params.yaml: data.path is {path!r}; expected a file under data/, "
-        "the folder DVC watches; put or link it there"
-    )
-
-
-def test_unknown_format_is_one_line(here: Path) -> None:
-    assert refusal("data/p.txt") == (
-        "data/p.txt: ends in '.txt'; expected .parquet, .jsonl or .csv"
-    )
-
-
-@pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
-def test_empty_file_is_one_line(here: Path, name: str) -> None:
-    assert refusal(save([], name)) == (
-        f"data/{name}: holds no prompt; expected at least one for every split"
-    )
-
-
-def test_wrong_columns_are_one_line(here: Path) -> None:
-    assert refusal(save([{"text": "a", "id": 1}])) == (
-        "data/p.jsonl row 1: lacks column 'prompt'; it has text, id; set data.columns"
-    )
-
-
-def test_prompt_twice_is_one_line(here: Path) -> None:
-    assert refusal(save([{"prompt": "a"}, {"prompt": "b"}, {"prompt": " a "}])) == (
-        "data/p.jsonl row 3: the same prompt as data/p.jsonl row 1; "
-        "expected distinct prompts; remove one"
-    )
-
-
-@pytest.mark.parametrize("token", ["<|im_end|>", "</s>", "[INST]", "<end_of_turn>", "<|eot_id|>"])
-def test_control_token_in_a_prompt_is_one_line(here: Path, token: str) -> None:
-    assert refusal(save([{"prompt": "a"}, {"prompt": f"Say {token} now"}])) == (
-        f"data/p.jsonl row 2: holds the control token {token!r}; expected plain text; remove it"
-    )
-
-
-def test_conversation_that_ends_in_an_answer_is_one_line(here: Path) -> None:
-    assert refusal(save([{"messages": [USER, ANSWERED]}]), messages=True) == (
-        "data/p.jsonl row 1: the conversation ends in an assistant turn; "
-        "expected a user turn; cut it"
-    )
-
-
-def test_conversation_of_a_system_turn_is_one_line(here: Path) -> None:
-    rows = [{"messages": [{"role": "system", "content": "Be brief."}]}]
-    assert refusal(save(rows), messages=True) == (
-        "data/p.jsonl row 1: the conversation ends in 'system'; expected a user turn"
-    )
-
-
-def test_conversation_without_turns_is_one_line(here: Path) -> None:
-    assert refusal(save([{"messages": []}]), messages=True) == (
-        "data/p.jsonl row 1: the conversation ends in 'nothing'; expected a user turn"
-    )
-
-
-@pytest.mark.parametrize(
-    ("turn", "shown"),
-    [
-        ({"role": "tool", "content": "x"}, "{'role': 'tool', 'content': 'x'}"),
-        ({"role": "user", "content": None}, "{'role': 'user', 'content': None}"),
-        ({"from": "human", "value": "x"}, "{'role': None, 'content': None}"),
-    ],
+MIXED: list[dict[str, Any]] = [
+    {"prompt": "a"}, {"prompt": ""}, {"prompt": "b"}, {"prompt": "a"}, {"prompt": "c"},
+    {"prompt": "b "}, {"prompt": "d"}, {"prompt": "e"}, {"prompt": "f"}, {"prompt": "g"},
+]  # fmt: skip
+MIXED_SAID = (
+    "data/p.jsonl: 3 of 10 rows cannot be used: 2 duplicate (the same as an earlier prompt, "
+    "white space apart: rows 4, 6), 1 blank (nothing visible in a turn: row 2); "
 )
-def test_turn_of_another_kind_is_one_line(here: Path, turn: dict[str, object], shown: str) -> None:
-    assert refusal(save([{"messages": [turn]}]), messages=True) == (
-        f"data/p.jsonl row 1: a turn is {shown}; expected a role of system, user, assistant "
-        "and text as content"
+
+
+def test_more_dropped_rows_than_allowed_are_one_line_with_all_reasons_and_rows(here: Path) -> None:
+    path = save(MIXED)
+    assert len(read(data(path, share=0.3), 1, fits).dropped) == 3  # 3 of 10 are not more than 0.3
+    assert refusal(data(path, share=0.29)) == MIXED_SAID + (
+        "expected at most 0.29 of them (data.max_dropped_share); mend or remove them, "
+        "or change that"
     )
 
 
-@pytest.mark.parametrize("blank", ["", " \n"])
-def test_blank_prompt_is_one_line(here: Path, blank: str) -> None:
-    assert refusal(save([{"prompt": blank}])) == (
-        "data/p.jsonl row 1: a turn is blank; expected text; remove the row"
+def test_any_bad_row_is_refused_if_so_wished(here: Path) -> None:
+    assert refusal(data(save(MIXED), refuse=True)) == MIXED_SAID + (
+        "expected none (data.on_bad_row is 'refuse'); mend or remove them, or change that"
+    )
+    assert len(read(data(save([{"prompt": "a"}]), refuse=True), 1, fits).kept) == 1
+
+
+def test_only_the_first_rows_and_the_commonest_reasons_are_listed(here: Path) -> None:
+    once: list[dict[str, Any]] = [
+        {}, {"prompt": 3}, {"prompt": "\ud83d"}, {"prompt": "\x1b"}, {"prompt": "x" * 41},
+        {"prompt": "y", "instruction_ids": 3},
+        {"prompt": "y", "instruction_ids": ["language:response_language"]},
+    ]  # fmt: skip
+    path = save([{"prompt": "a"}, *once, *[{"prompt": ""}] * 7, *[{"prompt": "a"}] * 2])
+    with Path(path).open("a") as file:
+        file.write("[]\nno json\n")
+    with Path(path).open("ab") as binary:
+        binary.write(b"\xff\n")
+    said = refusal(data(path, share=0.0))
+    assert ": 7 blank (nothing visible in a turn: rows 9, 10, 11, 12, 13 and 2 more), 2 dup" in said
+    # 12 reasons: blank and duplicate, then eight that occur once by name, two are left
+    assert said.count(": row ") == 8
+    assert ", 2 more reasons; expected at most 0 of them" in said
+
+
+def test_source_without_rows_is_one_line(here: Path) -> None:
+    assert refusal(data(save([]))) == (
+        "data/p.jsonl: holds no prompt; expected at least one for every split"
     )
 
 
-@pytest.mark.parametrize("value", [None, 3, ["a"]])
-def test_prompt_that_is_no_text_is_one_line(here: Path, value: object) -> None:
-    assert refusal(save([{"prompt": value}])) == (
-        f"data/p.jsonl row 1: prompt is {value!r}; expected text"
-    )
-
-
-def test_messages_that_are_no_turns_are_one_line(here: Path) -> None:
-    assert refusal(save([{"messages": ["Hi"]}]), messages=True) == (
-        "data/p.jsonl row 1: messages is \"['Hi']\"; expected a list of turns"
-    )
-    assert refusal(save([{"messages": "Hi"}]), messages=True) == (
-        "data/p.jsonl row 1: messages is 'Hi'; expected a list"
-    )
-
-
-def test_line_that_is_no_json_is_one_line(here: Path) -> None:
-    save([])
-    Path("data/p.jsonl").write_text('{"prompt": "a"}\nprompt: b\n')
-    assert refusal("data/p.jsonl") == (
-        "data/p.jsonl row 2: not JSON (Expecting value: line 1 column 1 (char 0))"
-    )
-
-
-def test_line_that_is_no_object_is_one_line(here: Path) -> None:
-    save([])
-    Path("data/p.jsonl").write_text('["a"]')
-    assert refusal("data/p.jsonl") == "data/p.jsonl row 1: '[\"a\"]'; expected a JSON object"
-
-
-@pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
-def test_file_in_another_encoding_is_one_line(here: Path, name: str) -> None:
-    save([])
-    (Path("data") / name).write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
-    assert refusal(f"data/{name}") == (
-        f"data/{name}: not UTF-8 (byte 15); expected text in UTF-8; save it so"
-    )
-
-
-def test_file_that_is_no_parquet_is_one_line(here: Path) -> None:
-    save([])
-    Path("data/p.parquet").write_text("a")
-    assert refusal("data/p.parquet").startswith("data/p.parquet: not readable as Parquet (")
-    assert "\n" not in refusal("data/p.parquet")
-
-
-def test_fault_of_an_instruction_names_its_row(here: Path) -> None:
-    rows = [{"prompt": "a", "instruction_ids": ["nothing:such"], "instruction_kwargs": ["{}"]}]
-    assert refusal(save(rows)).startswith("data/p.jsonl row 1: ")
+def test_bad_lines_are_rows_like_others(here: Path) -> None:
+    path = save([{"prompt": "a"}])
+    with Path(path).open("a") as file:
+        file.write('{"prompt": \n')
+    assert found(path).dropped == [Dropped(2, "not_json", '{"prompt":')]
 
 
 def test_too_few_prompts_for_a_split_are_one_line(here: Path) -> None:
@@ -258,18 +176,32 @@ def test_too_few_prompts_for_a_split_are_one_line(here: Path) -> None:
     splits = Splits(policy=Split(share=0.997, prompts=50), reward=few, selection=few, eval=few)
     path = save([{"prompt": "a"}, {"prompt": "b"}, {"prompt": "c"}])
     with pytest.raises(InputError) as caught:
-        table(data(path, splits), 1)
+        tables(data(path, splits), 1, fits)
     assert str(caught.value) == (
         "split 'policy_1': 3 prompts in its share 0.997 of 3; expected at least 50; give more "
         "prompts, a larger data.splits share or fewer prompts of it"
     )
 
 
-def test_every_prompt_in_a_split_has_its_name(here: Path) -> None:
-    path = save([{"prompt": f"prompt {number}"} for number in range(80)])
-    rows = table(data(path), 1)
-    assert len(rows) == 80
-    assert set(rows["split"].to_pylist()) == {"policy_1", "reward", "selection", "eval"}
+def test_tables_have_every_prompt_with_its_row_and_split_and_every_dropped_row(here: Path) -> None:
+    rows: list[dict[str, Any]] = [{"prompt": f"prompt {number}"} for number in range(80)]
+    rows[20] = {"prompt": None}
+    prompts, dropped, count = tables(data(save(rows)), 1, fits)
+    assert count == 80
+    assert sorted(prompts["row"].to_pylist()) == [n for n in range(1, 81) if n != 21]
+    assert set(prompts["split"].to_pylist()) == {"policy_1", "reward", "selection", "eval"}
+    assert dropped.to_pylist() == [
+        {"file": "data/p.jsonl", "row": 21, "reason": "not_text", "excerpt": "None"}
+    ]
+    metrics = counts(prompts["split"], dropped["reason"], count)
+    assert (metrics["rows"], metrics["dropped"], metrics["dropped_not_text"]) == (80, 1, 1)
+    assert sum(value for name, value in metrics.items() if name.startswith("prompts_")) == 79
+    assert said(metrics) == ["prepare_prompts: 1 of 80 rows dropped (not_text 1)"]
+
+
+def test_nothing_is_said_where_nothing_was_dropped(here: Path) -> None:
+    prompts, dropped, count = tables(data(save([{"prompt": f"{n}"} for n in range(80)])), 1, fits)
+    assert said(counts(prompts["split"], dropped["reason"], count)) == []
 
 
 def test_parts_of_the_policy_split_share_its_share() -> None:
@@ -282,3 +214,25 @@ def test_parts_of_the_policy_split_share_its_share() -> None:
         "policy_1": 0.25, "policy_2": 0.25, "reward": 0.25, "selection": 0.1, "eval": 0.1,
     }  # fmt: skip
     assert sizes == {"policy_1": 9, "policy_2": 9, "reward": None, "selection": 2, "eval": 2}
+
+
+def test_linked_folders_are_one_line_and_linked_files_are_not(here: Path) -> None:
+    (here / "elsewhere" / "deep").mkdir(parents=True)
+    (here / "elsewhere" / "p.jsonl").write_text("")
+    (here / "data" / "real").mkdir(parents=True)
+    (here / "data" / "p.jsonl").symlink_to(here / "elsewhere" / "p.jsonl")
+    require_watched(Path("data"))
+    (here / "data" / "real" / "mine").symlink_to(here / "elsewhere")
+    with pytest.raises(InputError, match=r"^data/real/mine is a linked folder, and DVC does not"):
+        require_watched(Path("data"))
+
+
+def test_data_that_is_itself_a_link_is_one_line(here: Path) -> None:
+    (here / "elsewhere").mkdir()
+    Path("data").symlink_to("elsewhere")
+    with pytest.raises(InputError, match=r"^data is a linked folder, and DVC does not see"):
+        require_watched(Path("data"))
+
+
+def test_reasons_are_words_in_snake_case() -> None:
+    assert all(reason.replace("_", "").isalnum() and reason.islower() for reason in REASONS)

@@ -159,8 +159,8 @@ def test_prompt_longer_than_the_limit(repo: Path) -> None:
 
 def test_conversation_longer_than_the_limit(repo: Path) -> None:
     project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 8)
-    project.set_param(repo / "params.yaml", "tokens.max_length", 20)
-    assert "expected at most tokens.max_length 20" in refusal("score")
+    project.set_param(repo / "params.yaml", "tokens.max_length", 24)
+    assert "expected at most tokens.max_length 24" in refusal("score")
     assert Path("run/1/rewards.parquet").exists()
 
 

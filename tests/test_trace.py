@@ -112,11 +112,11 @@ def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
         {
             "prompt_id": f"abcdef{i:026x}", "messages": [{"role": "user", "content": str(i)}],
             "split": "eval", "source": "x", "instruction_ids": [], "instruction_kwargs": [],
-            "chosen": None, "rejected": None,
+            "chosen": None, "rejected": None, "row": i,
         }
         for i in range(3)
     ]  # fmt: skip
-    tables.write(here / "run" / "0", tables.PROMPTS, pa.Table.from_pylist(rows), {})
+    tables.write(here / "run" / "0", tables.ALL_PROMPTS, pa.Table.from_pylist(rows), {})
     with pytest.raises(InputError, match="3 ids begin with 'abcdef'"):
         trace.prompt(Path("run"), "abcdef")
 

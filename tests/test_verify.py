@@ -19,7 +19,7 @@ from tests.project import ROOT
 ALL = {
     table.name: table
     for table in (
-        tables.PROMPTS, tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS,
+        tables.ALL_PROMPTS, tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS,
         tables.ANSWERS, tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
         tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES, tables.REWARD_TRAINING,
     )
@@ -31,7 +31,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A copy of the finished run (weights linked), the working directory around it."""
     shutil.copytree(finished, tmp_path / "run", copy_function=files._link)
     shutil.copy(finished.parent / "params.yaml", tmp_path)
-    (tmp_path / "data").symlink_to(finished.parent / "data")
+    shutil.copytree(finished.parent / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     return Path("run")
 
@@ -157,7 +157,9 @@ def test_altered_text_of_a_prompt_is_found(run: Path) -> None:
     rows = data.to_pylist()
     rows[0]["messages"][0]["content"] += " Please."
     path.unlink()
-    tables.write(path.parent, tables.PROMPTS, pa.Table.from_pylist(rows), tables.provenance(data))
+    tables.write(
+        path.parent, tables.ALL_PROMPTS, pa.Table.from_pylist(rows), tables.provenance(data)
+    )
     assert any("the hash of its messages" in line for line in found())
 
 

@@ -35,7 +35,7 @@ def space(split: str) -> Change:
         path = run / "0" / "splits" / f"{split}.parquet"
         name = pq.read_table(path)["prompt_id"][0].as_py()
         spaced(path, tables.renamed(tables.PROMPTS, split), name)
-        spaced(run / "0" / "prompts.parquet", tables.PROMPTS, name)
+        spaced(run / "0" / "prompts.parquet", tables.ALL_PROMPTS, name)
 
     return do
 

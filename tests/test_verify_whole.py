@@ -23,7 +23,7 @@ Change = Callable[[Path], object]
 def copy(source: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(source, here / "run", copy_function=files._link)
     shutil.copy(source.parent / "params.yaml", here)
-    (here / "data").symlink_to(source.parent / "data")
+    shutil.copytree(source.parent / "data", here / "data")
     monkeypatch.chdir(here)
     return Path("run")
 
