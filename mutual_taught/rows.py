@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.texts import excerpt
+from mutual_taught.signs import excerpt
 
 LARGEST_CELL = 2**31 - 1  # characters; the csv module's own limit is 131,072
 BATCH = 4096

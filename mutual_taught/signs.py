@@ -12,6 +12,7 @@ UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0d\uffa0\U000e0100-\U000e01ef]"
 )
+SHOWN = 80
 NAME = "mutual_taught.plainly"
 PLAIN = {
     **dict.fromkeys("–—−‐‑", "-"), "…": "...", "≥": ">=", "≤": "<=", "≠": "!=", "±": "+-",
@@ -34,6 +35,15 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(sign) if _unseen(sign) else sign for sign in text)
+
+
+def excerpt(value: object) -> str:
+    """Show the beginning of a value on one line of plain signs, whatever it holds."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except RecursionError:
+        text = type(value).__name__
+    return visible(" ".join(text[: 4 * SHOWN].split())[:SHOWN])
 
 
 def _unseen(sign: str) -> bool:

@@ -15,9 +15,9 @@ from mutual_taught.conversations import BadRowError, Prompt
 from mutual_taught.errors import InputError, first_line
 from mutual_taught.progress import bar
 from mutual_taught.rows import Row
+from mutual_taught.signs import excerpt
 from mutual_taught.splits import assign_splits
 from mutual_taught.tables import ALL_PROMPTS, DROPPED_PROMPTS
-from mutual_taught.texts import excerpt
 
 POOL = 4096  # embedded prompts made, whatever the splits take of them
 EMBEDDED = Columns(messages=None, prompt="prompt", chosen=None, rejected=None)

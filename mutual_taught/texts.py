@@ -1,4 +1,4 @@
-"""What can be seen in a text without a model: blank answers, marks of templates, excerpts."""
+"""What can be seen in a text without a model: blank answers, marks of templates."""
 
 import re
 import unicodedata
@@ -11,17 +11,6 @@ from mutual_taught.hashing import string_buffers
 CONTROL = re.compile(
     r"<\|[^|<>\s]{1,40}\|>|</?s>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<[｜|][^<>]{1,40}[｜|]>"
 )
-SHOWN = 80
-
-
-def excerpt(value: object) -> str:
-    """Show the beginning of a value on one line of plain signs, whatever it holds."""
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except RecursionError:
-        text = type(value).__name__
-    short = " ".join(text[: 4 * SHOWN].split())[:SHOWN]
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in short)
 
 
 def is_blank(texts: pa.Array) -> pa.Array:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import conversations, texts
+from mutual_taught import conversations, signs
 from mutual_taught.blocks import Columns
 from mutual_taught.conversations import BadRowError, Prompt, read_prompt
 
@@ -30,7 +30,7 @@ def prompt(row: Mapping[str, Any], columns: Columns = TEXT) -> Prompt:
 def reason(row: Mapping[str, Any], columns: Columns = TEXT) -> str:
     with pytest.raises(BadRowError) as caught:
         prompt(row, columns)
-    assert texts.excerpt(caught.value.text).isprintable()
+    assert signs.excerpt(caught.value.text).isprintable()
     assert caught.value.reason in conversations.REASONS
     return caught.value.reason
 
@@ -210,6 +210,6 @@ def test_white_space_makes_no_other_prompt() -> None:
 
 
 def test_excerpts_are_one_short_line_of_plain_signs() -> None:
-    assert texts.excerpt("a\x1b[31m\ud83d\u202e b\n\nc") == r"a\x1b[31m\ud83d\u202e b c"
-    assert texts.excerpt(DEEP) == "list"
-    assert len(texts.excerpt("word " * 10_000)) == 80
+    assert signs.excerpt("a\x1b[31m\ud83d\u202e b\n\nc") == r"a\x1b[31m\ud83d\u202e b c"
+    assert signs.excerpt(DEEP) == "list"
+    assert len(signs.excerpt("word " * 10_000)) == 80
