@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import tables
+from mutual_taught import chat, start_tokenizers, tables
 from mutual_taught.files import read_json
 from mutual_taught.verify import verify
 from tests import in_process, project
@@ -207,6 +208,24 @@ def test_prompts_are_read_with_the_reward_models_own_template(repo: Path) -> Non
     assert copied == {
         "chat_template.jinja", "config.json", "tokenizer.json", "tokenizer_config.json"
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_prompts_are_read_with_the_date_that_the_models_templates_will_have(repo: Path) -> None:
+    save(questions(60))
+    stage("prepare_prompts")
+    shutil.copytree("run/0/tokenizers/policy", "models/dated")
+    template = Path("models/dated/chat_template.jinja")
+    template.write_text("{{ strftime_now('%d %b %Y') }}" + template.read_text())
+    Path("models/dated/config.json").write_text('{"model_type": "llama"}')
+    ask(**{"models.reward_model": {"source": "path", "path": "models/dated", "revision": None}})
+    assert refusal().endswith("set tokens.date")
+    ask(**{"tokens.date": "2026-01-31"})
+    stage("prepare_prompts")
+    own = Path("run/0/tokenizers/reward_model")
+    _, reward_model = start_tokenizers.load(own.parent)
+    said = chat.scored_tokens(reward_model, [{"role": "user", "content": "Hi"}], "Yes")
+    assert "31 Jan 2026" in str(reward_model.decode(said))
 
 
 @pytest.mark.slow

@@ -25,7 +25,13 @@ NAMED = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}\n{{ m['content'] }}{{ eos_token }}\n"
     "{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-LIMITS = Tokens(max_prompt_tokens=100, max_length=200)
+
+
+def room(prompt_tokens: int, length: int) -> Tokens:
+    return Tokens(max_prompt_tokens=prompt_tokens, max_length=length, date=None)
+
+
+LIMITS = room(100, 200)
 USER: Message = {"role": "user", "content": "Hi"}
 SYSTEM: Message = {"role": "system", "content": "Be brief."}
 
@@ -94,7 +100,7 @@ def test_prompt_may_have_as_many_tokens_as_the_limit_and_not_one_more() -> None:
     prompt = asked("a b c d e f g")
     size = len(chat.prompt_tokens(tokenizer(CHATML), prompt.messages, "p"))
     for limit, reason in ((size, ""), (size - 1, "too_long")):
-        limits = Tokens(max_prompt_tokens=limit, max_length=200)
+        limits = room(limit, 200)
         assert look(limits=limits).reason(prompt) == reason
 
 
@@ -115,7 +121,7 @@ def test_given_answer_fits_both_models_or_its_row_is_dropped() -> None:
     ):
         size = len(chat.scored_tokens(tokenizer(CHATML), prompt.messages, long))
         for limit, reason in ((size, ""), (size - 3, "answer_too_long")):
-            limits = Tokens(max_prompt_tokens=100, max_length=limit)
+            limits = room(100, limit)
             assert look(limits=limits).reason(prompt) == reason
 
 
@@ -124,6 +130,13 @@ def test_tokenizer_without_a_template_is_one_line() -> None:
         look("", CHATML)
     with pytest.raises(InputError, match="has no chat template"):
         look(CHATML, "")
+
+
+def test_template_that_writes_todays_date_is_one_line() -> None:
+    dated = "{{ strftime_now('%d %b %Y') }}" + CHATML
+    for templates in ((dated, CHATML), (CHATML, dated)):
+        with pytest.raises(InputError, match=r"writes today's date; .*; set tokens.date$"):
+            look(*templates)
 
 
 def test_every_reason_has_its_word() -> None:
