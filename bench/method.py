@@ -193,7 +193,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     ranked = _written(here, tables.RANKED_PAIRS, ranked, made_from)
     policy = model(here / "checkpoints" / files.STEP.format(50), "policy", base,
                    {**tables.digests(ranked_pairs=ranked, responses=drawn), **learnt,
-                    "dpo": params.load(blocks.Dpo, "1").model_dump()},
+                    "policy": base, "dpo": params.load(blocks.Dpo, "1").model_dump()},
                    start.policy.called)  # fmt: skip
     files.write_json(here / "checkpoints" / "steps.json", {"steps": [50]})
     own, theirs = chance.normal(1, 1, len(ids["selection"])), chance.normal(size=DUELLING)

@@ -10,7 +10,7 @@ import pytest
 
 from mutual_taught import files, presets, tables
 from tests import in_process, project
-from tests.test_verify_whole import Change, copy, found, say, setting
+from tests.test_verify_whole import Change, copy, found, say, setting, sign
 
 
 @pytest.fixture
@@ -89,15 +89,57 @@ def test_start_that_is_not_that_of_params_is_found(run: Path, name: str) -> None
     assert any(said in line for line in lines), lines
 
 
+def previous(name: str) -> Change:
+    """A candidate of iteration 2 says that it was trained from pi_1."""
+
+    def do(run: Path) -> None:
+        say(name, parent=files.read_manifest(run / "1" / "policy").digest)(run)
+
+    return do
+
+
+SWITCHED: dict[str, tuple[str, Change, str]] = {
+    "fixed-reward-model": (
+        "train_rm",
+        say("1/metrics/train_rm.json", steps=9.0),
+        "train_rm.json: steps is 9.0; expected 0.0",
+    ),
+    "accumulate": (
+        "build_pairs",
+        sign("2/reward_pairs", previous_pairs="0"),
+        "2/reward_pairs.parquet: provenance previous_pairs is 0",
+    ),
+    "base-reference": (
+        "rank_pairs",
+        sign("2/ranked_pairs", policy="0"),
+        "2/ranked_pairs.parquet: provenance policy is 0",
+    ),
+    "base-start": (
+        "dpo",
+        previous("2/checkpoints/step-000002/manifest.json"),
+        "2/checkpoints/step-000002/manifest.json: parent is ",
+    ),
+    "ties-lose": (
+        "select_policy",
+        say("2/metrics/select_policy.json", tie_counts_as=0.5),
+        "select_policy.json: tie_counts_as is 0.5; expected 0.0",
+    ),
+}
+
+
 @pytest.mark.slow
-def test_metrics_of_a_fixed_reward_model_are_checked(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", SWITCHED)
+def test_what_a_switch_decides_is_checked(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    begin, attack, said = SWITCHED[name]
     repo = project.copy(tmp_path / "repo", "tiny")
     shutil.copytree(finished, repo / "run", copy_function=files._link)
     monkeypatch.chdir(repo)
-    Path("params.yaml").write_text(presets.compose("tiny", ["fixed-reward-model"]))
+    Path("params.yaml").write_text(presets.compose("tiny", [name]))
     shutil.rmtree("run/2")
-    in_process.run_all(Path("params.yaml"), ("train_rm", "1"))
-    say("1/metrics/train_rm.json", steps=9.0)(Path("run"))
-    assert any("train_rm.json: steps is 9.0; expected 0.0" in line for line in found())
+    in_process.run_all(Path("params.yaml"), (begin, "1"))
+    assert found() == []
+    attack(Path("run"))
+    lines = found()
+    assert any(said in line for line in lines), lines
