@@ -28,7 +28,8 @@ def prepare_base(
     if source.source not in ("trained", "tiny"):
         folder.mkdir(parents=True)
         base = start.take(source, folder, "reward_model", tokens)
-        write_manifest(folder, "reward_model", base, None, {"stage": "prepare_reward_model"})
+        said = {"stage": "prepare_reward_model", "date": tokens.date}
+        write_manifest(folder, "reward_model", base, None, said)
         loaded = models.load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)
         preflight.require([preflight.sight(loaded.model.config, tokens.max_length)], folder)

@@ -245,7 +245,8 @@ def _start(here: Path, settings: blocks.Params) -> Faults:
     policy, reward_model = files.read_manifest(here / "policy"), here / "reward_model"
     first: files.Json = {"kind": "policy", "parent": None}
     second: files.Json = {"kind": "reward_model", "parent": None}
-    learnt: files.Json = {}
+    date = settings.tokens.date
+    learnt: files.Json = {"date": date}
     if settings.models.policy.source in ("path", "hub"):
         first = {**first, "base": settings.models.policy.called}
     if settings.models.reward_model.source in ("path", "hub"):
@@ -254,7 +255,7 @@ def _start(here: Path, settings: blocks.Params) -> Faults:
         second = {**second, "parent": policy.digest, "base": policy.base}
         learnt = {"policy": policy.digest, "settings": settings.base_reward_model.model_dump(),
                   **_training(settings)}  # fmt: skip
-    yield from _is(here / "policy", first, {"seed": settings.seed})
+    yield from _is(here / "policy", first, {"seed": settings.seed, "date": date})
     yield from _is(reward_model, second, learnt)
 
 

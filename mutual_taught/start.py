@@ -65,7 +65,8 @@ def make_policy(source: Model, folder: Path, seed: int, tokens: Tokens) -> Manif
         base = _tiny(folder, seed)
     else:
         base = take(source, folder, "policy", tokens)
-    return write_manifest(folder, "policy", base, None, {"stage": "prepare_policy", "seed": seed})
+    made_by = {"stage": "prepare_policy", "seed": seed, "date": tokens.date}
+    return write_manifest(folder, "policy", base, None, made_by)
 
 
 def take(source: Model, folder: Path, kind: Kind, tokens: Tokens) -> str:

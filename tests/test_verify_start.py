@@ -61,6 +61,10 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         setting("base_reward_model.learning_rate", 0.5),
         "run/0/reward_model/manifest.json: made_by settings is",
     ),
+    "date of the templates": (
+        setting("tokens.date", "2026-01-31"),
+        "run/0/policy/manifest.json: made_by date is",
+    ),
     "source of the prompts": (
         setting("data.path", "data/other.yaml"),
         "run/0/prompts.parquet: provenance data is",
