@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import shutil
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import cast
 
@@ -18,6 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto.tokenization_auto import MODEL_IDS_TO_TOKENIZERS_BACKEND
 
 from mutual_taught import folder_checks, text_checks
 from mutual_taught.blocks import Model, Tokens
@@ -25,7 +27,7 @@ from mutual_taught.chat import template_of
 from mutual_taught.checks import require
 from mutual_taught.dates import pinned, takes_date
 from mutual_taught.errors import InputError, MissingFileError, first_line
-from mutual_taught.files import Manifest, sha256, write_bytes, write_json, write_manifest
+from mutual_taught.files import Manifest, read_json, sha256, write_bytes, write_json, write_manifest
 from mutual_taught.folder_checks import Kind
 from mutual_taught.folders import GENERATION, INDEX, WHOLE, generation_ids, load, shards, stop_ids
 
@@ -115,13 +117,14 @@ def fetch(source: Model, folder: Path) -> str:
     """
     copy_files(source, folder, MODEL_FILES)
     _require_config(source, folder)
-    copy_files(source, folder, (WHOLE,))
-    if not (folder / WHOLE).exists():  # which transformers reads before it looks for an index
-        copy_files(source, folder, (INDEX,))
-        if not (folder / INDEX).exists():
-            raise InputError(
-                f"{source.called}: has neither {WHOLE} nor {INDEX}; expected weights in that format"
-            )
+    copy_files(source, folder, (WHOLE, INDEX))
+    if (folder / WHOLE).exists():  # which transformers reads before it looks for an index
+        (folder / INDEX).unlink(missing_ok=True)
+    elif not (folder / INDEX).exists():
+        raise InputError(
+            f"{source.called}: has neither {WHOLE} nor {INDEX}; expected weights in that format"
+        )
+    else:
         copy_files(source, folder, shards(folder))
     for name in shards(folder):
         if not (folder / name).is_file():
@@ -197,12 +200,24 @@ def copy_files(source: Model, folder: Path, patterns: Sequence[str]) -> None:
     """
     if source.source == "hub":
         _download(source, folder, patterns)
-        return
-    path = Path(source.path)
-    for file in (found for pattern in patterns for found in path.glob(pattern)):
-        target = folder / file.relative_to(path)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(file, target)
+    else:
+        path = Path(source.path)
+        for file in (found for pattern in patterns for found in path.glob(pattern)):
+            target = folder / file.relative_to(path)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, target)
+    _mend_class(source.path, folder / "tokenizer_config.json")
+
+
+def _mend_class(called: str, path: Path) -> None:
+    """Write the class of a tokenizer that transformers knows to be wrong only by its model's name.
+
+    The copy has another name: read as the class that its file names, it would lose every space.
+    """
+    if path.is_file() and any(
+        fnmatch(called.lower(), one) for one in MODEL_IDS_TO_TOKENIZERS_BACKEND
+    ):
+        write_json(path, {**read_json(path), "tokenizer_class": "PreTrainedTokenizerFast"})
 
 
 def _download(source: Model, folder: Path, patterns: Sequence[str]) -> None:

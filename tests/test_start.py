@@ -1,15 +1,23 @@
 """What is fetched of a model, and what is left where it is."""
 
+import hashlib
 import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from mutual_taught import folders, start
-from mutual_taught.blocks import Model
+from mutual_taught import folders, models, start
+from mutual_taught.blocks import Model, Tokens
 from mutual_taught.errors import InputError, MissingFileError, first_line
+from tests.project import ROOT
 
 MODEL = {
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
@@ -134,3 +142,92 @@ def test_model_of_the_hub_that_cannot_be_had_is_one_line(tmp_path: Path) -> None
 )
 def test_error_of_a_library_is_one_line_even_without_text(error: OSError, expected: str) -> None:
     assert first_line(error) == expected
+
+
+def test_tokenizer_that_transformers_mends_by_its_models_name_reads_the_same_in_the_copy(
+    policy_folder: Path, here: Path
+) -> None:
+    theirs = Path("deepseek-ai/DeepSeek-Coder-tiny")
+    shutil.copytree(policy_folder, theirs)
+    said = json.loads((theirs / "tokenizer_config.json").read_text())
+    said["tokenizer_class"] = "LlamaTokenizerFast"  # which would lose spaces
+    (theirs / "tokenizer_config.json").write_text(json.dumps(said))
+    Path("own").mkdir()
+    limits = Tokens(max_prompt_tokens=400, max_length=500, date=None)
+    assert start.take(source(theirs), Path("own"), "policy", limits) == str(theirs)
+    found = models.load_tokenizer(Path("own"))
+    ids = found("a boat for two", add_special_tokens=False)["input_ids"]
+    assert found.decode(ids) == "a boat for two"
+
+
+FILES = {
+    "config.json": b"{}", "tokenizer.json": b"{}", "notes.txt": b"private",
+    "extra.safetensors": b"",
+    "model-00001-of-00001.safetensors": b"weights", "credentials.json": b"{}",
+    "model.safetensors.index.json":
+        b'{"weight_map": {"weight": "model-00001-of-00001.safetensors"}}',
+}  # fmt: skip
+FETCH = """
+import sys
+from pathlib import Path
+from mutual_taught import start
+from mutual_taught.blocks import Model
+source = Model(source="hub", path="someone/model", revision="0" * 40)
+print(start.fetch(source, Path(sys.argv[1])))
+"""
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Answers as the hub does for one model."""
+
+    def do_HEAD(self) -> None:
+        """Describe a file."""
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        """Give the list of files, or one of them."""
+        name = self.path.split("/resolve/")[-1].split("/", 1)[-1]
+        if self.path.startswith("/api/models/someone/model/tree/"):
+            listed = [
+                {"type": "file", "path": name, "oid": "0" * 40, "size": len(inside)}
+                for name, inside in FILES.items()
+            ]
+            content = json.dumps(listed).encode()
+        elif name in FILES:
+            content = FILES[name]
+        else:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("ETag", hashlib.sha256(content).hexdigest())
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.slow
+def test_known_names_alone_are_fetched_from_the_hub(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, str(tmp_path / "own")],
+            env={**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+                 "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache"),
+                 "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
+            text=True, capture_output=True, check=False, timeout=300,
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"someone/model@{'0' * 40}"
+    own = tmp_path / "own"
+    assert {path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()} == {
+        "config.json", "tokenizer.json", "model-00001-of-00001.safetensors", folders.INDEX
+    }  # fmt: skip
