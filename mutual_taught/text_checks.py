@@ -116,11 +116,12 @@ def _kept(tokenizer: PreTrainedTokenizerBase) -> Check:
 
 
 def _words(tokenizer: PreTrainedTokenizerBase) -> Check:
-    """Look for the words of texts in what becomes of them as tokens."""
+    """Look for the letters of texts in what becomes of them as tokens, and for its words apart."""
     lost = []
     for name, text in SAMPLES.items():
         [found] = texts(tokenizer, [tokenizer(text, add_special_tokens=False)["input_ids"]])
-        if _bare(found) != _bare(text):
+        read, written = _bare(found), _bare(text)
+        if "".join(read) != "".join(written) or (name == "spaces" and read != written):
             lost.append(name)
     return _text_check(lost)
 
