@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from mutual_taught import blocks, folder_checks, models, params, preflight
+from mutual_taught import blocks, folder_checks, models, params, preflight, start
 from mutual_taught.checks import Check
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.folder_checks import Kind
@@ -35,13 +35,27 @@ def examine(run: Path) -> Iterator[Check]:
         "disk", f"{free / 2**30:.1f} GiB free",
         "" if free > ROOMY else f"expected {ROOMY / 2**30:.0f} GiB; free some, or dvc gc -w",
     )  # fmt: skip
-    yield _params()
+    yield (values := _params())
     for name in LOADERS:
         folder = run / "0" / name
         if folder.exists():
             yield from _model(name, folder)
         else:
             yield Check(str(folder), f"not there yet (dvc repro prepare_{name} makes it)", "")
+            if not values.fault:
+                yield from _source(name)
+
+
+def _source(name: Kind) -> Iterator[Check]:
+    """Check a model in the folder that params.yaml names, before it is copied."""
+    try:
+        named, limits = params.load(blocks.Models), params.load(blocks.Tokens)
+        model = named.policy if name == "policy" else named.reward_model
+        if model.source == "path":
+            for check in start.checks(Path(model.path), name, limits):
+                yield Check(f"{model.path}: {check.name}", check.found, check.fault)
+    except MutualTaughtError as error:
+        yield Check(f"models.{name}", "refused", str(error))
 
 
 def _model(name: Kind, folder: Path) -> Iterator[Check]:

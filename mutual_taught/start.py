@@ -3,7 +3,7 @@
 import importlib.metadata
 import importlib.util
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import cast
@@ -24,7 +24,7 @@ from transformers.models.auto.tokenization_auto import MODEL_IDS_TO_TOKENIZERS_B
 from mutual_taught import folder_checks, text_checks
 from mutual_taught.blocks import Model, Tokens
 from mutual_taught.chat import template_of
-from mutual_taught.checks import require
+from mutual_taught.checks import Check, require
 from mutual_taught.dates import pinned, takes_date
 from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.files import Manifest, read_json, sha256, write_bytes, write_json, write_manifest
@@ -89,17 +89,39 @@ def take(source: Model, folder: Path, kind: Kind, tokens: Tokens) -> str:
     """
     called = fetch(source, folder)
     pin_date(folder, tokens.date)
-    require(folder_checks.examine(folder, kind, tokens.max_length), called)
-    tokenizer = load(AutoTokenizer, folder)
-    if kind == "policy":
-        require(text_checks.policy(tokenizer, stop_ids(folder, tokenizer)), called)
-    else:
-        require(text_checks.reward_model(tokenizer), called)
-    require([folder_checks.rows(tokenizer, load(AutoConfig, folder))], called)
+    require(checks(folder, kind, tokens), called)
     if source.source == "path":
-        own = load(AutoTokenizer, Path(source.path))
-        require([text_checks.same(tokenizer, own)], called)
+        own, original = (load(AutoTokenizer, place) for place in (folder, Path(source.path)))
+        require([text_checks.same(own, original)], called)
     return called
+
+
+def checks(folder: Path, kind: Kind, tokens: Tokens) -> Iterator[Check]:
+    """Check a model's files, tokenizer and template, without loading its weights.
+
+    Args:
+        folder: of the model, copied or where it comes from.
+        kind: what it is to be.
+        tokens: the date that its template writes, and how long a conversation may be.
+
+    Raises:
+        InputError: a file cannot be read at all, or the template cannot be rendered.
+    """
+    sound = True
+    for check in folder_checks.examine(folder, kind, tokens.max_length):
+        sound = sound and not check.fault
+        yield check
+    if not sound:
+        return
+    tokenizer = load(AutoTokenizer, folder)
+    template = tokenizer.chat_template
+    if tokens.date and isinstance(template, str) and takes_date(template):
+        tokenizer.chat_template = pinned(template, tokens.date)
+    if kind == "policy":
+        yield from text_checks.policy(tokenizer, stop_ids(folder, tokenizer))
+    else:
+        yield from text_checks.reward_model(tokenizer)
+    yield folder_checks.rows(tokenizer, load(AutoConfig, folder))
 
 
 def fetch(source: Model, folder: Path) -> str:

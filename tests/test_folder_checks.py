@@ -29,6 +29,7 @@ from mutual_taught.blocks import Model, Tokens
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.folder_checks import Kind
+from tests import project
 from tests.families import tokenizer
 
 LIMITS = Tokens(max_prompt_tokens=400, max_length=500, date=None)
@@ -217,6 +218,31 @@ def test_sound_model_is_taken(
     (tmp_path / kind).mkdir()
     source = Model(source="path", path=str(folder), revision=None)
     assert start.take(source, tmp_path / kind, kind, LIMITS) == str(folder)
+
+
+def doctors(preset: dict[str, object]) -> str:
+    """Let doctor look at a project with these values, and give what it prints."""
+    shutil.copy(Path(__file__).parent.parent / "presets" / "tiny.yaml", "params.yaml")
+    for name, value in preset.items():
+        project.set_param(Path("params.yaml"), name, value)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.output
+
+
+def test_doctor_looks_at_models_before_they_are_copied(policy_folder: Path, here: Path) -> None:
+    shutil.copytree(policy_folder, here / "mine")
+    template("{{ strftime_now('%Y') }}" + start.CHATML)(here / "mine")
+    mine: dict[str, object] = {"models.policy.source": "path", "models.policy.path": "mine"}
+    assert "writes today's date; expected the same text every day; set tokens.date" in doctors(mine)
+    dated = {**mine, "tokens.date": "2026-01-31"}
+    said = doctors(dated)
+    assert "ok    mine: an answer ends in a stop token: <|im_end|>" in said
+    assert "FAIL" not in said
+    settings("config.json", quantization_config={"quant_method": "awq"})(here / "mine")
+    assert "FAIL  mine: format: quantised (awq)" in doctors(dated)
+    shutil.rmtree(here / "mine")
+    assert "FAIL  models.policy: refused" in doctors(dated)
 
 
 def put(model: Any, folder: Path) -> Path:
