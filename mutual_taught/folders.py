@@ -12,6 +12,7 @@ from transformers.utils import logging
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_json
 
+logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 PLAIN = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII).fullmatch
 GENERATION = "generation_config.json"

@@ -27,7 +27,6 @@ from mutual_taught.folders import load_whole
 from mutual_taught.folders import stop_ids as stop_ids
 from mutual_taught.packing import Group, branch_logps, fill, pack
 
-logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
 Weights: TypeAlias = Mapping[str, Tensor]
 ATTENTIONS = ("full_attention", "sliding_attention", "chunked_attention")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
