@@ -2,12 +2,14 @@
 
 import io
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from mutual_taught.errors import InputError
 from mutual_taught.files import read_json, write_bytes, write_json
 from mutual_taught.signs import visible
 
@@ -24,9 +26,21 @@ def entry(iteration: int, metrics: Mapping[str, Any], examples: Sequence[Any]) -
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """Read the metrics of an iteration's stages, those that exist."""
+    """Read the metrics of an iteration's stages, those that exist.
+
+    Raises:
+        InputError: one is no number.
+    """
     paths = {stage: folder / f"{stage}.json" for stage in STAGES}
-    return {stage: read_json(path) for stage, path in paths.items() if path.exists()}
+    found = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
+    for stage, numbers in found.items():
+        for name, value in numbers.items():
+            if type(value) not in (int, float) or not abs(value) < sys.float_info.max:
+                raise InputError(
+                    f"{paths[stage]}: {name} is {str(value)[:40]!r}; expected a number; "
+                    "run dvc repro"
+                )
+    return found
 
 
 def examples(generations: pa.Table, prompts: pa.Table, count: int) -> list[dict[str, Any]]:

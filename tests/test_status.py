@@ -41,3 +41,17 @@ def test_iteration_that_has_just_begun_is_no_error(
     result = CliRunner().invoke(main, ["status"])
     assert result.exit_code == 0
     assert result.output.endswith("Not finished: dvc repro goes on.\n")
+
+
+@pytest.mark.parametrize("value", ['"x"', "null", "[1]", "true", "{}", "NaN", "1" + "0" * 400])
+def test_metric_that_is_no_number_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path("run/1/metrics/rank_pairs.json")
+    path.parent.mkdir(parents=True)
+    path.write_text(f'{{"kept": {value}, "rows": 1}}')
+    result = CliRunner().invoke(main, ["status"])
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {path}: kept is ")
+    assert result.output.endswith("; expected a number; run dvc repro\n")
