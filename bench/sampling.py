@@ -41,6 +41,7 @@ from mutual_taught.generate import Decode, Request
 TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
 BATCH, WIDTH, ROOM = 80, 5, 512
 MIXED = 12  # prompts of that workload
+TOKENS = blocks.Tokens(max_prompt_tokens=448, max_length=ROOM, date=None)
 DECODE = Decode(0.8, 0.95, 48)
 PAGE = "The harbour was quiet, and the boats lay side by side in the morning light. "
 Run = Callable[[], int]
@@ -160,7 +161,7 @@ def timed(make: Callable[[], Any]) -> tuple[Any, float]:
 
 def started(name: str, folder: Path, dtype: str) -> Any:
     """Start one of our engines."""
-    engine = engines.local(settings(name, BATCH, dtype), ROOM)
+    engine = engines.local(settings(name, BATCH, dtype), ROOM, TOKENS)
     engine.load(folder)
     return engine
 

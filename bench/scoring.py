@@ -38,14 +38,15 @@ from transformers import (
 )
 
 from bench.training import config
-from mutual_taught import models, reward, scorers, scoring
-from mutual_taught.blocks import Score
+from mutual_taught import attention, models, reward, scorers, scoring
+from mutual_taught.blocks import Score, Tokens
 from mutual_taught.files import write_json
 from mutual_taught.packing import fill, pack
 from mutual_taught.reward import Asked
 from mutual_taught.start import _tiny_tokenizer
 
 M, LIMIT = 5, 2048
+TOKENS = Tokens(max_prompt_tokens=1024, max_length=LIMIT, date=None)
 SCORE = Score(dtype="float32", token_budget=1280, shard_size=64)
 ALONE = (
     "import sys; from pathlib import Path; from bench import scoring; "
@@ -108,7 +109,7 @@ def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list
 
 def ours(folder: Path, asked: Sequence[Asked]) -> Run:
     """Score as a stage does."""
-    scorer = scorers.Local(SCORE)
+    scorer = scorers.Local(SCORE, TOKENS)
     scorer.load(folder)
 
     def run() -> object:
@@ -127,15 +128,14 @@ def floor(folder: Path, asked: Sequence[Asked]) -> Run:
 
     @torch.inference_mode()
     def run() -> object:
-        return [
-            loaded.model.score(
-                loaded.model.base_model(
-                    input_ids=row.input_ids, position_ids=row.position_ids,
-                    attention_mask=row.mask, use_cache=False, layout=row.layout,
-                ).last_hidden_state[0, row.last]
-            )
-            for row in rows
-        ]  # fmt: skip
+        found = []
+        for row in rows:
+            with attention.reading(row.layout, row.mask):
+                hidden = loaded.model.base_model(
+                    input_ids=row.input_ids, position_ids=row.position_ids, use_cache=False
+                ).last_hidden_state
+            found.append(loaded.model.score(hidden[0, row.last]))
+        return found
 
     return run
 

@@ -27,7 +27,7 @@ def assess(
 ) -> None:  # fmt: skip
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
     answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
-    with scorers.start(score, engine.workers) as scorer:
+    with scorers.start(score, engine.workers, tokens) as scorer:
         own, held_out = _rewards(inputs, prompts, answers, settings, scorer, tokens, out.name)
     path = tables.write(out / "eval", tables.GENERATIONS, own, drawn_from)
     own = tables.read(path, tables.GENERATIONS)
@@ -55,7 +55,7 @@ def _answers(
 ) -> Drawn:  # fmt: skip
     """Draw the policy's answers, with gold."""
     plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
-    with engines.start(engine, plan.context) as running:
+    with engines.start(engine, plan.context, tokens) as running:
         drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
     keys = [(key, "ascending") for key in tables.GENERATIONS.keys]
     return evaluation.add_gold(drawn.sort_by(keys), prompts), made_from

@@ -4,11 +4,12 @@ A packed row is one sequence for all that works token by token. For attention it
 each of which sees itself and some tokens before it: what all prefixes begin with, the rest of each
 prefix, each branch. Pieces of a kind are padded to the longest and attend in one batch of matrix
 products; query heads are laid beside each other on the keys they share. With a mask of blocks it is
-flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; without a
-layout it is its plain `sdpa`.
+flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; outside of
+packed rows it is its plain `sdpa`, with the cap on scores that some models have.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +22,11 @@ from transformers.masking_utils import sdpa_mask
 
 NAME = "packed_sdpa"  # transformers refuses what has no "sdpa" by this name, e.g. attention sinks
 SCORES = 2**22  # made at a time, or those of one query
+SIGN = torch.uint8  # of the mask that stands for a row's layout; those of transformers are others
+
+
+class LayoutLostError(RuntimeError):
+    """A model attends in a way of its own: a row's layout does not decide who sees whom."""
 
 
 class Part(NamedTuple):
@@ -45,6 +51,51 @@ class Layout(NamedTuple):
     place: Tensor
 
 
+class _Reading:
+    """The packed row that is being read, or was read last.
+
+    No argument of a model: some decoders drop those they do not know. It stays after the forward
+    pass because gradient checkpointing makes parts of that again on the way back, in a thread of
+    autograd's; hence neither a context variable nor a thread's own.
+    """
+
+    layout: Layout | None = None
+    mask: Tensor | BlockMask | None = None
+    open = False
+    attended = 0
+
+
+_row = _Reading()
+
+
+@contextmanager
+def reading(layout: Layout | None, mask: Tensor | BlockMask) -> Iterator[None]:
+    """Let a model's forward pass attend as a packed row does.
+
+    Args:
+        layout: who sees whom; None where the mask says it in blocks.
+        mask: of the row, which every layer is given in place of its own.
+
+    Raises:
+        LayoutLostError: a layer attended in another way, or none attended by this module.
+    """
+    _row.layout, _row.mask, _row.open, _row.attended = layout, mask, True, 0
+    try:
+        yield
+    finally:
+        _row.open = False
+    if not _row.attended:
+        raise LayoutLostError("its layers do not attend by transformers' attention interface")
+
+
+def _mask(*arguments: Any, **options: Any) -> Tensor | BlockMask | None:
+    """Give the mask of the row that is being read; outside of one, that of sdpa."""
+    if _row.open:
+        return _row.mask
+    made: Tensor | None = sdpa_mask(*arguments, **options)
+    return made
+
+
 class _Attend(torch.autograd.Function):
     """Attention of rows of tokens (L, heads, size), queries scaled, part by part.
 
@@ -53,17 +104,19 @@ class _Attend(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, cap: float | None
+    ) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.layout = layout
+        ctx.layout, ctx.cap = layout, cap
         shared = key.shape[1]
         found = []
         with torch.autocast(query.device.type, enabled=False):
             for part in _cut(layout.parts, query.shape[1]):
                 queries = _split(query, part.queries, shared)
                 keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
-                shares = _shares(queries, keys, part.hidden).to(values.dtype)
-                result = torch.bmm(shares, values)
+                shares, _ = _shares(queries, keys, part.hidden, cap)
+                result = torch.bmm(shares.to(values.dtype), values)
                 found.append(_join(result, part.queries, shared))
         return torch.cat(found).index_select(0, layout.place)
 
@@ -71,11 +124,11 @@ class _Attend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            return *_gradients(query, key, value, ctx.layout, grad), None
+            return *_gradients(query, key, value, ctx.layout, ctx.cap, grad), None, None
 
 
 def _gradients(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, grad: Tensor
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, cap: float | None, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Give the gradients of query, key and value by that of the result."""
     shared = key.shape[1]
@@ -90,9 +143,11 @@ def _gradients(
         own = torch.arange(at, at + part.queries.numel(), device=grad.device)
         of_result = _split(spread, own.view_as(part.queries), shared)
         at += len(own)
-        shares = _shares(queries, keys, part.hidden)
+        shares, slope = _shares(queries, keys, part.hidden, cap)
         of_shares = torch.bmm(of_result, values.transpose(1, 2)).float()
         of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
+        if slope is not None:
+            of_scores.mul_(slope)
         shares, of_scores = shares.to(grad.dtype), of_scores.to(grad.dtype)
         _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
         _add(of_key, part.keys, torch.bmm(of_scores.transpose(1, 2), queries))
@@ -137,17 +192,27 @@ def _join(states: Tensor, tokens: Tensor, shared: int) -> Tensor:
     return apart.reshape(count * length, -1, states.shape[2])
 
 
-def _shares(query: Tensor, key: Tensor, hidden: Tensor) -> Tensor:
+def _shares(
+    query: Tensor, key: Tensor, hidden: Tensor, cap: float | None
+) -> tuple[Tensor, Tensor | None]:
     """Give the share that each query takes of each key's value, shape of the scores.
 
     Scores and shares are float32 in any case: rounded to bfloat16 before the softmax, they put
     results off by two to eight times as much.
+
+    Returns:
+        The shares, and the derivative of the cap at each score; None without a cap.
     """
     query, key = query.float(), key.float()
     bias = query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
     scores = torch.bmm(query, key.transpose(1, 2))
+    slope = None
+    if cap is not None:
+        bent = scores.div_(cap).tanh_()
+        slope = 1 - bent.square()
+        scores = bent * cap
     scores.view(len(bias), -1, *bias.shape[1:]).add_(bias[:, None])
-    return scores.softmax(dim=2)
+    return scores.softmax(dim=2), slope
 
 
 def _add(total: Tensor, tokens: Tensor, states: Tensor) -> None:
@@ -162,36 +227,55 @@ def _add(total: Tensor, tokens: Tensor, states: Tensor) -> None:
 def attend(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
     attention_mask: Tensor | BlockMask | None, scaling: float | None = None,
-    layout: Layout | None = None, dropout: float = 0.0, **others: Any,
+    dropout: float = 0.0, softcap: float | None = None, **others: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Attend within groups, as transformers' attention functions do.
+    """Attend as transformers' attention functions do; within the pieces of a packed row.
 
     Args:
         module: the layer's attention.
-        query: shape (1, heads, L, size).
-        key: shape (1, key-value heads, L, size).
-        value: as key.
-        attention_mask: of plain attention; or one of blocks over the row.
+        query: shape (N, heads, L, size); N is 1 in a packed row.
+        key: shape (N, key-value heads, M, size).
+        value: as key; its size may be another.
+        attention_mask: of plain attention; or one that stands for the row that `reading` names.
         scaling: of the scores.
-        layout: how the row attends; None for plain attention.
         dropout: of plain attention; packed rows have none.
+        softcap: c of c tanh(score / c), which some models bend their scores by; None for none.
         others: passed to plain attention.
 
     Returns:
-        Shape (1, L, heads, size), and no weights.
+        Shape (N, L, heads, size of value), and no weights.
+
+    Raises:
+        LayoutLostError: a packed row is being read, and the layer made another mask.
     """
     if isinstance(attention_mask, BlockMask):
-        return _flex(query, key, value, attention_mask, scaling), None
-    if layout is None:
-        if query.shape[2] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
-            return _one(query, key, value, attention_mask, scaling), None
-        return sdpa_attention_forward(  # type: ignore[no-any-return]
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
-        )
+        _row.attended += 1
+        return _flex(query, key, value, attention_mask, scaling, softcap), None
+    if attention_mask is not None and attention_mask.dtype == SIGN:
+        _row.attended += 1
+        if _row.layout is None or len(_row.layout.place) != query.shape[2]:
+            raise LayoutLostError("it attends over something else than the row's tokens")
+        return attend_row(query, key, value, _row.layout, scaling, softcap), None
+    if _row.open:
+        raise LayoutLostError("its attention has a mask or bias of its own")
+    if query.shape[2] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
+        return _one(query, key, value, attention_mask, scaling, softcap), None
+    if softcap is not None:
+        return _bent(query, key, value, attention_mask, scaling, softcap), None
+    return sdpa_attention_forward(  # type: ignore[no-any-return]
+        module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
+    )
+
+
+def attend_row(
+    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None = None,
+    softcap: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Attend within the pieces of a packed row: shapes and arguments of `attend`."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = _kind(value)
     rows = (states[0].transpose(0, 1).to(kind) for states in (query * scale, key, value))
-    return _Attend.apply(*rows, layout)[None], None  # type: ignore[no-untyped-call]
+    return _Attend.apply(*rows, layout, softcap)[None]  # type: ignore[no-any-return, no-untyped-call]
 
 
 def _kind(value: Tensor) -> torch.dtype:
@@ -207,24 +291,38 @@ def compiled() -> Callable[..., Tensor]:
     return kernel
 
 
+@cache
+def _bend(cap: float) -> Callable[..., Tensor]:
+    """Make what caps scores in flex_attention's kernels: one function a cap, compiled once."""
+
+    def bend(score: Tensor, *_: Tensor) -> Tensor:
+        return cap * torch.tanh(score / cap)
+
+    return bend
+
+
 def _flex(
-    query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float | None
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float | None,
+    softcap: float | None,
+) -> Tensor:  # fmt: skip
     """Attend over a row by flex_attention: blocks where nobody sees anybody cost nothing."""
     heads, shared, kind = query.shape[1], key.shape[1], _kind(value)
     query, key, value = query.to(kind), key.to(kind), value.to(kind)
     sharing = heads.bit_count() == 1  # its kernels share keys among a power of two of heads
     if not sharing:
         key, value = (repeat_kv(states, heads // shared) for states in (key, value))
+    bend = {} if softcap is None else {"score_mod": _bend(softcap)}
     found = compiled()(
-        query, key, value, block_mask=mask, scale=scaling, enable_gqa=sharing and heads != shared
-    )
+        query, key, value, block_mask=mask, scale=scaling, enable_gqa=sharing and heads != shared,
+        **bend,
+    )  # fmt: skip
     return found.transpose(1, 2).contiguous()
 
 
 def _one(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None,
+    softcap: float | None,
+) -> Tensor:  # fmt: skip
     """Attend from one token a row, as sampling does: query heads beside the keys they share.
 
     On a CPU the fused kernel took about five times as long, with the copies of keys and values
@@ -234,11 +332,40 @@ def _one(
     scale = size**-0.5 if scaling is None else scaling
     own = query.reshape(rows, key.shape[1], -1, size)
     scores = torch.matmul(own, key.transpose(2, 3)).float() * scale
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    found = torch.matmul(scores.softmax(dim=3).to(value.dtype), value)
-    return found.reshape(rows, 1, heads, size)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
+    found = torch.matmul(_masked(scores, mask).softmax(dim=3).to(value.dtype), value)
+    return found.reshape(rows, 1, heads, value.shape[-1])
+
+
+def _bent(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None,
+    softcap: float,
+) -> Tensor:  # fmt: skip
+    """Attend with capped scores, which the fused kernels of sdpa leave out in silence.
+
+    Without a mask a query sees what stands before it: rows without padding.
+    """
+    heads, shared = query.shape[1], key.shape[1]
+    key, value = (repeat_kv(states, heads // shared) for states in (key, value))
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    scores = torch.matmul(query, key.transpose(2, 3)).float() * scale
+    scores = softcap * torch.tanh(scores / softcap)
+    if mask is None:
+        length, seen = scores.shape[-2:]
+        mask = torch.ones(length, seen, dtype=torch.bool, device=scores.device).tril(seen - length)
+    found = torch.matmul(_masked(scores, mask).softmax(dim=3).to(value.dtype), value)
+    return found.transpose(1, 2).contiguous()
+
+
+def _masked(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """Hide scores where a mask is False, or add it where it is one of numbers."""
+    if mask is None:
+        return scores
+    if mask.dtype == torch.bool:
+        return scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+    return scores + mask
 
 
 AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, _mask)

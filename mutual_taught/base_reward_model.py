@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from mutual_taught import launch, models, preflight, start, tables, work
+from mutual_taught import agreement, launch, models, preflight, start, tables, work
 from mutual_taught.blocks import BaseRewardModel, Model, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest, write_manifest
 from mutual_taught.jobs import Job
@@ -32,18 +32,21 @@ def prepare_base(
         write_manifest(folder, "reward_model", base, None, said)
         loaded = models.load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)
+        agreement.reward_model(folder, tokens)
         preflight.require([preflight.sight(loaded.model.config, tokens.max_length)], folder)
         return
     pairs = tables.read(preferences, tables.GOLD_PAIRS)
     chosen = pairs.filter(pc.equal(pairs["part"], SEED_PART))
     training = settle(training)
+    rows = agreement.new_reward_model(policy, tokens, settings.layers).rows
     made_by = {
         "stage": "prepare_reward_model", "policy": read_manifest(policy).digest,
         "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
         "preferences": tables.rows_digest(chosen),
     }  # fmt: skip
     with work.folder("prepare_reward_model", {**made_by, "all": training.model_dump()}) as place:
-        ready = tokenised(policy, chosen["prompt_id"].to_pylist(), chosen, tokens)
-        job = Job("new_reward_model", policy, ready, settings, training, seed, made_by)
+        tokenizer = models.give_padding(models.load_tokenizer(policy))
+        ready = tokenised(tokenizer, chosen["prompt_id"].to_pylist(), chosen, tokens)
+        job = Job("new_reward_model", policy, ready, settings, training, seed, made_by, rows)
         launch.train(job, place)
         link_tree(place / "model", folder)

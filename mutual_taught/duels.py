@@ -30,7 +30,7 @@ def duel(
         raise InputError(f"{checkpoints}: holds no checkpoint; expected at least one")
     folders = [policy, *(checkpoints / STEP.format(step) for step in steps)]
     plan = make_plan("duel", iteration, seed, 1, settings, engine, tokens)
-    with engines.start(engine, plan.context) as running:
+    with engines.start(engine, plan.context, tokens) as running:
         drawn = [
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
             for folder in folders
@@ -40,7 +40,7 @@ def duel(
     answers = [tables.align(table, ids, split) for table in drawn]
     texts = [table["response"].to_pylist() for table in answers]
     asked = scoring.together(ids, texts, prompts, split)
-    with scorers.start(score, engine.workers) as scorer:
+    with scorers.start(score, engine.workers, tokens) as scorer:
         name = f"duel@{iteration}-rewards"
         scored = scoring.score_all(scorer, reward_model, asked, tokens, name)
     rewards = scoring.spread(scored, ids, len(texts))

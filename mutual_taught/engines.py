@@ -7,7 +7,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from mutual_taught import blocks, generate, models, preflight, vllm_engine
+from mutual_taught import agreement, blocks, generate, models, preflight, vllm_engine
 from mutual_taught.generate import Decode, Draw, Request, Seen, ignore
 from mutual_taught.precision import settle
 
@@ -45,32 +45,34 @@ class Engine(Protocol):
 
 
 @contextmanager
-def start(settings: blocks.Engine, context: int) -> Iterator[Engine]:
+def start(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Iterator[Engine]:
     """Lend the engine where `engine.workers` says, without weights yet.
 
     Args:
         settings: block `engine`.
         context: tokens of a prompt and its answer together, at most.
+        tokens: limits, up to which models are compared with a plain pass.
     """
     settings = settle(settings)
-    engine = local(settings, context) if settings.workers == "local" else _pool(settings, context)
+    make = local if settings.workers == "local" else _pool
+    engine = make(settings, context, tokens)
     try:
         yield engine
     finally:
         engine.close()
 
 
-def local(settings: blocks.Engine, context: int) -> Engine:
+def local(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Engine:
     """Make the engine that `engine.name` names, in this process."""
     if settings.name == "vllm":
         return vllm_engine.Vllm(settings, context)
-    return Transformers(settings)
+    return Transformers(settings, tokens)
 
 
-def _pool(settings: blocks.Engine, context: int) -> Engine:
+def _pool(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Engine:
     from mutual_taught import ray_pool  # ray takes a second to import
 
-    return ray_pool.Engine(settings, context)
+    return ray_pool.Engine(settings, context, tokens)
 
 
 class Transformers:
@@ -78,13 +80,14 @@ class Transformers:
 
     tokenizer: PreTrainedTokenizerBase
 
-    def __init__(self, settings: blocks.Engine) -> None:
-        self.settings = settings
+    def __init__(self, settings: blocks.Engine, tokens: blocks.Tokens) -> None:
+        self.settings, self.tokens = settings, tokens
         self.policy: models.Policy | None = None
 
     def load(self, policy: Path) -> None:
         """Load a policy; the one before goes first, so that two are never in memory."""
         self.close()
+        agreement.require_sampling(policy, self.tokens, self.settings)
         self.policy = models.load_policy(policy, self.settings.dtype)
         self.tokenizer = self.policy.tokenizer
         preflight.require(preflight.policy(self.policy), policy)

@@ -77,7 +77,7 @@ def sampled_logps(ranked: pa.Table, responses: pa.Table) -> Floats:
     return np.array([side.to_numpy() for side in found], np.float64).T
 
 
-def agreement(logps: Floats, measured: Floats, policy: Path) -> dict[str, float]:
+def compare_margins(logps: Floats, measured: Floats, policy: Path) -> dict[str, float]:
     """Compare margins (chosen - rejected) of the sampler and of the trainer's pass.
 
     Args:

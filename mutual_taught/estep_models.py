@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from mutual_taught import chat, launch, models, tables, train_policy, work
-from mutual_taught.blocks import Dpo, Training
+from mutual_taught import agreement, chat, launch, models, tables, train_policy, work
+from mutual_taught.blocks import Dpo, Tokens, Training
 from mutual_taught.estep import sides
 from mutual_taught.files import STEP, STEPS, link_tree, read_manifest, write_json
 from mutual_taught.jobs import Job
@@ -18,10 +18,11 @@ from mutual_taught.training import Outcome
 
 def train(
     ranked: pa.Table, responses: pa.Table, prompts: pa.Table, policy: Path, out: Path,
-    iteration: str, dpo: Dpo, training: Training, seed: int,
+    iteration: str, dpo: Dpo, training: Training, tokens: Tokens, seed: int,
 ) -> Outcome:  # fmt: skip
     """Train candidates from a policy into `out/step-NNNNNN`, going on from an interrupted run."""
     training = settle(training)
+    rows = agreement.policy(policy, tokens).rows
     made_by = {
         "stage": f"dpo@{iteration}", "policy": read_manifest(policy).digest,
         "dpo": dpo.model_dump(), "training": training.decides(), "seed": seed,
@@ -29,7 +30,7 @@ def train(
     }  # fmt: skip
     with work.folder(f"dpo@{iteration}", {**made_by, "all": training.model_dump()}) as place:
         pairs = dpo_pairs(ranked, responses, prompts, models.load_tokenizer(policy))
-        job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by)
+        job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by, rows)
         outcome = launch.train(job, place)
         steps = sorted(int(path.name.split("-")[1]) for path in (place / "checkpoints").iterdir())
         for step in steps:

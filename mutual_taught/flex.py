@@ -37,11 +37,14 @@ def fits(config: PretrainedConfig, where: torch.device) -> bool:
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
     autocast = torch.is_autocast_enabled(where.type)
     kind = torch.get_autocast_dtype(where.type) if autocast else config.dtype
-    return agrees(heads, shared, size, kind, where)
+    return agrees(heads, shared, size, kind, where, getattr(config, "attn_logit_softcapping", None))
 
 
 @cache
-def agrees(heads: int, shared: int, size: int, kind: torch.dtype, where: torch.device) -> bool:
+def agrees(
+    heads: int, shared: int, size: int, kind: torch.dtype, where: torch.device,
+    cap: float | None = None,
+) -> bool:  # fmt: skip
     """Compare flex_attention with our products on a small packed row; say what is wrong.
 
     Args:
@@ -50,6 +53,7 @@ def agrees(heads: int, shared: int, size: int, kind: torch.dtype, where: torch.d
         size: of a head.
         kind: number format.
         where: device.
+        cap: on scores, if the model has one.
     """
     try:
         with (
@@ -57,7 +61,7 @@ def agrees(heads: int, shared: int, size: int, kind: torch.dtype, where: torch.d
             torch.autocast(where.type, enabled=False),
         ):  # fmt: skip
             found, expected = (
-                outputs(pack(GROUPS, where, flex), heads, shared, size, kind)
+                outputs(pack(GROUPS, where, flex), heads, shared, size, kind, cap)
                 for flex in (True, False)
             )
     except Exception as error:  # a compiler's: of many kinds, none of them ours to know
@@ -74,7 +78,9 @@ def agrees(heads: int, shared: int, size: int, kind: torch.dtype, where: torch.d
     return False
 
 
-def outputs(row: Row, heads: int, shared: int, size: int, kind: torch.dtype) -> list[Tensor]:
+def outputs(
+    row: Row, heads: int, shared: int, size: int, kind: torch.dtype, cap: float | None = None
+) -> list[Tensor]:
     """Attend from random states; give the result and, on a GPU, the gradients.
 
     flex_attention has no backward pass on a CPU.
@@ -87,7 +93,10 @@ def outputs(row: Row, heads: int, shared: int, size: int, kind: torch.dtype) -> 
     for state in states:
         state.requires_grad_(learns)
     query, key, value = states
-    found, _ = attention.attend(torch.nn.Module(), query, key, value, row.mask, layout=row.layout)
+    if row.layout is None:
+        found, _ = attention.attend(torch.nn.Module(), query, key, value, row.mask, softcap=cap)
+    else:
+        found = attention.attend_row(query, key, value, row.layout, softcap=cap)
     if not learns:
         return [found]
     return [found, *torch.autograd.grad(found.float().square().sum(), states)]

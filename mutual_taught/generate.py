@@ -165,7 +165,7 @@ class _Rows:
         self.time = 0
         self.batch = torch.arange(len(seeds), device=self.where)
         self.ended = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
-        self.cache = RoomyCache(policy.model.config.num_hidden_layers)
+        self.cache = RoomyCache(policy.model.config.get_text_config().num_hidden_layers)
         self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
         logits = self._read([request.tokens for request in requests])
         self.position = self.mask.sum(dim=1)

@@ -11,6 +11,7 @@ from mutual_taught import models, preflight, train_policy, train_reward
 from mutual_taught.blocks import BaseRewardModel, Dpo, RewardOptimisation, Training
 from mutual_taught.files import STEP, Json, read_json, read_manifest, write_json
 from mutual_taught.training import Export, Outcome
+from mutual_taught.whole import Rows
 
 Kind = Literal["policy", "reward_model", "new_reward_model"]
 JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
@@ -24,7 +25,7 @@ class Job(NamedTuple):
 
     kind: a policy's DPO, a reward model's training, or that of a new head on a policy. start: the
     model's folder. pairs: of `train_policy.dataset` or `train_reward.dataset`. made_by: what the
-    result's manifest says of its making.
+    result's manifest says of its making. rows: how the model reads conversations.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Job(NamedTuple):
     training: Training
     seed: int
     made_by: Json
+    rows: Rows = "packed"
 
 
 def train(job: Job, place: Path) -> Outcome:
@@ -45,17 +47,19 @@ def train(job: Job, place: Path) -> Outcome:
             to `place/checkpoints/step-NNNNNN`, a reward model to `place/model`.
     """
     if job.kind == "policy":
-        learner = models.load_policy(job.start, "float32")
+        learner = models.load_policy(job.start, "float32", job.rows)
         preflight.require(preflight.policy(learner), job.start)
         return train_policy.train_policy(
             learner, job.pairs, job.settings, job.training, job.seed, place,
             _export(job, learner.tokenizer, place, job.settings.keep_checkpoints),
         )  # fmt: skip
     if job.kind == "reward_model":
-        model = models.load_reward_model(job.start, "float32")
+        model = models.load_reward_model(job.start, "float32", job.rows)
+        if model.tokenizer.pad_token_id is None:  # TRL would choose the one a conversation ends in
+            models.give_padding(model.tokenizer)
         preflight.require(preflight.reward_model(model), job.start)
     else:
-        model = models.new_reward_model(job.start, job.seed, job.settings.layers)
+        model = models.new_reward_model(job.start, job.seed, job.settings.layers, job.rows)
     return train_reward.train_reward(
         model, job.pairs, job.settings, job.training, job.seed, place,
         _export(job, model.tokenizer, place, None),
@@ -95,6 +99,7 @@ def write(job: Job, place: Path) -> None:
         {
             "kind": job.kind, "start": str(job.start), "settings": job.settings.model_dump(),
             "training": job.training.model_dump(), "seed": job.seed, "made_by": job.made_by,
+            "rows": job.rows,
         },
     )  # fmt: skip
 
@@ -105,7 +110,7 @@ def read(place: Path) -> Job:
     settings = SETTINGS[said["kind"]](**said["settings"])
     return Job(
         said["kind"], Path(said["start"]), load_from_disk(place / PAIRS), settings,
-        Training(**said["training"]), said["seed"], said["made_by"],
+        Training(**said["training"]), said["seed"], said["made_by"], said["rows"],
     )  # fmt: skip
 
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from mutual_taught.blocks import Lora
 from mutual_taught.errors import InputError
@@ -18,7 +20,11 @@ ADAPTER = "adapter"
 
 
 def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
-    """Put adapters on a model, in place; they alone learn, and a reward model's head.
+    """Put adapters on a model, in place; only they learn, and a reward model's head.
+
+    `all-linear` are all linear layers but the output's. The router and the experts of a mixture of
+    experts are no linear layers in transformers and get no adapters, whatever the names: an adapter
+    of a router would have to be merged into a choice, not into a product.
 
     Args:
         model: a policy or a reward model, weights in float32.
@@ -32,8 +38,10 @@ def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
     """
     torch.manual_seed(seed)
     head = getattr(model, "score", None)
+    targets = settings.targets
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.targets,
+        r=settings.rank, lora_alpha=settings.alpha,
+        target_modules=_linear(model) if targets == "all-linear" else targets,
         task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
     )  # fmt: skip
     try:
@@ -44,8 +52,24 @@ def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
             f"training.lora.targets is {settings.targets}; expected all-linear or names of the "
             f"model's linear layers ({said})"
         ) from None
+    for name, part in model.named_modules():
+        if isinstance(part, BaseTunerLayer) and not isinstance(part, Linear):
+            raise InputError(
+                f"training.lora.targets is {targets}; {name} is no linear layer, and its adapter "
+                "could not be merged; expected all-linear or names of linear layers"
+            )
     for parameter in head.parameters() if head is not None else ():
         parameter.requires_grad_(True)
+
+
+def _linear(model: PreTrainedModel) -> list[str]:
+    """Name a model's linear layers, without the one that gives logits or rewards."""
+    outputs = (model.get_output_embeddings(), getattr(model, "score", None))
+    return [
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, (nn.Linear, Conv1D)) and not any(part is last for last in outputs)
+    ]
 
 
 def merged(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

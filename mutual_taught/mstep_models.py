@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset
+from transformers import PreTrainedTokenizerBase
 
-from mutual_taught import launch, models, mstep, tables, train_reward, work
+from mutual_taught import agreement, launch, models, mstep, tables, train_reward, work
 from mutual_taught.blocks import RewardOptimisation, Tokens, Training
 from mutual_taught.files import link_tree, read_manifest
 from mutual_taught.jobs import Job
@@ -20,6 +21,7 @@ def train(
 ) -> Outcome:  # fmt: skip
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
     training = settle(training)
+    rows = agreement.reward_model(begin, tokens).rows
     made_by = {
         "stage": f"train_rm@{iteration}", "reward_model": read_manifest(begin).digest,
         "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
@@ -32,16 +34,18 @@ def train(
     messages = tables.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]
     with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.model_dump()}) as place:
         joined = pairs.append_column("messages", messages)
-        ready = tokenised(begin, pairs["pair_id"].to_pylist(), joined, tokens)
-        job = Job("reward_model", begin, ready, settings, training, seed, made_by)
+        tokenizer = models.scoring_tokenizer(begin)
+        ready = tokenised(tokenizer, pairs["pair_id"].to_pylist(), joined, tokens)
+        job = Job("reward_model", begin, ready, settings, training, seed, made_by, rows)
         outcome = launch.train(job, place)
         link_tree(place / "model", folder)
         return outcome
 
 
-def tokenised(folder: Path, names: Iterable[str], pairs: pa.Table, tokens: Tokens) -> Dataset:
+def tokenised(
+    tokenizer: PreTrainedTokenizerBase, names: Iterable[str], pairs: pa.Table, tokens: Tokens
+) -> Dataset:
     """Render pairs (`messages`, `chosen`, `rejected`) as scoring does, by a model's tokenizer."""
-    tokenizer = models.load_tokenizer(folder)
     columns = (pairs[name].to_pylist() for name in ("messages", "chosen", "rejected"))
     return train_reward.dataset(
         train_reward.tokenise(tokenizer, name, messages, chosen, rejected, tokens.max_length)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from mutual_taught.attention import Layout, Part
+from mutual_taught.attention import SIGN, Layout, Part
 
 Tokens = Sequence[int]
 ROWS = 64  # of logits, made into probabilities at a time
@@ -32,10 +32,11 @@ class Row(NamedTuple):
     """Groups laid end to end; what all of them begin with stands once, at the start.
 
     input_ids, position_ids: shape (1, L). layout: who sees whom. For flex_attention the mask says
-    it, in blocks, shape (1, 1, L, L), and there is no layout; else it is one True, shape
-    (1, 1, 1, 1), for without any transformers would make its own.
+    it, in blocks, shape (1, 1, L, L), and there is no layout; otherwise the mask stands for the
+    layout, shape (1, 1, 1, 1).
     lengths: tokens of each branch. predict: positions whose logits predict the branches' tokens,
-    branch after branch; last: position of each branch's last token.
+    branch after branch; last: position of each branch's last token. branches: how many of them
+    read a token, shape (L,).
     """
 
     input_ids: Tensor
@@ -46,6 +47,18 @@ class Row(NamedTuple):
     predict: Tensor
     targets: Tensor
     last: Tensor
+    branches: Tensor
+
+
+def read_until(tokens: Tokens, padding: int | None) -> Tokens:
+    """Leave out what follows the token that a reward is read at: the last that is no padding.
+
+    What follows changes nothing before it. Where there is no padding token, or no other, all stay.
+    """
+    end = len(tokens)
+    while end > 1 and tokens[end - 1] == padding:
+        end -= 1
+    return tokens[:end]
 
 
 def share_prefix(sequences: Sequence[Tokens]) -> Group:
@@ -108,6 +121,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
     ids: list[int] = []
     positions: list[NDArray[np.int64]] = []
     branch_of: list[NDArray[np.int64]] = []
+    readers: list[NDArray[np.int64]] = []
     predict: list[NDArray[np.int64]] = []
     last: list[int] = []
     lengths: list[int] = []
@@ -118,6 +132,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
             ids.extend(tokens)
             positions.append(np.arange(start, start + len(tokens)))
             branch_of.append(np.full(len(tokens), branch))
+            readers.append(np.full(len(tokens), len(branches) if branch == 0 else 1))
             if branch == 0:
                 end_of_prefix = len(ids) - 1
             else:
@@ -126,7 +141,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
                 lengths.append(len(tokens))
     places = _stand(groups, np.concatenate(branch_of))
     layout = None if flex else _lay_out(places, device)
-    mask = _blocks(places, device) if flex else torch.full((1, 1, 1, 1), True, device=device)
+    mask = _blocks(places, device) if flex else torch.zeros((1, 1, 1, 1), dtype=SIGN, device=device)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     own, place = places.own, places.place
     return Row(
@@ -138,6 +153,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
         torch.from_numpy(place[np.concatenate(predict)]).to(device),
         torch.tensor(targets, device=device),
         torch.from_numpy(place[last]).to(device),
+        torch.from_numpy(np.bincount(place, np.concatenate(readers))).float().to(device),
     )
 
 
@@ -260,3 +276,31 @@ def branch_logps(logits: Tensor, row: Row) -> list[Tensor]:
     """
     chosen: Tensor = _LogProbs.apply(logits, row.targets)  # type: ignore[no-untyped-call]
     return list(torch.split(chosen, row.lengths))
+
+
+def balance_loss(gates: Sequence[Tensor], row: Row, chosen: int) -> Tensor:
+    """Give the load-balancing loss of a mixture of experts, over all tokens that branches read.
+
+    A token counts once for every branch that reads it, as if each branch stood with its prefix in
+    a row of its own.
+
+    Args:
+        gates: router logits of each layer, shape (L, experts).
+        row: the packed row they belong to.
+        chosen: experts a token goes to.
+
+    Returns:
+        The number of experts times the sum over them of (share of the choices that fall on it)
+        times (mean router probability), over layers and tokens; a scalar.
+
+    Source: Switch Transformer (arXiv 2101.03961), equations 4 to 6, as transformers computes it.
+    """
+    experts = gates[0].shape[-1]
+    falls, leans = (torch.zeros(experts, device=row.branches.device) for _ in range(2))
+    for gate in gates:
+        shares = gate.reshape(-1, experts).float().softmax(dim=-1)
+        picked = shares.topk(chosen, dim=-1).indices.flatten()
+        falls = falls.index_add(0, picked, row.branches.repeat_interleave(chosen))
+        leans = leans + (shares * row.branches[:, None]).sum(dim=0)
+    total = row.branches.sum() * len(gates)
+    return experts * (falls / total * leans / total).sum()

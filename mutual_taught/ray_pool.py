@@ -48,6 +48,7 @@ class Sampling(NamedTuple):
     folder: Path
     settings: blocks.Engine
     context: int
+    tokens: blocks.Tokens
     decode: Decode
 
     @property
@@ -57,7 +58,7 @@ class Sampling(NamedTuple):
 
     def begin(self) -> Callable[[int, Sequence[Request]], engines.Answers]:
         """Start the engine."""
-        engine = engines.local(self.settings, self.context)
+        engine = engines.local(self.settings, self.context, self.tokens)
         engine.load(self.folder)
 
         def draw(number: int, requests: Sequence[Request]) -> engines.Answers:
@@ -72,11 +73,12 @@ class Scoring(NamedTuple):
 
     folder: Path
     settings: blocks.Score
+    tokens: blocks.Tokens
     gpus: int = 1
 
     def begin(self) -> Callable[[int, Sequence[Group]], Rewards]:
         """Start the scorer."""
-        scorer = scorers.Local(self.settings)
+        scorer = scorers.Local(self.settings, self.tokens)
         scorer.load(self.folder)
 
         def score(number: int, groups: Sequence[Group]) -> Rewards:
@@ -288,8 +290,8 @@ class Engine:
 
     tokenizer: PreTrainedTokenizerBase
 
-    def __init__(self, settings: blocks.Engine, context: int) -> None:
-        self.settings, self.context = settings, context
+    def __init__(self, settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> None:
+        self.settings, self.context, self.tokens = settings, context, tokens
         self.policy: Path | None = None
         self.leave = connect()
 
@@ -303,7 +305,7 @@ class Engine:
     ) -> Iterator[tuple[int, engines.Answers]]:  # fmt: skip
         """Draw the shards in the pool, in any order."""
         assert self.policy is not None
-        job = Sampling(self.policy, self.settings, self.context, decode)
+        job = Sampling(self.policy, self.settings, self.context, self.tokens, decode)
         for number, answers in run(job, shards):
             for draws in answers:
                 seen(draws)
@@ -319,20 +321,20 @@ class Scorer:
 
     tokenizer: PreTrainedTokenizerBase
 
-    def __init__(self, settings: blocks.Score) -> None:
-        self.settings = settings
+    def __init__(self, settings: blocks.Score, tokens: blocks.Tokens) -> None:
+        self.settings, self.tokens = settings, tokens
         self.reward_model: Path | None = None
         self.leave = connect()
 
     def load(self, reward_model: Path) -> None:
         """Name the reward model that the workers load, and take its tokenizer."""
         self.reward_model = reward_model.resolve()
-        self.tokenizer = models.load_tokenizer(reward_model)
+        self.tokenizer = models.scoring_tokenizer(reward_model)
 
     def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
         """Score the shards in the pool, in any order."""
         assert self.reward_model is not None
-        return run(Scoring(self.reward_model, self.settings), shards)
+        return run(Scoring(self.reward_model, self.settings, self.tokens), shards)
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import chat, models, preflight, tables
-from mutual_taught.blocks import RankPairs
-from mutual_taught.estep import REFERENCE, Floats, agreement, sampled_logps, sides
+from mutual_taught import agreement, chat, models, preflight, tables
+from mutual_taught.blocks import RankPairs, Tokens
+from mutual_taught.estep import REFERENCE, Floats, compare_margins, sampled_logps, sides
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
 from mutual_taught.precision import settle
@@ -18,7 +18,7 @@ CHECKED = 32
 
 def add_logps(
     ranked: pa.Table, responses: pa.Table, rewards: pa.Table, policy: Path, prompts: pa.Table,
-    prompts_path: Path, settings: RankPairs,
+    prompts_path: Path, settings: RankPairs, tokens: Tokens,
 ) -> tuple[pa.Table, dict[str, object], dict[str, float]]:  # fmt: skip
     """Add the log-probs of every kept pair's sides under DPO's reference.
 
@@ -30,6 +30,7 @@ def add_logps(
         prompts: the policy splits.
         prompts_path: their file, for messages.
         settings: which reference, and how it is run.
+        tokens: limits, up to which it was compared with a plain pass.
 
     Returns:
         Rows of `ranked_pairs`, what they were made from, and metrics.
@@ -38,7 +39,8 @@ def add_logps(
         InputError: the sampler's log-probs are not those of the trainer's pass.
     """
     settings = settle(settings)
-    reference = models.load_policy(policy, "float32")
+    rows_read = agreement.policy(policy, tokens).rows
+    reference = models.load_policy(policy, "float32", rows_read)
     preflight.require(preflight.policy(reference), policy)
     found: dict[str, float] = {}
     if settings.reference_logps == "sampler":
@@ -46,7 +48,7 @@ def add_logps(
         few = np.unique(np.linspace(0, len(logps) - 1, CHECKED).astype(int))
         kept = ranked.filter(ranked["kept"]).take(pa.array(few))
         measured = _measured(reference, kept, responses, prompts, prompts_path, settings)
-        found = agreement(logps[few], measured, policy)
+        found = compare_margins(logps[few], measured, policy)
     else:
         kept = ranked.filter(ranked["kept"])
         logps = _measured(reference, kept, responses, prompts, prompts_path, settings)

@@ -73,7 +73,8 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
         raise InputError(f"{run}: holds no drawn answers; run dvc repro first")
     chosen = random.Random(seed).sample(everything, min(count, len(everything)))
     context = max(drawn.plan.context for drawn, _ in chosen)
-    with engines.start(params.load(blocks.Engine), context) as engine:
+    limits = params.load(blocks.Tokens)
+    with engines.start(params.load(blocks.Engine), context, limits) as engine:
         for policy in sorted({drawn.policy for drawn, _ in chosen}):
             engine.load(policy)
             for drawn, shard in chosen:

@@ -13,7 +13,7 @@ from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, device, packed_rewards
-from mutual_taught.packing import Group, fill, share_prefix
+from mutual_taught.packing import Group, fill, read_until, share_prefix
 
 Rewards = list[NDArray[np.float64]]
 
@@ -49,7 +49,8 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) 
             "prompt"
         )
     # 4 bytes a token, where a list takes about 36: a stage holds those of all its answers.
-    return share_prefix([array("i", tokens) for tokens in sequences])
+    read = [read_until(tokens, tokenizer.pad_token_id) for tokens in sequences]
+    return share_prefix([array("i", tokens) for tokens in read])
 
 
 @torch.inference_mode()
@@ -57,7 +58,8 @@ def score(reward_model: RewardModel, groups: Sequence[Group], budget: int) -> Re
     """Score every answer of a shard.
 
     Groups of similar sizes share a packed row, so the rows depend on the shard alone. A reward is
-    the head's output at the last token of the conversation with its answer, whatever token it is.
+    the head's output at the last token of a branch: that of the conversation with its answer which
+    is not the padding token, as transformers and TRL read it (`tokenise` leaves out what follows).
 
     Args:
         reward_model: r.

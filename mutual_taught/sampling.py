@@ -31,7 +31,7 @@ def responses(
     if sample.source == "given":
         return _given(policy, part, tokens)
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
-    with engines.start(engine, plan.context) as running:
+    with engines.start(engine, plan.context, tokens) as running:
         return draw(policy, part, plan, running, f"sample@{iteration}")
 
 
@@ -85,7 +85,7 @@ def answer(
         Rows of `answers`, and what they were made from.
     """
     plan = make_plan("answer", iteration, seed, 1, settings, engine, tokens)
-    with engines.start(engine, plan.context) as running:
+    with engines.start(engine, plan.context, tokens) as running:
         drawn, made_from = draw(policy, prompts, plan, running, f"answer@{iteration}")
     return drawn.select(list(tables.ANSWERS.columns)), made_from
 

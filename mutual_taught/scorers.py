@@ -7,7 +7,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from mutual_taught import blocks, models, preflight, reward
+from mutual_taught import agreement, blocks, models, preflight, reward
 from mutual_taught.packing import Group
 from mutual_taught.reward import Rewards
 
@@ -39,19 +39,27 @@ class Scorer(Protocol):
 
 
 @contextmanager
-def start(settings: blocks.Score, workers: blocks.Workers) -> Iterator[Scorer]:
-    """Lend a scorer where `engine.workers` says, without a reward model yet."""
-    scorer = Local(settings) if workers == "local" else _pool(settings)
+def start(
+    settings: blocks.Score, workers: blocks.Workers, tokens: blocks.Tokens
+) -> Iterator[Scorer]:
+    """Lend a scorer where `engine.workers` says, without a reward model yet.
+
+    Args:
+        settings: block `score`.
+        workers: of block `engine`.
+        tokens: limits, up to which reward models are compared with a plain pass.
+    """
+    scorer = (Local if workers == "local" else _pool)(settings, tokens)
     try:
         yield scorer
     finally:
         scorer.close()
 
 
-def _pool(settings: blocks.Score) -> Scorer:
+def _pool(settings: blocks.Score, tokens: blocks.Tokens) -> Scorer:
     from mutual_taught import ray_pool  # ray takes a second to import
 
-    return ray_pool.Scorer(settings)
+    return ray_pool.Scorer(settings, tokens)
 
 
 class Local:
@@ -59,8 +67,8 @@ class Local:
 
     tokenizer: PreTrainedTokenizerBase
 
-    def __init__(self, settings: blocks.Score) -> None:
-        self.settings = settings
+    def __init__(self, settings: blocks.Score, tokens: blocks.Tokens) -> None:
+        self.settings, self.tokens = settings, tokens
         self.folder: Path | None = None
         self.reward_model: models.RewardModel | None = None
 
@@ -69,7 +77,8 @@ class Local:
         if reward_model == self.folder:
             return
         self.close()
-        self.reward_model = models.load_reward_model(reward_model, self.settings.dtype)
+        rows = agreement.reward_model(reward_model, self.tokens).rows
+        self.reward_model = models.load_reward_model(reward_model, self.settings.dtype, rows)
         self.tokenizer = self.reward_model.tokenizer
         preflight.require(preflight.reward_model(self.reward_model), reward_model)
         self.folder = reward_model

@@ -14,7 +14,7 @@ from trl import DPOConfig, DPOTrainer
 
 from mutual_taught import lora
 from mutual_taught.blocks import Dpo, Training
-from mutual_taught.models import Policy, packed_logps
+from mutual_taught.models import Policy, policy_pass
 from mutual_taught.packing import Group
 from mutual_taught.training import (
     Export,
@@ -59,7 +59,8 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
     Differs from stock: data arrive tokenised and with reference log-probs, so no reference model
     is loaded and nothing is dropped or cut; chosen and rejected share their prompt in one
     unpadded row; a batch is split under a token budget, each part weighted by its pairs. The
-    loss itself is TRL's own code, on the log-probs found here.
+    loss itself is TRL's own code, on the log-probs found here, and on the load-balancing loss of a
+    mixture of experts where TRL adds one.
     """
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
@@ -68,7 +69,8 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
     def packed_loss(self, model: nn.Module, pairs: Sequence[Pair], counted: bool = True) -> Tensor:
         """Give the mean loss over pairs; note their rewards if they are to be counted."""
         where = self.accelerator.device
-        logps = packed_logps(model, [group(pair) for pair in pairs], where)
+        groups = [group(pair) for pair in pairs]
+        logps, balance = policy_pass(model, groups, where, self.aux_loss_enabled)
         order = logps[0::2] + logps[1::2]
         padded = pad_sequence(order, batch_first=True)
         lengths = torch.tensor([len(part) for part in order], device=where)
@@ -76,8 +78,9 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
         mask[:, 0] = False
         zeros = torch.zeros_like(padded, dtype=torch.float32)
         outputs = SimpleNamespace(
-            log_probs=padded, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool()
-        )
+            log_probs=padded, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool(),
+            aux_loss=balance,
+        )  # fmt: skip
         reference = [_column(pairs, name, where) for name in REFERENCE]
         stand_in = {
             "input_ids": mask.long(),
@@ -170,7 +173,6 @@ def train_policy(
     steps = total_steps(len(pairs), dpo)
     if training.lora:
         lora.adapt(policy.model, training.lora, seed)
-    policy.model.train()
     trainer = PackedDPOTrainer(
         model=policy.model,
         args=config(dpo, training, seed, work),

@@ -18,7 +18,7 @@ from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, packed_rewards
-from mutual_taught.packing import Group, share_prefix
+from mutual_taught.packing import Group, read_until, share_prefix
 from mutual_taught.training import (
     Export,
     Outcome,
@@ -89,7 +89,7 @@ def tokenise(
             f"pair {name}: {longest} tokens; expected at most tokens.max_length {max_length}; "
             "raise it or drop the prompt"
         )
-    group = share_prefix(sides)
+    group = share_prefix([read_until(tokens, tokenizer.pad_token_id) for tokens in sides])
     first, second = group.branches
     return {
         "pair": name, "prefix": list(group.prefix), "chosen": list(first),
@@ -159,7 +159,6 @@ def train_reward(
     """
     if training.lora:
         lora.adapt(reward_model.model, training.lora, seed)
-    reward_model.model.train()
     trainer = PackedRewardTrainer(
         model=reward_model.model,
         args=config(settings, training, seed, work),

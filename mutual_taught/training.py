@@ -27,6 +27,7 @@ from transformers import (
 
 from mutual_taught.blocks import Optimisation, Training
 from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.models import learn
 from mutual_taught.packing import fill
 from mutual_taught.progress import bar
 
@@ -238,7 +239,7 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
         This process's part of the batch's mean loss, times the number of processes: gradients
         and losses are averaged over them.
     """
-    model.train()
+    learn(model)
     accelerator: Accelerator = trainer.accelerator
     total = torch.zeros((), device=accelerator.device)
     split = [

@@ -36,7 +36,7 @@ def main(
         )  # fmt: skip
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
-        with scorers.start(params.load(blocks.Score), engine.workers) as scorer:
+        with scorers.start(params.load(blocks.Score), engine.workers, limits) as scorer:
             rewards, scored_from = scoring.answer_rewards(
                 scorer, answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
                 reward_model, asked, limits, f"answer@{iteration}-rewards",

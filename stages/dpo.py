@@ -36,7 +36,7 @@ def main(
             tables.read(responses, tables.RESPONSES),
             tables.read(prompts, tables.PROMPTS),
             base if settings.start == "base" else policy, out / "checkpoints", iteration,
-            settings, params.load(blocks.Training), params.seed(),
+            settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured["steps"] = outcome.steps
     files.write_curve(out / "curves" / "dpo.csv", train_policy.CURVE, outcome.curve)

@@ -12,10 +12,11 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(out: Path) -> None:
     """Put the base policy in place (models.policy)."""
-    from mutual_taught import start
+    from mutual_taught import agreement, start
 
     policy, limits = params.load(blocks.Models).policy, params.load(blocks.Tokens)
     start.make_policy(policy, out / "policy", params.seed(), limits)
+    agreement.require_sampling(out / "policy", limits, params.load(blocks.Engine))
     decision.write(out, decision.Decision(active=True, policy_from="0"))
 
 

@@ -35,6 +35,7 @@ def main(
         ranked, made_from, found = reference.add_logps(
             ranked, drawn, scored, base if settings.reference == "base" else policy,
             tables.read(prompts, tables.PROMPTS), prompts, settings,
+            params.load(blocks.Tokens),
         )  # fmt: skip
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
     files.write_metrics(

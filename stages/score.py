@@ -22,7 +22,7 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
         return
     from mutual_taught import scorers, scoring
 
-    begun = scorers.start(params.load(blocks.Score), params.workers())
+    begun = scorers.start(params.load(blocks.Score), params.workers(), params.load(blocks.Tokens))
     with perf.measure(out, "score") as measured, begun as scorer:
         rewards, made_from = scoring.rewards(
             scorer, drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,

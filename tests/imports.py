@@ -3,9 +3,10 @@
 import ast
 from pathlib import Path
 
+# `agreement` is among them: it refuses, or picks between ways that were found to agree.
 CARRIERS = {
-    "blocks", "errors", "files", "hashing", "params", "perf", "process", "progress", "ray_pool",
-    "tables", "watch", "work",
+    "agreement", "blocks", "errors", "files", "hashing", "params", "perf", "process", "progress",
+    "ray_pool", "tables", "watch", "work",
 }  # fmt: skip
 
 

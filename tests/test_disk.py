@@ -21,7 +21,7 @@ from tests.test_scoring import SCORE, TOKENS, questions
 
 @click.command(cls=Stage)
 def main():
-    with scorers.start(SCORE, "local") as scorer:
+    with scorers.start(SCORE, "local", TOKENS) as scorer:
         scoring.score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
 
 main(args=[])

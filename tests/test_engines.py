@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mutual_taught import engines, files
-from mutual_taught.blocks import Engine
+from mutual_taught.blocks import Engine, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Draw, Request
 
@@ -15,6 +15,7 @@ TRANSFORMERS = Engine(
     name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
     gpu_memory_utilization=0.5, workers="local",
 )  # fmt: skip
+TOKENS = Tokens(max_prompt_tokens=20, max_length=100, date=None)
 VLLM = TRANSFORMERS.model_copy(update={"name": "vllm", "tensor_parallel": 2})
 
 
@@ -22,7 +23,7 @@ def test_vllm_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "vllm", None)
     with (
         pytest.raises(InputError, match=r"^engine\.name is 'vllm'; vllm is not installed; "),
-        engines.start(VLLM, 32),
+        engines.start(VLLM, 32, TOKENS),
     ):
         pass
 
@@ -52,11 +53,13 @@ def test_model_whose_files_are_not_those_of_its_manifest_is_refused(
     assert ("missing" in str(caught.value)) == (spoil == "remove")
 
 
-def test_draws_are_told_batch_by_batch_before_their_shard_is_given(policy_folder: Path) -> None:
+def test_draws_are_told_batch_by_batch_before_their_shard_is_given(
+    here: Path, policy_folder: Path
+) -> None:
     small = TRANSFORMERS.model_copy(update={"batch_size": 4})
     asked = {3: [Request([1, 2, 3 + place], [7, 8 + place]) for place in range(3)]}
     told: list[Draw] = []
-    with engines.start(small, 32) as engine:
+    with engines.start(small, 32, TOKENS) as engine:
         engine.load(policy_folder)
         [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.extend)
     assert number == 3

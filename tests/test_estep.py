@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mutual_taught import tables
 from mutual_taught.errors import InputError
-from mutual_taught.estep import agreement, rank, sampled_logps
+from mutual_taught.estep import compare_margins, rank, sampled_logps
 from mutual_taught.texts import is_blank
 
 Answer = tuple[int, int, str]
@@ -61,7 +61,7 @@ def test_agreement_is_of_margins_and_not_of_what_both_sides_share() -> None:
     # Margins 1 and -2 against 1.5 and -2; both log-probs of the first are 10 nats lower.
     ours = np.array([[-5.0, -6.0], [-4.0, -2.0]])
     trainer = np.array([[-14.5, -16.0], [-4.0, -2.0]])
-    assert agreement(ours, trainer, Path("p")) == {
+    assert compare_margins(ours, trainer, Path("p")) == {
         "reference_margin_difference_mean": 0.25, "reference_margin_difference_max": 0.5,
     }  # fmt: skip
 
@@ -70,7 +70,7 @@ def test_agreement_is_of_margins_and_not_of_what_both_sides_share() -> None:
 def test_log_probs_of_something_else_are_refused(margin: float) -> None:
     ours, trainer = np.array([[margin, 0.0], [0.0, 0.0]]), np.zeros((2, 2))
     with pytest.raises(InputError) as caught:
-        agreement(ours, trainer, Path("run/0/policy"))
+        compare_margins(ours, trainer, Path("run/0/policy"))
     assert str(caught.value).startswith("run/0/policy: margins of the sampler's log-probs are ")
     assert str(caught.value).endswith("use rank_pairs.reference_logps trainer")
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     GPT2Config,
     LlamaConfig,
     MistralConfig,
@@ -16,13 +18,18 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from bench import architectures
+from mutual_taught.chat import scored_tokens
 from mutual_taught.errors import InputError
+from mutual_taught.files import read_json, write_json
 from mutual_taught.models import (
+    EXAMPLE,
     export,
     load_reward_model,
     new_reward_model,
     sees_all,
 )
+from mutual_taught.reward import Asked, score, tokenise
 
 SMALL: dict[str, Any] = {
     "vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -46,6 +53,58 @@ def test_new_reward_model_has_the_first_layers_of_its_policy(
     assert again.config.num_hidden_layers == 1
     assert torch.equal(again.score.weight, model.score.weight)
     assert capfd.readouterr().err == ""
+
+
+def rewards_of(folder: Path, answers: list[str]) -> tuple[list[float], list[float]]:
+    """Score answers as we do, and as whoever loads the folder with transformers does."""
+    loaded = load_reward_model(folder, "float32")
+    asked = Asked("p", EXAMPLE, answers)
+    own = score(loaded, [tokenise(loaded.tokenizer, asked, 500)], 500)[0].tolist()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    plain = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+    ).eval()
+    theirs = []
+    for answer in answers:
+        turns = [*EXAMPLE, {"role": "assistant", "content": answer}]
+        read = tokenizer.apply_chat_template(
+            turns, tokenize=True, return_dict=True, return_tensors="pt"
+        )
+        with torch.inference_mode():
+            theirs.append(float(plain(**read).logits[0, 0]))
+    return own, theirs
+
+
+# "No" begins "No idea": its branch is the padding token alone.
+ANSWERS = ["Great Wave.", "No", "No idea"]
+
+
+def test_conversation_that_ends_in_the_padding_token_is_scored_where_transformers_does(
+    tmp_path: Path,
+) -> None:
+    folder = architectures.make("Llama 3", tmp_path / "reward", reward=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "pad_token_id": tokenizer.eos_token_id})
+    own, theirs = rewards_of(folder, ANSWERS)
+    assert own == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Llama 3", "Mistral", "Qwen 2"])
+def test_reward_model_of_a_policy_is_read_at_the_last_token_by_anyone(
+    tmp_path: Path, name: str
+) -> None:
+    policy = architectures.make(name, tmp_path / "policy")
+    model, tokenizer = new_reward_model(policy, 1, None)
+    last = scored_tokens(tokenizer, EXAMPLE, "Great Wave.")[-1]
+    assert tokenizer.pad_token_id not in (None, last)
+    said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
+    export(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
+    assert read_json(tmp_path / "r0" / "config.json")["pad_token_id"] == tokenizer.pad_token_id
+    own, theirs = rewards_of(tmp_path / "r0", ANSWERS)
+    assert own == pytest.approx(theirs, abs=1e-5)
 
 
 def test_more_layers_than_the_policy_has_are_one_line(policy_folder: Path) -> None:

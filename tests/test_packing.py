@@ -157,7 +157,9 @@ def test_attention_in_bfloat16_has_the_gradient_of_the_fused_kernel(
 ) -> None:
     mask = torch.tensor(seen(pack(groups)), dtype=torch.bool)
 
-    def fused(query: "Tensor", key: "Tensor", value: "Tensor", _: Layout) -> "Tensor":
+    def fused(
+        query: "Tensor", key: "Tensor", value: "Tensor", _: Layout, __: float | None
+    ) -> "Tensor":
         query, key, value = (rows.transpose(0, 1)[None] for rows in (query, key, value))
         found = scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=1, enable_gqa=True
@@ -190,9 +192,8 @@ def test_pieces_attend_alike_few_at_a_time_and_all_at_once(
     found = []
     for scores in (attention.SCORES, limit):
         monkeypatch.setattr(attention, "SCORES", scores)
-        result, _ = attention.attend(
-            torch.nn.Identity(), query, key, value, row.mask, layout=row.layout
-        )
+        assert row.layout
+        result = attention.attend_row(query, key, value, row.layout)
         found.append([result, *torch.autograd.grad(result.square().sum(), states)])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)

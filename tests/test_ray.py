@@ -75,10 +75,10 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
     kinds = {name: tables.PROMPTS.columns[name] for name in columns}
     prompts = pa.table(columns, schema=pa.schema(list(kinds.items())))
     plan = sampling.make_plan("sample", 1, 1, 4, DECODING, engine, TOKENS)
-    with engines.start(engine, plan.context) as running:
+    with engines.start(engine, plan.context, TOKENS) as running:
         found = [sampling.draw(policy, prompts, plan, running, "sample@1")[0]]
     if scored:
-        with scorers.start(SCORE, workers) as scorer:
+        with scorers.start(SCORE, workers, TOKENS) as scorer:
             found.append(scoring.score_all(scorer, reward_model, asked, TOKENS, "score@1"))
     return found
 

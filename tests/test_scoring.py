@@ -53,8 +53,8 @@ class Counting(Local):
 
 
 @pytest.fixture
-def scorer(reward_folder: Path) -> Counting:
-    scorer = Counting(SCORE)
+def scorer(here: Path, reward_folder: Path) -> Counting:
+    scorer = Counting(SCORE, TOKENS)
     scorer.load(reward_folder)
     return scorer
 
@@ -149,7 +149,7 @@ def slowly(*args):
     time.sleep(0.3)
     return whole(*args)
 reward.score = slowly
-with scorers.start(SCORE, 'local') as scorer:
+with scorers.start(SCORE, 'local', TOKENS) as scorer:
     scoring.score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
 """
 

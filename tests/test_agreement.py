@@ -1,0 +1,139 @@
+"""What is computed of a model against a plain pass of transformers, before a run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, DeepseekV3Config, Gemma3TextConfig
+
+from bench import architectures
+from mutual_taught import agreement, models
+from mutual_taught.blocks import Engine
+from mutual_taught.errors import InputError
+from mutual_taught.packing import Group
+
+TOKENS = architectures.LIMITS
+TRANSFORMERS = Engine(
+    name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
+    gpu_memory_utilization=0.5, workers="local",
+)  # fmt: skip
+VLLM = TRANSFORMERS.model_copy(update={"name": "vllm"})
+STRETCHED = "Llama, dynamic NTK beyond its first length"
+
+
+def test_a_policy_that_agrees_is_read_packed_and_looked_at_once(
+    here: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = agreement.policy(policy_folder, TOKENS)
+    assert found.rows == "packed"
+    assert set(found.gaps) == {"log-probs", "gradient", "sampled log-probs"}
+    assert max(found.gaps.values()) < 1e-4
+    monkeypatch.setattr(agreement, "_policy", lambda *_: pytest.fail("looked at again"))
+    assert agreement.policy(policy_folder, TOKENS) == found
+
+
+def test_other_limits_are_looked_at_anew(here: Path, policy_folder: Path) -> None:
+    longer = TOKENS.model_copy(update={"max_length": 300})
+    places = {agreement.place("policy", policy_folder, limits, {}) for limits in (TOKENS, longer)}
+    assert len(places) == 2
+
+
+def test_attention_with_a_mask_of_its_own_is_read_in_whole_sequences(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = architectures.make("Doge", here / "reward", reward=True)
+    assert agreement.reward_model(folder, TOKENS).rows == "padded"
+    assert "conversations are read whole, padded" in capsys.readouterr().err
+
+
+def test_window_shorter_than_a_conversation_is_read_in_whole_sequences(here: Path) -> None:
+    folder = architectures.make("Mistral, a window of 64 tokens", here / "policy")
+    found = agreement.policy(folder, TOKENS)
+    assert (found.rows, found.sampled) == ("padded", "")
+
+
+def test_positions_that_stretch_are_read_by_length_and_not_sampled(here: Path) -> None:
+    folder = architectures.make(STRETCHED, here / "policy")
+    assert agreement.policy(folder, TOKENS).rows == "single"
+    with pytest.raises(InputError, match=r"lower tokens\.max_length\); .*, or engine\.name vllm$"):
+        agreement.require_sampling(folder, TOKENS, TRANSFORMERS)
+    assert agreement.require_sampling(folder, TOKENS, VLLM).rows == "single"
+
+
+def test_positions_that_would_stretch_later_are_read_packed(here: Path) -> None:
+    folder = architectures.make(STRETCHED, here / "policy")
+    short = TOKENS.model_copy(update={"max_prompt_tokens": 60, "max_length": 100})
+    found = agreement.require_sampling(folder, short, TRANSFORMERS)
+    assert (found.rows, found.sampled) == ("packed", "")
+
+
+def test_a_model_that_agrees_in_no_way_is_refused_by_name(
+    here: Path, policy_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = models.packed_logps
+    monkeypatch.setattr(
+        models, "packed_logps", lambda *asked: [part - 0.01 for part in right(*asked)]
+    )
+    with pytest.raises(InputError, match="llama is not read as transformers reads it") as caught:
+        agreement.policy(policy_folder, TOKENS)
+    for rows in ("packed", "padded", "single"):
+        assert f"{rows}: log-probs off by 0.01" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((here / ".work").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Gemma 2", "Gemma 3, text and pictures", "DeepSeek V3", "Mixtral"]
+)
+def test_of_a_large_model_a_layer_of_each_kind_is_looked_at(
+    here: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = architectures.make(name, here / "policy")
+    monkeypatch.setattr(agreement, "LARGE", 0)
+    assert agreement.policy(folder, TOKENS).rows == "packed"
+
+
+def test_one_layer_of_each_kind_is_kept() -> None:
+    sliding = Gemma3TextConfig(
+        vocab_size=8, hidden_size=8, num_hidden_layers=12, num_attention_heads=2, head_dim=4,
+        num_key_value_heads=1, intermediate_size=8,
+    )  # fmt: skip
+    kept = agreement.cut(sliding, AutoModelForCausalLM)
+    assert kept.layer_types == ["sliding_attention", "full_attention"]
+    dense = DeepseekV3Config(
+        vocab_size=8, **{**architectures.SMALL, **architectures.LATENT, "num_hidden_layers": 5}
+    )
+    assert agreement.cut(dense, AutoModelForCausalLM).num_hidden_layers == 2  # dense, experts
+
+
+@pytest.mark.parametrize("rows", ["packed", "padded", "single"])
+@pytest.mark.parametrize("name", ["Gemma 2", "Mixtral", "OPT", "GPT-2"])
+def test_log_probs_and_balance_are_those_of_a_padded_batch_of_transformers(
+    tmp_path: Path, name: str, rows: str
+) -> None:
+    folder = architectures.make(name, tmp_path / "policy")
+    plain = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
+    ).eval()
+    group = Group([9, 30, 31, 32], [[40, 41, 42], [50, 51], [60, 61, 62, 63, 64]])
+    whole = [[*group.prefix, *branch] for branch in group.branches]
+    ids = torch.tensor([row + [0] * (9 - len(row)) for row in whole])
+    mask = torch.tensor([[1] * len(row) + [0] * (9 - len(row)) for row in whole])
+    experts = name == "Mixtral"
+    asked = {"output_router_logits": True} if experts else {}
+    policy = models.load_policy(folder, "float32", rows)  # type: ignore[arg-type]
+    with torch.inference_mode():
+        output = plain(input_ids=ids, attention_mask=mask, **asked)
+        logps = output.logits.log_softmax(-1)
+        right = [
+            torch.stack([logps[n, at - 1, row[at]] for at in range(4, len(row))])
+            for n, row in enumerate(whole)
+        ]
+        found, balance = models.policy_pass(
+            policy.model, [group], torch.device("cpu"), balance=experts
+        )
+    for own, expected in zip(found, right, strict=True):
+        torch.testing.assert_close(own, expected, atol=2e-5, rtol=0)
+    if experts and rows != "single":  # by length there are several batches
+        assert balance is not None
+        torch.testing.assert_close(balance, output.aux_loss, atol=1e-5, rtol=0)
