@@ -10,6 +10,7 @@ import click
 from mutual_taught import __version__, blocks, process
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.files import write_bytes
+from mutual_taught.signs import without_secrets
 
 PATH = click.Path(path_type=Path)
 
@@ -223,9 +224,10 @@ def doctor(folder: Path) -> None:
 
     faults = 0
     for check in looking.examine(folder):
-        process.say(f"{'FAIL' if check.fault else 'ok':4}  {check.name}: {check.found}")
+        found = without_secrets(f"{check.name}: {check.found}")
+        process.say(f"{'FAIL' if check.fault else 'ok':4}  {found}")
         if check.fault:
-            process.say(f"      {check.fault}")
+            process.say(f"      {without_secrets(check.fault)}")
             faults += 1
     if faults:
         raise click.ClickException(f"{faults} of these would stop a run")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, sources, tables
+from mutual_taught import blocks, files, params, process, sources, tables
 from stages._click import PATH, Stage, run
 
 
@@ -32,7 +32,7 @@ def main(out: Path) -> None:
     metrics = sources.counts(prompts["split"], dropped["reason"], rows)
     files.write_metrics(out / "metrics" / "prepare_prompts.json", metrics)
     for line in sources.said(metrics):
-        click.echo(line)
+        process.say(line)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,14 @@ def test_refusal_does_not_repeat_a_token() -> None:
     assert "secret" not in CliRunner().invoke(stage).output
 
 
+def test_doctor_does_not_repeat_a_password(here: Path) -> None:
+    text = (ROOT / "presets" / "tiny.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("source: tiny", "source: https://a:pa55@h.co", 1))
+    said = CliRunner().invoke(main, ["doctor"]).output
+    assert "https://***@h.co" in said
+    assert "pa55" not in said
+
+
 def test_hostile_answer_acts_in_no_command(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
