@@ -175,7 +175,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     drawn = _written(here, tables.RESPONSES, answers(ids["policy_1"], "sample", 1, WIDTH, seed),
                      {"policy": base, **asked(split["policy_1"]), **told["responses"]})  # fmt: skip
     scores = pa.table({"prompt_id": drawn["prompt_id"], "response_index": drawn["response_index"],
-                       "reward": chance.normal(size=len(drawn))})  # fmt: skip
+                       "reward": chance.normal(size=len(drawn)),
+                       "reason": [""] * len(drawn)})  # fmt: skip
     judged_by = {"reward_model": reward_model}
     rewards = _written(
         here, tables.REWARDS, scores,
@@ -205,6 +206,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
             "previous_token_ids": pa.array([[2]] * DUELLING, tables.TOKENS),
             "finish_reason": ["stop"] * DUELLING, "previous_finish_reason": ["stop"] * DUELLING,
             "reward": own, "previous_reward": theirs, "outcome": outcomes(own, theirs),
+            "reason": [""] * DUELLING,
         }
     )  # fmt: skip
     fought = {"reward_model": reward_model, "policies": [base, policy],
@@ -222,7 +224,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         both.append(_written(run / str(t), tables.ANSWERS, made, answered))
     now, before = both
     judged = pa.table({"prompt_id": ids["reward"], "reward": chance.normal(size=len(now)),
-                       "previous_reward": chance.normal(size=len(now))})  # fmt: skip
+                       "previous_reward": chance.normal(size=len(now)),
+                       "reason": [""] * len(now), "previous_reason": [""] * len(now)})  # fmt: skip
     made_from = {**judged_by, **tables.digests(answers=now, previous_answers=before),
                  **told["answer_rewards"]}  # fmt: skip
     _written(here, tables.ANSWER_REWARDS, judged, made_from)
@@ -286,6 +289,7 @@ def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.
     own = evaluation.add_gold(answers(ids, "eval", 0, count, settings.seed), listed)
     for name in ("reward_r0", "reward_rt"):
         own = own.append_column(name, pa.array(np.random.default_rng(int(t)).normal(size=len(own))))
+    own = own.append_column("reason", [[""] * len(own)])
     models = {
         name: files.read_manifest(run / t / name).digest for name in ("policy", "reward_model")
     }
@@ -294,7 +298,7 @@ def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.
     own = _written(run / t / "eval", tables.GENERATIONS, own, drawn)
     outputs = evaluation.model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
     files.write_json(run / t / "eval" / "model_outputs.json", outputs)
-    judged_by = {"reward_model": models["reward_model"]}
+    judged_by = {"reward_model": models["reward_model"], **lineage.terms(t, settings)["judgements"]}
     base = tables.read(run / "0" / "eval" / "generations.parquet", tables.GENERATIONS)
     systems = evaluation.Systems(own, base, base)
     judged = _written(run / t / "eval", tables.JUDGEMENTS, evaluation.judge(systems), judged_by)

@@ -215,13 +215,13 @@ def _reward_model(
 ) -> Verdict:
     """Compare rewards with the classifier's own, on the tokens its own template gives."""
     asked = reward.Asked("check", models.EXAMPLE, ("Great Wave.", "No idea", FILLING))
-    group = reward.tokenise(own.tokenizer, asked, sys.maxsize)
+    group = reward.tokenise_whole(own.tokenizer, asked)
     sequences = [_rendered(own, text) for text in asked.responses]
     groups = [group]
     if len(sequences[1]) < tokens.max_length:  # else there is no longer one
         answer = _answer(own, tokens.max_length)
-        long = reward.tokenise(
-            own.tokenizer, reward.Asked("check", models.EXAMPLE, (answer,)), sys.maxsize
+        long = reward.tokenise_whole(
+            own.tokenizer, reward.Asked("check", models.EXAMPLE, (answer,))
         )
         groups, sequences = [group, long], [*sequences, _rendered(own, answer)]
     where = models.device()

@@ -29,13 +29,14 @@ def assess(
     answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
     with scorers.start(score, engine.workers, tokens) as scorer:
         own, held_out = _rewards(inputs, prompts, answers, settings, scorer, tokens, out.name)
-    path = tables.write(out / "eval", tables.GENERATIONS, own, drawn_from)
+    limit = {"max_length": tokens.max_length}
+    path = tables.write(out / "eval", tables.GENERATIONS, own, {**drawn_from, **limit})
     own = tables.read(path, tables.GENERATIONS)
     systems = evaluation.Systems(
         own, _earlier(inputs.base_eval, own), _earlier(inputs.previous_eval, own)
     )
     judgements = evaluation.judge(systems)
-    made_from = {"reward_model": files.read_manifest(inputs.reward_model).digest}
+    made_from = {"reward_model": files.read_manifest(inputs.reward_model).digest, **limit}
     tables.write(out / "eval", tables.JUDGEMENTS, judgements, made_from)
     scores = _rm_scores(inputs, own, held_out)
     tables.write(out / "eval", tables.RM_SCORES, scores, made_from, active=len(scores) > 0)
@@ -75,6 +76,7 @@ def _rewards(
         drawn = drawn.append_column(f"reward_{name}", scored["reward"])
     if "reward_r0" not in drawn.column_names:
         drawn = drawn.append_column("reward_r0", drawn["reward_rt"])
+    drawn = drawn.append_column("reason", scored["reason"])  # r_t reads as r_0 does
     if settings.gold_pairs is None:
         return drawn, []
     pairs = tables.read(Path(settings.gold_pairs), tables.GOLD_PAIRS)

@@ -30,10 +30,13 @@ def answers(drawn: pa.Table) -> Mapping[str, float]:
 
 
 def rewards(scored: pa.Table) -> Mapping[str, float]:
-    """Describe rewards."""
-    values = scored["reward"].to_numpy()
+    """Describe rewards; `unscored` counts the answers without one, and the rest leaves them out."""
+    values = scored["reward"].drop_null().to_numpy()
+    if not len(values):
+        return {"active": 1.0, "unscored": float(len(scored))}
     return {
         "active": 1.0,
+        "unscored": float(scored["reward"].null_count),
         "reward_mean": float(values.mean()),
         "reward_std": float(values.std()),
         "reward_min": float(values.min()),

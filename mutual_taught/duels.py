@@ -10,7 +10,7 @@ from mutual_taught.blocks import Duel, Engine, Score, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import STEP, read_manifest, read_steps
 from mutual_taught.sampling import draw, make_plan
-from mutual_taught.selection import outcomes
+from mutual_taught.selection import judge_duels
 
 
 def duel(
@@ -50,11 +50,17 @@ def duel(
             for place, step in enumerate(steps, 1)
         ]
     )
+    fought = judge_duels(
+        rows["reward"].to_numpy(), rows["previous_reward"].to_numpy(), np.tile(ids, len(steps))
+    )
+    rows = rows.append_column("outcome", tables.numbers(fought.outcomes))
+    rows = rows.append_column("reason", [fought.reasons])
     made_from: dict[str, object] = {
         "policies": [read_manifest(folder).digest for folder in folders],
         "reward_model": read_manifest(reward_model).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
         "duel": settings.model_dump(),
+        "max_length": tokens.max_length,
         "seed": seed,
         **engine.decides(),
     }
@@ -74,8 +80,7 @@ def _rows(
             "previous_token_ids": previous["token_ids"],
             "finish_reason": own["finish_reason"],
             "previous_finish_reason": previous["finish_reason"],
-            "reward": reward,
-            "previous_reward": previous_reward,
-            "outcome": outcomes(reward, previous_reward),
+            "reward": tables.numbers(reward),
+            "previous_reward": tables.numbers(previous_reward),
         }
     )

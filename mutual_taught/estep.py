@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.errors import InputError
-from mutual_taught.pairs import ChosenRule, filter_ranked_pairs, rank_pairs
+from mutual_taught.pairs import UNSCORED, ChosenRule, filter_ranked_pairs, rank_pairs
 from mutual_taught.texts import is_blank
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -
 
     Args:
         responses: table `responses`, M rows a prompt, sorted.
-        rewards: table `rewards`, the same rows.
+        rewards: table `rewards`, the same rows; a null is no reward.
         width: M.
         rule: how chosen is picked.
 
@@ -36,10 +36,13 @@ def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -
     pairs = rank_pairs(values, lengths, lots, rule)
     rows = np.arange(len(values))
     texts = responses["response"].combine_chunks()
-    chosen, rejected = (texts.take(pa.array(rows * width + np.maximum(side, 0))) for side in pairs)
+    chosen, rejected = (
+        texts.take(pa.array(rows * width + np.maximum(side, 0)))
+        for side in (pairs.chosen, pairs.rejected)
+    )
     blank = pc.or_(is_blank(chosen), is_blank(rejected)).to_numpy(zero_copy_only=False)
     same = pc.equal(chosen, rejected).to_numpy(zero_copy_only=False)
-    reasons = filter_ranked_pairs(pairs.chosen, blank, same)
+    reasons = filter_ranked_pairs(pairs.chosen, pairs.unscored, blank, same)
     none = pairs.chosen < 0
     return pa.table(
         {
@@ -110,9 +113,12 @@ def require_kept(ranked: pa.Table, folder: Path) -> None:
     if not pc.any(ranked["kept"]).as_py():
         reasons = Counter(ranked["reason"].to_pylist())
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        advice = "sample more responses, or look at the reward model"
+        if UNSCORED in reasons:
+            advice = "raise tokens.max_length, or sample shorter responses"
         raise InputError(
             f"{folder}: no pair is left of {len(ranked)} prompts ({listed}); expected at least "
-            "one; sample more responses, or look at the reward model"
+            f"one; {advice}"
         )
 
 

@@ -16,9 +16,10 @@ from mutual_taught.metrics import (
     Interval,
     bootstrap,
     pair_accuracy,
+    ranked_right,
     sign_flip_p,
 )
-from mutual_taught.selection import outcomes
+from mutual_taught.selection import outcomes_with_failures
 
 Metrics = dict[str, float | None]
 Row = dict[str, Any]
@@ -72,15 +73,18 @@ def add_gold(generations: pa.Table, prompts: pa.Table) -> pa.Table:
 def judge(systems: Systems) -> pa.Table:
     """Compare this policy's answers with the base's and the previous one's, answer by answer.
 
-    Judges: `verifiable` (gold) where the prompt is, and `reward_model` (the fixed r_0).
+    Judges: `verifiable` (gold) where the prompt is, and `reward_model` (the fixed r_0), of which
+    an answer without a reward loses against one with a reward and ties with another without.
 
     Returns:
         Rows of `judgements`; system_a is this policy, outcome 1 where it is better.
     """
     parts = []
+    verifiable = systems.own["gold"].is_valid().to_numpy()
     for name, other in (("base", systems.base), ("previous", systems.previous)):
         for judge_name, column in (("verifiable", "gold"), ("reward_model", "reward_r0")):
-            rows = np.flatnonzero(~systems.own[column].is_null().to_numpy())
+            known = verifiable if column == "gold" else np.ones(len(verifiable), bool)
+            rows = np.flatnonzero(known)
             own, theirs = systems.own.take(pa.array(rows)), other.take(pa.array(rows))
             raw_a, raw_b = own[column].to_numpy(), theirs[column].to_numpy()
             size = len(rows)
@@ -90,9 +94,10 @@ def judge(systems: Systems) -> pa.Table:
                         "prompt_id": own["prompt_id"], "response_index": own["response_index"],
                         "system_a": ["policy"] * size, "system_b": [name] * size,
                         "judge": [judge_name] * size, "order": np.zeros(size, np.int64),
-                        "outcome": outcomes(raw_a, raw_b), "raw_a": raw_a, "raw_b": raw_b,
-                        "parse_ok": np.ones(size, bool), "length_a": own["length_tokens"],
-                        "length_b": theirs["length_tokens"],
+                        "outcome": outcomes_with_failures(raw_a, raw_b),
+                        "raw_a": tables.numbers(raw_a), "raw_b": tables.numbers(raw_b),
+                        "parse_ok": ~np.isnan(raw_a) & ~np.isnan(raw_b),
+                        "length_a": own["length_tokens"], "length_b": theirs["length_tokens"],
                     },
                     schema=tables.JUDGEMENTS.schema,
                 )
@@ -142,7 +147,7 @@ def gold_pair_scores(
     Args:
         pairs: table `gold_pairs`.
         model: `r0` or `rt`.
-        rewards: (chosen, rejected) of each pair.
+        rewards: (chosen, rejected) of each pair, NaN where one has no reward.
     """
     both = np.array(rewards).reshape(-1, 2)
     chosen, rejected = pairs["chosen"].to_pylist(), pairs["rejected"].to_pylist()
@@ -155,7 +160,8 @@ def gold_pair_scores(
                 pair_id("gold", 0, *row) for row in zip(prompts, chosen, rejected, strict=True)
             ],
             "subset": ["gold_pairs"] * size, "prompt_id": prompts, "reward_model": [model] * size,
-            "reward_chosen": both[:, 0], "reward_rejected": both[:, 1],
+            "reward_chosen": tables.numbers(both[:, 0]),
+            "reward_rejected": tables.numbers(both[:, 1]),
             "length_chosen": [len(text) for text in chosen],
             "length_rejected": [len(text) for text in rejected],
         }
@@ -165,15 +171,17 @@ def gold_pair_scores(
 def policy_metrics(systems: Systems, judgements: pa.Table, seed: int) -> Metrics:
     """Compute the policy's numbers from its generations and judgements.
 
-    All intervals resample prompts: the answers of a prompt move together.
+    All intervals resample prompts: the answers of a prompt move together. Mean rewards are over the
+    answers that have one; `policy.unscored` counts the others.
     """
     own = systems.own
     prompts = own["prompt_id"].to_numpy(zero_copy_only=False)
     lengths = own["length_tokens"].to_numpy()
     blank = np.array([not text.strip() for text in own["response"].to_pylist()])
     found: Metrics = {
-        "policy.reward.r0.mean": float(own["reward_r0"].to_numpy().mean()),
-        "policy.reward.rt.mean": float(own["reward_rt"].to_numpy().mean()),
+        "policy.reward.r0.mean": _mean(own["reward_r0"]),
+        "policy.reward.rt.mean": _mean(own["reward_rt"]),
+        "policy.unscored": float(own["reward_rt"].null_count),
         "policy.length_tokens.mean": float(lengths.mean()),
         "policy.length_tokens.median": float(np.median(lengths)),
         "policy.length_tokens.p95": float(np.percentile(lengths, 95)),
@@ -197,6 +205,12 @@ def policy_metrics(systems: Systems, judgements: pa.Table, seed: int) -> Metrics
         for judge_name in ("verifiable", "reward_model"):
             found |= _win_rate(judgements, name, judge_name, seed)
     return found
+
+
+def _mean(rewards: pa.ChunkedArray) -> float | None:
+    """Give the mean over the answers that have a reward."""
+    values = rewards.drop_null().to_numpy()
+    return float(values.mean()) if len(values) else None
 
 
 def _gold_change(
@@ -226,6 +240,7 @@ def _win_rate(judgements: pa.Table, other: str, judge_name: str, seed: int) -> M
     found[f"{name}.ties"] = float((values == 0.5).sum())
     if judge_name == "reward_model":
         found[f"{name}.independent"] = 0.0
+        found[f"{name}.unscored"] = float((~chosen["parse_ok"].to_numpy()).sum())
     return found
 
 
@@ -233,7 +248,8 @@ def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
     """Compute the reward models' numbers from `rm_scores`.
 
     `reward_model.<set>.…` is r_t on the held-out gold pairs; `reward_model.own_samples.{rt,r0}.…`
-    are r_t and r_0 on the policy's own answers, and `difference` their paired difference. Rows may
+    are r_t and r_0 on the policy's own answers, and `difference` their paired difference. A pair
+    with a side that has no reward is an error, counted as `unscored`. Rows may
     come in any order: they are summed in that of the written table, to the last bit.
     """
     found: Metrics = {}
@@ -263,12 +279,13 @@ def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
             found |= {
                 f"{prefix}.accuracy": interval.mean, f"{prefix}.ci_lo": interval.ci_lo,
                 f"{prefix}.ci_hi": interval.ci_hi, f"{prefix}.n": float(len(part)),
-                f"{prefix}.ties": float(measured.ties), f"{prefix}.log_loss": measured.log_loss,
-                f"{prefix}.margin": measured.margin,
+                f"{prefix}.ties": float(measured.ties),
+                f"{prefix}.unscored": float(measured.unscored),
+                f"{prefix}.log_loss": measured.log_loss, f"{prefix}.margin": measured.margin,
                 f"{prefix}.accuracy_chosen_longer": _accuracy_where(part, longer=True),
                 f"{prefix}.accuracy_chosen_shorter": _accuracy_where(part, longer=False),
             }  # fmt: skip
-            right[model] = (chosen > rejected).astype(np.float64)
+            right[model] = ranked_right(chosen, rejected)
         if len(right) == 2:
             change = bootstrap(right["rt"] - right["r0"], seed, groups)
             found |= _interval(f"reward_model.{name}.difference", change)
@@ -278,7 +295,7 @@ def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
 def _accuracy_where(part: pa.Table, longer: bool) -> float | None:
     gap = part["length_chosen"].to_numpy() - part["length_rejected"].to_numpy()
     rows = gap > 0 if longer else gap < 0
-    right = part["reward_chosen"].to_numpy() > part["reward_rejected"].to_numpy()
+    right = ranked_right(part["reward_chosen"].to_numpy(), part["reward_rejected"].to_numpy())
     return float(right[rows].mean()) if rows.any() else None
 
 

@@ -52,17 +52,19 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     answers = drawing("answer", int(key), 1, settings.answer, settings)
     count = settings.eval.responses_per_prompt
     drawn = drawing("sample", int(key), sample.responses_per_prompt, sample, settings)
-    engine = settings.engine.decides()
+    engine, limit = settings.engine.decides(), {"max_length": settings.tokens.max_length}
     return {
-        "responses": drawn if sample.source == "policy" else {"source": "given"},
-        "rewards": {"dtype": dtype},
+        "responses": drawn if sample.source == "policy" else {"source": "given", **limit},
+        "rewards": {"dtype": dtype, **limit},
         "ranked_pairs": settings.rank_pairs.model_dump(exclude={"token_budget"}),
-        "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed, **engine},
+        "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed, **engine, **limit},
         "answers": answers,
-        "answer_rewards": {"dtype": dtype},
+        "answer_rewards": {"dtype": dtype, **limit},
         "pseudo_pairs": {"filter": settings.build_pairs.filter},
         "reward_pairs": settings.build_pairs.model_dump(),
-        "generations": drawing("eval", 0, count, settings.eval, settings),
+        "generations": {**drawing("eval", 0, count, settings.eval, settings), **limit},
+        "judgements": limit,
+        "rm_scores": limit,
     }
 
 

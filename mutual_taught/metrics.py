@@ -73,6 +73,7 @@ class PairAccuracy(NamedTuple):
 
     accuracy: Interval
     ties: int
+    unscored: int
     log_loss: float
     margin: float
 
@@ -82,17 +83,30 @@ def pair_accuracy(
 ) -> PairAccuracy:
     """Score a reward model on pairs: strict accuracy (a tie is an error), log-loss, mean margin.
 
+    Right needs a reward on both sides: a pair of which one has none is an error, counted as
+    `unscored`, and is in neither log-loss nor margin.
+
     Args:
-        chosen: rewards of the better answers, shape (pairs,).
-        rejected: rewards of the worse answers, shape (pairs,).
+        chosen: rewards of the better answers, NaN where there is none, shape (pairs,).
+        rejected: rewards of the worse answers, likewise, shape (pairs,).
         seed: seed of the bootstrap.
         groups: the prompt of each pair, shape (pairs,), resampled together.
+
+    Returns:
+        NaN for what is over no pair.
     """
     margin = chosen - rejected
-    if margin.size == 0:
-        return PairAccuracy(bootstrap(margin, seed), 0, float("nan"), float("nan"))
-    right = (margin > 0).astype(np.float64)
-    loss = np.logaddexp(0.0, -margin).mean()
+    accuracy = bootstrap(ranked_right(chosen, rejected), seed, groups)
+    known = margin[~np.isnan(margin)]
+    unscored = len(margin) - len(known)
+    if known.size == 0:
+        return PairAccuracy(accuracy, 0, unscored, float("nan"), float("nan"))
+    loss = np.logaddexp(0.0, -known).mean()
     return PairAccuracy(
-        bootstrap(right, seed, groups), int((margin == 0).sum()), float(loss), float(margin.mean())
+        accuracy, int((known == 0).sum()), unscored, float(loss), float(known.mean())
     )
+
+
+def ranked_right(chosen: Floats, rejected: Floats) -> Floats:
+    """Tell which pairs are ranked right, as 1 or 0: both have a reward, chosen the higher one."""
+    return (chosen > rejected).astype(np.float64)

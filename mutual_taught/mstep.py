@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -66,11 +67,12 @@ def combine(
     )
 
 
-def metrics(pseudo: pa.Table, epsilon: float, pairs: pa.Table) -> dict[str, float]:
-    """Describe the filter and the mix."""
+def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[str, float | None]:
+    """Describe the filter and the mix; what is over no scored answer is None."""
+    margins = pseudo["reward_margin"].drop_null().to_numpy()
     return {
         "active": 1.0, "tolerance": epsilon, **counts(pseudo["kept"], pseudo["reason"]),
-        "reward_margin_mean": float(pseudo["reward_margin"].to_numpy().mean()),
+        "reward_margin_mean": float(margins.mean()) if len(margins) else None,
         "pairs": float(len(pairs)),
         "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
         "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
@@ -104,30 +106,34 @@ def carry(earlier: pa.Table, iteration: int, rule: Accumulated) -> pa.Table:
 
 def pseudo_pairs(
     answers: pa.Table, previous: pa.Table, rewards: pa.Table, rule: FilterRule
-) -> tuple[pa.Table, float]:
+) -> tuple[pa.Table, float | None]:
     """Label pi_t's answer chosen and pi_{t-1}'s rejected, and drop what is confidently wrong.
 
     Args:
         answers: table `answers` of pi_t, sorted by prompt.
         previous: that of pi_{t-1}, the same prompts.
-        rewards: table `answer_rewards`, the same prompts.
+        rewards: table `answer_rewards`, the same prompts; a null is no reward.
         rule: the filter.
 
     Returns:
-        Table `pseudo_pairs` and epsilon_t.
+        Table `pseudo_pairs` and epsilon_t, which is over all of pi_{t-1}'s answers that have a
+        reward, whether or not pi_t's has one; None if none has, and then there is no margin.
     """
     own, before = (table["response"].combine_chunks() for table in (answers, previous))
     reward = rewards["reward"].to_numpy()
     previous_reward = rewards["previous_reward"].to_numpy()
     margins = reward - previous_reward
-    epsilon = tolerance(previous_reward)
+    scored = previous_reward[~np.isnan(previous_reward)]
+    epsilon = tolerance(scored) if len(scored) else None
     blank = pc.or_(is_blank(own), is_blank(before)).to_numpy(zero_copy_only=False)
     same = pc.equal(own, before).to_numpy(zero_copy_only=False)
-    reasons = filter_pseudo_pairs(margins, epsilon, blank, same, rule)
+    reasons = filter_pseudo_pairs(margins, epsilon or 0.0, blank, same, rule)
     table = pa.table(
         {
             "prompt_id": answers["prompt_id"], "response": own, "previous_response": before,
-            "reward": reward, "previous_reward": previous_reward, "reward_margin": margins,
+            "reward": tables.numbers(reward),
+            "previous_reward": tables.numbers(previous_reward),
+            "reward_margin": tables.numbers(margins),
             "kept": [not reason for reason in reasons], "reason": reasons,
         }
     )  # fmt: skip

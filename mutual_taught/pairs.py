@@ -12,13 +12,18 @@ Bools = NDArray[np.bool_]
 ChosenRule = Literal["shortest_above_mean", "highest", "random", "given"]
 FilterRule = Literal["tolerance", "none", "positive"]
 Accumulated = Literal["none", "last", "all"]
+UNSCORED = "unscored"  # the reason of a pair with too few rewards
 
 
 class RankedPairs(NamedTuple):
-    """Columns of the pair of every prompt, in prompt order; -1 where there is none."""
+    """Columns of the pair of every prompt, in prompt order; -1 where there is none.
+
+    unscored: there is none because too few of the prompt's responses have a reward.
+    """
 
     chosen: Ints
     rejected: Ints
+    unscored: Bools
 
 
 def rank_pairs(rewards: Floats, lengths: Ints, lots: Ints, rule: ChosenRule) -> RankedPairs:
@@ -31,8 +36,12 @@ def rank_pairs(rewards: Floats, lengths: Ints, lots: Ints, rule: ChosenRule) -> 
     column 1 whatever their rewards (preferences that came with the prompts). A prompt gives no
     pair where the rewards cannot tell the sides apart or none exceeds the mean (float rounding).
 
+    A response without a reward is out of the mean, takes no part in any draw or comparison, and is
+    neither chosen nor rejected. A prompt gives no pair where that leaves fewer than two responses,
+    or, by the rule `given`, where one of its two has no reward.
+
     Args:
-        rewards: reward-model scores (logits), shape (prompts, M).
+        rewards: reward-model scores (logits), NaN where a response has none, shape (prompts, M).
         lengths: response lengths in tokens of the policy's tokenizer, shape (prompts, M).
         lots: a random number per response, shape (prompts, M); the two lowest are drawn.
         rule: how the two are picked.
@@ -41,43 +50,57 @@ def rank_pairs(rewards: Floats, lengths: Ints, lots: Ints, rule: ChosenRule) -> 
         Columns of chosen and rejected, in prompt order.
 
     Raises:
-        ValueError: the shapes differ, or a reward is not finite.
+        ValueError: the shapes differ, or a reward is infinite.
 
-    Source: Mutual-Taught (arXiv 2506.06292), E-step, length-controlled pairs.
+    Source: Mutual-Taught (arXiv 2506.06292), E-step, length-controlled pairs; responses without a
+    reward are ours.
     """
     if not rewards.shape == lengths.shape == lots.shape:
         raise ValueError(f"shapes differ: {rewards.shape}, {lengths.shape}, {lots.shape}")
-    if not np.isfinite(rewards).all():
-        raise ValueError(f"rewards of prompt {int(np.argwhere(~np.isfinite(rewards))[0, 0])}: NaN")
+    if np.isinf(rewards).any():
+        raise ValueError(f"rewards of prompt {int(np.argwhere(np.isinf(rewards))[0, 0])}: infinite")
     rows = np.arange(len(rewards))
+    scored = ~np.isnan(rewards)
+    few = ~scored.all(axis=1) & (scored.sum(axis=1) < 2)
     if rewards.shape[1] < 2:
         chosen, rejected, alike = rows * 0, rows * 0, np.ones(len(rows), bool)
     elif rule == "given":
         chosen, rejected = np.zeros_like(rows), np.ones_like(rows)
         alike = np.zeros(len(rows), bool)
+        few = ~scored[:, :2].all(axis=1)
     elif rule == "random":
-        one, two = np.argsort(lots, axis=1, kind="stable")[:, :2].T
+        one, two = np.lexsort((lots, ~scored), axis=1)[:, :2].T  # the scored first
         first_wins = rewards[rows, one] >= rewards[rows, two]
         chosen, rejected = np.where(first_wins, one, two), np.where(first_wins, two, one)
         alike = rewards[rows, one] == rewards[rows, two]
     else:
-        lowest = rewards.min(axis=1, keepdims=True)  # a mean may be rounded to below it
-        above = (rewards > rewards.mean(axis=1, keepdims=True)) & (rewards > lowest)
+        low, high = np.where(scored, rewards, np.inf), np.where(scored, rewards, -np.inf)
+        lowest = low.min(axis=1, keepdims=True)  # a mean may be rounded to below it
+        above = (high > _mean(rewards, scored)) & (high > lowest)
         shortest = np.where(above, lengths, np.iinfo(np.int64).max).argmin(axis=1)
-        chosen = shortest if rule == "shortest_above_mean" else rewards.argmax(axis=1)
-        rejected = rewards.argmin(axis=1)
-        alike = (rewards.max(axis=1) == rewards.min(axis=1)) | ~above.any(axis=1)
+        chosen = shortest if rule == "shortest_above_mean" else high.argmax(axis=1)
+        rejected = low.argmin(axis=1)
+        alike = ~above.any(axis=1)
+    none = alike | few
     return RankedPairs(
-        np.where(alike, -1, chosen).astype(np.int64),
-        np.where(alike, -1, rejected).astype(np.int64),
+        np.where(none, -1, chosen).astype(np.int64),
+        np.where(none, -1, rejected).astype(np.int64),
+        few,
     )
 
 
-def filter_ranked_pairs(chosen: Ints, blank: Bools, same: Bools) -> list[str]:
+def _mean(rewards: Floats, scored: Bools) -> Floats:
+    """Give every prompt's mean over its scored responses, shape (prompts, 1); 0 without any."""
+    total = np.where(scored, rewards, 0.0).sum(axis=1, keepdims=True)
+    return np.asarray(total / np.maximum(scored.sum(axis=1, keepdims=True), 1))
+
+
+def filter_ranked_pairs(chosen: Ints, unscored: Bools, blank: Bools, same: Bools) -> list[str]:
     """Decide which ranked pairs are kept: a pair that is dropped gets no second choice.
 
     Args:
         chosen: column of the chosen response, -1 where there is no pair, shape (prompts,).
+        unscored: whether that is because too few responses have a reward, shape (prompts,).
         blank: whether either side has no visible text, shape (prompts,).
         same: whether both sides are the same text, shape (prompts,).
 
@@ -86,16 +109,16 @@ def filter_ranked_pairs(chosen: Ints, blank: Bools, same: Bools) -> list[str]:
 
     Source: ours; the paper is silent.
     """
-    reasons = ["rewards_alike", "blank", "same_text"]
-    return list(np.select([chosen < 0, blank, same], reasons, "").tolist())
+    reasons = [UNSCORED, "rewards_alike", "blank", "same_text"]
+    return list(np.select([unscored, chosen < 0, blank, same], reasons, "").tolist())
 
 
 def tolerance(previous_rewards: Floats) -> float:
     """Compute epsilon_t: the population standard deviation of the previous policy's rewards.
 
     Args:
-        previous_rewards: r_{t-1}(x, y_{t-1}) over all answers to the reward prompts, blank ones
-            too, shape (prompts,).
+        previous_rewards: r_{t-1}(x, y_{t-1}) over all answers to the reward prompts that have a
+            reward, blank ones too, shape (answers,).
 
     Returns:
         The standard deviation with ddof 0, in the units of the rewards.
@@ -117,11 +140,12 @@ def filter_pseudo_pairs(
     """Decide which pseudo-labelled pairs (y_t chosen, y_{t-1} rejected) are kept.
 
     With rule `tolerance` a pair stays if its margin exceeds -epsilon: slightly negative margins
-    regularise. `none` keeps all (epsilon infinite), `positive` only margins above 0. Pairs with a
-    blank side, or with both sides the same text, are dropped under every rule.
+    regularise. `none` keeps all (epsilon infinite), `positive` only margins above 0. Pairs without
+    a margin, with a blank side, or with both sides the same text, are dropped under every rule.
 
     Args:
-        margins: r_{t-1}(x, y_t) - r_{t-1}(x, y_{t-1}), shape (prompts,).
+        margins: r_{t-1}(x, y_t) - r_{t-1}(x, y_{t-1}), NaN where a side has no reward, shape
+            (prompts,).
         epsilon: epsilon_t.
         blank: whether either side has no visible text, shape (prompts,).
         same: whether both sides are the same text, shape (prompts,).
@@ -131,16 +155,17 @@ def filter_pseudo_pairs(
         The reason each pair was dropped for, empty if it is kept.
 
     Raises:
-        ValueError: a margin is not finite.
+        ValueError: a margin is infinite.
 
     Source: Mutual-Taught, M-step, Low-Quality Data Filtering (equations 5 and 8, appendix F):
     pairs with margin <= -epsilon_t are removed.
     """
-    if not np.isfinite(margins).all():
+    if np.isinf(margins).any():
         raise ValueError("margins must be finite")
     floor = {"tolerance": -epsilon, "none": -np.inf, "positive": 0.0}[rule]
-    reasons = ["blank", "same_text", "margin"]
-    return list(np.select([blank, same, margins <= floor], reasons, "").tolist())
+    reasons = [UNSCORED, "blank", "same_text", "margin"]
+    conditions = [np.isnan(margins), blank, same, margins <= floor]
+    return list(np.select(conditions, reasons, "").tolist())
 
 
 def carried(iterations: Ints, iteration: int, rule: Accumulated) -> Bools:

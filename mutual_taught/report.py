@@ -106,6 +106,12 @@ def dropped(metrics: Mapping[str, Any], stage: str) -> str:
     )
 
 
+def unscored(metrics: Mapping[str, Any]) -> str:
+    """Format how many answers, or prompts, were left out because they did not fit r."""
+    places = (("score", "unscored"), ("select_policy", "unscored"), ("eval", "policy.unscored"))
+    return " / ".join(shown(number(metrics, *place), 0) for place in places)
+
+
 def state(metrics: Mapping[str, Any], iteration: int) -> str:
     """Say what became of an iteration."""
     if iteration == 0:
@@ -122,6 +128,7 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     "ranked pairs kept": lambda m: dropped(m, "rank_pairs"),
     "pseudo pairs kept": lambda m: dropped(m, "build_pairs"),
+    "without a reward: responses / duel prompts / eval answers": unscored,
     "tolerance": lambda m: shown(number(m, "build_pairs", "tolerance")),
     "gold": _eval("policy.gold"),
     "gold, change from base": _eval("policy.gold_vs_base"),
@@ -147,7 +154,9 @@ LIVE = re.compile("&#(?:35|64);")  # number sign, at sign
 NOTES = (
     "Brackets: 95 % bootstrap intervals over prompts. The win rate on D_MS is that of the best of "
     "several checkpoints, hence biased upwards; the win rates vs base and vs previous are from "
-    "held-out prompts. The judge r_0 is not independent of training."
+    "held-out prompts. The judge r_0 is not independent of training. An answer that is too long "
+    "for the reward model has no reward: it counts as a failure under the judge r_0, its pair as "
+    "one that the reward model got wrong, and mean rewards leave it out."
 )
 PLOTS = {
     "gold": (

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.chat import scored_tokens
-from mutual_taught.errors import InputError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, device, packed_rewards
-from mutual_taught.packing import Group, fill, read_until, share_prefix
+from mutual_taught.packing import Group, Tokens, fill, read_until, share_prefix
 
 Rewards = list[NDArray[np.float64]]
 
@@ -26,31 +25,46 @@ class Asked(NamedTuple):
     responses: Sequence[str]
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Group:
+class Fitting(NamedTuple):
+    """What of a prompt's answers fits the reward model: the others are not scored.
+
+    group: a branch for each answer that fits, in order; None if none does.
+    fits: which do, one an answer.
+    """
+
+    group: Group | None
+    fits: list[bool]
+
+
+def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Fitting:
     """Render a prompt with each of its answers; what they begin with is kept once.
+
+    An answer fits if the whole conversation, as the template ends it, has at most `max_length`
+    tokens. Nothing is cut: what does not fit has no reward.
 
     Args:
         tokenizer: the reward model's.
         asked: the prompt, with at least one answer.
         max_length: tokens a conversation with its answer may have.
-
-    Returns:
-        A branch for every answer, in order.
-
-    Raises:
-        InputError: a conversation is too long.
     """
     sequences = [scored_tokens(tokenizer, asked.messages, text) for text in asked.responses]
-    longest = max(map(len, sequences))
-    if longest > max_length:
-        raise InputError(
-            f"prompt {asked.prompt_id}: {longest} tokens with its answer by the reward model's "
-            f"tokenizer; expected at most tokens.max_length {max_length}; raise it, or drop the "
-            "prompt"
-        )
+    fits = [len(tokens) <= max_length for tokens in sequences]
+    kept = [tokens for tokens, fit in zip(sequences, fits, strict=True) if fit]
+    return Fitting(_together(tokenizer, kept) if kept else None, fits)
+
+
+def tokenise_whole(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Group:
+    """Render as `tokenise` does, however long a conversation is."""
+    return _together(
+        tokenizer, [scored_tokens(tokenizer, asked.messages, text) for text in asked.responses]
+    )
+
+
+def _together(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Tokens]) -> Group:
     # 4 bytes a token, where a list takes about 36: a stage holds those of all its answers.
-    read = [read_until(tokens, tokenizer.pad_token_id) for tokens in sequences]
-    return share_prefix([array("i", tokens) for tokens in read])
+    return share_prefix(
+        [array("i", read_until(tokens, tokenizer.pad_token_id)) for tokens in sequences]
+    )
 
 
 @torch.inference_mode()

@@ -40,9 +40,11 @@ def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
 
     They are tokenised as the policy would have drawn them: what its template makes of them, up to
     the token that ends a turn. There is no log-prob and the seed is 0, because nothing was drawn.
+    An answer that is longer with its prompt than `max_length` is kept, whole, and says so as its
+    finish reason: it gets no reward.
 
     Raises:
-        InputError: a prompt came without answers, or is too long with one.
+        InputError: a prompt came without answers.
     """
     tokenizer = models.load_tokenizer(policy)
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
@@ -58,19 +60,16 @@ def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
                     "rejected with sample.source given"
                 )
             tokens = answer_tokens(tokenizer, text, messages)
-            size = asked + len(tokens)
-            if size > limits.max_length:
-                raise InputError(
-                    f"prompt {prompt}: {size} tokens with its given answer; expected at most "
-                    f"tokens.max_length {limits.max_length}; raise it or drop the row"
-                )
-            values = (prompt, index, text, tokens, len(tokens), "stop", 0, None)
+            fits = asked + len(tokens) <= limits.max_length
+            finish = "stop" if fits else tables.TOO_LONG
+            values = (prompt, index, text, tokens, len(tokens), finish, 0, None)
             for name, value in zip(rows, values, strict=True):
                 rows[name].append(value)
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
         "prompts": tables.rows_digest(prompts),
         "source": "given",
+        "max_length": limits.max_length,
     }
     return pa.table(rows, schema=tables.RESPONSES.schema), made_from
 

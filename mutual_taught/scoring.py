@@ -1,6 +1,7 @@
 """Scoring on tables, in fixed shards: rewards go by prompt id and index, never by position."""
 
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from mutual_taught.blocks import Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
 from mutual_taught.progress import bar
-from mutual_taught.reward import Asked, Rewards
+from mutual_taught.reward import Asked, Fitting, Rewards
 
 Scored = tuple[pa.Table, dict[str, object]]
 ASKED = pa.schema(
@@ -25,7 +26,7 @@ def rewards(
     scorer: scorers.Scorer, responses: pa.Table, path: Path, reward_model: Path,
     prompts: pa.Table, prompts_path: Path, tokens: Tokens, name: str,
 ) -> Scored:  # fmt: skip
-    """Score all responses.
+    """Score all responses that fit the reward model, and the policy.
 
     Args:
         scorer: takes the reward model.
@@ -43,7 +44,8 @@ def rewards(
     asked = by_prompt(responses, path, prompts, prompts_path)
     scored = score_all(scorer, reward_model, asked, tokens, name)
     tables.same_keys(responses, scored, tables.REWARDS, path)
-    return scored, made_from(reward_model, scorer, responses=responses)
+    scored = _without_overlong(scored, responses)
+    return scored, made_from(reward_model, scorer, tokens, responses=responses)
 
 
 def answer_rewards(
@@ -61,8 +63,27 @@ def answer_rewards(
     asked = together(ids, [own, before], prompts, previous_path)
     scored = score_all(scorer, reward_model, asked, tokens, name)
     both = spread(scored, ids, 2)
-    rows = pa.table({"prompt_id": ids, "reward": both[:, 0], "previous_reward": both[:, 1]})
-    return rows, made_from(reward_model, scorer, answers=answers, previous_answers=previous)
+    rows: dict[str, object] = {"prompt_id": ids}
+    for side, prefix in enumerate(("", "previous_")):
+        rows[f"{prefix}reward"] = tables.numbers(both[:, side])
+        rows[f"{prefix}reason"] = reasons(both[:, side])
+    inputs = {"answers": answers, "previous_answers": previous}
+    return pa.table(rows), made_from(reward_model, scorer, tokens, **inputs)
+
+
+def _without_overlong(scored: pa.Table, responses: pa.Table) -> pa.Table:
+    """Take the rewards from given answers that are too long for the policy."""
+    overlong = pc.equal(responses["finish_reason"], tables.TOO_LONG).to_numpy()
+    values = np.where(overlong, np.nan, scored["reward"].to_numpy())
+    keys = scored.select(list(tables.REWARDS.keys))
+    return keys.append_column("reward", tables.numbers(values)).append_column(
+        "reason", [reasons(values)]
+    )
+
+
+def reasons(rewards: NDArray[np.float64]) -> list[str]:
+    """Say why answers have no reward (NaN); empty where there is one."""
+    return [tables.TOO_LONG if none else "" for none in np.isnan(rewards)]
 
 
 def by_prompt(
@@ -92,7 +113,11 @@ def together(
 
 
 def spread(scored: pa.Table, ids: Sequence[str], count: int) -> NDArray[np.float64]:
-    """Give the rewards of the given prompts by response index: shape (prompts, count)."""
+    """Give the rewards of the given prompts by response index, NaN where there is none.
+
+    Returns:
+        Shape (prompts, count).
+    """
     columns = []
     for index in range(count):
         own = scored.filter(pc.equal(scored["response_index"], index))
@@ -116,7 +141,7 @@ def score_all(
         Rows of `rewards`, sorted; the index is the place among the prompt's answers.
 
     Raises:
-        InputError: a conversation is too long, or a reward is not finite.
+        InputError: a reward is not finite.
     """
     asked = sorted(asked, key=lambda one: one.prompt_id)
     columns = [list(column) for column in zip(*asked, strict=True)]
@@ -136,8 +161,9 @@ def score_prompts(
 ) -> pa.Table:
     """Score in shards of `shard_size` prompts; finished ones in `parts` are not scored again.
 
-    Equal answers to a prompt are scored once. The partition depends on the sorted prompts alone,
-    so an interrupted run ends with the same bytes.
+    Equal answers to a prompt are scored once. One that does not fit is not scored: its reward is
+    null, with the reason. The partition depends on the sorted prompts alone, so an interrupted run
+    ends with the same bytes.
 
     Args:
         scorer: holds r.
@@ -150,17 +176,22 @@ def score_prompts(
     cut = [asked[at : at + size] for at in range(0, len(asked), size)]
     paths = [parts / f"part-{number:05d}" / "rewards.parquet" for number in range(len(cut))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    todo = {
+    fitting = {
         number: [
             reward.tokenise(scorer.tokenizer, _distinct(one), max_length) for one in cut[number]
         ]
         for number in missing
     }
+    todo = {
+        number: [one.group for one in shard if one.group is not None]
+        for number, shard in fitting.items()
+    }
     counts = [sum(len(one.responses) for one in shard) for shard in cut]
     ready = sum(counts) - sum(counts[number] for number in missing)
     with bar(name, sum(counts), "answer", ready) as progress:
         for number, found in scorer.score(todo):
-            tables.write(paths[number].parent, tables.REWARDS, _rows(cut[number], found), {})
+            rows = _rows(cut[number], fitting[number], found)
+            tables.write(paths[number].parent, tables.REWARDS, rows, {})
             progress.update(counts[number])
     finished = [tables.read(path, tables.REWARDS) for path in paths]
     return pa.concat_tables(part.replace_schema_metadata() for part in finished).combine_chunks()
@@ -171,24 +202,34 @@ def _distinct(asked: Asked) -> Asked:
     return asked._replace(responses=list(dict.fromkeys(asked.responses)))
 
 
-def _rows(asked: Sequence[Asked], found: Rewards) -> pa.Table:
+def _rows(asked: Sequence[Asked], fitting: Sequence[Fitting], found: Rewards) -> pa.Table:
     """Lay out the rewards of a shard's distinct texts as rows of `rewards`."""
     rows: list[dict[str, object]] = []
-    for one, values in zip(asked, found, strict=True):
-        of = dict(zip(_distinct(one).responses, values.tolist(), strict=True))
+    scored = iter(found)
+    for one, (group, fits) in zip(asked, fitting, strict=True):
+        values = np.empty(0) if group is None else next(scored)
         if not np.isfinite(values).all():
             raise InputError(
                 f"prompt {one.prompt_id}: reward is NaN or infinite; expected a number; try "
                 "score.dtype float32, or another reward model"
             )
+        texts = compress(_distinct(one).responses, fits)
+        of = dict(zip(texts, values.tolist(), strict=True))
         rows += [
-            {"prompt_id": one.prompt_id, "response_index": index, "reward": of[text]}
+            {
+                "prompt_id": one.prompt_id, "response_index": index, "reward": of.get(text),
+                "reason": "" if text in of else tables.TOO_LONG,
+            }
             for index, text in enumerate(one.responses)
-        ]
+        ]  # fmt: skip
     return pa.Table.from_pylist(rows, tables.REWARDS.schema)
 
 
-def made_from(reward_model: Path, scorer: scorers.Scorer, **inputs: pa.Table) -> dict[str, object]:
+def made_from(
+    reward_model: Path, scorer: scorers.Scorer, tokens: Tokens, **inputs: pa.Table
+) -> dict[str, object]:
     """Give the provenance of rewards: never how the rows were packed."""
-    digest = read_manifest(reward_model).digest
-    return {"reward_model": digest, "dtype": scorer.settings.dtype, **tables.digests(**inputs)}
+    return {
+        "reward_model": read_manifest(reward_model).digest, "dtype": scorer.settings.dtype,
+        "max_length": tokens.max_length, **tables.digests(**inputs),
+    }  # fmt: skip

@@ -1,6 +1,6 @@
 """Model selection on D_MS, which ends the E-step."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,13 @@ class Selected(NamedTuple):
     step: int
     win_rate: float
     active: bool
+
+
+class Judged(NamedTuple):
+    """Outcomes of duels, NaN where the prompt is left out, and the reasons, empty elsewhere."""
+
+    outcomes: Floats
+    reasons: list[str]
 
 
 def outcomes(rewards: Floats, previous_rewards: Floats) -> Floats:
@@ -56,6 +63,47 @@ def wins(results: Floats, ties: Ties) -> Floats:
 def worth(ties: Ties) -> float:
     """Give the share of a win that a tie counts as."""
     return TIE if ties == "half" else 0.0
+
+
+def judge_duels(rewards: Floats, previous_rewards: Floats, prompts: NDArray[Any]) -> Judged:
+    """Judge the duels of all checkpoints, each on the same prompts.
+
+    A prompt is left out, for all checkpoints alike, if any of its answers has no reward: win rates
+    over different prompts could not be compared.
+
+    Args:
+        rewards: r_{t-1} of the checkpoints' answers, NaN where there is none, shape (duels,).
+        previous_rewards: those of pi_{t-1}'s answers to the same prompts, shape (duels,).
+        prompts: the prompt of each duel, shape (duels,).
+
+    Returns:
+        Outcomes and reasons of the duels, in order.
+
+    Source: ours; the paper is silent.
+    """
+    unscored = np.isnan(rewards) | np.isnan(previous_rewards)
+    told = ~np.isin(prompts, prompts[unscored])
+    judged = np.full(rewards.shape, np.nan)
+    judged[told] = outcomes(rewards[told], previous_rewards[told])
+    return Judged(judged, ["" if kept else "unscored" for kept in told])
+
+
+def outcomes_with_failures(rewards: Floats, previous_rewards: Floats) -> Floats:
+    """Judge answers as `outcomes` does where some have no reward, which counts as a failure.
+
+    An answer without a reward loses against one that has a reward, and ties with another without.
+
+    Args:
+        rewards: of one side's answers, NaN where there is none, any shape.
+        previous_rewards: of the other side's answers to the same prompts, same shape.
+
+    Source: ours, for the evaluation.
+    """
+    failed, theirs = np.isnan(rewards), np.isnan(previous_rewards)
+    judged = (theirs.astype(np.float64) - failed + 1) / 2
+    known = ~failed & ~theirs
+    judged[known] = outcomes(rewards[known], previous_rewards[known])
+    return judged
 
 
 def select_checkpoint(

@@ -12,6 +12,7 @@ NUMBERS = {
     "win rate on D_MS": report.ROWS["win rate on D_MS"],
     "pairs kept": report.ROWS["ranked pairs kept"],
     "pseudo pairs kept": report.ROWS["pseudo pairs kept"],
+    "without a reward": report.unscored,
     "ε_t": report.ROWS["tolerance"],
     "gold": report.ROWS["gold"],
     "change of gold from base": report.ROWS["gold, change from base"],

@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.files import write_bytes
 from mutual_taught.hashing import column_sha256
 
-VERSION = "1"
+VERSION = "2"
 ROW_GROUP = 65_536
+TOO_LONG = "too_long"  # why an answer has no reward
 
 TEXT, NUMBER, INDEX, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 TOKENS, TEXTS = pa.list_(pa.int32()), pa.list_(pa.string())
@@ -68,8 +70,9 @@ RESPONSES = Table(
 )  # fmt: skip
 REWARDS = Table(
     "rewards",
-    {"prompt_id": TEXT, "response_index": INDEX, "reward": NUMBER},
+    {"prompt_id": TEXT, "response_index": INDEX, "reward": NUMBER, "reason": TEXT},
     ("prompt_id", "response_index"),
+    frozenset({"reward"}),
 )
 RANKED_PAIRS = Table(
     "ranked_pairs",
@@ -91,9 +94,10 @@ DUELS = Table(
         "step": INDEX, "prompt_id": TEXT, "response": TEXT, "previous_response": TEXT,
         "token_ids": TOKENS, "previous_token_ids": TOKENS, "finish_reason": TEXT,
         "previous_finish_reason": TEXT, "reward": NUMBER, "previous_reward": NUMBER,
-        "outcome": NUMBER,
+        "outcome": NUMBER, "reason": TEXT,
     },
     ("step", "prompt_id"),
+    frozenset({"reward", "previous_reward", "outcome"}),
 )  # fmt: skip
 ANSWERS = Table(
     "answers",
@@ -105,9 +109,13 @@ ANSWERS = Table(
 )  # fmt: skip
 ANSWER_REWARDS = Table(
     "answer_rewards",
-    {"prompt_id": TEXT, "reward": NUMBER, "previous_reward": NUMBER},
+    {
+        "prompt_id": TEXT, "reward": NUMBER, "previous_reward": NUMBER, "reason": TEXT,
+        "previous_reason": TEXT,
+    },
     ("prompt_id",),
-)
+    frozenset({"reward", "previous_reward"}),
+)  # fmt: skip
 PSEUDO_PAIRS = Table(
     "pseudo_pairs",
     {
@@ -115,6 +123,7 @@ PSEUDO_PAIRS = Table(
         "previous_reward": NUMBER, "reward_margin": NUMBER, "kept": FLAG, "reason": TEXT,
     },
     ("prompt_id",),
+    frozenset({"reward", "previous_reward", "reward_margin"}),
 )  # fmt: skip
 REWARD_PAIRS = Table(
     "reward_pairs",
@@ -137,10 +146,10 @@ GENERATIONS = Table(
     {
         "prompt_id": TEXT, "response_index": INDEX, "response": TEXT, "token_ids": TOKENS,
         "length_tokens": INDEX, "length_chars": INDEX, "finish_reason": TEXT, "seed": INDEX,
-        "gold": NUMBER, "passed": FLAG, "reward_r0": NUMBER, "reward_rt": NUMBER,
+        "gold": NUMBER, "passed": FLAG, "reward_r0": NUMBER, "reward_rt": NUMBER, "reason": TEXT,
     },
     ("prompt_id", "response_index"),
-    frozenset({"gold", "passed"}),
+    frozenset({"gold", "passed", "reward_r0", "reward_rt"}),
 )  # fmt: skip
 JUDGEMENTS = Table(
     "judgements",
@@ -150,6 +159,7 @@ JUDGEMENTS = Table(
         "parse_ok": FLAG, "length_a": INDEX, "length_b": INDEX,
     },
     ("judge", "system_b", "prompt_id", "response_index"),
+    frozenset({"raw_a", "raw_b"}),
 )  # fmt: skip
 RM_SCORES = Table(
     "rm_scores",
@@ -159,6 +169,7 @@ RM_SCORES = Table(
         "length_rejected": INDEX,
     },
     ("set", "reward_model", "prompt_id", "pair_id"),
+    frozenset({"reward_chosen", "reward_rejected"}),
 )  # fmt: skip
 GOLD_PAIRS = Table(
     "gold_pairs",
@@ -232,12 +243,13 @@ def encode(
 
 
 def read(path: Path, table: Table) -> pa.Table:
-    """Read a table and check its columns, keys and nulls.
+    """Read a table and check its columns, keys, nulls and numbers.
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: it is no Parquet file, lacks a column, has the wrong type, a null or a repeated
-            key, or is empty although its iteration is not stopped.
+        InputError: it is no Parquet file, lacks a column, has the wrong type, a null, a number that
+            is NaN or infinite, or a repeated key, or is empty although its iteration is not
+            stopped.
     """
     data = _read_parquet(path)
     for name, kind in table.columns.items():
@@ -251,6 +263,8 @@ def read(path: Path, table: Table) -> pa.Table:
             )
         if data[name].null_count and name not in table.nullable:
             raise InputError(f"{path}: column {name!r} has {data[name].null_count} nulls")
+        if kind == NUMBER:
+            _check_finite(data, name, path)
     if not len(data) and is_active(data):
         raise InputError(f"{path} has no row; expected at least one; delete it and run dvc repro")
     _check_distinct(data, table, path)
@@ -373,6 +387,19 @@ def width(data: pa.Table, path: Path) -> int:
     if not np.array_equal(data["response_index"].to_numpy(), np.tile(np.arange(count), prompts)):
         raise InputError(f"{path}: prompts do not all have responses 0 to {count - 1}")
     return int(count)
+
+
+def numbers(values: NDArray[np.float64]) -> pa.Array:
+    """Make a column of numbers: null where there is none (NaN). Read back, a null is NaN again."""
+    return pa.array(values, NUMBER, from_pandas=True)
+
+
+def _check_finite(data: pa.Table, name: str, path: Path) -> None:
+    if pc.all(pc.is_finite(data[name])).as_py() is False:  # nulls do not count
+        row = pc.is_finite(data[name]).to_pylist().index(False)
+        raise InputError(
+            f"{path}: row {row + 1}: {name} is {data[name][row].as_py()}; expected a number"
+        )
 
 
 def _check_distinct(data: pa.Table, table: Table, path: Path) -> None:

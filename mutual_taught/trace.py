@@ -184,20 +184,21 @@ def lines(story: Record, run: Path) -> list[str]:
 
 
 def _sampled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
-    rewards = {row["response_index"]: row["reward"] for row in happened.get("rewards", [])}
+    scored = {row["response_index"]: row for row in happened.get("rewards", [])}
+    known = [row["reward"] for row in scored.values() if row["reward"] is not None]
     pairs = happened.get("ranked_pairs", [])
     marks = {}
     if pairs and pairs[0]["chosen_index"] is not None:
         marks = {pairs[0]["chosen_index"]: "chosen", pairs[0]["rejected_index"]: "rejected"}
     said = [
-        f"  response {row['response_index']}  reward {_number(rewards.get(row['response_index']))}"
+        f"  response {row['response_index']}  {_reward(scored.get(row['response_index']))}"
         f"  {row['length_tokens']} tokens  {row['finish_reason']}"
         f"  {marks.get(row['response_index'], ''):8}  {_short(row['response'])}"
         for row in happened.get("responses", [])
     ]
     for row in pairs:
-        if rewards:
-            said.append(f"  mean reward {_number(sum(rewards.values()) / len(rewards))}")
+        if known:
+            said.append(f"  mean reward {_number(sum(known) / len(known))}")
         said.append(
             f"  pair kept: response {row['chosen_index']} over {row['rejected_index']}"
             if row["kept"]
@@ -221,8 +222,9 @@ def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
     ]
     for row in rows:
         mark = "  (selected)" if row["step"] == numbers.get("step") else ""
+        outcome = words.get(row["outcome"], f"left out: {row['reason']}")
         said.append(
-            f"  checkpoint {row['step']}{mark} {words.get(row['outcome'], row['outcome'])}  "
+            f"  checkpoint {row['step']}{mark} {outcome}  "
             f"reward {_number(row['reward'])}  {_short(row['response'])}"
         )
     if not decided:
@@ -278,8 +280,9 @@ def pair_lines(why: Record) -> list[str]:
             f"  response {index}  reward {_number(reward)}  {length} tokens"
             for index, (reward, length) in enumerate(listed)
         ]
+        known = [reward for reward in why["rewards"] if reward is not None]
         said += [
-            f"  mean reward {_number(sum(why['rewards']) / len(why['rewards']))}; by the rule "
+            f"  mean reward {_number(sum(known) / len(known))}; by the rule "
             f"{why['rule']} chosen is response {by['chosen_index']}, rejected response "
             f"{by['rejected_index']}",
         ]
@@ -297,6 +300,12 @@ def _floor(why: Record) -> str:
         return "the filter none drops no margin"
     floor = "0" if why["rule"] == "positive" else f"-{_number(why['tolerance'])}"
     return f"the filter {why['rule']} drops margins of {floor} and below"
+
+
+def _reward(row: Record | None) -> str:
+    """Say a response's reward, or why it has none."""
+    why = f" ({row['reason']})" if row and row["reason"] else ""
+    return f"reward {_number(row['reward'] if row else None)}{why}"
 
 
 def _number(value: float | None) -> str:

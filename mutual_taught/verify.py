@@ -30,7 +30,7 @@ from mutual_taught import (
 from mutual_taught.errors import MissingFileError, MutualTaughtError
 from mutual_taught.faults import Fault, Faults, Run
 from mutual_taught.keys import places, prompt_ids
-from mutual_taught.selection import outcomes, select_checkpoint
+from mutual_taught.selection import judge_duels, select_checkpoint
 
 
 def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
@@ -193,8 +193,8 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
     part = splits.policy_part(int(key), len(pc.unique(prompts["split"])))
     these = prompts.filter(pc.equal(prompts["split"], part))
     yield from verify_answers.asked(path, data["prompt_id"], these)
-    yield from verify_answers.drawn(path, tables.RESPONSES, data)
     sample = params.load(blocks.Sample, key)
+    yield from verify_answers.drawn(path, tables.RESPONSES, data, sample.source == "given")
     if sample.source == "policy":
         yield from verify_answers.seeds(path, tables.RESPONSES, data, settings, "sample", int(key))
     count = tables.width(data, path)
@@ -204,8 +204,12 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
     scored = run.folder / key / "rewards.parquet"
     tables.same_keys(data, run.table(scored, tables.REWARDS), tables.REWARDS, scored)
     rewards = run.table(scored, tables.REWARDS)
-    finite = np.isfinite(rewards["reward"].to_numpy())
-    yield from faults.first(scored, tables.REWARDS, rewards, "reward", ~finite, "a number")
+    yield from verify_answers.reasons(scored, tables.REWARDS, rewards)
+    overlong = pc.equal(data["finish_reason"], tables.TOO_LONG).to_numpy()
+    yield from faults.first(
+        scored, tables.REWARDS, rewards, "reward",
+        overlong & rewards["reward"].is_valid().to_numpy(), "null: too long for the policy",
+    )  # fmt: skip
     metrics = run.folder / key / "metrics"
     yield from faults.numbers(metrics / "sample.json", files.read_json(metrics / "sample.json"),
                        describe.answers(data))  # fmt: skip
@@ -253,9 +257,14 @@ def _duels(run: Run, key: str) -> Faults:
     path = folder / "duels.parquet"
     data = run.table(path, tables.DUELS)
     yield from verify_answers.asked(path, data["prompt_id"], verify_answers.split(run, "selection"))
-    judged = outcomes(data["reward"].to_numpy(), data["previous_reward"].to_numpy())
-    bad = data["outcome"].to_numpy() != judged
-    yield from faults.first(path, tables.DUELS, data, "outcome", bad, "what the two rewards give")
+    judged = judge_duels(
+        data["reward"].to_numpy(), data["previous_reward"].to_numpy(),
+        data["prompt_id"].to_numpy(zero_copy_only=False),
+    )  # fmt: skip
+    right = pa.table(
+        {"outcome": tables.numbers(judged.outcomes), "reason": pa.array(judged.reasons)}
+    )
+    yield from faults.compare(path, tables.DUELS, data, right)
     for name in ("finish_reason", "previous_finish_reason"):
         known = pc.is_in(data[name], verify_answers.FINISH).to_numpy()
         yield from faults.first(path, tables.DUELS, data, name, ~known, "stop or length")
@@ -286,10 +295,11 @@ def _selected(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
     )
     metrics: dict[str, float] = {"active": 0.0}
     if before.active:
+        duels = run.table(folder / "duels.parquet", tables.DUELS)
         rule = settings.select_policy
-        by_step = choose.by_step(run.table(folder / "duels.parquet", tables.DUELS), rule.ties)
+        by_step = choose.by_step(duels, rule.ties)
         best = select_checkpoint(by_step, rule.win_rate_threshold, rule.rule == "last")
-        metrics = choose.metrics(best, by_step, rule.ties, settings.seed)
+        metrics = choose.metrics(best, by_step, duels, rule.ties, settings.seed)
         if best.active:
             expected = decision.Decision(True, key)
             source = folder / "checkpoints" / files.STEP.format(best.step)
@@ -323,6 +333,9 @@ def _pseudo(run: Run, key: str, previous: str, settings: blocks.Params) -> Fault
     answers = run.table(folder / "answers.parquet", tables.ANSWERS)
     before = run.table(run.folder / previous / "answers.parquet", tables.ANSWERS)
     rewards = run.table(folder / "answer_rewards.parquet", tables.ANSWER_REWARDS)
+    yield from verify_answers.reasons(
+        folder / "answer_rewards.parquet", tables.ANSWER_REWARDS, rewards
+    )
     rule = settings.build_pairs
     expected, epsilon = mstep.pseudo_pairs(answers, before, rewards, rule.filter)
     pairs = run.table(path, tables.PSEUDO_PAIRS)

@@ -24,15 +24,26 @@ def seeds(
     yield from faults.first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
 
 
-def drawn(path: Path, table: tables.Table, data: pa.Table) -> Faults:
-    """Lengths and finish reasons of sampled answers."""
+def drawn(path: Path, table: tables.Table, data: pa.Table, given: bool = False) -> Faults:
+    """Lengths and finish reasons of answers; those that were given may be too long."""
     lengths = pc.list_value_length(data["token_ids"]).to_numpy()
     yield from faults.first(
         path, table, data, "length_tokens", data["length_tokens"].to_numpy() != lengths,
         "the number of its token_ids",
     )  # fmt: skip
-    known = pc.is_in(data["finish_reason"], FINISH).to_numpy()
-    yield from faults.first(path, table, data, "finish_reason", ~known, "stop or length")
+    ends = pa.array(["stop", tables.TOO_LONG]) if given else FINISH
+    known = pc.is_in(data["finish_reason"], ends).to_numpy()
+    yield from faults.first(
+        path, table, data, "finish_reason", ~known, " or ".join(ends.to_pylist())
+    )
+
+
+def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:
+    """An answer has a reward, or the reason why it has none."""
+    for name in (name for name in table.columns if name.endswith("reason")):
+        without = data[name.replace("reason", "reward")].is_null()
+        right = pc.if_else(without, tables.TOO_LONG, "")
+        yield from faults.compare(path, table, data, pa.table({name: right}))
 
 
 def asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:

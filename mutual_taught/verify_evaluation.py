@@ -32,13 +32,18 @@ def check(run: Run, key: str, settings: blocks.Params) -> Faults:
     yield from seeds(path, tables.GENERATIONS, own, settings, "eval", 0)
     prompts = split(run, "eval")
     yield from asked(path, own["prompt_id"], prompts)
+    unscored = own["reward_rt"].is_null().to_numpy()
+    right = {
+        "reward_r0": unscored == own["reward_r0"].is_null().to_numpy(),
+        "reason": np.where(unscored, tables.TOO_LONG, "")
+        == own["reason"].to_numpy(zero_copy_only=False),
+    }
+    for name, agrees in right.items():
+        yield from faults.first(
+            path, tables.GENERATIONS, own, name, ~agrees, "what goes with reward_rt"
+        )
     graded = own.drop_columns(["gold", "passed", "length_chars"])
     yield from faults.compare(path, tables.GENERATIONS, own, evaluation.add_gold(graded, prompts))
-    for name in ("reward_r0", "reward_rt"):
-        finite = np.isfinite(own[name].to_numpy())
-        yield from faults.first(path, tables.GENERATIONS, own, name, ~finite, "a number")
-        if not finite.all():
-            return
     generator = f"mutual-taught-{key}"
     if files.read_json(folder / OUTPUTS, list) != evaluation.model_outputs(own, prompts, generator):
         yield Fault(folder / OUTPUTS, "the file", "another", "the first answers of generations")
@@ -53,11 +58,6 @@ def check(run: Run, key: str, settings: blocks.Params) -> Faults:
     yield from faults.compare(judged, tables.JUDGEMENTS, judgements, expected.sort_by(by_key))
     path = folder / "rm_scores.parquet"
     scores = run.table(path, tables.RM_SCORES)
-    for name in ("reward_chosen", "reward_rejected"):
-        finite = np.isfinite(scores[name].to_numpy())
-        yield from faults.first(path, tables.RM_SCORES, scores, name, ~finite, "a number")
-        if not finite.all():
-            return
     yield from _gold_pairs(run, key, path, scores, settings)
     mine = evaluation.own_pairs(own)
     if len(mine):

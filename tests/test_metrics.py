@@ -79,6 +79,22 @@ def test_pair_accuracy_counts_ties_as_errors() -> None:
     assert (found.ties, found.margin) == (1, 0.0)
 
 
+def test_pair_with_an_unscored_side_is_an_error_and_in_no_mean() -> None:
+    # margins 2, none, none, none: one of four right; margin and log-loss are of the first alone
+    none = float("nan")
+    found = pair_accuracy(np.array([2.0, none, 5, none]), np.array([0.0, 1, none, none]), 1)
+    assert (found.accuracy.mean, found.ties, found.unscored) == (0.25, 0, 3)
+    assert found.margin == 2.0
+    assert found.log_loss == pytest.approx(math.log(1 + math.exp(-2)))
+
+
+def test_pairs_without_any_reward_are_all_wrong() -> None:
+    found = pair_accuracy(np.full(2, np.nan), np.zeros(2), 1)
+    assert (found.accuracy.mean, found.accuracy.n, found.unscored) == (0.0, 2, 2)
+    assert math.isnan(found.log_loss)
+    assert math.isnan(found.margin)
+
+
 def test_log_loss_of_a_tie_is_log_two() -> None:
     assert pair_accuracy(np.zeros(3), np.zeros(3), 1).log_loss == pytest.approx(math.log(2))
 

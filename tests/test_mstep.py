@@ -29,11 +29,15 @@ def answers(texts: list[str]) -> pa.Table:
     )  # fmt: skip
 
 
-def rewards(now: list[float], before: list[float]) -> pa.Table:
+def rewards(now: list[float | None], before: list[float | None]) -> pa.Table:
     return pa.table(
-        {"prompt_id": PROMPTS[: len(now)], "reward": now, "previous_reward": before},
+        {
+            "prompt_id": PROMPTS[: len(now)], "reward": now, "previous_reward": before,
+            "reason": ["too_long" if reward is None else "" for reward in now],
+            "previous_reason": ["too_long" if reward is None else "" for reward in before],
+        },
         schema=tables.ANSWER_REWARDS.schema,
-    )
+    )  # fmt: skip
 
 
 def pairs(*rows: tuple[str, str, str]) -> pa.Table:
@@ -41,7 +45,7 @@ def pairs(*rows: tuple[str, str, str]) -> pa.Table:
     return pa.table([pa.array(column, tables.TEXT) for column in columns], mstep.PAIR)
 
 
-def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float]:
+def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float | None]:
     """Previous rewards 0, 2, 4, 6: mean 3, variance 5, epsilon the root of 5 (about 2.236)."""
     return mstep.pseudo_pairs(
         answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
@@ -76,6 +80,35 @@ def test_blank_and_equal_answers_are_dropped_but_count_in_the_tolerance() -> Non
     )  # fmt: skip
     assert table["reason"].to_pylist() == ["blank", "same_text", "blank"]
     assert epsilon == pytest.approx(np.sqrt(2))
+
+
+def test_pair_with_a_side_that_has_no_reward_is_dropped_and_the_tolerance_is_over_the_scored() -> (
+    None
+):
+    # pi_{t-1}'s rewards 1 and 5, mean 3, are there: epsilon 2, although pair b has only one side
+    table, epsilon = mstep.pseudo_pairs(
+        answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
+        rewards([0.0, None, 9.0, None], [1.0, 5.0, None, None]), "tolerance",
+    )  # fmt: skip
+    assert epsilon == 2.0
+    assert table["reason"].to_pylist() == ["", "unscored", "unscored", "unscored"]
+    assert table["reward_margin"].to_pylist() == [-1.0, None, None, None]
+    assert table["previous_reward"].to_pylist() == [1.0, 5.0, None, None]
+    assert mstep.kept_pseudo(table).to_pylist() == pairs(("a", "w", "p")).to_pylist()
+    assert mstep.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p"))) == {
+        "active": 1.0, "tolerance": 2.0, "rows": 4.0, "kept": 1.0, "dropped_unscored": 3.0,
+        "reward_margin_mean": -1.0, "pairs": 1.0, "pairs_pseudo": 0.0, "pairs_ranked": 1.0,
+    }  # fmt: skip
+
+
+def test_without_any_scored_previous_answer_there_is_no_tolerance_and_no_pseudo_pair() -> None:
+    table, epsilon = mstep.pseudo_pairs(
+        answers(["w", "x"]), answers(["p", "q"]), rewards([1.0, 2.0], [None, None]), "none"
+    )
+    assert epsilon is None
+    assert table["kept"].to_pylist() == [False, False]
+    told = mstep.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p")))
+    assert (told["tolerance"], told["reward_margin_mean"]) == (None, None)
 
 
 def reward_pairs(iteration: int, *rows: tuple[str, str, str]) -> pa.Table:

@@ -20,6 +20,7 @@ from mutual_taught.pairs import (
 )
 
 ULP = 2.0**-52
+NONE = float("nan")
 
 
 def rank(
@@ -42,6 +43,7 @@ def rank(
     letters = texts or "abcdefghi"
     reasons = filter_ranked_pairs(
         found.chosen,
+        found.unscored,
         np.array([chosen in blank or rejected in blank]),
         np.array([letters[chosen] == letters[rejected]]),
     )
@@ -163,8 +165,52 @@ def test_blank_is_named_before_same_text() -> None:
     assert rank([0, 5], blank=(0, 1), texts="aa") == (1, 0, "blank")
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
-def test_reward_that_is_no_number_is_refused(wrong: float) -> None:
+def test_response_without_a_reward_is_out_of_the_mean() -> None:
+    # mean 9 / 3 = 3: column 3 alone exceeds it; with a 0 for column 0 it would be 9 / 4, which
+    # column 2 exceeds, too, and is shorter
+    assert rank([NONE, 1, 2.5, 5.5], [1, 9, 2, 9]) == (3, 1, "")
+
+
+def test_shortest_or_lowest_response_is_passed_over_if_it_has_no_reward() -> None:
+    # mean 15 / 3 = 5: of columns 1 and 2 the one above it; column 0 is the shortest of all
+    assert rank([NONE, 4, 8, 3], [1, 5, 5, 5]) == (2, 3, "")
+    assert rank([3, 4, 8, NONE], [5, 5, 5, 1]) == (2, 0, "")
+
+
+def test_highest_rule_passes_over_a_response_without_a_reward() -> None:
+    assert rank([NONE, 1, 4, 2], rule="highest") == (2, 1, "")
+
+
+def test_random_rule_draws_among_the_scored() -> None:
+    # the lowest lots are those of columns 1, 3 and 2; column 1 has no reward
+    rewards = [0.5, NONE, 1.0, 2.0]
+    assert rank(rewards, rule="random", lots=[9, 1, 5, 3]) == (3, 2, "")
+
+
+def test_random_rule_passes_over_an_unscored_lot_even_among_the_largest_numbers() -> None:
+    most = np.iinfo(np.int64).max
+    assert rank([NONE, 1.0, 2.0], rule="random", lots=[0, most, most]) == (2, 1, "")
+
+
+@pytest.mark.parametrize("rewards", [[NONE, 1.0], [1.0, NONE], [NONE, NONE]])
+def test_given_pair_with_a_side_that_has_no_reward_is_no_pair(rewards: list[float]) -> None:
+    assert rank(rewards, rule="given") == (-1, -1, "unscored")
+
+
+@pytest.mark.parametrize("rule", ["shortest_above_mean", "highest", "random"])
+@pytest.mark.parametrize("rewards", [[NONE, NONE, NONE], [NONE, 2.0, NONE], [NONE]])
+def test_prompt_with_fewer_than_two_scored_responses_gives_no_pair(
+    rewards: list[float], rule: ChosenRule
+) -> None:
+    assert rank(rewards, rule=rule) == (-1, -1, "unscored")
+
+
+def test_scored_responses_that_are_alike_are_alike_whatever_the_unscored() -> None:
+    assert rank([2.0, NONE, 2.0]) == (-1, -1, "rewards_alike")
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), -float("inf")])
+def test_infinite_reward_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match=r"^rewards of prompt 0: "):
         rank([1.0, wrong])
 
@@ -226,9 +272,15 @@ def test_blank_and_same_texts_are_dropped_under_every_rule(rule: FilterRule) -> 
     ]  # fmt: skip
 
 
-def test_margin_that_is_no_number_is_refused() -> None:
+@pytest.mark.parametrize("rule", get_args(FilterRule))
+def test_pair_with_a_side_that_has_no_reward_is_dropped_under_every_rule(rule: FilterRule) -> None:
+    found = kept([NONE, 9.0, NONE, NONE], 0.5, rule, blank=(2,), same=(3,))
+    assert found == ["unscored", "", "unscored", "unscored"]
+
+
+def test_infinite_margin_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^margins must be finite"):
-        kept([1.0, float("nan")], 0.5)
+        kept([1.0, float("inf")], 0.5)
 
 
 @st.composite
@@ -289,7 +341,26 @@ def test_prompt_has_both_sides_of_a_pair_or_neither(
     assert (found.chosen[found.chosen >= 0] != found.rejected[found.chosen >= 0]).all()
 
 
-flags = st.lists(st.tuples(st.integers(-1, 4), st.booleans(), st.booleans()), max_size=8)
+@given(prompts(), judged)
+def test_unscored_responses_change_nothing_about_the_others(
+    values: dict[str, np.ndarray], rule: ChosenRule
+) -> None:
+    # Columns without a reward, put in front, move the others' places and nothing else.
+    rows, width = values["rewards"].shape
+    if width < 2:
+        return
+    wider = {
+        "rewards": np.hstack([np.full((rows, 2), NONE), values["rewards"]]),
+        "lengths": np.hstack([np.ones((rows, 2), np.int64), values["lengths"]]),
+        "lots": np.hstack([np.zeros((rows, 2), np.int64), values["lots"]]),
+    }
+    before, after = rank_all(values, rule), rank_all(wider, rule)
+    assert not after.unscored.any()
+    for one, other in ((before.chosen, after.chosen), (before.rejected, after.rejected)):
+        assert np.where(one < 0, -1, one + 2).tolist() == other.tolist()
+
+
+flags = st.lists(st.tuples(st.integers(-2, 4), st.booleans(), st.booleans()), max_size=8)
 
 
 @given(flags)
@@ -297,11 +368,13 @@ def test_every_ranked_pair_is_kept_or_has_the_first_reason_that_holds(
     pairs: list[tuple[int, bool, bool]],
 ) -> None:
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
-    found = filter_ranked_pairs(columns[0], columns[1] == 1, columns[2] == 1)
+    unscored = columns[0] < -1
+    found = filter_ranked_pairs(columns[0], unscored, columns[1] == 1, columns[2] == 1)
     assert found == [
-        "rewards_alike" if chosen < 0 else "blank" if blank else "same_text" if same else ""
+        "unscored" if chosen < -1 else "rewards_alike" if chosen < 0
+        else "blank" if blank else "same_text" if same else ""
         for chosen, blank, same in pairs
-    ]
+    ]  # fmt: skip
 
 
 margins = st.lists(st.integers(-6, 6).map(lambda number: number / 2), max_size=8)

@@ -30,11 +30,11 @@ def scored(
     model: "RewardModel", asked: list[Messages], answers: list[list[str]], budget: int, limit: int
 ) -> Rewards:
     """The rewards of answers, one array a conversation."""
-    groups = [
+    fitting = [
         tokenise(model.tokenizer, Asked(f"p{place}", messages, texts), limit)
         for place, (messages, texts) in enumerate(zip(asked, answers, strict=True))
     ]
-    return score(model, groups, budget)
+    return score(model, [one.group for one in fitting if one.group is not None], budget)
 
 
 @torch.inference_mode()
@@ -72,14 +72,25 @@ def test_conversation_of_the_greatest_length_is_scored(reward_model: "RewardMode
     assert len(scored(reward_model, ASKED[:1], [["The Nile."]], 500, length)[0]) == 1
 
 
-def test_conversation_that_is_too_long_is_one_line(reward_model: "RewardModel") -> None:
-    length = len(scored_tokens(reward_model.tokenizer, ASKED[0], "The Nile."))
-    with pytest.raises(InputError) as caught:
-        scored(reward_model, ASKED[:1], [["", "The Nile."]], 500, length - 1)
-    assert str(caught.value) == (
-        f"prompt p0: {length} tokens with its answer by the reward model's "
-        f"tokenizer; expected at most tokens.max_length {length - 1}; raise it, or drop the prompt"
-    )
+def test_answer_that_does_not_fit_is_left_out_and_the_others_are_whole(
+    reward_model: "RewardModel",
+) -> None:
+    tokenizer = reward_model.tokenizer
+    length = len(scored_tokens(tokenizer, ASKED[0], "The Nile."))
+    asked = Asked("p", ASKED[0], ["The Nile.", "The Nile..", "", "The Nile is a river. " * 3])
+    group, fits = tokenise(tokenizer, asked, length)
+    assert fits == [True, False, True, False]
+    assert group is not None
+    whole = [[*group.prefix, *branch] for branch in group.branches]
+    assert whole == [scored_tokens(tokenizer, ASKED[0], text) for text in ("The Nile.", "")]
+
+
+def test_the_end_of_the_template_counts_among_the_tokens(reward_model: "RewardModel") -> None:
+    # The last tokens of the conversation are the template's: one fewer, and it does not fit.
+    length = len(scored_tokens(reward_model.tokenizer, ASKED[0], ""))
+    asked = Asked("p", ASKED[0], [""])
+    assert tokenise(reward_model.tokenizer, asked, length).fits == [True]
+    assert tokenise(reward_model.tokenizer, asked, length - 1) == (None, [False])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -129,13 +130,73 @@ def test_reward_that_is_no_number_is_one_line_and_its_shard_is_not_kept(
     assert not list(here.rglob("rewards.parquet"))
 
 
-def test_too_long_an_answer_is_found_before_anything_is_scored(
+def test_answer_that_does_not_fit_has_a_null_reward_with_its_reason_and_is_not_sent(
     here: Path, scorer: Counting
 ) -> None:
-    asked = [*ASKED, ASKED[0]._replace(prompt_id="p99", responses=["a " * 400])]
-    with pytest.raises(InputError, match="prompt p99: "):
-        run(scorer, asked, here)
-    assert not list(here.rglob("rewards.parquet"))
+    long, alone = "a " * 400, Asked("p99", ASKED[0].messages, ["b " * 400])
+    asked = [ASKED[0]._replace(responses=[long, "Yes.", long, "No."]), *ASKED[1:3], alone]
+    found = run(scorer, asked, here)
+    assert scorer.branches == 2 + 3 + 3
+    rows = [row for row in found.to_pylist() if row["prompt_id"] in (asked[0].prompt_id, "p99")]
+    assert [row["reason"] for row in rows] == ["too_long", "", "too_long", "", "too_long"]
+    assert [row["reward"] is None for row in rows] == [True, False, True, False, True]
+    plain = run(scorer, [ASKED[0]._replace(responses=["Yes.", "No."]), *ASKED[1:3]], here / "plain")
+    known = [reward for reward in found["reward"].to_pylist() if reward is not None]
+    assert known == pytest.approx(plain["reward"].to_pylist(), abs=1e-5)
+    assert run(scorer, asked, here).equals(found)  # read from the finished shards
+
+
+def test_shard_in_which_no_answer_fits_is_written_all_the_same(
+    here: Path, scorer: Counting
+) -> None:
+    asked = [one._replace(responses=["a " * 400]) for one in ASKED[:4]]
+    found = run(scorer, asked, here)
+    assert found["reason"].to_pylist() == ["too_long"] * 4
+    assert found["reward"].null_count == 4
+    assert scorer.branches == 0
+    assert np.isnan(scoring.spread(found, [one.prompt_id for one in asked], 1)).all()
+
+
+def test_answer_rewards_have_a_reason_for_each_side(
+    here: Path, scorer: Counting, reward_folder: Path
+) -> None:
+    ids = [one.prompt_id for one in ASKED[:3]]
+    prompts = pa.table(
+        {"prompt_id": ids, "messages": [list(one.messages) for one in ASKED[:3]]},
+        schema=pa.schema([("prompt_id", tables.TEXT), ("messages", tables.MESSAGES)]),
+    )
+    long = "a " * 400
+    now, before = (
+        pa.table({"prompt_id": ids, "response": texts})
+        for texts in (["Yes.", long, long], ["No.", "No.", long])
+    )
+    rows, made_from = scoring.answer_rewards(
+        scorer, now, before, Path("answers"), reward_folder, prompts, TOKENS, "answer@1-rewards"
+    )
+    assert rows["reason"].to_pylist() == ["", "too_long", "too_long"]
+    assert rows["previous_reason"].to_pylist() == ["", "", "too_long"]
+    for side in ("", "previous_"):
+        empty = [reason == "" for reason in rows[f"{side}reason"].to_pylist()]
+        assert rows[f"{side}reward"].is_valid().to_pylist() == empty
+    assert made_from["max_length"] == 400
+
+
+def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
+    here: Path, scorer: Counting, reward_folder: Path
+) -> None:
+    prompts = pa.table(
+        {"prompt_id": [ASKED[0].prompt_id], "messages": [list(ASKED[0].messages)]},
+        schema=pa.schema([("prompt_id", tables.TEXT), ("messages", tables.MESSAGES)]),
+    )
+    responses = pa.table(
+        {"prompt_id": [ASKED[0].prompt_id] * 2, "response_index": [0, 1],
+         "response": ["Yes.", "No."], "finish_reason": ["too_long", "stop"]}
+    )  # fmt: skip
+    rows, _ = scoring.rewards(
+        scorer, responses, here, reward_folder, prompts, here, TOKENS, "score@1"
+    )
+    assert rows["reason"].to_pylist() == ["too_long", ""]
+    assert rows["reward"].is_valid().to_pylist() == [False, True]
 
 
 CHILD = """

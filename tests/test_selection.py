@@ -5,9 +5,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.selection import Selected, Ties, outcomes, select_checkpoint, wins
+from mutual_taught.selection import (
+    Selected,
+    Ties,
+    judge_duels,
+    outcomes,
+    outcomes_with_failures,
+    select_checkpoint,
+    wins,
+)
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
+NONE = float("nan")
 
 
 def select(
@@ -35,6 +44,34 @@ def test_duels_of_different_shapes_are_refused() -> None:
 def test_reward_that_is_no_number_is_refused(own: float, other: float) -> None:
     with pytest.raises(ValueError, match=r"^rewards of duels must be finite"):
         outcomes(np.array([own]), np.array([other]))
+
+
+def test_prompt_with_an_unscored_answer_is_left_out_for_all_checkpoints() -> None:
+    # Two checkpoints on prompts a to d: on b the second has no reward, on c pi_{t-1} has none.
+    rewards = np.array([2.0, 2.0, 2.0, 0.0, 1.0, NONE, 2.0, 3.0])
+    previous = np.array([1.0, 1.0, NONE, 1.0] * 2)
+    found = judge_duels(rewards, previous, np.array(list("abcd") * 2))
+    np.testing.assert_equal(found.outcomes, [WIN, NONE, NONE, LOSS, TIE, NONE, NONE, WIN])
+    assert found.reasons == ["", "unscored", "unscored", ""] * 2
+
+
+def test_duels_that_are_all_scored_are_judged_as_they_are() -> None:
+    rewards, previous = np.array([2.0, 1.0, 0.0]), np.ones(3)
+    found = judge_duels(rewards, previous, np.arange(3))
+    assert found.outcomes.tolist() == outcomes(rewards, previous).tolist()
+    assert found.reasons == ["", "", ""]
+
+
+def test_infinite_reward_of_a_duel_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^rewards of duels must be finite"):
+        judge_duels(np.array([float("inf")]), np.ones(1), np.arange(1))
+
+
+def test_failed_answer_loses_against_a_scored_one_and_ties_with_a_failed_one() -> None:
+    judged = outcomes_with_failures(
+        np.array([NONE, -9.0, NONE, 2.0, 1.0]), np.array([-9.0, NONE, NONE, 1.0, 1.0])
+    )
+    assert judged.tolist() == [LOSS, WIN, TIE, WIN, TIE]
 
 
 def test_checkpoint_with_the_highest_win_rate_is_chosen() -> None:

@@ -157,11 +157,17 @@ def test_prompt_longer_than_the_limit(repo: Path) -> None:
     assert "expected at most tokens.max_prompt_tokens 8" in refusal("sample")
 
 
-def test_conversation_longer_than_the_limit(repo: Path) -> None:
-    project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 8)
-    project.set_param(repo / "params.yaml", "tokens.max_length", 24)
-    assert "expected at most tokens.max_length 24" in refusal("score")
-    assert Path("run/1/rewards.parquet").exists()
+def test_answers_that_all_do_not_fit_the_reward_model(repo: Path) -> None:
+    project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 20)
+    project.set_param(repo / "params.yaml", "tokens.max_length", 60)
+    arguments = next(a for n, k, a in in_process.commands(Path("params.yaml"))
+                     if n == "score" and k == "1")  # fmt: skip
+    in_process.run("score", arguments)
+    count = tables.read(Path("run/1/ranked_pairs.parquet"), tables.RANKED_PAIRS).num_rows
+    assert refusal("rank_pairs") == (
+        f"run/1: no pair is left of {count} prompts (unscored {count}); "
+        "expected at least one; raise tokens.max_length, or sample shorter responses"
+    )
 
 
 def test_reward_that_is_no_number(repo: Path) -> None:

@@ -18,6 +18,7 @@ ROWS: dict[str, list[Any]] = {
     "prompt_id": ["b", "a", "a"],
     "response_index": [0, 1, 0],
     "reward": [0.5, -1.0, 2.0],
+    "reason": ["", "", ""],
 }
 NULLS = pa.table(
     {
@@ -53,6 +54,7 @@ def test_rows_are_sorted_by_their_keys(here: Path) -> None:
     path = tables.write(here, REWARDS, ROWS, {})
     assert tables.read(path, REWARDS).to_pydict() == {
         "prompt_id": ["a", "a", "b"], "response_index": [0, 1, 0], "reward": [2.0, -1.0, 0.5],
+        "reason": ["", "", ""],
     }  # fmt: skip
 
 
@@ -119,8 +121,22 @@ def test_column_of_the_wrong_type_is_one_line(here: Path) -> None:
 
 
 def test_null_is_one_line(here: Path) -> None:
-    path = save({**ROWS, "reward": [0.5, None, None]})
-    assert refusal(path) == "rewards.parquet: column 'reward' has 2 nulls"
+    path = save({**ROWS, "reason": ["", None, None]})
+    assert refusal(path) == "rewards.parquet: column 'reason' has 2 nulls"
+
+
+@pytest.mark.parametrize("wrong", ["nan", "inf", "-inf"])
+def test_number_that_is_none_is_one_line(here: Path, wrong: str) -> None:
+    path = save({**ROWS, "reward": [None, 1.0, float(wrong)]})
+    assert refusal(path) == f"rewards.parquet: row 3: reward is {wrong}; expected a number"
+
+
+def test_column_of_numbers_has_a_null_where_there_is_none(here: Path) -> None:
+    column = tables.numbers(np.array([1.5, np.nan, -0.0]))
+    assert column.to_pylist() == [1.5, None, 0.0]
+    rows = {**ROWS, "reward": column, "reason": ["", "too_long", ""]}
+    back = tables.read(tables.write(here, REWARDS, pa.table(rows), {}), REWARDS)["reward"]
+    np.testing.assert_equal(back.to_numpy(), [0.0, np.nan, 1.5])
 
 
 def test_null_is_read_where_it_may_stand(here: Path) -> None:
@@ -130,13 +146,13 @@ def test_null_is_read_where_it_may_stand(here: Path) -> None:
 
 
 def test_repeated_key_is_one_line(here: Path) -> None:
-    path = save({"prompt_id": ["a", "b", "b"], "response_index": [0, 2, 2], "reward": [1.0] * 3})
+    path = save({**ROWS, "prompt_id": ["a", "b", "b"], "response_index": [0, 2, 2]})
     assert refusal(path) == "rewards.parquet: row 3: prompt_id 'b', response_index 2 occurs twice"
 
 
 def test_repeated_prompt_with_another_index_is_no_repetition(here: Path) -> None:
-    path = save({"prompt_id": ["a", "a"], "response_index": [0, 1], "reward": [1.0, 1.0]})
-    assert len(tables.read(path, REWARDS)) == 2
+    path = save({**ROWS, "prompt_id": ["a"] * 3, "response_index": [0, 1, 2]})
+    assert len(tables.read(path, REWARDS)) == 3
 
 
 def test_empty_table_is_one_line(here: Path) -> None:
@@ -165,7 +181,7 @@ def test_empty_table_of_an_active_iteration_is_not_written(here: Path) -> None:
     [
         {**ROWS, "response_index": [0, 0, 0]},
         {name: [] for name in ROWS},
-        {**ROWS, "reward": [1.0, 2.0, None]},
+        {**ROWS, "reason": ["", "", None]},
         {**ROWS, "reward": ["a", "b", "c"]},
     ],
     ids=["repeated", "empty", "null", "type"],
@@ -266,6 +282,7 @@ def test_any_rows_come_back_as_they_were(rows: dict[tuple[str, int], float]) -> 
         "prompt_id": [prompt for prompt, _ in rows],
         "response_index": [index for _, index in rows],
         "reward": list(rows.values()),
+        "reason": [""] * len(rows),
     }
     encoded = tables.encode(REWARDS, columns, {}, True, Path("x"))
     read = pq.read_table(pa.BufferReader(encoded)).to_pydict()
