@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught import agreement, launch, models, preflight, start, tables, work
+from mutual_taught import agreement, launch, models, preflight, reward, start, tables, work
 from mutual_taught.blocks import BaseRewardModel, Model, Tokens, Training
-from mutual_taught.files import link_tree, read_manifest, write_manifest
+from mutual_taught.errors import InputError
+from mutual_taught.estep import counts
+from mutual_taught.files import link_tree, read_manifest, write_manifest, write_metrics
 from mutual_taught.jobs import Job
 from mutual_taught.mstep_models import tokenised
 from mutual_taught.precision import settle
+from mutual_taught.reward import Asked
 
 SEED_PART = "train"
+METRICS = Path("metrics", "prepare_reward_model.json")
 
 
 def prepare_base(
@@ -19,6 +24,8 @@ def prepare_base(
     training: Training, tokens: Tokens, seed: int,
 ) -> None:  # fmt: skip
     """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences.
+
+    A seed preference with a side that does not fit is dropped, and counted in the metrics.
 
     Raises:
         InputError: a model does not see conversations of the greatest length whole.
@@ -30,13 +37,13 @@ def prepare_base(
         base = start.take(source, folder, "reward_model", tokens)
         said = {"stage": "prepare_reward_model", "date": tokens.date}
         write_manifest(folder, "reward_model", base, None, said)
+        write_metrics(out / METRICS, {"active": 1.0, "rows": 0.0, "kept": 0.0})
         loaded = models.load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)
         agreement.reward_model(folder, tokens)
         preflight.require([preflight.sight(loaded.model.config, tokens.max_length)], folder)
         return
-    pairs = tables.read(preferences, tables.GOLD_PAIRS)
-    chosen = pairs.filter(pc.equal(pairs["part"], SEED_PART))
+    chosen = _fitting(preferences, policy, tokens, out)
     training = settle(training)
     rows = agreement.new_reward_model(policy, tokens, settings.layers).rows
     made_by = {
@@ -50,3 +57,29 @@ def prepare_base(
         job = Job("new_reward_model", policy, ready, settings, training, seed, made_by, rows)
         launch.train(job, place)
         link_tree(place / "model", folder)
+
+
+def _fitting(preferences: Path, policy: Path, tokens: Tokens, out: Path) -> pa.Table:
+    """Read the seed preferences that r_0 learns from; a pair with a side that does not fit is out.
+
+    Raises:
+        InputError: no pair fits.
+    """
+    pairs = tables.read(preferences, tables.GOLD_PAIRS)
+    listed = pairs.filter(pc.equal(pairs["part"], SEED_PART))
+    tokenizer = models.give_padding(models.load_tokenizer(policy))
+    columns = (listed[name].to_pylist() for name in ("prompt_id", "messages", "chosen", "rejected"))
+    fits = [
+        all(reward.tokenise(tokenizer, Asked(prompt, turns, texts), tokens.max_length).fits)
+        for prompt, turns, *texts in zip(*columns, strict=True)
+    ]
+    if not any(fits):
+        raise InputError(
+            f"{preferences}: of {len(fits)} pairs to train on none fits tokens.max_length "
+            f"{tokens.max_length} by the policy's tokenizer; expected at least one; raise it, or "
+            "make others with mutual-taught seed-preferences"
+        )
+    reasons = pa.chunked_array([["" if fit else tables.TOO_LONG for fit in fits]])
+    counted = counts(pa.chunked_array([fits]), reasons)
+    write_metrics(out / METRICS, {"active": 1.0, **counted})
+    return listed.filter(pa.array(fits))

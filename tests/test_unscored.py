@@ -11,9 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from mutual_taught import (
+    base_reward_model,
     choose,
     evaluation,
     files,
+    models,
+    mstep_models,
     report,
     sampling,
     tables,
@@ -136,6 +139,13 @@ def test_evaluation_counts_what_it_could_not_score(run: Path) -> None:
     assert numbers["reward_model.gold_pairs.unscored"] == len(scores) - len(whole) > 0
     assert numbers["reward_model.gold_pairs.n"] == len(scores)
     assert numbers["reward_model.gold_pairs.accuracy"] == right / len(scores)
+
+
+@pytest.mark.slow
+def test_seed_preferences_that_do_not_fit_are_dropped_and_counted(run: Path) -> None:
+    numbers = told(run, "0", "prepare_reward_model")
+    assert numbers["kept"] > 0
+    assert numbers["dropped_too_long"] == numbers["rows"] - numbers["kept"] > 0
 
 
 @pytest.mark.slow
@@ -311,6 +321,49 @@ def test_given_answer_that_is_too_long_for_the_policy_is_kept_and_says_so(
     assert found["finish_reason"].to_pylist() == ["stop", "too_long"]
     assert found["response"].to_pylist() == ["Yes.", "No " * 200]
     assert made_from["max_length"] == 100
+
+
+def preferences(texts: list[tuple[str, str]]) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                "prompt_id": f"{place:032x}", "messages": [{"role": "user", "content": "Hi"}],
+                "chosen": chosen, "rejected": rejected, "gold_chosen": 1.0, "gold_rejected": 0.0,
+                "part": "train",
+            }
+            for place, (chosen, rejected) in enumerate(texts)
+        ],
+        tables.GOLD_PAIRS.schema,
+    )  # fmt: skip
+
+
+def test_seed_preference_with_a_side_that_does_not_fit_is_dropped(
+    here: Path, policy_folder: Path
+) -> None:
+    long = "No " * 200
+    pairs = preferences([("Yes.", "No."), (long, "No."), ("Yes.", long), ("Well.", "No.")])
+    path = tables.write(here, tables.GOLD_PAIRS, pairs, {})
+    limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
+    kept = base_reward_model._fitting(path, policy_folder, limits, here / "0")
+    assert kept["chosen"].to_pylist() == ["Yes.", "Well."]
+    assert files.read_json(here / "0" / "metrics" / "prepare_reward_model.json") == {
+        "active": 1.0, "rows": 4.0, "kept": 2.0, "dropped_too_long": 2.0,
+    }  # fmt: skip
+    tokenizer = models.load_tokenizer(policy_folder)
+    assert len(mstep_models.tokenised(tokenizer, ["x", "y"], kept, limits)) == 2
+
+
+def test_seed_preferences_of_which_none_fits_are_one_line(here: Path, policy_folder: Path) -> None:
+    path = tables.write(here, tables.GOLD_PAIRS, preferences([("No " * 200, "No.")]), {})
+    with pytest.raises(InputError) as caught:
+        base_reward_model._fitting(
+            path, policy_folder, Tokens(max_prompt_tokens=50, max_length=100, date=None), here
+        )
+    assert str(caught.value) == (
+        f"{path}: of 1 pairs to train on none fits tokens.max_length 100 by the policy's "
+        "tokenizer; expected at least one; raise it, or make others with mutual-taught "
+        "seed-preferences"
+    )
 
 
 def test_counts_of_an_iteration_before_its_stages_ran_are_dashes() -> None:
