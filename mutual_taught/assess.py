@@ -12,11 +12,12 @@ from mutual_taught.sampling import Drawn, draw, make_plan
 
 
 class Inputs(NamedTuple):
-    """Models and earlier evaluations; None at iteration 0, which is compared with itself."""
+    """Models, gold pairs, and earlier evaluations: None at iteration 0, compared with itself."""
 
     policy: Path
     reward_model: Path
     base_reward_model: Path
+    gold_pairs: Path
     base_eval: Path | None
     previous_eval: Path | None
 
@@ -28,7 +29,7 @@ def assess(
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
     answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
     with scorers.start(score, engine.workers, tokens) as scorer:
-        own, held_out = _rewards(inputs, prompts, answers, settings, scorer, tokens, out.name)
+        own, held_out = _rewards(inputs, prompts, answers, scorer, tokens, out.name)
     limit = {"max_length": tokens.max_length}
     path = tables.write(out / "eval", tables.GENERATIONS, own, {**drawn_from, **limit})
     own = tables.read(path, tables.GENERATIONS)
@@ -63,8 +64,8 @@ def _answers(
 
 
 def _rewards(
-    inputs: Inputs, prompts: pa.Table, drawn: pa.Table, settings: Eval, scorer: scorers.Scorer,
-    tokens: Tokens, iteration: str,
+    inputs: Inputs, prompts: pa.Table, drawn: pa.Table, scorer: scorers.Scorer, tokens: Tokens,
+    iteration: str,
 ) -> tuple[pa.Table, list[pa.Table]]:  # fmt: skip
     """Add the rewards of r_t and r_0 to the answers, and score the held-out gold pairs."""
     split = Path("the eval split")
@@ -77,9 +78,7 @@ def _rewards(
     if "reward_r0" not in drawn.column_names:
         drawn = drawn.append_column("reward_r0", drawn["reward_rt"])
     drawn = drawn.append_column("reason", scored["reason"])  # r_t reads as r_0 does
-    if settings.gold_pairs is None:
-        return drawn, []
-    pairs = tables.read(Path(settings.gold_pairs), tables.GOLD_PAIRS)
+    pairs = tables.read(inputs.gold_pairs, tables.GOLD_PAIRS)
     held_out = pairs.filter(pc.equal(pairs["part"], evaluation.HELD_OUT))
     if not len(held_out):
         return drawn, []

@@ -52,6 +52,12 @@ def longest_answer(path: Path = PARAMS) -> int:
     return _longest(validate(read(path), path))
 
 
+def gold_pairs(path: Path = PARAMS) -> Path | None:
+    """Read where held-out gold pairs are, if there are any."""
+    place = validate(read(path), path).eval.gold_pairs
+    return None if place is None else Path(place)
+
+
 def workers(path: Path = PARAMS) -> Workers:
     """Read where shards are scored: in the params of no stage, for it decides nothing."""
     return validate(read(path), path).engine.workers

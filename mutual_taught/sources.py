@@ -17,7 +17,8 @@ from mutual_taught.progress import bar
 from mutual_taught.rows import Row
 from mutual_taught.signs import excerpt
 from mutual_taught.splits import assign_splits
-from mutual_taught.tables import ALL_PROMPTS, DROPPED_PROMPTS
+from mutual_taught.tables import ALL_PROMPTS, DROPPED_PROMPTS, GOLD_PAIRS
+from mutual_taught.tables import read as read_table
 
 POOL = 4096  # embedded prompts made, whatever the splits take of them
 EMBEDDED = Columns(messages=None, prompt="prompt", chosen=None, rejected=None)
@@ -180,6 +181,11 @@ def said(metrics: dict[str, float]) -> list[str]:
     ]  # fmt: skip
     total = f"{metrics['dropped']:.0f} of {metrics['rows']:.0f} rows"
     return [f"prepare_prompts: {total} dropped ({', '.join(reasons)})"] if reasons else []
+
+
+def gold_pairs(path: Path | None) -> pa.Table:
+    """Read the held-out gold pairs; no row where there is no file."""
+    return GOLD_PAIRS.schema.empty_table() if path is None else read_table(path, GOLD_PAIRS)
 
 
 def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:

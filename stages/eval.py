@@ -16,10 +16,11 @@ from stages._click import PATH, Stage, run
 @click.option("--base-eval", required=True, type=PATH, help="Evaluation of iteration 0.")
 @click.option("--previous", required=True, type=PATH, help="Folder of the previous iteration.")
 @click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--gold-pairs", required=True, type=PATH, help="Held-out pairs, or none.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
     policy: Path, reward_model: Path, base_reward_model: Path, decided: Path, base_eval: Path,
-    previous: Path, prompts: Path, out: Path,
+    previous: Path, prompts: Path, gold_pairs: Path, out: Path,
 ) -> None:  # fmt: skip
     """Compare pi_t with pi_0 and pi_{t-1}, and r_t with r_0, on held-out prompts and pairs."""
     if not decision.read(decided).active:
@@ -27,9 +28,12 @@ def main(
         return
     from mutual_taught import assess
 
+    inputs = assess.Inputs(
+        policy, reward_model, base_reward_model, gold_pairs, base_eval, previous / "eval"
+    )
     with perf.measure(out, "eval"):
         assess.assess(
-            assess.Inputs(policy, reward_model, base_reward_model, base_eval, previous / "eval"),
+            inputs,
             tables.read(prompts, tables.PROMPTS), out, params.load(blocks.Eval),
             params.load(blocks.Engine), params.load(blocks.Score), params.load(blocks.Tokens),
             params.seed(),

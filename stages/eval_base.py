@@ -12,16 +12,17 @@ from stages._click import PATH, Stage, run
 @click.option("--policy", required=True, type=PATH, help="The base policy.")
 @click.option("--reward-model", required=True, type=PATH, help="The base reward model.")
 @click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--gold-pairs", required=True, type=PATH, help="Held-out pairs, or none.")
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
-def main(policy: Path, reward_model: Path, prompts: Path, out: Path) -> None:
+def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out: Path) -> None:
     """Evaluate the start, and begin the report."""
     from mutual_taught import assess
 
     asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "eval_base"):
         assess.assess(
-            assess.Inputs(policy, reward_model, reward_model, None, None), asked, out,
-            params.load(blocks.Eval), params.load(blocks.Engine), params.load(blocks.Score),
+            assess.Inputs(policy, reward_model, reward_model, gold_pairs, None, None), asked,
+            out, params.load(blocks.Eval), params.load(blocks.Engine), params.load(blocks.Score),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
     generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)

@@ -29,6 +29,8 @@ def main(out: Path) -> None:
                  active=len(dropped) > 0)  # fmt: skip
     for split, members in sources.by_split(prompts).items():
         tables.write(out / "splits", tables.renamed(tables.PROMPTS, split), members, {"seed": seed})
+    pairs = sources.gold_pairs(params.gold_pairs())
+    tables.write(out, tables.GOLD_PAIRS, pairs, {}, active=len(pairs) > 0)
     metrics = sources.counts(prompts["split"], dropped["reason"], rows)
     files.write_metrics(out / "metrics" / "prepare_prompts.json", metrics)
     for line in sources.said(metrics):
