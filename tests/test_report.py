@@ -1,6 +1,7 @@
 """Texts of models in the report are shown: nothing of theirs is markup, link or control sign."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +70,17 @@ def test_numbers_of_a_run_cannot_bring_signs_into_the_page() -> None:
     counted = {"kept": 1, "rows": 2, "dropped_\x1b\u202e": 1}
     made = report._page([report.entry(1, {"rank_pairs": counted}, [])])
     assert "1 / 2 (\\x1b\\u202e 1)" in made
+
+
+def test_dropped_prompts_are_counted_by_reason(tmp_path: Path) -> None:
+    counted = {"rows": 60.0, "dropped": 3.0, "dropped_blank": 1.0, "dropped_duplicate": 2.0}
+    report.write(tmp_path, [report.entry(1, {"prepare_prompts": counted}, [])])
+    page = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "## Dropped prompts\n\n3 of 60 rows of the source are no prompts.\n" in page
+    assert "| blank | 1 |\n| duplicate | 2 |\n" in page
+
+
+def test_report_of_a_source_without_bad_rows_does_not_speak_of_them(tmp_path: Path) -> None:
+    counted = {"rows": 60.0, "dropped": 0.0}
+    report.write(tmp_path, [report.entry(1, {"prepare_prompts": counted}, [])])
+    assert "Dropped prompts" not in (tmp_path / "report.md").read_text(encoding="utf-8")
