@@ -28,9 +28,8 @@ def prepare_base(
     A seed preference with a side that does not fit is dropped, and counted in the metrics.
 
     Raises:
-        InputError: a model does not see conversations of the greatest length whole.
+        InputError: the model is not read as transformers reads it, in any way.
     """
-    preflight.require([preflight.sight(models.load_config(policy), tokens.max_length)], policy)
     folder = out / "reward_model"
     if source.source not in ("trained", "tiny"):
         folder.mkdir(parents=True)
@@ -41,7 +40,6 @@ def prepare_base(
         loaded = models.load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)
         agreement.reward_model(folder, tokens)
-        preflight.require([preflight.sight(loaded.model.config, tokens.max_length)], folder)
         return
     chosen = _fitting(preferences, policy, tokens, out)
     training = settle(training)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from mutual_taught import blocks, folder_checks, models, params, preflight, start
+from mutual_taught import agreement, blocks, folder_checks, models, params, preflight, start
 from mutual_taught.checks import Check
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.folder_checks import Kind
@@ -62,18 +62,31 @@ def _model(name: Kind, folder: Path) -> Iterator[Check]:
     """Check a model: its files first, then what shows only when it is loaded."""
     sound = True
     try:
-        limit = params.load(blocks.Tokens).max_length
-        for check in folder_checks.examine(folder, name, limit):
+        tokens = params.load(blocks.Tokens)
+        for check in folder_checks.examine(folder, name, tokens.max_length):
             sound = sound and not check.fault
             yield Check(f"{folder}: {check.name}", check.found, check.fault)
         if not sound:
             return
         config = models.load_config(folder)
         rows = folder_checks.rows(models.load_tokenizer(folder), config)
-        for check in chain(LOADERS[name](folder), [rows, preflight.sight(config, limit)]):
+        sight = preflight.sight(config, tokens.max_length)
+        for check in chain(LOADERS[name](folder), [rows, sight]):
+            sound = sound and not check.fault
             yield Check(f"{folder}: {check.name}", check.found, check.fault)
+        if sound:
+            yield _agreement(name, folder, tokens)
     except MutualTaughtError as error:
         yield Check(str(folder), "refused", str(error))
+
+
+def _agreement(name: Kind, folder: Path, tokens: blocks.Tokens) -> Check:
+    """Compare what is computed of a model with what transformers computes: some seconds, once."""
+    if name == "policy":
+        found = agreement.require_sampling(folder, tokens, params.load(blocks.Engine))
+    else:
+        found = agreement.reward_model(folder, tokens)
+    return Check(f"{folder}: as transformers computes it", found.said, "")
 
 
 def _device() -> Check:

@@ -54,23 +54,21 @@ def reward_model(loaded: RewardModel) -> Iterator[Check]:
 
 
 def sight(config: PretrainedConfig, max_length: int) -> Check:
-    """Check that a model's tokens see the longest conversation whole, as packed rows show it.
+    """Say what a model's tokens see; whether conversations are read rightly, `agreement` says.
 
     Args:
         config: of the model; those trained from it have the same.
         max_length: of a conversation, in tokens.
     """
-    name, seen = "what a token sees", window(config)
+    found, seen = "all before it", window(config)
     if other := sorted(set(layer_kinds(config)) - set(ATTENTIONS)):
-        return Check(
-            name, f"layers of {', '.join(other)}",
-            "expected attention alone, for conversations are read packed; choose another model",
-        )  # fmt: skip
-    fault = f"expected tokens.max_length {max_length} or more; lower that to {seen}"
-    return Check(
-        name, f"{seen} tokens" if seen else "all before it",
-        fault if seen and seen < max_length else "",
-    )  # fmt: skip
+        found = f"what layers of {', '.join(other)} keep"
+    elif seen:
+        found = f"{seen} tokens" + (
+            ", in some layers" if ATTENTIONS[0] in layer_kinds(config) else ""
+        )
+        found += f", fewer than tokens.max_length {max_length}" if seen < max_length else ""
+    return Check("what a token sees", found, "")
 
 
 def _batches(loaded: RewardModel) -> Check:
