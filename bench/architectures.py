@@ -185,7 +185,6 @@ ARCHITECTURES = {
         "jamba", "chatml",
         {**EXPERTS, "attn_layer_offset": 1, "attn_layer_period": 2, "use_mamba_kernels": False},
     ),
-    "Falcon H1": Made("falcon_h1", "chatml", {}),
     "MiniMax": Made("minimax", "chatml", EXPERTS),
 }  # fmt: skip
 

@@ -41,6 +41,7 @@ def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
     targets = settings.targets
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha,
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
         target_modules=_linear(model) if targets == "all-linear" else targets,
         task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
     )  # fmt: skip
