@@ -112,7 +112,7 @@ EXPERTS = {
     "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
     "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "decoder_sparse_step": 1,
 }  # fmt: skip
-GEMMA = {"head_dim": 16, "sliding_window": 512, "query_pre_attn_scalar": 16}
+GEMMA = {"head_dim": 32, "sliding_window": 512, "query_pre_attn_scalar": 16}
 OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024}
 EYES = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,

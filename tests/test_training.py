@@ -10,16 +10,18 @@ import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from trl import DPOTrainer, RewardTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
+from bench import architectures
 from mutual_taught import models, train_policy, train_reward
 from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, RewardOptimisation, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.files import STEP, read_manifest
 from mutual_taught.jobs import keep_last
-from mutual_taught.packing import share_prefix
+from mutual_taught.packing import Group, share_prefix
 from mutual_taught.train_policy import dataset as policy_data
 from mutual_taught.train_reward import dataset as reward_data
 from mutual_taught.training import (
@@ -172,6 +174,35 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     expected = stock.compute_loss(other.model.train(), batch)
     expected.backward()
     assert_same(gradients(learner.model), gradients(other.model), loss, expected.item())
+
+
+@pytest.mark.parametrize("name", ["Llama 3", "Mistral"])  # policies without a padding token
+def test_a_reward_model_made_here_has_plain_trls_loss(tmp_path: Path, name: str) -> None:
+    made = models.new_reward_model(architectures.make(name, tmp_path / "policy"), 1, None)
+    folder = tmp_path / "r0"
+    said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
+    models.export(made.model, made.model.state_dict(), made.tokenizer, folder, "float32", said)
+    texts = ("Great Wave.", "No idea at all, for it is large.")
+    turns = [[*models.EXAMPLE, {"role": "assistant", "content": text}] for text in texts]
+    config = train_reward.config(REWARD, TRAINING, 1, tmp_path / "work")
+    config.remove_unused_columns = True
+    stock = RewardTrainer(
+        model=AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False
+        ),
+        args=config,
+        processing_class=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
+        train_dataset=Dataset.from_list([{"chosen": turns[0], "rejected": turns[1]}]),
+    )  # fmt: skip
+    assert stock.model.config.pad_token_id == made.tokenizer.pad_token_id
+    batch = RewardCollator(pad_token_id=made.tokenizer.pad_token_id)(list(stock.train_dataset))
+    with torch.inference_mode():
+        expected = float(stock.compute_loss(stock.model.eval(), batch))
+        pair = train_reward.tokenise(made.tokenizer, "p", models.EXAMPLE, *texts, 256)
+        group = Group(pair["prefix"], [pair["chosen"], pair["rejected"]])
+        chosen, rejected = models.packed_rewards(made.model, [group], torch.device("cpu"))
+    loss = -torch.nn.functional.logsigmoid(chosen - rejected)
+    assert float(loss) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["policy", "reward"])
