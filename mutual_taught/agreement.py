@@ -9,8 +9,7 @@ import copy
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -121,9 +120,9 @@ def reward_model(folder: Path, tokens: Tokens) -> Verdict:
     """
 
     def look() -> Verdict:
-        with _looked_at(folder, AutoModelForSequenceClassification) as (model, plain):
-            own = RewardModel(models.scores_packed(model), models.scoring_tokenizer(folder))
-            return _reward_model(folder, own, plain, tokens)
+        config, tokenizer = models.load_config(folder), models.scoring_tokenizer(folder)
+        own, plain = _loaded(folder, AutoModelForSequenceClassification, config)
+        return _reward_model(folder, RewardModel(own, tokenizer), plain, tokens)
 
     return _kept("reward_model", folder, tokens, {}, look)
 
@@ -138,9 +137,10 @@ def new_reward_model(folder: Path, tokens: Tokens, layers: int | None) -> Verdic
     """
 
     def look() -> Verdict:
-        own = models.new_reward_model(folder, 0, layers)
-        plain = _twin(own.model)
-        return _reward_model(folder, own, plain, tokens)
+        config, tokenizer = models.new_head(folder, layers)
+        own, plain = _loaded(folder, AutoModelForSequenceClassification, config)
+        plain.score.load_state_dict(own.score.state_dict())
+        return _reward_model(folder, RewardModel(own, tokenizer), plain, tokens)
 
     return _kept("new_reward_model", folder, tokens, {"layers": layers}, look)
 
@@ -185,35 +185,32 @@ def _kept(
 
 def _policy(folder: Path, tokens: Tokens) -> Verdict:
     """Compare a policy's log-probs, the gradient of a pair, and its samples."""
-    with _looked_at(folder, AutoModelForCausalLM) as (model, plain):
-        tokenizer = models.load_tokenizer(folder)
-        groups = _conversations(tokenizer, tokens.max_length)
+    model, plain = _loaded(folder, AutoModelForCausalLM, models.load_config(folder))
+    tokenizer, where = models.load_tokenizer(folder), models.device()
+    groups = _conversations(tokenizer, tokens.max_length)
+    with torch.inference_mode():
+        right = [part for group in groups for part in _plain_logps(plain, group)]
+
+    def ours() -> dict[str, float]:
         with torch.inference_mode():
-            right = [_plain_logps(plain, group) for group in groups]
-        where = models.device()
+            found = models.packed_logps(model, groups, where)
+        apart = max(float((a - b).abs().max()) for a, b in zip(found, right, strict=True))
+        return {
+            "log-probs": apart, **_gradients(model, plain, groups[0], where),
+            **_balance(model, plain, groups[0], where),
+        }  # fmt: skip
 
-        def ours() -> dict[str, float]:
-            with torch.inference_mode():
-                found = models.packed_logps(model, groups, where)
-            apart = max(
-                float((a - b).abs().max())
-                for a, b in zip(found, [part for of in right for part in of], strict=True)
-            )
-            return {
-                "log-probs": apart, **_gradients(model, plain, groups[0], where),
-                **_balance(model, plain, groups[0], where),
-            }  # fmt: skip
-
-        rows, gaps = _choose(folder, model, ours)
-        stops = frozenset({-1})  # so that answers have their full length
-        gap, wrong = _sampled(Policy(model, tokenizer, stops), plain, groups, tokens.max_length)
-        return Verdict(rows, {**gaps, "sampled log-probs": gap}, wrong)
+    rows, gaps = _choose(folder, model, ours)
+    endless = Policy(model, tokenizer, frozenset({-1}))  # so that answers have their full length
+    gap, wrong = _sampled(endless, plain, groups, tokens.max_length)
+    return Verdict(rows, {**gaps, "sampled log-probs": gap}, wrong)
 
 
 def _reward_model(
     folder: Path, own: RewardModel, plain: PreTrainedModel, tokens: Tokens
 ) -> Verdict:
-    """Compare rewards with the classifier's own, on the tokens its own template gives."""
+    """Compare rewards with the classifier's own forward pass on whole conversations."""
+    models.scores_packed(own.model)
     asked = reward.Asked("check", models.EXAMPLE, ("Great Wave.", "No idea", FILLING))
     group = reward.tokenise_whole(own.tokenizer, asked)
     sequences = [_rendered(own, text) for text in asked.responses]
@@ -337,7 +334,7 @@ def _balance(
         output = plain(
             input_ids=batch.input_ids, attention_mask=batch.mask, output_router_logits=True
         )
-        right = torch.as_tensor(output.aux_loss or 0.0)
+        right = torch.as_tensor(output.aux_loss or 0.0, device=where)
     if found is None:
         return {"balance of experts": math.inf}
     return {"balance of experts": float((found - right).abs() / right.abs().clamp(min=1))}
@@ -350,7 +347,7 @@ def _sampled(
     prompts = [list(group.prefix)[: longest - DRAWN] for group in groups]
     requests = [Request(tokens, [7 + place]) for place, tokens in enumerate(prompts)]
     try:
-        drawn = generate.sample(policy, requests, Decode(1.0, 1.0, DRAWN))
+        drawn = generate.sample(policy, requests, Decode(0.8, 0.95, DRAWN))
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError,
             NotImplementedError) as error:  # fmt: skip
         said = " ".join(str(error).split())[:120]
@@ -387,27 +384,16 @@ def _rendered(own: RewardModel, answer: str) -> list[int]:
     return chat.scored_tokens(own.tokenizer, models.EXAMPLE, answer)
 
 
-def _twin(model: PreTrainedModel) -> PreTrainedModel:
-    """Give the same model as transformers runs it: eager attention and its own forward pass."""
-    config = copy.deepcopy(model.config)
-    config._attn_implementation = "eager"
-    twin = type(model)(config)
-    twin.load_state_dict(model.state_dict())
-    return twin.to(models.device()).float().eval()
-
-
-@contextmanager
-def _looked_at(folder: Path, auto: Any) -> Iterator[tuple[PreTrainedModel, PreTrainedModel]]:
+def _loaded(
+    folder: Path, auto: Any, config: PretrainedConfig
+) -> tuple[PreTrainedModel, PreTrainedModel]:
     """Load a model as we do and as transformers does; of a large one, a layer of each kind."""
-    config = models.load_config(folder)
     if size(folder) > LARGE:
         config = cut(config, auto)
-    own = models.load(auto, folder, config=copy.deepcopy(config), packed=True)
-    plain = models.load(auto, folder, config=copy.deepcopy(config), packed=False)
-    try:
-        yield own, plain
-    finally:
-        del own, plain
+    own, plain = (
+        models.load(auto, folder, copy.deepcopy(config), packed) for packed in (True, False)
+    )
+    return own, plain
 
 
 def size(folder: Path) -> int:

@@ -205,10 +205,7 @@ def new_reward_model(
     Raises:
         InputError: the policy has fewer layers, or lacks weights of those it says it has.
     """
-    require_model(policy)
-    config = _load(AutoConfig, policy)
-    config.num_labels = 1
-    _cut(config.get_text_config(), layers, policy)
+    config, tokenizer = new_head(policy, layers)
     torch.manual_seed(seed)
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # or it lists the head, and what is left out, as if amiss
@@ -226,10 +223,25 @@ def new_reward_model(
             "choose another models.policy"
         )
     nn.init.normal_(model.score.weight, std=0.02)
-    tokenizer = give_padding(load_tokenizer(policy))
-    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
     read_as(model, rows)
     return RewardModel(scores_packed(model).to(device()), tokenizer)
+
+
+def new_head(policy: Path, layers: int | None) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+    """Give the settings and the tokenizer of a reward model on a policy's backbone.
+
+    Args:
+        policy: its folder.
+        layers: how many of the backbone's, from the first; None for all.
+
+    Raises:
+        InputError: the policy has fewer layers.
+    """
+    config, tokenizer = load_config(policy), give_padding(load_tokenizer(policy))
+    config.num_labels = 1
+    _cut(config.get_text_config(), layers, policy)
+    config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return config, tokenizer
 
 
 def _cut(config: PretrainedConfig, layers: int | None, policy: Path) -> None:

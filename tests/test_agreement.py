@@ -91,6 +91,9 @@ def test_of_a_large_model_a_layer_of_each_kind_is_looked_at(
     folder = architectures.make(name, here / "policy")
     monkeypatch.setattr(agreement, "LARGE", 0)
     assert agreement.policy(folder, TOKENS).rows == "packed"
+    assert agreement.new_reward_model(folder, TOKENS, None).rows == "packed"
+    judge = architectures.make(name, here / "reward", reward=True)
+    assert agreement.reward_model(judge, TOKENS).rows == "packed"
 
 
 def test_one_layer_of_each_kind_is_kept() -> None:
