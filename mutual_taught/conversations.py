@@ -16,7 +16,8 @@ SPEAKERS = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
 INSTRUCTIONS = (("instruction_ids", "instruction_kwargs"), ("instruction_id_list", "kwargs"))
 INSTRUCTION_COLUMNS = tuple(name for names in INSTRUCTIONS for name in names)
 LONE = re.compile("[\ud800-\udfff]")
-# All of Unicode's control signs but those that str.split takes for white space in a text.
+# All of Unicode's control signs but those that a text has as white space: tab to carriage return,
+# and next line.
 SIGN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 
 # Why a row is dropped, and what its owner can do.
@@ -123,8 +124,13 @@ def _parsed(text: str) -> Any:
         return None
 
 
+def _is_turn(turn: Mapping[str, Any]) -> bool:
+    return {"role", "content"} <= turn.keys() or {"from", "value"} <= turn.keys()
+
+
 def _turn(turn: Mapping[str, Any]) -> Message:
-    names = ("from", "value") if "from" in turn and "role" not in turn else ("role", "content")
+    sharegpt = "from" in turn and turn.get("role") is None  # null where columns hold both kinds
+    names = ("from", "value") if sharegpt else ("role", "content")
     role, content = (turn.get(name) for name in names)
     if not isinstance(role, str) or SPEAKERS.get(role, role) not in ROLES:
         raise BadRowError("unknown_role", role)
@@ -164,8 +170,8 @@ def _answer(value: Any, messages: Sequence[Message]) -> str:
     listed = _parsed(value) if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(turn, dict) for turn in listed):
         listed = []
-    if isinstance(value, str) and not listed:
-        text = value
+    if isinstance(value, str) and not (listed and all(map(_is_turn, listed))):
+        text = value  # JSON, too, where it is no conversation
     else:
         before, text = _split([_turn(turn) for turn in listed])
         if before and prompt_id(_checked(before)) != prompt_id(messages):

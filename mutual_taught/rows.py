@@ -3,6 +3,7 @@
 import codecs
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,11 @@ WIDE = {
     codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
 }  # fmt: skip
+PACKED = {
+    b"\x1f\x8b": "gzip", b"PK\x03\x04": "a ZIP archive", b"PAR1\x15": "Parquet",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}  # fmt: skip
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how Python carries bytes that are not UTF-8
 
 
@@ -56,8 +62,10 @@ def read(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
         raise InputError(
             f"{path}: ends in {path.suffix!r}; expected .parquet, .jsonl or .csv{advice}"
         )
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise MissingFileError(f"{path} does not exist; expected the prompts; see data.path")
+    if not path.is_file():
+        raise InputError(f"{path}: a folder, or a link to nothing; expected a file of prompts")
     return readers[path.suffix](path, needed, other)
 
 
@@ -96,10 +104,15 @@ def _require(path: Path, needed: Sequence[str], there: Sequence[str]) -> None:
 
 def _require_utf8(path: Path) -> None:
     with path.open("rb") as file:
-        begin = file.read(4)
+        begin = file.read(5)
     for mark, name in WIDE.items():
         if begin.startswith(mark):
             raise InputError(f"{path}: is {name}; expected text in UTF-8; save it so")
+    for mark, name in PACKED.items():
+        if begin.startswith(mark):
+            raise InputError(
+                f"{path}: is {name}; expected text in UTF-8; unpack it, or name it by its kind"
+            )
     if b"\0" in begin:
         raise InputError(f"{path}: begins with NUL bytes; expected text in UTF-8; save it so")
 
@@ -142,14 +155,16 @@ def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
     csv.field_size_limit(LARGEST_CELL)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         lines = csv.reader(file, strict=True)
-        header = _record(path, lines, 1)
+        number = 1
+        while (header := _record(path, lines, number)) and header.values.get("cells") == []:
+            number += 1  # a blank line
         if header is None:
             return
         if header.reason:
             raise InputError(f"{path}: its header is not CSV; expected the names of the columns")
         names = header.values["cells"]
+        _require_commas(path, needed, names)
         _require(path, needed, names)
-        number = 1
         while row := _record(path, lines, number := number + 1):
             cells = row.values.get("cells", ["unread"])
             if row.reason:
@@ -160,6 +175,13 @@ def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
                 yield Row(number, {}, "not_utf8", ",".join(cells))
             elif cells:  # a blank line has none
                 yield Row(number, dict(zip(names, cells, strict=True)))
+
+
+def _require_commas(path: Path, needed: Sequence[str], names: Sequence[str]) -> None:
+    for sign, said in SEPARATORS.items():
+        parts = [name.strip('"') for name in ",".join(names).split(sign)]
+        if not set(needed) <= set(names) and set(needed) <= set(parts):
+            raise InputError(f"{path}: has {said} between its cells; expected commas; save it so")
 
 
 def _record(path: Path, lines: Any, number: int) -> Row | None:

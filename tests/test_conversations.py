@@ -53,6 +53,9 @@ def test_keys_and_speakers_of_sharegpt_are_read() -> None:
         {"from": "gpt", "value": "Yes?"}, {"from": "human", "value": "Hi"},
     ]  # fmt: skip
     assert prompt({"messages": said}, TURNS).messages == [SYSTEM, USER, ANSWER, USER]
+    both = {"role": None, "content": None}  # as columns of Parquet that hold both kinds have them
+    mixed = [{**turn, **both} for turn in said[:3]] + [{**USER, "from": None, "value": None}]
+    assert prompt({"messages": mixed}, TURNS).messages == [SYSTEM, USER, ANSWER, USER]
 
 
 @pytest.mark.parametrize("value", [None, 3, float("nan"), ["a"], b"a", DEEP])
@@ -175,6 +178,8 @@ def test_answer_that_looks_like_json_is_a_text() -> None:
     row = {"prompt": "Hi", "chosen": '["a", "b"]', "rejected": "[]"}
     assert prompt(row, PAIRS).chosen == '["a", "b"]'
     assert prompt(row, PAIRS).rejected == "[]"
+    row["rejected"] = '[{"name": "Wave", "role": "boat"}]'  # what a prompt may ask for
+    assert prompt(row, PAIRS).rejected == row["rejected"]
 
 
 def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_answer() -> None:

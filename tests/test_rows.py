@@ -1,5 +1,6 @@
 """Rows of prompt files: what is read, what is one bad row, and what refuses the whole file."""
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -81,6 +82,40 @@ def test_file_in_a_wide_encoding_is_one_line(tmp_path: Path, name: str, encoding
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (gzip.compress(b'{"prompt": "a"}'), "gzip"), (b"PK\x03\x04", "a ZIP archive"),
+        (b"PAR1\x15", "Parquet"), (b"\x28\xb5\x2f\xfd", "zstd"),
+    ],
+)  # fmt: skip
+def test_packed_file_is_one_line_that_says_how(
+    tmp_path: Path, name: str, content: bytes, kind: str
+) -> None:
+    said = refusal(save(tmp_path / name, content))
+    assert said == f"{name}: is {kind}; expected text in UTF-8; unpack it, or name it by its kind"
+
+
+def test_column_that_is_called_as_a_packed_file_begins_is_read(tmp_path: Path) -> None:
+    assert values(save(tmp_path / "p.csv", "PK,prompt\n1,a\n")) == ["a"]
+
+
+@pytest.mark.parametrize("sign", [";", "\t", "|"])
+def test_sheet_without_commas_is_one_line_that_says_what_it_has(tmp_path: Path, sign: str) -> None:
+    said = refusal(save(tmp_path / "p.csv", f"id{sign}prompt\r\n1{sign}Hi, you\r\n"))
+    names = {";": "semicolons", "\t": "tabs", "|": "bars"}
+    assert said == f"p.csv: has {names[sign]} between its cells; expected commas; save it so"
+    path = save(tmp_path / "q.csv", f"prompt,{sign}prompt\na,b\n")
+    assert values(path) == ["a"]
+
+
+def test_blank_lines_before_the_header_are_counted(tmp_path: Path) -> None:
+    path = save(tmp_path / "p.csv", "\n\nprompt,id\na,1\n")
+    assert list(read(path, ["prompt"], [])) == [Row(4, {"prompt": "a", "id": "1"})]
+    assert list(read(save(tmp_path / "q.csv", "\n\n"), ["prompt"], [])) == []
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
 def test_bytes_that_are_not_utf8_are_a_bad_row(tmp_path: Path, name: str) -> None:
     begin = b"" if name == "p.jsonl" else b"prompt\n"
     rows = [{"prompt": "a"}, {"prompt": "caf\xe9"}, {"prompt": "b"}]
@@ -113,6 +148,18 @@ def test_line_that_is_no_row_is_a_bad_row_and_the_next_is_read(
     assert [row.values["prompt"] for row in read(path, ["prompt"], []) if not row.reason] == [
         "a", "c"
     ]  # fmt: skip
+
+
+def test_path_that_is_no_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "nothing")
+    said = "a folder, or a link to nothing; expected a file of prompts"
+    assert refusal(tmp_path / "folder.csv") == f"folder.csv: {said}"
+    assert refusal(tmp_path / "link.csv") == f"link.csv: {said}"
+    for name in ("p.csv", "p" * 300 + ".csv", "p\0.csv"):
+        assert refusal(tmp_path / name) == (
+            f"{name} does not exist; expected the prompts; see data.path"
+        )
 
 
 def test_column_that_no_row_has_is_one_line(tmp_path: Path) -> None:
