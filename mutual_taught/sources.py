@@ -94,14 +94,25 @@ def _prompt(
     return prompt
 
 
+def allowed(bad: int, rows: int, data: Data) -> bool:
+    """Tell whether a source may have so many bad rows; exactly the share is allowed.
+
+    Shares are compared, for a product would be rounded: 0.29 * 100 is below 29.
+    """
+    most = data.max_dropped_share if data.on_bad_row == "drop" else 0.0
+    return bad / rows <= most
+
+
 def _require_few(data: Data, found: Read) -> None:
     """Refuse a source with too many bad rows, all reasons at once."""
-    bad, refuses = len(found.dropped), data.on_bad_row == "refuse"
-    if bad <= (0 if refuses else data.max_dropped_share * found.rows):
+    bad = len(found.dropped)
+    if allowed(bad, found.rows, data) and found.kept:
         return
     expected = f"at most {data.max_dropped_share:g} of them (data.max_dropped_share)"
-    if refuses:
+    if data.on_bad_row == "refuse":
         expected = "none (data.on_bad_row is 'refuse')"
+    elif not found.kept:
+        expected = "at least one that can"
     raise InputError(
         f"{data.path}: {bad} of {found.rows} rows cannot be used: {_reasons(found.dropped)}; "
         f"expected {expected}; mend or remove them, or change that"

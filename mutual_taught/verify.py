@@ -169,10 +169,11 @@ def _dropped(run: Run, prompts: pa.Table, dropped: pa.Table, settings: blocks.Pa
     for name, (right, expected) in checks.items():
         bad = pc.invert(right).to_numpy()
         yield from faults.first(path, table, dropped, name, bad, expected)
-    rows, share = tables.provenance(dropped)["rows"], settings.data.max_dropped_share
-    allowed = share * rows if settings.data.on_bad_row == "drop" else 0
-    if len(dropped) > allowed:
-        yield Fault(path, "the number of rows", str(len(dropped)), f"at most {allowed:g} of {rows}")
+    rows = tables.provenance(dropped)["rows"]
+    if not sources.allowed(len(dropped), rows, settings.data):
+        refuses = settings.data.on_bad_row == "refuse"
+        most = 0 if refuses else settings.data.max_dropped_share * rows
+        yield Fault(path, "the number of rows", str(len(dropped)), f"at most {most:g} of {rows}")
 
 
 def _active(run: Run, key: str) -> bool:

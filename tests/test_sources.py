@@ -15,6 +15,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.sources import (
     Dropped,
     Read,
+    allowed,
     counts,
     read,
     require_watched,
@@ -133,6 +134,17 @@ def test_more_dropped_rows_than_allowed_are_one_line_with_all_reasons_and_rows(h
     )
 
 
+@pytest.mark.parametrize(("bad", "share"), [(29, 0.29), (58, 0.58), (7, 0.07), (100, 1.0)])
+def test_exactly_the_share_may_be_bad_whatever_its_product_is_rounded_to(
+    bad: int, share: float
+) -> None:
+    asked = data("data/p.jsonl", share=share)
+    assert allowed(bad, 100, asked)
+    assert not allowed(bad + 1, 100, asked)
+    assert allowed(0, 100, data("data/p.jsonl", refuse=True))
+    assert not allowed(1, 100, data("data/p.jsonl", refuse=True))
+
+
 def test_any_bad_row_is_refused_if_so_wished(here: Path) -> None:
     assert refusal(data(save(MIXED), refuse=True)) == MIXED_SAID + (
         "expected none (data.on_bad_row is 'refuse'); mend or remove them, or change that"
@@ -156,6 +168,13 @@ def test_only_the_first_rows_and_the_commonest_reasons_are_listed(here: Path) ->
     # 12 reasons: blank and duplicate, then eight that occur once by name, two are left
     assert said.count(": row ") == 8
     assert ", 2 more reasons; expected at most 0 of them" in said
+
+
+def test_source_whose_rows_are_all_bad_is_refused_whatever_the_share(here: Path) -> None:
+    assert refusal(data(save([{"prompt": ""}]), share=1.0)) == (
+        "data/p.jsonl: 1 of 1 rows cannot be used: 1 blank (nothing visible in a turn: row 1); "
+        "expected at least one that can; mend or remove them, or change that"
+    )
 
 
 def test_source_without_rows_is_one_line(here: Path) -> None:
