@@ -1,6 +1,7 @@
 """The blocks of `params.yaml`, typed and range-checked."""
 
 import datetime
+import re
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -17,6 +18,7 @@ Natural = Annotated[int, Field(ge=0)]
 Dtype = Literal["float32", "bfloat16"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Workers = Literal["local", "ray"]
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 LossType = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard",
     "apo_zero", "apo_down", "discopop", "sigmoid_norm",
@@ -110,6 +112,11 @@ class Data(Block):
             )
         if self.source == "hub" and (self.revision is None or self.subset is None):
             raise ValueError("source hub needs revision (a commit) and subset (a split)")
+        if self.source == "hub" and not HUB_ID.fullmatch(self.path):
+            raise ValueError(
+                f"path owner/name with source hub (it is {self.path!r}); for a file of your own "
+                "source file"
+            )
         shares = self.splits
         total = (
             shares.policy.share + shares.reward.share + shares.selection.share + shares.eval.share

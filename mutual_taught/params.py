@@ -141,6 +141,11 @@ def _check_room(params: Params, path: Path) -> None:
 def _check_places(params: Params, path: Path) -> None:
     """No file is reached through a link that leaves the project, or that DVC does not follow."""
     data, gold, settings = params.data, params.eval.gold_pairs, params.training.accelerate_config
+    if data.source == "hub" and (path.parent / data.path).exists():
+        raise InputError(
+            f"{path}: data.path is {data.path!r}, which is here, too, and would be read instead "
+            "of the hub's; expected a data set of the hub; rename what is here, or use source file"
+        )
     files = {"data.path": None if data.source == "hub" else data.path, "eval.gold_pairs": gold}
     for name, place in files.items():
         parents = [path.parent / parent for parent in Path(place or "").parents]

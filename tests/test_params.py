@@ -360,6 +360,34 @@ def test_files_in_linked_folders_are_one_line(write: Any, here: Path, name: str)
     )
 
 
+def ask_the_hub(write: Any, name: str) -> None:
+    write()
+    text = Path("params.yaml").read_text()
+    begin, end = text.index("  source: embedded"), text.index("  columns:")
+    block = f"  source: hub\n  path: {name}\n  revision: aaaa\n  subset: train\n"
+    Path("params.yaml").write_text(text[:begin] + block + text[end:])
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc", "../mine", "data/../../x", "a/..", "json", "a/b/c", "~/x"]
+)
+def test_hub_id_is_no_path_out_of_the_project(write: Any, name: str) -> None:
+    ask_the_hub(write, name)
+    assert refusal() == (
+        f"params.yaml: data: expected path owner/name with source hub (it is {name!r}); for a file "
+        "of your own source file"
+    )
+
+
+def test_hub_id_that_is_a_folder_here_is_one_line(write: Any, here: Path) -> None:
+    ask_the_hub(write, "allenai/boats.v2")
+    assert params.seed() == 1
+    (here / "allenai" / "boats.v2").mkdir(parents=True)
+    assert refusal().startswith(
+        "params.yaml: data.path is 'allenai/boats.v2', which is here, too, and would be read"
+    )
+
+
 def test_linked_file_of_prompts_is_right(write: Any, here: Path) -> None:
     write()
     Path("data").mkdir()
