@@ -161,7 +161,10 @@ def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
         if header is None:
             return
         if header.reason:
-            raise InputError(f"{path}: its header is not CSV; expected the names of the columns")
+            raise InputError(
+                f"{path}: its header is not CSV; expected the names of the columns, with commas "
+                "between them"
+            )
         names = header.values["cells"]
         _require_commas(path, needed, names)
         _require(path, needed, names)

@@ -109,6 +109,13 @@ def test_sheet_without_commas_is_one_line_that_says_what_it_has(tmp_path: Path, 
     assert values(path) == ["a"]
 
 
+def test_header_that_is_not_csv_is_one_line(tmp_path: Path) -> None:
+    said = refusal(save(tmp_path / "p.csv", '"id";"prompt"\n"1";"Hi"\n'))
+    assert said == (
+        "p.csv: its header is not CSV; expected the names of the columns, with commas between them"
+    )
+
+
 def test_blank_lines_before_the_header_are_counted(tmp_path: Path) -> None:
     path = save(tmp_path / "p.csv", "\n\nprompt,id\na,1\n")
     assert list(read(path, ["prompt"], [])) == [Row(4, {"prompt": "a", "id": "1"})]
