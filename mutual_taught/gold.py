@@ -173,7 +173,10 @@ def _parse(name: str, text: str) -> dict[str, object]:
 def _follows(text: str, name: str, kwargs: Mapping[str, object]) -> bool:
     checker = _checkers()[name](name)
     checker.build_description(**kwargs)
-    return bool(checker.check_following(text))
+    try:
+        return bool(checker.check_following(text))
+    except RecursionError:  # JSON that is nested too deeply to be read, such as [[[[ on and on
+        return False
 
 
 @functools.cache

@@ -160,3 +160,8 @@ def test_module_loads_without_the_checkers() -> None:
 def test_ifbench_is_never_imported() -> None:
     gold("red", ["punctuation:no_comma"], ["{}"])
     assert not [name for name in sys.modules if name.startswith("if_verifiable.ifbench")]
+
+
+@pytest.mark.parametrize("text", ["[" * 5_000, '{"a": ' * 5_000, "[" * 5_000 + "]" * 5_000])
+def test_json_nested_too_deeply_to_be_read_follows_nothing_and_stops_nothing(text: str) -> None:
+    assert gold(text, ["detectable_format:json_format"], ["{}"]) == 0.0
