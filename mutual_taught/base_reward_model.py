@@ -67,17 +67,17 @@ def _fitting(preferences: Path, policy: Path, tokens: Tokens, out: Path) -> pa.T
     listed = pairs.filter(pc.equal(pairs["part"], SEED_PART))
     tokenizer = models.give_padding(models.load_tokenizer(policy))
     columns = (listed[name].to_pylist() for name in ("prompt_id", "messages", "chosen", "rejected"))
-    fits = [
-        all(reward.tokenise(tokenizer, Asked(prompt, turns, texts), tokens.max_length).fits)
+    reasons = [  # one a pair: that of a side, if either has one
+        max(reward.tokenise(tokenizer, Asked(prompt, turns, texts), tokens.max_length).reasons)
         for prompt, turns, *texts in zip(*columns, strict=True)
     ]
+    fits = [not reason for reason in reasons]
     if not any(fits):
         raise InputError(
             f"{preferences}: of {len(fits)} pairs to train on none fits tokens.max_length "
             f"{tokens.max_length} by the policy's tokenizer; expected at least one; raise it, or "
             "make others with mutual-taught seed-preferences"
         )
-    reasons = pa.chunked_array([["" if fit else tables.TOO_LONG for fit in fits]])
-    counted = counts(pa.chunked_array([fits]), reasons)
+    counted = counts(pa.chunked_array([fits]), pa.chunked_array([reasons]))
     write_metrics(out / METRICS, {"active": 1.0, **counted})
     return listed.filter(pa.array(fits))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.dates import reads_clock
-from mutual_taught.errors import InputError
+from mutual_taught.errors import InputError, RefusedError
 from mutual_taught.keys import Message
 
 QUESTION: list[Message] = [{"role": "user", "content": "What is a good name for a small boat?"}]
@@ -226,7 +226,7 @@ def _write(
         )  # fmt: skip
     except Exception as error:  # a template is a program: it can fail in every way
         roles = ", ".join(turn["role"] for turn in turns)
-        raise InputError(
+        raise RefusedError(
             f"{tokenizer.name_or_path}: its chat template refuses a conversation of {roles} "
             f"({' '.join(str(error).split())[:MESSAGE]}); expected one that renders it; mend "
             "chat_template, or the prompts"

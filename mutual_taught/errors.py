@@ -9,6 +9,10 @@ class InputError(MutualTaughtError, ValueError):
     """A value, row or file of the user's is not what was expected."""
 
 
+class RefusedError(InputError):
+    """A chat template refuses a conversation."""
+
+
 class MissingFileError(MutualTaughtError, FileNotFoundError):
     """A file or folder that should have been there is not."""
 

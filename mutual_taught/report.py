@@ -155,8 +155,8 @@ NOTES = (
     "Brackets: 95 % bootstrap intervals over prompts. The win rate on D_MS is that of the best of "
     "several checkpoints, hence biased upwards; the win rates vs base and vs previous are from "
     "held-out prompts. The judge r_0 is not independent of training. An answer that is too long "
-    "for the reward model has no reward: it counts as a failure under the judge r_0, its pair as "
-    "one that the reward model got wrong, and mean rewards leave it out."
+    "for the reward model, or refused by its template, has no reward: it counts as a failure under "
+    "the judge r_0, its pair as one that the reward model got wrong, and mean rewards leave it out."
 )
 PLOTS = {
     "gold": (

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.chat import scored_tokens
+from mutual_taught.errors import RefusedError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, device, packed_rewards
 from mutual_taught.packing import Group, Tokens, fill, read_until, share_prefix
+from mutual_taught.tables import REFUSED, TOO_LONG
 
 Rewards = list[NDArray[np.float64]]
 
@@ -28,29 +30,37 @@ class Asked(NamedTuple):
 class Fitting(NamedTuple):
     """What of a prompt's answers fits the reward model: the others are not scored.
 
-    group: a branch for each answer that fits, in order; None if none does.
-    fits: which do, one an answer.
+    group: a branch for each answer that is scored, in order; None if none is.
+    reasons: why one is not, empty if it is; one an answer.
     """
 
     group: Group | None
-    fits: list[bool]
+    reasons: list[str]
 
 
 def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Fitting:
     """Render a prompt with each of its answers; what they begin with is kept once.
 
     An answer fits if the whole conversation, as the template ends it, has at most `max_length`
-    tokens. Nothing is cut: what does not fit has no reward.
+    tokens. Nothing is cut: what does not fit has no reward. Neither has what the template refuses:
+    some do so with an answer without any text.
 
     Args:
         tokenizer: the reward model's.
         asked: the prompt, with at least one answer.
         max_length: tokens a conversation with its answer may have.
     """
-    sequences = [scored_tokens(tokenizer, asked.messages, text) for text in asked.responses]
-    fits = [len(tokens) <= max_length for tokens in sequences]
-    kept = [tokens for tokens, fit in zip(sequences, fits, strict=True) if fit]
-    return Fitting(_together(tokenizer, kept) if kept else None, fits)
+    kept, reasons = [], []
+    for text in asked.responses:
+        try:
+            tokens = scored_tokens(tokenizer, asked.messages, text)
+        except RefusedError:
+            reasons.append(REFUSED)
+            continue
+        fits = len(tokens) <= max_length
+        reasons.append("" if fits else TOO_LONG)
+        kept += [tokens] * fits
+    return Fitting(_together(tokenizer, kept) if kept else None, reasons)
 
 
 def tokenise_whole(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Group:

@@ -1,8 +1,8 @@
 """Scoring on tables, in fixed shards: rewards go by prompt id and index, never by position."""
 
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,11 +62,11 @@ def answer_rewards(
     before = tables.align(previous, ids, previous_path)["response"].to_pylist()
     asked = together(ids, [own, before], prompts, previous_path)
     scored = score_all(scorer, reward_model, asked, tokens, name)
-    both = spread(scored, ids, 2)
+    both, why = (spread(scored, ids, 2, name) for name in ("reward", "reason"))
     rows: dict[str, object] = {"prompt_id": ids}
     for side, prefix in enumerate(("", "previous_")):
         rows[f"{prefix}reward"] = tables.numbers(both[:, side])
-        rows[f"{prefix}reason"] = reasons(both[:, side])
+        rows[f"{prefix}reason"] = why[:, side]
     inputs = {"answers": answers, "previous_answers": previous}
     return pa.table(rows), made_from(reward_model, scorer, tokens, **inputs)
 
@@ -75,15 +75,11 @@ def _without_overlong(scored: pa.Table, responses: pa.Table) -> pa.Table:
     """Take the rewards from given answers that are too long for the policy."""
     overlong = pc.equal(responses["finish_reason"], tables.TOO_LONG).to_numpy()
     values = np.where(overlong, np.nan, scored["reward"].to_numpy())
+    why = np.where(overlong, tables.TOO_LONG, scored["reason"].to_numpy(zero_copy_only=False))
     keys = scored.select(list(tables.REWARDS.keys))
     return keys.append_column("reward", tables.numbers(values)).append_column(
-        "reason", [reasons(values)]
+        "reason", pa.array(why, tables.TEXT)
     )
-
-
-def reasons(rewards: NDArray[np.float64]) -> list[str]:
-    """Say why answers have no reward (NaN); empty where there is one."""
-    return [tables.TOO_LONG if none else "" for none in np.isnan(rewards)]
 
 
 def by_prompt(
@@ -112,8 +108,10 @@ def together(
     return [Asked(prompt, turns, texts) for prompt, turns, texts in rows]
 
 
-def spread(scored: pa.Table, ids: Sequence[str], count: int) -> NDArray[np.float64]:
-    """Give the rewards of the given prompts by response index, NaN where there is none.
+def spread(
+    scored: pa.Table, ids: Sequence[str], count: int, column: str = "reward"
+) -> NDArray[Any]:
+    """Give the rewards (or reasons) of the given prompts by response index, NaN where is none.
 
     Returns:
         Shape (prompts, count).
@@ -121,7 +119,7 @@ def spread(scored: pa.Table, ids: Sequence[str], count: int) -> NDArray[np.float
     columns = []
     for index in range(count):
         own = scored.filter(pc.equal(scored["response_index"], index))
-        columns.append(tables.align(own, ids, Path("rewards"))["reward"].to_numpy())
+        columns.append(tables.align(own, ids, Path("rewards"))[column].to_numpy())
     return np.stack(columns, axis=1)
 
 
@@ -206,19 +204,20 @@ def _rows(asked: Sequence[Asked], fitting: Sequence[Fitting], found: Rewards) ->
     """Lay out the rewards of a shard's distinct texts as rows of `rewards`."""
     rows: list[dict[str, object]] = []
     scored = iter(found)
-    for one, (group, fits) in zip(asked, fitting, strict=True):
+    for one, (group, reasons) in zip(asked, fitting, strict=True):
         values = np.empty(0) if group is None else next(scored)
         if not np.isfinite(values).all():
             raise InputError(
                 f"prompt {one.prompt_id}: reward is NaN or infinite; expected a number; try "
                 "score.dtype float32, or another reward model"
             )
-        texts = compress(_distinct(one).responses, fits)
+        why = dict(zip(_distinct(one).responses, reasons, strict=True))
+        texts = (text for text, reason in why.items() if not reason)
         of = dict(zip(texts, values.tolist(), strict=True))
         rows += [
             {
                 "prompt_id": one.prompt_id, "response_index": index, "reward": of.get(text),
-                "reason": "" if text in of else tables.TOO_LONG,
+                "reason": why[text],
             }
             for index, text in enumerate(one.responses)
         ]  # fmt: skip

@@ -20,7 +20,8 @@ from mutual_taught.hashing import column_sha256
 
 VERSION = "2"
 ROW_GROUP = 65_536
-TOO_LONG = "too_long"  # why an answer has no reward
+TOO_LONG, REFUSED = "too_long", "template_refuses"
+UNSCORED = (TOO_LONG, REFUSED)  # why an answer has no reward
 
 TEXT, NUMBER, INDEX, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 TOKENS, TEXTS = pa.list_(pa.int32()), pa.list_(pa.string())

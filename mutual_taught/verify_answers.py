@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mutual_taught import blocks, faults, tables
 from mutual_taught.faults import Fault, Faults, Run
@@ -41,9 +42,17 @@ def drawn(path: Path, table: tables.Table, data: pa.Table, given: bool = False) 
 def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:
     """An answer has a reward, or the reason why it has none."""
     for name in (name for name in table.columns if name.endswith("reason")):
-        without = data[name.replace("reason", "reward")].is_null()
-        right = pc.if_else(without, tables.TOO_LONG, "")
-        yield from faults.compare(path, table, data, pa.table({name: right}))
+        without = data[name.replace("reason", "reward")].is_null().to_numpy()
+        yield from faults.first(
+            path, table, data, name, ~said(data[name], without),
+            f"{' or '.join(tables.UNSCORED)} where there is no reward, else nothing",
+        )  # fmt: skip
+
+
+def said(reasons: pa.ChunkedArray, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Tell which answers have a reason exactly if they have no reward, and one that there is."""
+    known = pc.is_in(reasons, pa.array(tables.UNSCORED)).to_numpy()
+    return np.asarray(np.where(without, known, pc.equal(reasons, "").to_numpy()))
 
 
 def asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:

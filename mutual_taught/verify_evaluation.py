@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from mutual_taught import blocks, decision, evaluation, faults, files, tables
 from mutual_taught.faults import Fault, Faults, Run
-from mutual_taught.verify_answers import asked, drawn, seeds, split
+from mutual_taught.verify_answers import asked, drawn, said, seeds, split
 
 OUTPUTS = "model_outputs.json"
 
@@ -35,8 +35,7 @@ def check(run: Run, key: str, settings: blocks.Params) -> Faults:
     unscored = own["reward_rt"].is_null().to_numpy()
     right = {
         "reward_r0": unscored == own["reward_r0"].is_null().to_numpy(),
-        "reason": np.where(unscored, tables.TOO_LONG, "")
-        == own["reason"].to_numpy(zero_copy_only=False),
+        "reason": said(own["reason"], unscored),
     }
     for name, agrees in right.items():
         yield from faults.first(

@@ -78,8 +78,8 @@ def test_answer_that_does_not_fit_is_left_out_and_the_others_are_whole(
     tokenizer = reward_model.tokenizer
     length = len(scored_tokens(tokenizer, ASKED[0], "The Nile."))
     asked = Asked("p", ASKED[0], ["The Nile.", "The Nile..", "", "The Nile is a river. " * 3])
-    group, fits = tokenise(tokenizer, asked, length)
-    assert fits == [True, False, True, False]
+    group, reasons = tokenise(tokenizer, asked, length)
+    assert reasons == ["", "too_long", "", "too_long"]
     assert group is not None
     whole = [[*group.prefix, *branch] for branch in group.branches]
     assert whole == [scored_tokens(tokenizer, ASKED[0], text) for text in ("The Nile.", "")]
@@ -89,8 +89,8 @@ def test_the_end_of_the_template_counts_among_the_tokens(reward_model: "RewardMo
     # The last tokens of the conversation are the template's: one fewer, and it does not fit.
     length = len(scored_tokens(reward_model.tokenizer, ASKED[0], ""))
     asked = Asked("p", ASKED[0], [""])
-    assert tokenise(reward_model.tokenizer, asked, length).fits == [True]
-    assert tokenise(reward_model.tokenizer, asked, length - 1) == (None, [False])
+    assert tokenise(reward_model.tokenizer, asked, length).reasons == [""]
+    assert tokenise(reward_model.tokenizer, asked, length - 1) == (None, ["too_long"])
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,29 @@ def test_shard_in_which_no_answer_fits_is_written_all_the_same(
     assert np.isnan(scoring.spread(found, [one.prompt_id for one in asked], 1)).all()
 
 
+STRICT = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' and not m['content'] %}"
+    "{{ raise_exception('an assistant turn needs text') }}{% endif %}{% endfor %}"
+)
+
+
+def test_answer_that_the_template_refuses_has_a_null_reward_with_its_reason(
+    here: Path, reward_folder: Path
+) -> None:
+    strict = Counting(SCORE, TOKENS)
+    strict.load(reward_folder)
+    strict.tokenizer.chat_template = STRICT + str(strict.tokenizer.chat_template)
+    long = "a " * 400
+    asked = [ASKED[0]._replace(responses=["", "Yes.", long, ""]), ASKED[1]._replace(responses=[""])]
+    found = run(strict, asked, here)
+    assert found["reason"].to_pylist() == [
+        "template_refuses", "", "too_long", "template_refuses", "template_refuses"
+    ]  # fmt: skip
+    assert found["reward"].is_valid().to_pylist() == [False, True, False, False, False]
+    why = scoring.spread(found, [asked[0].prompt_id], 4, "reason")
+    assert why.tolist() == [["template_refuses", "", "too_long", "template_refuses"]]
+
+
 def test_answer_rewards_have_a_reason_for_each_side(
     here: Path, scorer: Counting, reward_folder: Path
 ) -> None:

@@ -176,7 +176,7 @@ def test_trace_and_report_say_what_has_no_reward(run: Path) -> None:
 
 FORGED = {
     "a reward that is taken away": (
-        "1/rewards", "reward", None, "reason is ''; expected 'too_long'"),
+        "1/rewards", "reward", None, "reason is ''; expected too_long or template_refuses"),
     "a reason that is made up": ("1/rewards", "reason", "dull", "reason is 'dull'"),
     "an outcome that is taken away": ("1/duels", "outcome", None, "outcome is None"),
     "a reason of a duel": ("1/duels", "reason", "dull", "reason is 'dull'"),
