@@ -27,7 +27,7 @@ from mutual_taught.training import Outcome, shares
 from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows
 
 ROOT = Path(__file__).parent.parent
-ZERO3 = str(ROOT / "presets" / "accelerate" / "zero3.yaml")
+ZERO3 = "presets/accelerate/zero3.yaml"
 ADAPTERS = Lora(rank=4, alpha=8, targets="all-linear")
 TWO = TRAINING.model_copy(update={"launcher": "torchrun", "processes": 2})
 SHARDED = TRAINING.model_copy(
@@ -126,6 +126,7 @@ def test_weights_in_shards_have_the_losses_of_one_process(
     kind: jobs.Kind, adapters: Lora | None,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    monkeypatch.chdir(ROOT)
     last = Path("checkpoints") / "step-000004" if kind == "policy" else Path("model")
     results = []
     for name, training in (("alone", TRAINING), ("both", SHARDED)):
