@@ -169,6 +169,18 @@ ARCHITECTURES = {
     "GPT-J": Made("gptj", "chatml", {**OLD, "rotary_dim": 4}),
     "Bloom": Made("bloom", "chatml", {"n_layer": 2, "n_head": 4}),
     "MPT": Made("mpt", "chatml", {"d_model": 32, "n_heads": 4, "n_layers": 2}),
+    "Falcon": Made("falcon", "chatml", {"alibi": False, "multi_query": True}),
+    "Falcon, ALiBi": Made("falcon", "chatml", {"alibi": True, "multi_query": True}),
+    "Gemma 4, text": Made(
+        "gemma4_text", "gemma",
+        {"head_dim": 16, "global_head_dim": 16, "hidden_size_per_layer_input": 8,
+         "vocab_size_per_layer_input": 400, "sliding_window": 512, "num_kv_shared_layers": 0,
+         "layer_types": ["sliding_attention", "full_attention"]},
+    ),
+    "OLMo 3": Made(
+        "olmo3", "chatml",
+        {"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]},
+    ),
     "GPT-OSS": Made("gpt_oss", "chatml", {**EXPERTS, "head_dim": 16, "sliding_window": 512}),
     "Mixtral": Made("mixtral", "mistral", {**EXPERTS, "sliding_window": None}),
     "Qwen 2 MoE": Made("qwen2_moe", "chatml", EXPERTS),

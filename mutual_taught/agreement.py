@@ -9,7 +9,8 @@ import copy
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -34,7 +35,7 @@ from mutual_taught.packing import Group
 from mutual_taught.whole import Rows
 
 LARGE = 10**9  # parameters; of larger models one decoder layer of each kind is looked at
-NEAR = 1e-3  # nats a token, or of a reward (relative above 1); rounding of float32 is below 2e-4
+NEAR = 1e-3  # nats a token, or of the largest reward; rounding of float32 is below 2e-4
 NEAR_GRADIENT = 1e-2  # relative, of all weights together
 DRAWN = 6  # tokens of a sampled answer
 FILLING = (
@@ -48,6 +49,12 @@ VOLATILE = {
 TOKENIZER = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja",
     "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt",
+)  # fmt: skip
+
+
+# What a model raises that does not do what is asked of it: its code is of any kind.
+FAILS = (
+    LayoutLostError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError,
 )  # fmt: skip
 
 
@@ -188,7 +195,7 @@ def _policy(folder: Path, tokens: Tokens) -> Verdict:
     model, plain = _loaded(folder, AutoModelForCausalLM, models.load_config(folder))
     tokenizer, where = models.load_tokenizer(folder), models.device()
     groups = _conversations(tokenizer, tokens.max_length)
-    with torch.inference_mode():
+    with _plainly(folder):
         right = [part for group in groups for part in _plain_logps(plain, group)]
 
     def ours() -> dict[str, float]:
@@ -196,7 +203,11 @@ def _policy(folder: Path, tokens: Tokens) -> Verdict:
             found = models.packed_logps(model, groups, where)
         apart = max(float((a - b).abs().max()) for a, b in zip(found, right, strict=True))
         return {
-            "log-probs": apart, **_gradients(model, plain, groups[0], where),
+            "log-probs": apart,
+            "gradient": _gradient(
+                model, plain, lambda: models.packed_logps(model, groups[:1], where),
+                lambda: _plain_logps(plain, groups[0]),
+            ),
             **_balance(model, plain, groups[0], where),
         }  # fmt: skip
 
@@ -222,16 +233,25 @@ def _reward_model(
         )
         groups, sequences = [group, long], [*sequences, _rendered(own, answer)]
     where = models.device()
-    with torch.inference_mode():
-        right = torch.stack(
-            [plain(input_ids=torch.tensor([row], device=where)).logits[0, 0] for row in sequences]
-        ).float()
+
+    def read(rows: Sequence[Sequence[int]]) -> Tensor:
+        ids = (torch.tensor([list(row)], device=where) for row in rows)
+        return torch.stack([plain(input_ids=one).logits[0, 0] for one in ids]).float()
+
+    with _plainly(folder):
+        right = read(sequences)
 
     def ours() -> dict[str, float]:
         with torch.inference_mode():
             found = models.packed_rewards(own.model, groups, where)
-        apart = float(((found - right).abs() / right.abs().clamp(min=1)).max())
-        return {"rewards": apart}
+        apart = (found - right).abs().max() / right.abs().max().clamp(min=1e-6)
+        return {
+            "rewards": float(apart),
+            "gradient": _gradient(
+                own.model, plain, lambda: list(models.packed_rewards(own.model, [group], where)),
+                lambda: list(read(sequences[:2])),
+            ),
+        }  # fmt: skip
 
     rows, gaps = _choose(folder, own.model, ours)
     return Verdict(rows, gaps)
@@ -250,8 +270,13 @@ def _choose(
         models.read_as(model, rows)
         try:
             gaps = ours()
-        except (LayoutLostError, RuntimeError, ValueError, TypeError, AttributeError, KeyError,
-                IndexError, NotImplementedError) as error:  # fmt: skip
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                f"{folder}: no memory is left to compare it with transformers ({rows}: "
+                f"{' '.join(str(error).split())[:100]}); expected room for it twice in float32; "
+                "free some, or lower tokens.max_length"
+            ) from None
+        except FAILS as error:
             said.append(f"{rows}: {type(error).__name__}: {' '.join(str(error).split())[:100]}")
             continue
         if all(_near(name, gap) for name, gap in gaps.items()):
@@ -261,6 +286,24 @@ def _choose(
         f"{folder}: {model.config.model_type} is not read as transformers reads it "
         f"({'; '.join(said)}); expected one way that agrees; choose another model"
     )
+
+
+@contextmanager
+def _plainly(folder: Path) -> Iterator[None]:
+    """Run a plain pass; one that fails is no fault of ours.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        with torch.inference_mode():
+            yield
+    except FAILS as error:
+        raise InputError(
+            f"{folder}: transformers' own forward pass fails ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:120]}); expected a model that it runs; mend "
+            "config.json, or choose another"
+        ) from None
 
 
 def _near(name: str, gap: float) -> bool:
@@ -298,22 +341,29 @@ def _plain_logps(model: PreTrainedModel, group: Group) -> list[Tensor]:
     return found
 
 
-def _gradients(
-    model: PreTrainedModel, plain: PreTrainedModel, group: Group, where: torch.device
-) -> dict[str, float]:
-    """Compare the gradient of a pair's margin, ours as in training, with the plain pass's."""
+def _gradient(
+    model: PreTrainedModel, plain: PreTrainedModel, ours: Callable[[], Sequence[Tensor]],
+    plainly: Callable[[], Sequence[Tensor]],
+) -> float:  # fmt: skip
+    """Compare the gradient of a pair's margin, ours as in training, with the plain pass's.
+
+    Args:
+        model: as we load it.
+        plain: as transformers does.
+        ours: gives what is summed of chosen and rejected, and perhaps of others.
+        plainly: gives the same by plain passes.
+    """
     models.learn(model)
     try:
-        for mine in (models.packed_logps(model, [group], where), _plain_logps(plain, group)):
-            chosen, rejected = (part.sum() for part in mine)
-            torch.autograd.backward([chosen - rejected])
+        for both in (ours(), plainly()):
+            torch.autograd.backward([both[0].sum() - both[1].sum()])
         off = total = 0.0
         for own, right in zip(model.parameters(), plain.parameters(), strict=True):
             if right.grad is not None:
                 found = torch.zeros_like(right) if own.grad is None else own.grad
                 off += float((found - right.grad).double().square().sum())
                 total += float(right.grad.double().square().sum())
-        return {"gradient": math.sqrt(off / total) if total else math.inf}
+        return math.sqrt(off / total) if total else math.inf
     finally:
         model.zero_grad(set_to_none=True)
         plain.zero_grad(set_to_none=True)
@@ -348,8 +398,7 @@ def _sampled(
     requests = [Request(tokens, [7 + place]) for place, tokens in enumerate(prompts)]
     try:
         drawn = generate.sample(policy, requests, Decode(0.8, 0.95, DRAWN))
-    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError,
-            NotImplementedError) as error:  # fmt: skip
+    except FAILS as error:
         said = " ".join(str(error).split())[:120]
         return math.inf, f"no answers can be drawn from it ({type(error).__name__}: {said})"
     gap = 0.0
@@ -390,6 +439,7 @@ def _loaded(
     """Load a model as we do and as transformers does; of a large one, a layer of each kind."""
     if size(folder) > LARGE:
         config = cut(config, auto)
+    torch.manual_seed(0)  # of a new head
     own, plain = (
         models.load(auto, folder, copy.deepcopy(config), packed) for packed in (True, False)
     )

@@ -107,10 +107,12 @@ def read_as(model: PreTrainedModel, rows: Rows | None) -> None:
 def _attention(auto: Any, config: PretrainedConfig) -> str:
     """Name how a model is to attend: as packed rows do, if its class knows such attention.
 
-    Some know eager attention alone, e.g. those with attention sinks or a bias by distance.
+    Some know eager attention alone, e.g. those with attention sinks or a bias by distance; some
+    look their attention up in a table of their own.
     """
     made = auto._model_mapping.get(type(config), None)
-    return attention.NAME if made is not None and made._supports_sdpa else "eager"
+    ours = made is not None and made._supports_sdpa and made._can_set_attn_implementation()
+    return attention.NAME if ours else "eager"
 
 
 def learn(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from bench import architectures
 from mutual_taught import agreement, models
 from mutual_taught.blocks import Engine
 from mutual_taught.errors import InputError
+from mutual_taught.files import read_json, write_json
 from mutual_taught.packing import Group
 
 TOKENS = architectures.LIMITS
@@ -80,6 +81,15 @@ def test_a_model_that_agrees_in_no_way_is_refused_by_name(
         assert f"{rows}: log-probs off by 0.01" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not list((here / ".work").rglob("*.json"))
+
+
+def test_a_model_that_transformers_cannot_run_is_one_line(here: Path) -> None:
+    folder = architectures.make("DeepSeek V3", here / "policy")
+    config = read_json(folder / "config.json")
+    write_json(folder / "config.json", {**config, "num_key_value_heads": 2})  # of four heads
+    with pytest.raises(InputError, match="transformers' own forward pass fails") as caught:
+        agreement.policy(folder, TOKENS)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
