@@ -122,7 +122,7 @@ def ours(folder: Path, asked: Sequence[Asked]) -> Run:
 def floor(folder: Path, asked: Sequence[Asked]) -> Run:
     """Run the bare pass over the rows that ours lays out."""
     loaded = models.load_reward_model(folder, "float32")
-    fitting = (reward.tokenise(loaded.tokenizer, one, LIMIT) for one in asked)
+    fitting = (reward.fitting(loaded.tokenizer, one, LIMIT) for one in asked)
     groups = [one.group for one in fitting if one.group is not None]
     groups.sort(key=lambda group: group.size)
     rows = [pack(run) for run in fill(groups, (g.size for g in groups), SCORE.token_budget)]

@@ -223,14 +223,12 @@ def _reward_model(
     """Compare rewards with the classifier's own forward pass on whole conversations."""
     models.scores_packed(own.model)
     asked = reward.Asked("check", models.EXAMPLE, ("Great Wave.", "No idea", FILLING))
-    group = reward.tokenise_whole(own.tokenizer, asked)
+    group = reward.tokenise(own.tokenizer, asked)
     sequences = [_rendered(own, text) for text in asked.responses]
     groups = [group]
     if len(sequences[1]) < tokens.max_length:  # else there is no longer one
         answer = _answer(own, tokens.max_length)
-        long = reward.tokenise_whole(
-            own.tokenizer, reward.Asked("check", models.EXAMPLE, (answer,))
-        )
+        long = reward.tokenise(own.tokenizer, reward.Asked("check", models.EXAMPLE, (answer,)))
         groups, sequences = [group, long], [*sequences, _rendered(own, answer)]
     where = models.device()
 

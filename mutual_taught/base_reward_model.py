@@ -68,7 +68,7 @@ def _fitting(preferences: Path, policy: Path, tokens: Tokens, out: Path) -> pa.T
     tokenizer = models.give_padding(models.load_tokenizer(policy))
     columns = (listed[name].to_pylist() for name in ("prompt_id", "messages", "chosen", "rejected"))
     reasons = [  # one a pair: that of a side, if either has one
-        max(reward.tokenise(tokenizer, Asked(prompt, turns, texts), tokens.max_length).reasons)
+        max(reward.fitting(tokenizer, Asked(prompt, turns, texts), tokens.max_length).reasons)
         for prompt, turns, *texts in zip(*columns, strict=True)
     ]
     fits = [not reason for reason in reasons]

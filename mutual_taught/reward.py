@@ -1,5 +1,6 @@
 """Scoring: a reward model over prompts with their answers, packed."""
 
+import sys
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.chat import scored_tokens
-from mutual_taught.errors import RefusedError
+from mutual_taught.errors import InputError, RefusedError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, device, packed_rewards
 from mutual_taught.packing import Group, Tokens, fill, read_until, share_prefix
@@ -38,7 +39,7 @@ class Fitting(NamedTuple):
     reasons: list[str]
 
 
-def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Fitting:
+def fitting(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Fitting:
     """Render a prompt with each of its answers; what they begin with is kept once.
 
     An answer fits if the whole conversation, as the template ends it, has at most `max_length`
@@ -63,11 +64,21 @@ def tokenise(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) 
     return Fitting(_together(tokenizer, kept) if kept else None, reasons)
 
 
-def tokenise_whole(tokenizer: PreTrainedTokenizerBase, asked: Asked) -> Group:
-    """Render as `tokenise` does, however long a conversation is."""
-    return _together(
-        tokenizer, [scored_tokens(tokenizer, asked.messages, text) for text in asked.responses]
-    )
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int = sys.maxsize
+) -> Group:
+    """Render a prompt with answers that all fit: see `fitting`.
+
+    Raises:
+        InputError: one does not.
+    """
+    group, reasons = fitting(tokenizer, asked, max_length)
+    if group is None or any(reasons):
+        raise InputError(
+            f"prompt {asked.prompt_id}: an answer is {max(reasons)}; expected a conversation that "
+            f"the template renders, in at most {max_length} tokens"
+        )
+    return group
 
 
 def _together(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Tokens]) -> Group:

@@ -176,7 +176,7 @@ def score_prompts(
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     fitting = {
         number: [
-            reward.tokenise(scorer.tokenizer, _distinct(one), max_length) for one in cut[number]
+            reward.fitting(scorer.tokenizer, _distinct(one), max_length) for one in cut[number]
         ]
         for number in missing
     }

@@ -29,7 +29,7 @@ from mutual_taught.models import (
     new_reward_model,
     sees_all,
 )
-from mutual_taught.reward import Asked, score, tokenise_whole
+from mutual_taught.reward import Asked, score, tokenise
 
 SMALL: dict[str, Any] = {
     "vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -59,7 +59,7 @@ def rewards_of(folder: Path, answers: list[str]) -> tuple[list[float], list[floa
     """Score answers as we do, and as whoever loads the folder with transformers does."""
     loaded = load_reward_model(folder, "float32")
     asked = Asked("p", EXAMPLE, answers)
-    own = score(loaded, [tokenise_whole(loaded.tokenizer, asked)], 500)[0].tolist()
+    own = score(loaded, [tokenise(loaded.tokenizer, asked)], 500)[0].tolist()
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     plain = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False

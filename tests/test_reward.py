@@ -9,7 +9,7 @@ import torch
 
 from mutual_taught.chat import prompt_tokens, scored_tokens
 from mutual_taught.errors import InputError
-from mutual_taught.reward import Asked, Rewards, score, tokenise
+from mutual_taught.reward import Asked, Rewards, fitting, score
 
 if TYPE_CHECKING:
     from mutual_taught.models import Policy, RewardModel
@@ -30,11 +30,11 @@ def scored(
     model: "RewardModel", asked: list[Messages], answers: list[list[str]], budget: int, limit: int
 ) -> Rewards:
     """The rewards of answers, one array a conversation."""
-    fitting = [
-        tokenise(model.tokenizer, Asked(f"p{place}", messages, texts), limit)
+    found = [
+        fitting(model.tokenizer, Asked(f"p{place}", messages, texts), limit)
         for place, (messages, texts) in enumerate(zip(asked, answers, strict=True))
     ]
-    return score(model, [one.group for one in fitting if one.group is not None], budget)
+    return score(model, [one.group for one in found if one.group is not None], budget)
 
 
 @torch.inference_mode()
@@ -78,7 +78,7 @@ def test_answer_that_does_not_fit_is_left_out_and_the_others_are_whole(
     tokenizer = reward_model.tokenizer
     length = len(scored_tokens(tokenizer, ASKED[0], "The Nile."))
     asked = Asked("p", ASKED[0], ["The Nile.", "The Nile..", "", "The Nile is a river. " * 3])
-    group, reasons = tokenise(tokenizer, asked, length)
+    group, reasons = fitting(tokenizer, asked, length)
     assert reasons == ["", "too_long", "", "too_long"]
     assert group is not None
     whole = [[*group.prefix, *branch] for branch in group.branches]
@@ -89,8 +89,8 @@ def test_the_end_of_the_template_counts_among_the_tokens(reward_model: "RewardMo
     # The last tokens of the conversation are the template's: one fewer, and it does not fit.
     length = len(scored_tokens(reward_model.tokenizer, ASKED[0], ""))
     asked = Asked("p", ASKED[0], [""])
-    assert tokenise(reward_model.tokenizer, asked, length).reasons == [""]
-    assert tokenise(reward_model.tokenizer, asked, length - 1) == (None, ["too_long"])
+    assert fitting(reward_model.tokenizer, asked, length).reasons == [""]
+    assert fitting(reward_model.tokenizer, asked, length - 1) == (None, ["too_long"])
 
 
 @pytest.mark.parametrize(

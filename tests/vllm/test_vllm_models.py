@@ -14,7 +14,7 @@ from bench import architectures
 from mutual_taught import files
 from mutual_taught.models import EXAMPLE, export, load_reward_model, new_reward_model
 from mutual_taught.packing import Group
-from mutual_taught.reward import Asked, score, tokenise_whole
+from mutual_taught.reward import Asked, score, tokenise
 
 # Each in a process of its own: one holds one engine.
 DRAW = """
@@ -92,7 +92,7 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
     export(model, model.state_dict(), own, folder, "float32", made)
     answers = ["Great Wave.", "No", "No idea"]
     loaded = load_reward_model(folder, "float32")
-    ours = score(loaded, [tokenise_whole(own, Asked("p", EXAMPLE, answers))], 500)[0].tolist()
+    ours = score(loaded, [tokenise(own, Asked("p", EXAMPLE, answers))], 500)[0].tolist()
     theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     read = [
         theirs.apply_chat_template(

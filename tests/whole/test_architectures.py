@@ -86,7 +86,7 @@ def our_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
     """Score as the stage does."""
     rows = agreement.reward_model(folder, architectures.LIMITS).rows
     loaded = models.load_reward_model(folder, "float32", rows)
-    group = reward.tokenise_whole(loaded.tokenizer, reward.Asked("p", EXAMPLE, answers))
+    group = reward.tokenise(loaded.tokenizer, reward.Asked("p", EXAMPLE, answers))
     found: list[float] = reward.score(loaded, [group], 500)[0].tolist()
     return found
 
