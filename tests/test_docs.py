@@ -217,7 +217,7 @@ def test_dependencies_are_imported_somewhere() -> None:
     names = {"huggingface-hub": "huggingface_hub", "if-verifiable": "if_verifiable",
              "ruamel.yaml": "ruamel"}  # fmt: skip
     indirect = {"accelerate", "dvc", "gguf", "if-verifiable"}
-    sources = [*(ROOT / "mutual_taught").glob("*.py"), *(ROOT / "stages").glob("*.py")]
+    sources = [*(ROOT / "mutual_taught").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
     imported: set[str] = set()
     for path in sources:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

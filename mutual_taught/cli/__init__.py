@@ -1,0 +1,44 @@
+"""The console command `mutual-taught`: one module for each kind of command."""
+
+import contextlib
+from pathlib import Path
+
+import click
+
+from mutual_taught import __version__, process
+from mutual_taught.cli import looking, making, place, running, settings
+from mutual_taught.errors import MutualTaughtError
+
+
+class Main(click.Group):
+    """A group whose commands print our errors in one line, exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command in the project's folder, wherever inside it the user is."""
+        ctx.meta[place.ORIGIN] = Path.cwd()
+        ctx.with_resource(contextlib.chdir(place.root(Path.cwd()) or Path.cwd()))
+        try:
+            return super().invoke(ctx)
+        except MutualTaughtError as error:
+            raise process.refusal(str(error)) from None
+
+
+@click.group(
+    cls=Main,
+    context_settings={"help_option_names": ["-h", "--help"], "show_default": True},
+)
+@click.version_option(__version__)
+def main() -> None:
+    """Mutual-Taught: a policy and its reward model improve each other.
+
+    The pipeline itself runs under DVC: `dvc repro` runs what is not up to date, `dvc exp run -S
+    dpo.beta=0.05` tries another value. These commands are for what DVC does not do. They work in
+    any folder of the project.
+    """
+    process.begin()
+
+
+for _module in (settings, running, looking, making):
+    for _command in vars(_module).values():
+        if isinstance(_command, click.Command):
+            main.add_command(_command)
