@@ -21,8 +21,10 @@ from mutual_taught import (
     lineage,
     mstep,
     params,
+    report,
     sources,
     splits,
+    summary,
     tables,
     verify_answers,
     verify_evaluation,
@@ -67,7 +69,7 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
                 _responses(run, key, previous, settings), _ranked(run, key, settings),
                 _duels(run, key), _selected(run, key, previous, settings),
                 _pseudo(run, key, previous, settings), _trained(run, key),
-                lineage.stopped(run, key, previous),
+                lineage.stopped(run, key, previous), _summary(run, key),
             ]  # fmt: skip
         checks.append(_tables(run, key))
         if models:
@@ -92,6 +94,17 @@ def _guarded(folder: Path, check: Faults) -> Faults:
     ) as error:  # fmt: skip
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         yield Fault(folder, "an artifact", f"at odds with the others ({said})", "a whole run")
+
+
+def _summary(run: Run, key: str) -> Faults:
+    """The summary is that of the metrics of all iterations so far."""
+    path = run.folder / key / "metrics" / "summary.json"
+    history = [
+        {"iteration": int(t), "metrics": report.read_metrics(run.folder / t / "metrics")}
+        for t in run.keys[: run.keys.index(key) + 1]
+    ]
+    expected = {k: v for k, v in summary.numbers(history).items() if v is not None}
+    yield from faults.numbers(path, files.read_json(path), expected)
 
 
 def _tables(run: Run, key: str) -> Faults:

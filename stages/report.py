@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, report, tables
+from mutual_taught import blocks, files, params, report, summary, tables
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -20,14 +20,16 @@ def main(
     iteration: str, previous: Path, prepared: Path, metrics: Path, evaluation: Path,
     prompts: Path, out: Path,
 ) -> None:  # fmt: skip
-    """Add this iteration to the cumulative data and write tables and plots over all of it."""
+    """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
     shown = report.examples(
         tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
         tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
     )  # fmt: skip
     counted = {"prepare_prompts": files.read_json(prepared), **report.read_metrics(metrics)}
     entry = report.entry(int(iteration), counted, shown)
-    report.write(out / "report", [*files.read_json(previous / "data.json", list), entry])
+    history = [*files.read_json(previous / "data.json", list), entry]
+    report.write(out / "report", history)
+    files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""The few numbers of an iteration that `dvc metrics` and `dvc exp show` see."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# Short name -> stage and name of the number in run/t/metrics/<stage>.json.
+NUMBERS = {
+    "win_rate": ("select_policy", "win_rate"),
+    "gold": ("eval", "policy.gold.mean"),
+    "gold_change": ("eval", "policy.gold_vs_base.mean"),
+    "pass_rate": ("eval", "policy.gold.pass_rate"),
+    "win_rate_base": ("eval", "policy.win_rate.vs_base.verifiable.mean"),
+    "reward_r0": ("eval", "policy.reward.r0.mean"),
+    "length": ("eval", "policy.length_tokens.mean"),
+    "rm_accuracy": ("eval", "reward_model.gold_pairs.accuracy"),
+    "rm_own_samples": ("eval", "reward_model.own_samples.rt.accuracy"),
+}
+
+
+def final_iteration(history: Sequence[Mapping[str, Any]]) -> int:
+    """Find the iteration whose policy is the last one's: the last that selected a checkpoint.
+
+    Args:
+        history: `iteration` and `metrics` (by stage) of iterations 0 to t.
+    """
+    selecting = (item for item in history if item["metrics"].get("select_policy", {}).get("active"))
+    return max((item["iteration"] for item in selecting), default=0)
+
+
+def numbers(history: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Sum up the last iteration of a run, at most twelve numbers; None where there is none.
+
+    Args:
+        history: `iteration` and `metrics` (by stage) of iterations 0 to t.
+
+    Returns:
+        `final_iteration`, then the numbers of NUMBERS, the share of pseudo pairs that the filter
+        kept, and how many responses had no reward. A stopped iteration has the evaluation of the
+        policy that it carries on, and the win rate of the best checkpoint that lost.
+    """
+    metrics = history[-1]["metrics"]
+    pseudo = metrics.get("build_pairs", {})
+    return {
+        "final_iteration": float(final_iteration(history)),
+        **{name: metrics.get(stage, {}).get(key) for name, (stage, key) in NUMBERS.items()},
+        "pseudo_kept": pseudo["kept"] / pseudo["rows"] if pseudo.get("rows") else None,
+        "unscored": metrics.get("score", {}).get("unscored"),
+    }
