@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import psutil
 
-from mutual_taught import process
+from mutual_taught import perf, process, schedule
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.files import NUMBER
 from mutual_taught.watch import started_by, watch
@@ -54,9 +55,13 @@ class Stage(click.Command):
 
 def run(command: click.Command) -> None:
     """Run a stage as a process of its own: dies with DVC, no telemetry, no hub, no spinning."""
-    if "DVC_STAGE" in os.environ:
-        # Looked for now, not in the thread: later it may be gone, and another in its place.
-        dvc = started_by()
-        threading.Thread(target=watch, args=(dvc,), daemon=True).start()
     process.begin()
-    command()
+    os.environ[perf.STARTED] = str(psutil.Process().create_time())
+    if "DVC_STAGE" not in os.environ:
+        command()
+        return
+    # Looked for now, not in the thread: later it may be gone, and another in its place.
+    dvc = started_by()
+    threading.Thread(target=watch, args=(dvc,), daemon=True).start()
+    with schedule.noted(os.environ["DVC_STAGE"].rpartition(":")[2], dvc):
+        command()

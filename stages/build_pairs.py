@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, mstep, params
+from mutual_taught import blocks, decision, mstep, params, perf
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -26,11 +26,12 @@ def main(
     if not decision.read(decided).active:
         mstep.write_stopped(out)
         return
-    mstep.build(
-        mstep.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
-                     previous_pairs),
-        int(iteration), params.load(blocks.BuildPairs), out,
-    )  # fmt: skip
+    with perf.measure(out, "build_pairs"):
+        mstep.build(
+            mstep.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
+                         previous_pairs),
+            int(iteration), params.load(blocks.BuildPairs), out,
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

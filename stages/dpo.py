@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, files, params, perf, tables
+from mutual_taught import blocks, decision, estep, files, params, perf, tables
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -30,15 +30,17 @@ def main(
     from mutual_taught import estep_models, train_policy
 
     settings = params.load(blocks.Dpo, iteration)
+    pairs = tables.read(ranked_pairs, tables.RANKED_PAIRS)
     with perf.measure(out, "dpo") as measured:
         outcome = estep_models.train(
-            tables.read(ranked_pairs, tables.RANKED_PAIRS),
+            pairs,
             tables.read(responses, tables.RESPONSES),
             tables.read(prompts, tables.PROMPTS),
             base if settings.start == "base" else policy, out / "checkpoints", iteration,
             settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        measured["steps"] = outcome.steps
+        learnt = estep.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
+        measured.update(steps=outcome.steps, pairs=learnt)
     files.write_curve(out / "curves" / "dpo.csv", train_policy.CURVE, outcome.curve)
     files.write_metrics(out / "metrics" / "dpo.json", estep_models.metrics(outcome))
 

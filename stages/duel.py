@@ -26,13 +26,14 @@ def main(
         return
     from mutual_taught import duels
 
+    asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "duel") as measured:
         fought, made_from = duels.duel(
-            checkpoints, policy, reward_model, tables.read(prompts, tables.PROMPTS),
-            int(iteration), params.load(blocks.Duel), params.load(blocks.Engine),
+            checkpoints, policy, reward_model, asked, int(iteration),
+            params.load(blocks.Duel), params.load(blocks.Engine),
             params.load(blocks.Score), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        measured["duels"] = len(fought)
+        measured.update(duels=len(fought), answers=len(fought) + len(asked))
     tables.write(out, tables.DUELS, fought, made_from)
 
 

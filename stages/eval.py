@@ -31,12 +31,12 @@ def main(
     inputs = assess.Inputs(
         policy, reward_model, base_reward_model, gold_pairs, base_eval, previous / "eval"
     )
-    with perf.measure(out, "eval"):
+    asked, settings = tables.read(prompts, tables.PROMPTS), params.load(blocks.Eval)
+    with perf.measure(out, "eval") as measured:
+        measured["answers"] = len(asked) * settings.responses_per_prompt
         assess.assess(
-            inputs,
-            tables.read(prompts, tables.PROMPTS), out, params.load(blocks.Eval),
-            params.load(blocks.Engine), params.load(blocks.Score), params.load(blocks.Tokens),
-            params.seed(),
+            inputs, asked, out, settings, params.load(blocks.Engine), params.load(blocks.Score),
+            params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
 
 

@@ -19,10 +19,12 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
     from mutual_taught import assess
 
     asked = tables.read(prompts, tables.PROMPTS)
-    with perf.measure(out, "eval_base"):
+    settings = params.load(blocks.Eval)
+    with perf.measure(out, "eval_base") as measured:
+        measured["answers"] = len(asked) * settings.responses_per_prompt
         assess.assess(
             assess.Inputs(policy, reward_model, reward_model, gold_pairs, None, None), asked,
-            out, params.load(blocks.Eval), params.load(blocks.Engine), params.load(blocks.Score),
+            out, settings, params.load(blocks.Engine), params.load(blocks.Score),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
     generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)

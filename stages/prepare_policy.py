@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, params
+from mutual_taught import blocks, decision, params, perf
 from stages._click import PATH, Stage, run
 
 
@@ -15,8 +15,9 @@ def main(out: Path) -> None:
     from mutual_taught import agreement, start
 
     policy, limits = params.load(blocks.Models).policy, params.load(blocks.Tokens)
-    start.make_policy(policy, out / "policy", params.seed(), limits)
-    agreement.require_sampling(out / "policy", limits, params.load(blocks.Engine))
+    with perf.measure(out, "prepare_policy"):
+        start.make_policy(policy, out / "policy", params.seed(), limits)
+        agreement.require_sampling(out / "policy", limits, params.load(blocks.Engine))
     decision.write(out, decision.Decision(active=True, policy_from="0"))
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, process, sources, tables
+from mutual_taught import blocks, files, params, perf, process, sources, tables
 from stages._click import PATH, Stage, run
 
 
@@ -17,9 +17,11 @@ def main(out: Path) -> None:
     data, seed = params.load(blocks.Data), params.seed()
     limits, longest = params.load(blocks.Tokens), params.longest_answer()
     sources.require_watched(Path("data"))
-    start_tokenizers.fetch(params.load(blocks.Models), out / "tokenizers", limits.date)
-    screen = screening.screen(*start_tokenizers.load(out / "tokenizers"), limits, longest)
-    prompts, dropped, rows = sources.tables(data, seed, screen.reason)
+    with perf.measure(out, "prepare_prompts") as measured:
+        start_tokenizers.fetch(params.load(blocks.Models), out / "tokenizers", limits.date)
+        screen = screening.screen(*start_tokenizers.load(out / "tokenizers"), limits, longest)
+        prompts, dropped, rows = sources.tables(data, seed, screen.reason)
+        measured["rows"] = rows
     made_from = {
         "data": data.model_dump(), "seed": seed, "tokens": limits.model_dump(),
         "longest_answer": longest, "tokenizers": files.digest(files.hashes(out / "tokenizers")),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, params, perf, tables
+from mutual_taught import blocks, files, params, perf, tables
 from stages._click import PATH, Stage, run
 
 
@@ -17,12 +17,15 @@ def main(policy: Path, seed_preferences: Path, out: Path) -> None:
     from mutual_taught import base_reward_model
 
     tables.empty(out, tables.REWARD_PAIRS)
-    with perf.measure(out, "prepare_reward_model"):
+    settings = params.load(blocks.BaseRewardModel)
+    with perf.measure(out, "prepare_reward_model") as measured:
         base_reward_model.prepare_base(
             policy, seed_preferences, out, params.load(blocks.Models).reward_model,
-            params.load(blocks.BaseRewardModel), params.load(blocks.Training),
+            settings, params.load(blocks.Training),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
+        kept = files.read_json(out / base_reward_model.METRICS)["kept"]
+        measured["pairs"] = kept * settings.epochs
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(
     settings = params.load(blocks.RankPairs)
     scored = tables.read(rewards, tables.REWARDS)
     tables.same_keys(drawn, scored, tables.REWARDS, rewards)
-    with perf.measure(out, "rank_pairs"):
+    with perf.measure(out, "rank_pairs") as measured:
         ranked = estep.rank(drawn, scored, tables.width(drawn, responses), settings.chosen)
         estep.require_kept(ranked, out)
         from mutual_taught import reference
@@ -37,10 +37,12 @@ def main(
             tables.read(prompts, tables.PROMPTS), prompts, settings,
             params.load(blocks.Tokens),
         )  # fmt: skip
+        counted = estep.counts(ranked["kept"], ranked["reason"])
+        measured["pairs"] = counted["kept"]
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
     files.write_metrics(
         out / "metrics" / "rank_pairs.json",
-        {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"]), **found},
+        {"active": 1.0, **counted, **found},
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, report, summary, tables
+from mutual_taught import blocks, files, params, perf, report, summary, tables
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -21,15 +21,16 @@ def main(
     prompts: Path, out: Path,
 ) -> None:  # fmt: skip
     """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
-    shown = report.examples(
-        tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
-        tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
-    )  # fmt: skip
-    counted = {"prepare_prompts": files.read_json(prepared), **report.read_metrics(metrics)}
-    entry = report.entry(int(iteration), counted, shown)
-    history = [*files.read_json(previous / "data.json", list), entry]
-    report.write(out / "report", history)
-    files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
+    with perf.measure(out, "report"):
+        shown = report.examples(
+            tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
+            tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
+        )  # fmt: skip
+        counted = {"prepare_prompts": files.read_json(prepared), **report.read_metrics(metrics)}
+        entry = report.entry(int(iteration), counted, shown)
+        history = [*files.read_json(previous / "data.json", list), entry]
+        report.write(out / "report", history)
+        files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, choose, decision, params, tables
+from mutual_taught import blocks, choose, decision, params, perf, tables
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -19,10 +19,11 @@ def main(
     iteration: str, duels: Path, checkpoints: Path, policy: Path, decided: Path, out: Path
 ) -> None:
     """Keep the checkpoint that r_{t-1} prefers most often if its win rate is at least tau."""
-    choose.choose(
-        tables.read(duels, tables.DUELS), checkpoints, policy, decision.read(decided), out,
-        iteration, params.load(blocks.SelectPolicy), params.seed(),
-    )  # fmt: skip
+    with perf.measure(out, "select_policy"):
+        choose.choose(
+            tables.read(duels, tables.DUELS), checkpoints, policy, decision.read(decided), out,
+            iteration, params.load(blocks.SelectPolicy), params.seed(),
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

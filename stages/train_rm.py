@@ -38,7 +38,7 @@ def main(
             base if settings.start == "base" else previous, out / "reward_model", iteration,
             settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        measured["steps"] = outcome.steps
+        measured.update(steps=outcome.steps, pairs=len(pairs) * settings.epochs)
     files.write_curve(out / "curves" / "train_rm.csv", train_reward.CURVE, outcome.curve)
     met = train_reward.as_met(outcome, settings.epochs)
     tables.write(out, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=pairs))
