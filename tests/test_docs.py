@@ -12,9 +12,10 @@ import pytest
 
 from mutual_taught import __version__, conversations, params, tables
 from mutual_taught.cli import main
+from tests import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+DOCUMENTS = blocks.DOCUMENTS
 TABLES = [value for value in vars(tables).values() if isinstance(value, tables.Table)]
 PARAMS = params.read(ROOT / "params.yaml")
 STAGES: dict[str, Any] = params.read(ROOT / "dvc.yaml")["stages"]
@@ -52,8 +53,9 @@ def keys(cell: str) -> list[str]:
 
 
 def code(text: str) -> str:
-    """Keep code alone: what stands in backticks or is indented."""
-    return "\n".join([*coded(text), *re.findall(r"^    (.*)$", text, re.M)])
+    """Keep code only: what stands in backticks, and shell blocks."""
+    shell = [block.text for block in blocks.parse("", text) if block.language == "sh"]
+    return "\n".join([*coded(text), *shell])
 
 
 def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -265,6 +267,55 @@ def test_functions_named_in_the_map_of_the_method_exist() -> None:
         tree = ast.parse(read(f"mutual_taught/{module}.py"))
         kinds = (ast.FunctionDef, ast.ClassDef)
         assert name in {n.name for n in ast.walk(tree) if isinstance(n, kinds)}, (module, name)
+
+
+@each_document
+def test_every_block_has_a_language_and_marks_that_are_known(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    found = blocks.of(path)
+    assert len(re.findall(r"^```", text, re.M)) == 2 * len(found), "a fence is not closed"
+    for block in found:
+        assert block.language in blocks.LANGUAGES, (block.line, block.language)
+        assert block.marks <= blocks.MARKS, (block.line, block.marks)
+        assert "run" not in block.marks or block.language == "python", block.line
+
+
+@each_document
+def test_every_shell_block_is_made_of_whole_commands(path: Path) -> None:
+    for block in blocks.of(path):
+        if block.language == "sh":
+            typed = blocks.commands(block)
+            assert typed, block.line
+            for command in typed:
+                assert not re.match(r"[$%>] ", command.text), (command.line, "a prompt sign")
+                assert not re.search(r"<[a-z]+>|\.\.\.|\b[A-Z]+_ID\b", command.text), command.line
+
+
+@each_document
+def test_code_is_fenced_never_indented(path: Path) -> None:
+    text = blocks.FENCE.sub("", path.read_text(encoding="utf-8"))
+    assert not re.findall(r"(?<=\n\n)    \S.*", text)
+
+
+def test_block_is_found_with_its_line_language_marks_and_heading() -> None:
+    page = "# A\n\n## B\n\n<!-- gpu hub -->\n```sh\nls\n```\n\n```yaml\na: 1\n```\n"
+    first, second = blocks.parse("x.md", page)
+    assert (first.line, first.section, first.language) == (7, "B", "sh")
+    assert first.marks == {"gpu", "hub"}
+    assert not first.runs
+    assert (second.line, second.language, second.marks) == (11, "yaml", frozenset())
+
+
+def test_commands_are_split_where_a_terminal_would_run_them() -> None:
+    text = "a=1  # one\nfor i in 1 2; do\n    echo $i\ndone\necho x \\\n    y\ncat <<E\nz\nE\n"
+    (block,) = blocks.parse("x.md", f"```sh\n{text}```\n")
+    assert [command.line for command in blocks.commands(block)] == [2, 3, 6, 8]
+
+
+def test_block_that_ends_in_the_middle_of_a_command_is_refused() -> None:
+    (block,) = blocks.parse("x.md", "```sh\necho 'a\n```\n")
+    with pytest.raises(ValueError, match=r"x\.md:2"):
+        blocks.commands(block)
 
 
 @each_document

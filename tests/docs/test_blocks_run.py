@@ -1,0 +1,81 @@
+"""Every shell block of the documents, run as it is typed, in order; `make test-docs`.
+
+Each page begins in a state of its own: in a fresh clone, or in one where README was followed up to
+the commit of its first run. README itself is what the three kinds of reader do, one after another:
+the newcomer runs and looks, the engineer tries another value, the teammate gets the result.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import blocks
+from tests.docs import world as worlds
+from tests.docs.world import Transcript, World
+
+PRESET = os.environ.get("MUTUAL_TAUGHT_DOCS_PRESET", "tiny")
+FRESH = ("docs/quick-start.md",)
+COMMITTED = "Change something"  # README's heading whose first block commits the run
+README = blocks.of(blocks.ROOT / "README.md")
+PAGES = [
+    path for path in blocks.DOCUMENTS
+    if path.parent.name == "docs" and any(block.runs for block in blocks.of(path))
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Where README is once the first run is committed."""
+    world = worlds.create(tmp_path_factory.mktemp("reader") / "world", PRESET)
+    done = worlds.follow(world, README[: first_commit() + 1], "README.md")
+    assert not worlds.failure(done), worlds.failure(done)
+    (world.folder / "transcript").write_text(done.text)
+    return world
+
+
+def first_commit() -> int:
+    return next(i for i, block in enumerate(README) if "git commit" in block.text)
+
+
+@pytest.fixture(scope="session")
+def readme(committed: World, tmp_path_factory: pytest.TempPathFactory) -> Transcript:
+    """What README's blocks print, from the first to the last."""
+    world = worlds.copy(committed, tmp_path_factory.mktemp("readme") / "world")
+    done = worlds.follow(world, README[first_commit() + 1 :], "README.md")
+    assert not worlds.failure(done), worlds.failure(done)
+    return Transcript("README.md", (world.folder / "transcript").read_text() + done.text, 0)
+
+
+def test_newcomer_runs_the_method_and_looks_at_it(readme: Transcript) -> None:
+    assert "Final models: run/2/policy, run/2/reward_model" in readme.after("make run")
+    assert "win rate" in readme.after("mutual-taught status")
+    assert "# " in readme.after("run/2/report/report.md")
+
+
+def test_engineer_tries_another_value_and_compares(readme: Transcript) -> None:
+    ran = readme.after("dvc exp run -S dpo.beta=0.05")
+    assert "dpo@1" in ran
+    assert "Running stage 'sample@1'" not in ran
+    assert "0.05" in readme.after("dvc exp show --only-changed")
+
+
+def test_teammate_pulls_the_result_and_runs_nothing(readme: Transcript) -> None:
+    assert "win rate" in readme.after("dvc pull")
+    assert "Running stage" not in readme.after("dvc repro")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_page_works_as_typed(path: Path, committed: World, tmp_path: Path) -> None:
+    page = path.relative_to(blocks.ROOT).as_posix()
+    world = fresh(committed, tmp_path) if page in FRESH else worlds.copy(committed, tmp_path / "w")
+    done = worlds.follow(world, blocks.of(path), page)
+    assert not worlds.failure(done), worlds.failure(done)
+
+
+def fresh(committed: World, tmp_path: Path) -> World:
+    """Make a fresh clone; what the first run computed is in its cache, to save minutes."""
+    world = worlds.create(tmp_path / "w", PRESET)
+    shutil.copytree(committed.clone / ".dvc" / "cache", world.clone / ".dvc" / "cache")
+    return world
