@@ -12,6 +12,7 @@ import pyarrow as pa
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_json, write_bytes, write_json
 from mutual_taught.signs import visible
+from mutual_taught.summary import final_iteration
 
 History = list[dict[str, Any]]
 STAGES = (
@@ -121,8 +122,15 @@ def state(metrics: Mapping[str, Any], iteration: int) -> str:
     return "active" if number(metrics, "select_policy", "active") else "stopped here"
 
 
+def selected(metrics: Mapping[str, Any]) -> str:
+    """Name the step of the checkpoint that won; of a stopped iteration none did."""
+    step = shown(number(metrics, "select_policy", "step"), 0)
+    went_on = step == "–" or number(metrics, "select_policy", "active")
+    return step if went_on else f"none (best: {step})"
+
+
 ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
-    "selected step": lambda m: shown(number(m, "select_policy", "step"), 0),
+    "selected step": selected,
     "win rate on D_MS": lambda m: with_interval(
         m, "select_policy", "win_rate", "win_rate_ci_lo", "win_rate_ci_hi"
     ),
@@ -148,6 +156,26 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "r_t on own samples": _accuracy("reward_model.own_samples.rt"),
     "r_0 on own samples": _accuracy("reward_model.own_samples.r0"),
 }  # fmt: skip
+# Of the iteration itself. The other rows are of the evaluation, which a stopped one carries on.
+OF_STEPS = {
+    "selected step", "win rate on D_MS", "ranked pairs kept", "pseudo pairs kept", "tolerance",
+    "without a reward: responses / duel prompts / eval answers",
+}  # fmt: skip
+
+
+def cell(name: str, metrics: Mapping[str, Any], final: int) -> str:
+    """Give one number of an iteration as text.
+
+    Args:
+        name: of a row.
+        metrics: of the iteration, by stage.
+        final: the iteration whose policy this one ends with. A stopped iteration evaluates nothing:
+            what it carries on is named, not repeated.
+    """
+    if name not in OF_STEPS and number(metrics, "eval", "active") == 0:
+        return f"as t = {final}"
+    return ROWS[name](metrics)
+
 
 MARK = re.compile(r"[!-/:-@\[-`{-~]")
 LIVE = re.compile("&#(?:35|64);")  # number sign, at sign
@@ -209,7 +237,12 @@ def _plot(history: History, lines: Sequence[tuple[str, str, str, str, str]]) -> 
 def _page(history: History) -> str:
     head = ["", *(f"t = {item['iteration']}" for item in history)]
     rows = [["state", *(state(item["metrics"], item["iteration"]) for item in history)]]
-    rows += [[name, *(make(item["metrics"]) for item in history)] for name, make in ROWS.items()]
+    finals = [final_iteration(history[: place + 1]) for place in range(len(history))]
+    rows += [
+        [name, *(cell(name, item["metrics"], final)
+                 for item, final in zip(history, finals, strict=True))]
+        for name in ROWS
+    ]  # fmt: skip
     table = [head, ["---"] * len(head), *rows]
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]

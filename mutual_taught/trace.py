@@ -13,6 +13,8 @@ from mutual_taught import decision, files, tables
 from mutual_taught.errors import InputError, MissingFileError
 
 Record = dict[str, Any]
+Happened = Mapping[str, list[Record]]
+Shown = Callable[[str], str]
 SHORTEST = 6
 WORDS = {1.0: "won", 0.5: "tied", 0.0: "lost"}
 TOKENS = ("token_ids", "previous_token_ids")
@@ -170,20 +172,24 @@ def _trained_on(run: Path, pair: str) -> list[str]:
     return [str(folder / "reward_model") for folder in met]
 
 
-def lines(story: Record, run: Path) -> list[str]:
-    """Tell a prompt's story in lines."""
+def lines(story: Record, run: Path, full: bool = False) -> list[str]:
+    """Tell a prompt's story in lines; texts as excerpts, or `full`, below what they belong to."""
+    short = _whole if full else _short
     place = f"source {story['source']} row {story['row']}"
     said = [f"prompt {story['prompt_id']}  split {story['split']}  {place}"]
-    said += [f"  {turn['role']}: {_short(turn['content'], 300)}" for turn in story["messages"]]
+    said += [
+        f"  {turn['role']}: {_whole(turn['content']) if full else _short(turn['content'], 300)}"
+        for turn in story["messages"]
+    ]
     for key, happened in story["iterations"].items():
         said += ["", f"iteration {key}"]
         for tell in TELLERS:
-            said += tell(happened, run / key)
+            said += tell(happened, run / key, short)
         said += [f"  learnt by {name}" for name in happened["learnt_by"]]
     return said
 
 
-def _sampled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     scored = {row["response_index"]: row for row in happened.get("rewards", [])}
     known = [row["reward"] for row in scored.values() if row["reward"] is not None]
     pairs = happened.get("ranked_pairs", [])
@@ -193,7 +199,7 @@ def _sampled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
     said = [
         f"  response {row['response_index']}  {_reward(scored.get(row['response_index']))}"
         f"  {row['length_tokens']} tokens  {row['finish_reason']}"
-        f"  {marks.get(row['response_index'], ''):8}  {_short(row['response'])}"
+        f"  {marks.get(row['response_index'], ''):8}  {short(row['response'])}"
         for row in happened.get("responses", [])
     ]
     for row in pairs:
@@ -207,7 +213,7 @@ def _sampled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
     return said
 
 
-def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     rows = happened.get("duels", [])
     if not rows:
         return []
@@ -215,64 +221,66 @@ def _duelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
     metrics = folder / "metrics" / "select_policy.json"
     numbers = files.read_json(metrics) if decided else {}
     ties_lose = numbers.get("tie_counts_as") == 0
+    went_on = decided and decision.read(folder / "decision.json").active
+    best = "selected" if went_on else "the best, not selected"
     words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
     said = [
         f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
-        f"{_short(rows[0]['previous_response'])}"
+        f"{short(rows[0]['previous_response'])}"
     ]
     for row in rows:
-        mark = "  (selected)" if row["step"] == numbers.get("step") else ""
+        mark = f"  ({best})" if row["step"] == numbers.get("step") else ""
         outcome = words.get(row["outcome"], f"left out: {row['reason']}")
         said.append(
             f"  checkpoint {row['step']}{mark} {outcome}  "
-            f"reward {_number(row['reward'])}  {_short(row['response'])}"
+            f"reward {_number(row['reward'])}  {short(row['response'])}"
         )
     if not decided:
         return [*said, "  no checkpoint is selected yet"]
-    went_on = decision.read(folder / "decision.json").active
     return [*said, f"  the iteration {'went on' if went_on else 'stopped here'}"]
 
 
-def _labelled(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     pairs = happened.get("pseudo_pairs", [])
     if not pairs:
-        return [f"  answer  {_short(row['response'])}" for row in happened.get("answers", [])]
+        return [f"  answer  {short(row['response'])}" for row in happened.get("answers", [])]
     row = pairs[0]
     return [
-        f"  answer           reward {_number(row['reward'])}  {_short(row['response'])}",
+        f"  answer           reward {_number(row['reward'])}  {short(row['response'])}",
         f"  previous answer  reward {_number(row['previous_reward'])}  "
-        f"{_short(row['previous_response'])}",
+        f"{short(row['previous_response'])}",
         f"  pseudo pair {'kept' if row['kept'] else 'dropped: ' + row['reason']}, "
         f"margin {_number(row['reward_margin'])}",
     ]
 
 
-def _evaluated(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+def _evaluated(happened: Happened, folder: Path, short: Shown) -> list[str]:
     return [
         f"  eval answer {row['response_index']}  gold {_number(row['gold'])}"
         f"  r_0 {_number(row['reward_r0'])}  r_t {_number(row['reward_rt'])}"
-        f"  {_short(row['response'])}"
+        f"  {short(row['response'])}"
         for row in happened.get("generations", [])
     ]
 
 
-def _mixed(happened: Mapping[str, list[Record]], folder: Path) -> list[str]:
+def _mixed(happened: Happened, folder: Path, short: Shown) -> list[str]:
     return [f"  {row['kind']} pair {row['pair_id']}" for row in happened.get("reward_pairs", [])]
 
 
-TELLERS: tuple[Callable[[Mapping[str, list[Record]], Path], list[str]], ...] = (
+TELLERS: tuple[Callable[[Happened, Path, Shown], list[str]], ...] = (
     _sampled, _duelled, _labelled, _mixed, _evaluated,
 )  # fmt: skip
 
 
-def pair_lines(why: Record) -> list[str]:
-    """Tell why a pair is there in lines."""
+def pair_lines(why: Record, full: bool = False) -> list[str]:
+    """Tell why a pair is there in lines; its texts as excerpts, or `full`."""
+    short = _whole if full else _short
     by = why["decided_by"]
     said = [
         f"{why['kind']} pair {why['pair_id']}  iteration {why['iteration']}  "
         f"prompt {why['prompt_id']}",
-        f"  chosen    {_short(why['chosen'])}",
-        f"  rejected  {_short(why['rejected'])}",
+        f"  chosen    {short(why['chosen'])}",
+        f"  rejected  {short(why['rejected'])}",
     ]
     if why["kind"] == "ranked":
         listed = zip(why["rewards"], why["lengths"], strict=True)
@@ -316,3 +324,8 @@ def _short(text: str, size: int = 90) -> str:
     """Show the beginning of a text on one line."""
     shown = " ".join(text.split())
     return repr(shown if len(shown) <= size else shown[: size - 1] + "…")
+
+
+def _whole(text: str) -> str:
+    """Show a whole text, below the line that it belongs to."""
+    return "".join(f"\n      | {line}" for line in text.splitlines() or ["(blank)"])

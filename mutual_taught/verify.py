@@ -49,7 +49,7 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
     there = {path.name for path in files.iterations(folder)}
     wanted = ["0", *settings.iterations]
     for name in sorted(there ^ set(wanted)):
-        state = "there" if name in there else "missing"
+        state = f"there (rm -r {folder / name} removes it)" if name in there else "missing"
         yield Fault(folder / name, "the iteration", state, f"{', '.join(wanted)} (params.yaml)")
     run = Run(folder, [key for key in wanted if key in there])
     run.ahead(_all_prompts(run))

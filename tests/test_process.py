@@ -62,7 +62,8 @@ def test_table_of_a_run_is_aligned_in_ascii(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(finished.parent)
-    said = CliRunner(charset="ascii").invoke(main, ["status"]).stdout_bytes.decode("ascii")
+    runner = CliRunner(charset="ascii", env={"COLUMNS": "200"})
+    said = runner.invoke(main, ["status"]).stdout_bytes.decode("ascii")
     lines = [line for line in said.splitlines() if line[:1] in ("|", "+")]
     assert len({len(line) for line in lines}) == 1
     assert any(line.startswith("| epsilon_t ") for line in lines)

@@ -11,14 +11,30 @@ from mutual_taught import process
 from mutual_taught.cli.place import PLACE
 from mutual_taught.signs import without_secrets
 
+SPLIT = click.Choice(["policy", "reward", "selection", "eval"])
+
 
 @click.command()
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
-def status(folder: Path) -> None:
-    """Show what happened so far, iteration by iteration, in one table."""
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--watch", is_flag=True, help="Show it anew every few seconds until the run ends.")
+@click.option("--every", default=5.0, type=click.FloatRange(min=0.2), help="Seconds, of --watch.")
+def status(folder: Path, as_json: bool, watch: bool, every: float) -> None:
+    """Show what happened so far, iteration by iteration.
+
+    Says whether the run is not run, not pulled, running, unfinished, stopped or finished, and what
+    to do next. Works while dvc repro runs: `mutual-taught status --watch` in a second terminal.
+    """
     from mutual_taught import status as table
 
-    table.show(folder)
+    if as_json and watch:
+        raise click.UsageError("--json and --watch: expected one of them")
+    if as_json:
+        click.echo(table.as_json(folder))
+    elif watch:
+        table.watch(folder, every)
+    else:
+        table.show(folder)
 
 
 @click.command()
@@ -61,27 +77,52 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
 
 
 @click.command()
-@click.argument("prompt_id")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
+@click.option("--split", type=SPLIT, help="Only prompts of this split.")
 @click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print it as JSON, texts in full (token ids are in the tables).",
+    "--contains", default="", metavar="TEXT", help="Only prompts with this text in a turn."
 )
-def trace(prompt_id: str, folder: Path, as_json: bool) -> None:
-    """Tell a prompt's whole life: answers, rewards, pairs, duels, who learnt from it.
+@click.option("--worst", type=click.IntRange(min=1), help="So many eval prompts of lowest gold.")
+@click.option("--dropped", is_flag=True, help="Rows of the source that are no prompts, and why.")
+@click.option("--limit", default=20, type=click.IntRange(min=0), help="Lines to show; 0: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print whole prompts as JSON.")
+def prompts(
+    folder: Path, split: str | None, contains: str, worst: int | None, dropped: bool, limit: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """List prompts with their ids, for `trace`.
 
-    PROMPT_ID is an id of run/0/prompts.parquet, or its first six or more characters.
+    Gold and reward are means over the prompt's answers at the last iteration that has some: gold
+    on the eval split, the reward model's on the policy split. --worst sorts by gold, then by how
+    much it changed since iteration 0. Such as: mutual-taught prompts --split eval --contains comma
     """
-    from mutual_taught import trace as telling
+    from mutual_taught import prompt_list
 
-    story = telling.prompt(folder, prompt_id)
-    _print(story, lambda: telling.lines(story, folder), as_json)
+    if dropped and (split or worst):
+        raise click.UsageError("--dropped has no --split and no --worst; expected one of them")
+    if dropped:
+        found = prompt_list.dropped(folder, contains)
+        lines = prompt_list.dropped_lines(found)
+    else:
+        found = prompt_list.prompts(folder, split, contains, worst)
+        lines = prompt_list.lines(found)
+    if as_json:
+        click.echo(json.dumps(found[: limit or None], indent=2))
+        return
+    for line in lines[: limit or None]:
+        process.say(line)
+    if limit and len(lines) > limit:
+        process.say(f"… and {len(lines) - limit} more (--limit 0 shows all)")
+    if not lines:
+        process.say("no such prompt")
 
 
 @click.command()
-@click.argument("pair_id")
+@click.argument("prompt_id", required=False)
+@click.option("--random", "drawn", is_flag=True, help="Any prompt, in place of PROMPT_ID.")
+@click.option("--split", type=SPLIT, help="Of --random: a prompt of this split.")
+@click.option("--seed", default=None, type=int, help="Of --random: the same prompt every time.")
+@click.option("--full", is_flag=True, help="Show texts whole.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 @click.option(
     "--json",
@@ -89,15 +130,62 @@ def trace(prompt_id: str, folder: Path, as_json: bool) -> None:
     is_flag=True,
     help="Print it as JSON, texts in full (token ids are in the tables).",
 )
-def why(pair_id: str, folder: Path, as_json: bool) -> None:
-    """Tell why a pair is among those a reward model was trained on.
+def trace(
+    prompt_id: str | None, drawn: bool, split: str | None, seed: int | None, full: bool,
+    folder: Path, as_json: bool,
+) -> None:  # fmt: skip
+    """Tell a prompt's whole life: answers, rewards, pairs, duels, who learnt from it.
 
-    PAIR_ID is an id of run/*/reward_pairs.parquet, or its first six or more characters.
+    PROMPT_ID is an id, or its first six or more characters; `mutual-taught prompts` lists them.
+    Such as: mutual-taught trace --random --split policy --full
     """
     from mutual_taught import trace as telling
 
+    if drawn == (prompt_id is not None) or (split and not drawn):
+        raise click.UsageError(
+            "expected PROMPT_ID, or --random, with --split if you like; "
+            "mutual-taught prompts lists the ids"
+        )
+    if prompt_id is None:
+        from mutual_taught import prompt_list
+
+        prompt_id = prompt_list.draw(folder, split, seed)
+    story = telling.prompt(folder, prompt_id)
+    _print(story, lambda: telling.lines(story, folder, full), as_json)
+
+
+@click.command()
+@click.argument("pair_id", required=False)
+@click.option("--random", "drawn", is_flag=True, help="Any pair, in place of PAIR_ID.")
+@click.option("--seed", default=None, type=int, help="Of --random: the same pair every time.")
+@click.option("--full", is_flag=True, help="Show texts whole.")
+@click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print it as JSON, texts in full (token ids are in the tables).",
+)
+def why(
+    pair_id: str | None, drawn: bool, seed: int | None, full: bool, folder: Path, as_json: bool
+) -> None:
+    """Tell why a pair is among those a reward model was trained on.
+
+    PAIR_ID is an id of run/*/reward_pairs.parquet, or its first six or more characters; `trace`
+    names the pairs of a prompt. Such as: mutual-taught why --random
+    """
+    from mutual_taught import trace as telling
+
+    if drawn == (pair_id is not None):
+        raise click.UsageError(
+            "expected PAIR_ID, or --random; mutual-taught trace names the pairs of a prompt"
+        )
+    if pair_id is None:
+        from mutual_taught import prompt_list
+
+        pair_id = prompt_list.draw_pair(folder, seed)
     story = telling.pair(folder, pair_id)
-    _print(story, lambda: telling.pair_lines(story), as_json)
+    _print(story, lambda: telling.pair_lines(story, full), as_json)
 
 
 @click.command()
@@ -126,4 +214,5 @@ def _print(story: dict[str, Any], lines: Callable[[], Sequence[str]], as_json: b
         click.echo(json.dumps(story, indent=2))  # ASCII alone, which no terminal takes for more
         return
     for line in lines():
-        process.say(line)
+        for part in line.split("\n"):  # a text that is shown whole has several
+            process.say(part)

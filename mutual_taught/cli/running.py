@@ -21,4 +21,4 @@ def run(targets: tuple[str, ...]) -> None:
     if not pipeline.repro(targets):
         click.echo("Nothing to do: every stage is up to date.")
     context = click.get_current_context()
-    context.invoke(status, folder=Path("run"))
+    context.invoke(status, folder=Path("run"), as_json=False, watch=False, every=0.0)

@@ -1,0 +1,189 @@
+"""How far a run has come, told from its files, params.yaml and dvc.lock, while DVC may be at work.
+
+DVC itself is not asked: its lock is held while a stage runs.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import psutil
+
+from mutual_taught import decision, files, graph, params, schedule
+from mutual_taught.errors import InputError, MissingFileError, MutualTaughtError
+
+RUN, LOCK = Path("run"), Path("dvc.lock")
+CACHE = Path(".dvc/cache/files/md5")
+Kind = Literal["not run", "not pulled", "running", "unfinished", "stopped", "finished"]
+
+
+class Running(NamedTuple):
+    """A stage that runs: `place` of `stages` (from 1), seconds since its start, seconds left."""
+
+    stage: str
+    place: int
+    stages: int
+    seconds: float
+    left: float | None
+
+
+class State(NamedTuple):
+    """What became of a run.
+
+    Attributes:
+        kind: how far it has come.
+        missing: the first output that is not there, and its stage; None if all are.
+        changed: parameters whose value is another than the one that the run was made with.
+        running: stages at work on this machine, also of experiments elsewhere in the project.
+        leftovers: iterations that are there and that params.yaml does not have.
+    """
+
+    kind: Kind
+    missing: tuple[str, Path] | None
+    changed: tuple[str, ...]
+    running: tuple[Running, ...]
+    leftovers: tuple[str, ...]
+
+
+def look(run: Path) -> State:
+    """Look at a run. Nothing is changed, and nothing waits for another process.
+
+    Raises:
+        InputError: params.yaml, dvc.yaml or dvc.lock is not as expected.
+    """
+    there = present(run)
+    if not there and run != RUN:
+        raise MissingFileError(f"{run}: holds no iteration; expected the folder of a run")
+    keys = expected(run)
+    leftovers = tuple(key for key in there if key not in keys)
+    busy = tuple(running())
+    listed = _outputs(run)
+    if listed is None:  # a run that came without its project
+        if not keys:
+            raise MissingFileError(f"{run}: holds no iteration; run dvc repro first")
+        last = run / keys[-1] / "report" / "report.md"
+        missing = None if last.exists() else (f"report@{keys[-1]}", last)
+        return State(_whole(run, keys) if missing is None else "unfinished", missing, (), (), ())
+    locked = _locked()
+    absent = [(stage, path) for stage, path in listed if not path.exists()]
+    if not absent:
+        made = {stage: locked[stage] for stage, _ in listed if stage in locked}
+        return State(_whole(run, keys), None, _changed(made), busy, leftovers)
+    return State(_kind(absent, len(listed), locked, busy), absent[0], (), busy, leftovers)
+
+
+def expected(run: Path) -> list[str]:
+    """List the iterations that a run is to have: those of params.yaml, else those that are there.
+
+    Raises:
+        InputError: params.yaml is not as expected.
+    """
+    if params.PARAMS.exists():
+        return ["0", *params.validate(params.read(params.PARAMS)).iterations]
+    return present(run)
+
+
+def present(run: Path) -> list[str]:
+    """List the iterations whose folders are there, in order."""
+    try:
+        return [folder.name for folder in files.iterations(run)]
+    except MissingFileError:
+        return []
+
+
+def running() -> Iterator[Running]:
+    """Find the stages at work: begun, not ended, and what started them is alive."""
+    for path in sorted(schedule.folder().glob("*.json")):
+        with suppress(MutualTaughtError, OSError, psutil.Error):
+            began = psutil.Process(int(path.stem)).create_time()
+            if path.stat().st_mtime < began:
+                continue  # of an earlier process of this number
+            plan = schedule.read(path)
+            order = list(plan.order)
+            for stage in set(plan.started) - set(plan.finished):
+                since = time.time() - plan.started[stage]
+                left = schedule.seconds_left(plan, stage) if stage in order else None
+                rest = None if left is None else max(left - since, 0.0)
+                place = order.index(stage) + 1 if stage in order else 0
+                yield Running(stage, place, len(order), since, rest)
+
+
+def _outputs(run: Path) -> list[tuple[str, Path]] | None:
+    """List every output with its stage, in the order of the graph; None where there is no graph."""
+    if run != RUN or not (graph.GRAPH.exists() and params.PARAMS.exists()):
+        return None
+    nodes = graph.nodes(
+        params.read(graph.GRAPH)["stages"], params.read(params.PARAMS)["iterations"]
+    )
+    order = {name: place for place, name in enumerate(graph.sorted_as_dvc(nodes))}
+    nodes.sort(key=lambda node: order[node.name])
+    return [(node.name, Path(out)) for node in nodes for out in node.outs]
+
+
+def _whole(run: Path, keys: list[str]) -> Kind:
+    last = run / keys[-1] / "decision.json"
+    return "finished" if not last.exists() or decision.read(last).active else "stopped"
+
+
+def _kind(
+    absent: list[tuple[str, Path]],
+    outputs: int,
+    locked: Mapping[str, Any],
+    busy: tuple[Running, ...],
+) -> Kind:
+    """Tell apart why outputs are not there."""
+    stages = {stage for stage, _ in absent}
+    if any(at.stage in stages for at in busy):
+        return "running"
+    made = {out["path"]: out["md5"] for lock in locked.values() for out in lock.get("outs", [])}
+    if len(absent) == outputs and not made:
+        return "not run"
+    elsewhere = [path for _, path in absent if _only_elsewhere(made.get(path.as_posix()))]
+    return "not pulled" if elsewhere else "unfinished"
+
+
+def _only_elsewhere(md5: str | None) -> bool:
+    """Tell whether dvc.lock has an output whose bytes are not in this machine's cache."""
+    return md5 is not None and not (CACHE / md5[:2] / md5[2:]).exists()
+
+
+def _locked() -> dict[str, Any]:
+    """Read what dvc.lock says of each stage."""
+    if not LOCK.exists():
+        return {}
+    stages = params.read(LOCK).get("stages", {})
+    if not isinstance(stages, dict):
+        raise InputError(f"{LOCK}: stages is {type(stages).__name__}; expected names of stages")
+    return stages
+
+
+def _changed(locked: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the parameters that are not what dvc.lock says the run was made with."""
+    values = params.read(params.PARAMS)
+    found: dict[str, None] = {}
+    for stage in locked.values():
+        for name, value in stage.get("params", {}).get("params.yaml", {}).items():
+            found.update(dict.fromkeys(_differ(name, value, _value(values, name))))
+    return tuple(found)
+
+
+def _differ(name: str, old: object, new: object) -> list[str]:
+    """List the keys in which two values differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            found
+            for key in sorted({*old, *new})
+            for found in _differ(f"{name}.{key}", old.get(key), new.get(key))
+        ]
+    return [] if old == new else [name]
+
+
+def _value(values: Mapping[str, Any], name: str) -> object:
+    found: object = values
+    for part in name.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(part)
+    return found
