@@ -102,10 +102,11 @@ def test_comments_of_the_preset_stay(in_root: None) -> None:
 
 
 def test_unknown_ablation_is_one_line(in_root: None) -> None:
-    with pytest.raises(
-        InputError, match="ablation 'no': expected one of accumulate, accumulate-all, base-"
-    ):
-        presets.compose("tiny", ["no"])
+    with pytest.raises(InputError) as caught:
+        presets.compose("tiny", ["no-filters"])
+    begin = "ablation 'no-filters' does not exist; expected one of accumulate, accumulate-all, "
+    assert str(caught.value).startswith(begin)
+    assert str(caught.value).endswith("; did you mean 'no-filter'")
 
 
 def test_ablations_that_contradict_each_other_are_refused(in_root: None) -> None:

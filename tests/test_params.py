@@ -10,8 +10,8 @@ from mutual_taught.errors import InputError, MissingFileError
 
 PRESETS = Path(__file__).parent.parent / "presets"
 LAPTOP = (PRESETS / "laptop.yaml").read_text()
-FIRST = '"1": {prev: "0", sample: {}, dpo: {}, train_rm: {}}'
-SECOND = '"2": {prev: "1", sample: {}, dpo: {}, train_rm: {}}'
+FIRST = "'1': {prev: '0', sample: {}, dpo: {}, train_rm: {}}"
+SECOND = "'2': {prev: '1', sample: {}, dpo: {}, train_rm: {}}"
 EVAL_LENGTH = "max_new_tokens: 48\n  gold_pairs"
 
 
@@ -207,12 +207,12 @@ FAULTS = {
         "build_pairs.accumulate is 'every'; expected 'none', 'last' or 'all'",
     ),
     "unquoted iterations": (
-        '"1": {', "1: {",
+        "'1': {", "1: {",
         'iterations has the key 1; expected it quoted, "1" (without quotes DVC runs no stage '
         "at all)",
     ),
     "missing override block": (
-        FIRST, '"1": {prev: "0", sample: {}, train_rm: {}}',
+        FIRST, "'1': {prev: '0', sample: {}, train_rm: {}}",
         "iterations.1.dpo is missing; expected a value, see presets/laptop.yaml",
     ),
     "null override block": (
@@ -220,15 +220,15 @@ FAULTS = {
         "iterations.1.dpo is None; expected a block of keys",
     ),
     "wrong prev": (
-        SECOND, SECOND.replace('prev: "1"', 'prev: "0"'),
+        SECOND, SECOND.replace("prev: '1'", "prev: '0'"),
         "the file: expected iterations.2.prev \"1\" (it is '0')",
     ),
     "unquoted prev": (
-        SECOND, SECOND.replace('prev: "1"', "prev: 1"),
+        SECOND, SECOND.replace("prev: '1'", "prev: 1"),
         "iterations.2.prev is 1; expected a valid string",
     ),
     "gap between iterations": (
-        '"2": {', '"3": {',
+        "'2': {", "'3': {",
         "the file: expected iterations \"1\", \"2\", ... (they are ['1', '3'])",
     ),
     "bad override value": (
@@ -324,7 +324,7 @@ def test_path_of_the_prompts_is_under_the_folder_that_dvc_watches(write: Any, pl
 
 def launched(write: Any, settings: str) -> None:
     old = "  launcher: single              # single | torchrun | accelerate: docs/training.md\n"
-    write(f"{old}  processes: 1                  # that train together\n  accelerate_config: null",
+    write(f"{old}  processes: 1                  # that train together\n  accelerate_config:     ",
           f"  launcher: accelerate\n  processes: 2\n  accelerate_config: {settings}")  # fmt: skip
 
 

@@ -104,7 +104,7 @@ def test_unquoted_iteration_keys_are_refused_before_dvc_runs_nothing(
 
     from mutual_taught.cli import main
 
-    text = (ROOT / "presets" / "tiny.yaml").read_text().replace('"1": {', "1: {")
+    text = (ROOT / "presets" / "tiny.yaml").read_text().replace("'1': {", "1: {")
     (tmp_path / "params.yaml").write_text(text)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["run"])
