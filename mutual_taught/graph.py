@@ -62,11 +62,11 @@ def sorted_as_dvc(listed: Sequence[Node]) -> list[str]:
 def _upstream(node: Node, listed: Sequence[Node]) -> Iterator[str]:
     for dep in node.deps:
         for other in listed:
-            if other.name != node.name and any(_overlap(dep, out) for out in other.outs):
+            if other.name != node.name and any(overlap(dep, out) for out in other.outs):
                 yield other.name
 
 
-def _overlap(one: str, other: str) -> bool:
+def overlap(one: str, other: str) -> bool:
     """Tell whether two paths are the same, or one lies in the other."""
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 

@@ -1,5 +1,6 @@
 """Copies of the project in temporary folders, and DVC run in them."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -8,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import networkx
-from dvc.repo import Repo
 from ruamel.yaml import YAML
+
+from mutual_taught import stale
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
@@ -94,20 +95,10 @@ def ran(output: str) -> set[str]:
     return set(RUNNING.findall(output))
 
 
-def plan(repo: Path) -> set[str]:
-    """Name the stages that a repro would run, and those that follow from them.
-
-    `dvc status` names the stages changed directly; what depends on them follows, for every output
-    of a fake stage changes with its inputs.
-    """
-    with Repo(str(repo)) as opened:
-        changed = {name.split(":")[-1] for name in opened.status()}
-        graph = opened.index.graph
-        by_name = {stage.name: stage for stage in graph.nodes}
-        found = set(changed)
-        for name in changed:
-            found |= {stage.name for stage in networkx.ancestors(graph, by_name[name])}
-        return found
+def planned(repo: Path, action: stale.Action = "run") -> set[str]:
+    """Name the stages that a repro would run; or restore, pull, keep."""
+    with contextlib.chdir(repo):
+        return {todo.stage for todo in stale.find() if todo.action == action}
 
 
 def set_param(path: Path, name: str, value: object) -> None:

@@ -1,6 +1,7 @@
 """The graph: names, declared deps and params, and exactly what a change runs again."""
 
 import ast
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import blocks
+from mutual_taught import blocks, stale
 from tests import project
 from tests.imports import deciding
 
@@ -160,7 +161,7 @@ def test_a_change_runs_exactly_the_stages_it_must(repo: Path, change: tuple[str,
     kept = (repo / "params.yaml").read_bytes()
     project.set_param(repo / "params.yaml", *change)
     try:
-        assert project.plan(repo) == CHANGES[change]
+        assert project.planned(repo) == CHANGES[change]
     finally:
         (repo / "params.yaml").write_bytes(kept)
 
@@ -188,8 +189,46 @@ def test_bad_rows_that_come_and_go_run_only_what_counts_them(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_another_threshold_runs_from_selection_on(repo: Path) -> None:
-    output = project.dvc(repo, "exp", "run", "--temp", "-S", "select_policy.win_rate_threshold=0.7")
+    value = "select_policy.win_rate_threshold"
+    output = project.dvc(repo, "exp", "run", "--temp", "-S", f"{value}=0.7")
     assert project.ran(output) == after("select_policy", 1) | every(2)
+    kept = (repo / "params.yaml").read_bytes()
+    project.set_param(repo / "params.yaml", value, 0.7)
+    try:  # what ran in the temporary folder is not run again, and the plan knows
+        assert project.planned(repo) == set()
+        assert project.planned(repo, "restore") == after("select_policy", 1) | every(2)
+    finally:
+        (repo / "params.yaml").write_bytes(kept)
+
+
+@pytest.mark.slow
+def test_plan_names_the_changed_parameter_file_and_what_follows(repo: Path) -> None:
+    kept = (repo / "params.yaml").read_bytes()
+    project.set_param(repo / "params.yaml", "dpo.beta", 0.3)
+    module = repo / "mutual_taught" / "selection.py"
+    source = module.read_bytes()
+    module.write_bytes(source + b"# more\n")
+    (repo / "run" / "1" / "rewards.parquet").unlink()
+    try:
+        with contextlib.chdir(repo):
+            why = {todo.stage: (todo.action, todo.why) for todo in stale.find()}
+    finally:
+        (repo / "params.yaml").write_bytes(kept)
+        module.write_bytes(source)
+        project.dvc(repo, "checkout")
+    assert why["dpo@1"] == ("run", ("params dpo.beta",))
+    assert why["eval_base"] == ("run", ("mutual_taught/selection.py is changed",))
+    assert why["sample@2"] == ("run", ("after select_policy@1",))
+    assert why["score@1"] == ("restore", ("run/1/rewards.parquet is not here",))
+    assert why["rank_pairs@1"] == ("keep", ())
+
+
+@pytest.mark.slow
+def test_plan_beside_a_run_is_made_at_once(repo: Path) -> None:
+    from dvc.repo import Repo
+
+    with Repo(str(repo)) as opened, opened.lock:  # which a repro holds
+        assert project.planned(repo) == set()
 
 
 @pytest.mark.slow
@@ -210,5 +249,7 @@ def test_pushed_and_pulled_results_are_up_to_date_in_another_clone(
     project.git(tmp_path, "clone", "-q", str(repo), str(clone))
     project.dvc(clone, "remote", "add", "-f", "-d", "shared", str(tmp_path / "remote"))
     assert project.ran(project.dvc(clone, "repro", "--allow-missing", "--dry")) == set()
+    assert project.planned(clone, "pull") == {*PREPARE, *every(1, 2)}
     project.dvc(clone, "pull")
+    assert project.planned(clone, "keep") == {*PREPARE, *every(1, 2)}
     assert project.ran(project.dvc(clone, "repro")) == set()

@@ -18,7 +18,7 @@ def run(targets: tuple[str, ...]) -> None:
     from mutual_taught import params, pipeline
 
     params.validate(params.read(params.PARAMS))
-    if not pipeline.repro(targets):
+    if not pipeline.repro(targets, pipeline.planned(targets)):
         click.echo("Nothing to do: every stage is up to date.")
     context = click.get_current_context()
     context.invoke(status, folder=Path("run"), as_json=False, watch=False, every=0.0)

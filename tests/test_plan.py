@@ -1,0 +1,440 @@
+"""What a run will do, before it does anything: stages, counts, time, memory, disk."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mutual_taught import fits, machine, needs, params, plan, rates, shapes, timing, workload
+from mutual_taught.blocks import Lora, Model, Params
+from mutual_taught.cli import main
+from mutual_taught.errors import InputError
+from mutual_taught.machine import Machine, Speed
+from mutual_taught.needs import Models, Need
+from mutual_taught.shapes import LLAMA_8B, Shape
+from mutual_taught.timing import Basis
+from mutual_taught.workload import Work
+from tests import project
+
+GB = 10**9
+
+
+def preset(name: str, **changes: dict[str, Any]) -> Params:
+    """Read a preset, with keys of blocks changed."""
+    raw = params.read(project.ROOT / "presets" / f"{name}.yaml")
+    return params.validate({**raw, **{key: {**raw[key], **new} for key, new in changes.items()}})
+
+
+PAPER = preset("paper")
+REWARD_8B = shapes.KNOWN["hub", "sfairXC/FsfairX-LLaMA3-RM-v0.1"]
+EIGHT = Models(LLAMA_8B, REWARD_8B)
+SMALL = Shape(1000, 2, 10, 20, 5, 30, True)
+
+
+# Counts
+
+
+def test_counts_of_the_laptop_preset() -> None:
+    values = preset("laptop")
+    prompts = workload.sizes(values.data, None)
+    assert prompts == {
+        "policy_1": 128, "policy_2": 128, "reward": 40, "selection": 40, "eval": 48,
+    }  # fmt: skip
+    works = workload.of_run(values, prompts, 232)
+    assert works["sample@1"] == Work(answers=640, tokens=640 * 48)  # 128 prompts, 5 answers
+    assert works["score@2"] == Work(scores=640)
+    assert works["dpo@1"] == Work(pairs=256, steps=32, candidates=2)  # 2 epochs of 128 / 8
+    assert works["duel@1"].answers == 120  # 40 prompts, 2 candidates and pi_0
+    assert works["train_rm@1"] == Work(pairs=168, steps=11)  # 128 + 40, 168 / 16 = 10.5
+    assert works["eval@1"] == Work(answers=192, tokens=192 * 48, scores=384)  # r_t and r_0
+    assert works["prepare_reward_model"] == Work(pairs=464, steps=30)  # 2 epochs of 14.5
+
+
+def test_iterations_of_their_own_values_have_their_own_counts() -> None:
+    values = preset("laptop")
+    second = values.iterations["2"].model_copy(update={"sample": {"responses_per_prompt": 3}})
+    own = values.model_copy(update={"iterations": {**values.iterations, "2": second}})
+    works = workload.of_run(own, workload.sizes(own.data, None), 0)
+    assert (works["score@1"].scores, works["score@2"].scores) == (640, 384)
+
+
+@pytest.mark.parametrize(("rule", "pairs"), [("none", 168), ("last", 336), ("all", 336)])
+def test_accumulated_pairs_are_trained_on_again(rule: str, pairs: int) -> None:
+    values = preset("laptop", build_pairs={"accumulate": rule})
+    works = workload.of_run(values, workload.sizes(values.data, None), 0)
+    assert works["train_rm@2"].pairs == pairs
+
+
+def test_given_answers_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -> None:
+    raw = params.read(project.ROOT / "presets" / "laptop.yaml")
+    columns = {**raw["data"]["columns"], "chosen": "chosen", "rejected": "rejected"}
+    values = preset(
+        "laptop", sample={"source": "given"}, rank_pairs={"chosen": "given"},
+        data={"columns": columns}, train_rm={"fixed": True},
+    )  # fmt: skip
+    works = workload.of_run(values, workload.sizes(values.data, None), 0)
+    assert (works["sample@1"], works["train_rm@1"]) == (Work(), Work())
+    assert works["score@1"].scores == 256  # two of each
+
+
+def test_only_so_many_candidates_as_are_kept_duel() -> None:
+    values = preset("laptop", dpo={"save_steps": 5, "keep_checkpoints": 3})
+    works = workload.of_run(values, workload.sizes(values.data, None), 0)
+    assert works["dpo@1"].candidates == 3  # of 7: steps 5, 10, ..., 30 and 32
+    assert works["duel@1"].answers == 160
+
+
+def test_prompts_of_the_paper_are_shares_of_the_known_rows() -> None:
+    prompts = workload.sizes(PAPER.data, None)
+    assert prompts["policy_1"] == round(61135 * 0.634 / 2)
+    assert prompts["reward"] == round(61135 * 0.317)
+    assert prompts["selection"] == 2000
+
+
+def test_prompts_that_were_counted_count() -> None:
+    prompts = workload.sizes(PAPER.data, {"prompts_policy_1": 7.0, "rows": 9.0})
+    assert prompts["policy_1"] == 7
+
+
+def test_prompts_of_a_file_are_its_rows(here: Path) -> None:
+    (here / "data").mkdir()
+    (here / "data" / "mine.csv").write_text("prompt\n" + "a\n" * 100)
+    splits = {name: {"share": 0.25, "prompts": None}
+              for name in ("policy", "reward", "selection", "eval")}  # fmt: skip
+    mine = {"source": "file", "path": "data/mine.csv", "splits": splits}
+    values = preset("laptop", data=mine)
+    assert workload.sizes(values.data, None)["reward"] == 25
+    assert workload.sizes(values.data, None)["policy_1"] == 12  # half of 25
+
+
+def test_prompts_that_nobody_has_counted_are_one_line() -> None:
+    values = preset("paper", data={"path": "someone/else"})
+    with pytest.raises(InputError, match=r"'someone/else'.*run dvc repro prepare_prompts"):
+        workload.sizes(values.data, None)
+
+
+# Shapes
+
+
+def test_shape_of_a_folder_is_that_of_its_files(policy_folder: Path) -> None:
+    assert shapes.read(policy_folder) == shapes.KNOWN["tiny", "tiny"]
+
+
+def test_shape_of_the_trained_reward_model_is_that_of_its_files(reward_folder: Path) -> None:
+    tiny = shapes.KNOWN["tiny", "tiny"]
+    made = shapes.trained_reward_model(tiny, None)
+    assert made.weights == shapes.read(reward_folder).weights
+
+
+def test_reward_model_of_fewer_layers_has_fewer_weights() -> None:
+    # 1000 weights, 30 x 10 of them the embedding: 350 a layer; 1 layer, 300, and 10 of the head
+    assert shapes.trained_reward_model(SMALL, 1).weights == 660
+
+
+def test_llama_8b_has_the_weights_that_its_sizes_say() -> None:
+    attention = 2 * 4096 * 4096 + 2 * 4096 * 1024
+    layer = attention + 3 * 4096 * 14336 + 2 * 4096
+    assert LLAMA_8B.weights == 32 * layer + 2 * 128256 * 4096 + 4096
+    assert REWARD_8B.weights == LLAMA_8B.weights - 128256 * 4096 + 4096
+
+
+@pytest.mark.parametrize("content", [b"", b"\x05\0\0\0\0\0\0\0{", b"\x02\0\0\0\0\0\0\0[]"])
+def test_file_of_weights_that_is_none_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match="no safetensors header"):
+        shapes.weights(tmp_path / "x.safetensors")
+
+
+def test_model_of_the_hub_is_known_by_the_table_or_not_at_all() -> None:
+    assert shapes.find(PAPER.models.policy, None) == LLAMA_8B
+    other = Model(source="hub", path="someone/else", revision="0" * 40)
+    assert shapes.find(other, None) is None
+
+
+# Memory and disk
+
+
+def test_weights_in_float32_and_adamw_take_16_bytes_each() -> None:
+    how = preset("laptop").training
+    assert needs.state(SMALL, how) == 16_000
+    assert needs.state(SMALL, how.model_copy(update={"optimizer": "adamw_8bit"})) == 10_000
+
+
+def test_weights_in_shards_are_divided_and_copies_are_not() -> None:
+    assert needs.state(LLAMA_8B, PAPER.training) == 16 * LLAMA_8B.weights // 8
+    copies = {"accelerate_config": "presets/accelerate/ddp.yaml"}
+    alone = PAPER.training.model_copy(update=copies)
+    assert needs.state(LLAMA_8B, alone) == 16 * LLAMA_8B.weights
+
+
+def test_adapters_leave_four_bytes_of_each_weight() -> None:
+    how = preset("laptop").training.model_copy(
+        update={"lora": Lora(rank=1, alpha=1, targets="all-linear")}
+    )
+    # of each of 2 layers: q, o: 2 x 20; k, v: 2 x 15; three of 10 + 20: 160 numbers, 16 bytes each
+    assert needs.state(SMALL, how) == 4000 + 16 * 2 * 160
+
+
+def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
+    need = needs.of_stage("sample@1", PAPER, EIGHT, gpus=True)
+    assert need is not None
+    assert need.parts["weights"] == 2 * LLAMA_8B.weights
+    # 200 answers of 1000 + 1024 + 32 tokens, 32 layers and one more while it grows, keys and values
+    assert need.parts["key-value cache"] == 200 * 2056 * 33 * 2 * 1024 * 2
+    assert need.parts["logits"] == 3 * 200 * 128256 * 4
+    assert need.param == "engine.batch_size"
+
+
+def test_batch_is_no_larger_than_a_shard() -> None:
+    values = preset("paper", engine={"batch_size": 10_000, "shard_size": 2})
+    need = needs.of_stage("sample@1", values, EIGHT, gpus=True)
+    assert need is not None
+    assert need.value == 10
+
+
+def test_memory_of_vllm_is_its_share_of_the_device() -> None:
+    values = preset("paper", engine={"name": "vllm", "tensor_parallel": 2,
+                                     "gpu_memory_utilization": 0.5})  # fmt: skip
+    need = needs.of_stage("sample@1", values, EIGHT, gpus=True)
+    assert need is not None
+    cache = 2024 * 32 * 2 * 1024 * 2 // 2
+    assert need.total == 2 * (LLAMA_8B.weights + cache)  # as much again is left to others
+
+
+def test_memory_of_dpo_is_state_activations_and_logits() -> None:
+    need = needs.of_stage("dpo@1", PAPER, EIGHT, gpus=True)
+    assert need is not None
+    layer = (LLAMA_8B.weights - 2 * 128256 * 4096) / 32
+    one = 16384 * (8 * 4096 + 2 * 1024 + 4 * 14336) * 2
+    assert need.parts == {
+        "weights, gradients, optimiser": 16 * LLAMA_8B.weights // 8,
+        "weights in bfloat16": round(4 * layer),  # two layers gathered
+        "activations": 16384 * 4096 * 2 * 32 + one,
+        "logits and their gradient": 2 * 16384 * 128256 * 4,
+    }
+    assert need.param == "dpo.token_budget"
+
+
+def test_pair_longer_than_the_budget_names_the_answers() -> None:
+    values = preset("paper", dpo={"token_budget": 1000})
+    need = needs.of_stage("dpo@1", values, EIGHT, gpus=True)
+    assert need is not None
+    assert (need.param, need.value) == ("sample.max_new_tokens", 1024)  # 1000 + 2 x 1024 tokens
+
+
+def test_values_of_an_iteration_decide_its_memory() -> None:
+    second = PAPER.iterations["2"].model_copy(update={"dpo": {"token_budget": 8192}})
+    own = PAPER.model_copy(update={"iterations": {**PAPER.iterations, "2": second}})
+    one, two = (needs.of_stage(f"dpo@{t}", own, EIGHT, gpus=True) for t in (1, 2))
+    assert one is not None
+    assert two is not None
+    assert two.parts["activations"] * 2 == one.parts["activations"]
+
+
+def test_stages_without_a_model_need_none_and_a_processor_holds_the_process() -> None:
+    assert needs.of_stage("build_pairs@1", PAPER, EIGHT, gpus=True) is None
+    need = needs.of_stage("score@1", PAPER, EIGHT, gpus=False)
+    assert need is not None
+    assert need.parts["the process"] == needs.PROCESS
+
+
+def test_disk_of_an_iteration_is_candidates_reward_model_and_resumable_checkpoints() -> None:
+    works = workload.of_run(PAPER, workload.sizes(PAPER.data, None), 0)
+    parts = needs.disk(PAPER, EIGHT, works, "1")
+    assert works["dpo@1"].steps == 152  # 19,380 / 128 = 151.4: candidates at 50, 100, 150, 152
+    assert parts["candidates"] == 4 * 2 * LLAMA_8B.weights
+    assert parts["reward model"] == 2 * REWARD_8B.weights
+    # of each model three checkpoints of weights and two moments, 4 bytes each
+    assert parts["work in progress"] == 36 * (LLAMA_8B.weights + REWARD_8B.weights)
+    assert needs.disk(PAPER, EIGHT, works, "0") == {
+        "models": 2 * (LLAMA_8B.weights + REWARD_8B.weights)
+    }
+
+
+# What fits
+
+
+def fake(devices: int, memory: int, host: int | None = None, disk: int | None = None) -> Machine:
+    return Machine("a machine", devices, memory, host, disk)
+
+
+def test_what_does_not_fit_names_the_parameter_and_a_value_that_fits() -> None:
+    need = Need({"weights": 10 * GB, "cache": 20 * GB}, "engine.batch_size", 100, 10 * GB)
+    # 10 GB are left for the cache, of which each answer takes 0.2
+    assert fits.faults(fake(1, 20 * GB), PAPER, {"sample@1": need}, {}, {})[-1] == (
+        "sample@1: needs up to 30.0 GB of a device; expected at most 20.0 GB; "
+        "lower engine.batch_size from 100 to 50 or less"
+    )
+    assert need.fitting(20 * GB) == 50
+
+
+def test_what_no_value_makes_fit_says_another_way() -> None:
+    need = Need({"weights": 128 * GB, "activations": GB}, "dpo.token_budget", 100, 128 * GB)
+    assert "share the weights out" in fits.advice(need, 80 * GB)
+
+
+def test_each_parameter_is_named_once() -> None:
+    need = Need({"weights": 30 * GB}, "engine.batch_size", 100, GB)
+    found = fits.faults(fake(8, 20 * GB), PAPER, {"sample@1": need, "duel@1": need}, {}, {})
+    assert [line.split(":")[0] for line in found] == ["sample@1"]
+
+
+def test_more_processes_than_gpus_are_refused() -> None:
+    [line] = fits.faults(fake(2, 80 * GB), PAPER, {}, {}, {})
+    assert line == (
+        "params.yaml: training.processes is 8; expected at most 2, the GPUs of a machine; lower it"
+    )
+
+
+def test_disk_and_host_are_compared_where_they_are_known() -> None:
+    disk, host = {"1": {"candidates": 5 * GB}}, {"processes": 300 * GB}
+    small = fits.faults(fake(8, 80 * GB, 200 * GB, 4 * GB), PAPER, {}, disk, host)
+    assert [line.split(":")[0] for line in small] == ["params.yaml", "disk"]
+    assert "4.0 GB free; expected 5.0 GB" in small[1]
+    assert fits.faults(fake(8, 80 * GB), PAPER, {}, disk, host) == []
+
+
+def test_the_paper_fits_the_machine_it_names_and_no_smaller_one() -> None:
+    works = workload.of_run(PAPER, workload.sizes(PAPER.data, None), 0)
+    wanted = {
+        stage: need for stage in works
+        if (need := needs.of_stage(stage, PAPER, EIGHT, gpus=True))
+    }  # fmt: skip
+    assert fits.faults(machine.parse("8x80"), PAPER, wanted, {}, {}) == []
+    assert fits.faults(machine.parse("8x40"), PAPER, wanted, {}, {})
+
+
+@pytest.mark.parametrize("text", ["8", "8x", "x80", "0x80", "8x0", "8 x 80", "8x80GB", "-1x80"])
+def test_machine_that_is_none_is_one_line(text: str) -> None:
+    with pytest.raises(InputError, match="expected GPUs and GB of each, such as 8x80"):
+        machine.parse(text)
+
+
+# Time
+
+
+def basis(**changes: Any) -> Basis:
+    values = plan.settled(preset("laptop"), "float32")
+    return Basis(values, Models(SMALL, SMALL), Models(SMALL, SMALL), {}, None, 1)._replace(
+        **changes
+    )
+
+
+MEASURED = {"dpo@1": {"seconds": 100.0, "start_seconds": 4.0, "pairs": 50.0, "steps": 7.0}}
+
+
+def test_measured_stage_takes_as_long_as_before_for_as_much_work() -> None:
+    known = basis(known=MEASURED)
+    assert timing.estimate("dpo@1", Work(pairs=50), (), known) == (104.0, "measured")
+    assert timing.estimate("dpo@2", Work(pairs=25), (), known) == (54.0, "measured")
+
+
+def test_time_follows_the_weights_of_models_of_about_the_same_size() -> None:
+    heavier = basis(known=MEASURED, now=Models(SMALL._replace(weights=1500), SMALL))
+    assert timing.estimate("dpo@1", Work(pairs=50), (), heavier) == (154.0, "measured")
+    other = basis(known=MEASURED, now=Models(SMALL._replace(weights=2500), SMALL))
+    assert timing.estimate("dpo@1", Work(pairs=50), (), other) == (None, "unknown")
+
+
+def test_time_follows_the_answers_that_are_cut_shorter() -> None:
+    drawn = {"sample@1": {"seconds": 60.0, "answers": 10.0, "tokens": 400.0}}
+    # 10 answers of 40 tokens took 60 s; of at most 20 they take half as long, of 80 as long
+    for longest, seconds in ((20, 30.0), (80, 60.0)):
+        time = timing.estimate("sample@1", Work(10, 10 * longest), (), basis(known=drawn))
+        assert time.seconds == rates.START + seconds
+
+
+def test_other_engine_or_precision_is_not_measured() -> None:
+    known = basis(known=MEASURED)
+    assert timing.estimate("dpo@1", Work(), ("training.precision",), known).source == "unknown"
+    assert timing.estimate("dpo@1", Work(), ("dpo.beta",), known).source == "measured"
+
+
+def test_calibrated_time_is_operations_over_what_is_reached() -> None:
+    fast = basis(speed=Speed(1e6, 1e9))
+    # 10 pairs of 256 / 3 + 2 x 2/3 x 48 = 149.3 tokens, 6 operations for each of 1000 weights
+    expected = 10 * (256 / 3 + 64) * 6 * 1000 / (1e6 * 0.6)
+    time = timing.estimate("dpo@1", Work(pairs=10, steps=1), (), fast)
+    assert time.seconds == pytest.approx(rates.START + expected)
+
+
+def test_decoding_takes_at_least_the_time_of_reading_the_weights() -> None:
+    slow = basis(speed=Speed(1e15, 1e3))
+    # one batch of 48 tokens reads 1000 weights of 4 bytes each time
+    time = timing.estimate("sample@1", Work(10, 480), (), slow)
+    assert time.seconds == pytest.approx(rates.START + 48 * 4000 / 600)
+
+
+def test_stage_without_a_model_takes_its_start() -> None:
+    assert timing.estimate("build_pairs@1", Work(), (), basis()).seconds == rates.START
+
+
+# The command
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    repo = project.copy(tmp_path / "repo", "tiny", fake=True)
+    monkeypatch.chdir(repo)
+    return repo
+
+
+def test_plan_tells_stages_counts_time_memory_and_disk(copied: Path) -> None:
+    result = CliRunner().invoke(main, ["plan"])
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    assert lines[0].startswith("27 of 27 stages will run, in about ")
+    [dpo] = [line for line in lines if line.startswith("  dpo@1 ")]
+    assert "6 pairs, 3 steps, 2 candidates (never run; after " in dpo
+    assert any(line.startswith("Memory of a device: ") for line in lines)
+    assert any(line.startswith("Disk, iteration 2: ") for line in lines)
+
+
+def test_plan_of_one_stage_names_those_before_it_as_json(copied: Path) -> None:
+    result = CliRunner().invoke(main, ["plan", "score@1", "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.output)
+    names = [stage["stage"] for stage in told["stages"]]
+    assert names[-1] == "score@1"
+    assert "sample@1" in names
+    assert "dpo@1" not in names
+    assert told["stages"][-1]["work"]["scores"] == 30
+
+
+def test_plan_refuses_what_cannot_fit_and_names_the_parameter(copied: Path) -> None:
+    (copied / "params.yaml").write_bytes((project.ROOT / "presets" / "paper.yaml").read_bytes())
+    result = CliRunner().invoke(main, ["plan", "--machine", "8x24"])
+    assert result.exit_code == 1
+    assert "lower engine.batch_size from 200 to " in result.output
+    assert "Error: " in result.output.splitlines()[-1]
+
+
+def test_plan_says_what_is_not_known(copied: Path) -> None:
+    raw = (project.ROOT / "presets" / "paper.yaml").read_text()
+    (copied / "params.yaml").write_text(
+        raw.replace("meta-llama/Meta-Llama-3-8B-Instruct", "someone/model").replace(
+            "HuggingFaceH4/ultrafeedback_binarized", "someone/data"
+        )
+    )
+    result = CliRunner().invoke(main, ["plan"])
+    assert result.exit_code == 0, result.output
+    assert "models.policy: the sizes of someone/model@" in result.output
+    assert "takes all prompts of 'someone/data'" in result.output
+    assert "at least" in result.output.splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [["plan", "dpo@3"], ["plan", "--machine", "big"]])
+def test_what_is_mistyped_is_one_line(copied: Path, arguments: list[str]) -> None:
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ")
+    assert len(result.output.splitlines()) == 1
+
+
+def test_folder_without_dvc_is_one_line(here: Path) -> None:
+    (here / "params.yaml").write_bytes((project.ROOT / "presets" / "tiny.yaml").read_bytes())
+    result = CliRunner().invoke(main, ["plan"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: dvc: ")
