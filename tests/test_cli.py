@@ -30,10 +30,10 @@ def test_a_path_that_is_typed_is_relative_to_where_the_user_is(
 ) -> None:
     monkeypatch.chdir(inside / "run")
     by_default = CliRunner().invoke(main, ["status"])
-    assert "Mutual-Taught in run " in by_default.output
+    assert "Mutual-Taught in run: " in by_default.output
     (inside / "other" / "0" / "metrics").mkdir(parents=True)
     typed = CliRunner().invoke(main, ["status", "--run", "../other"])
-    assert "Mutual-Taught in other " in typed.output
+    assert "Mutual-Taught in other: " in typed.output
 
 
 @pytest.mark.parametrize("name", [[], *([name] for name in main.commands)])
