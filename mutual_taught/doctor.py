@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -10,13 +9,23 @@ from pathlib import Path
 import psutil
 import torch
 
-from mutual_taught import agreement, blocks, folder_checks, models, params, preflight, start
+from mutual_taught import (
+    agreement,
+    blocks,
+    doctor_machine,
+    folder_checks,
+    hub,
+    models,
+    params,
+    preflight,
+    start,
+)
 from mutual_taught.checks import Check
+from mutual_taught.doctor_machine import Note
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.folder_checks import Kind
 
 PACKAGES = ("dvc", "torch", "transformers", "trl", "datasets", "pyarrow")
-ROOMY = 5 * 2**30
 LOADERS: dict[Kind, Callable[[Path], Iterator[Check]]] = {
     "policy": lambda folder: preflight.policy(models.load_policy(folder, "bfloat16")),
     "reward_model": lambda folder: preflight.reward_model(
@@ -25,17 +34,17 @@ LOADERS: dict[Kind, Callable[[Path], Iterator[Check]]] = {
 }
 
 
-def examine(run: Path) -> Iterator[Check]:
+def examine(run: Path) -> Iterator[Check | Note]:
     """Check the machine, params.yaml, and the models of iteration 0 if they are prepared."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     yield Check("packages", versions, "")
     yield _device()
-    free = shutil.disk_usage(Path.cwd()).free
-    yield Check(
-        "disk", f"{free / 2**30:.1f} GiB free",
-        "" if free > ROOMY else f"expected {ROOMY / 2**30:.0f} GiB; free some, or dvc gc -w",
-    )  # fmt: skip
+    yield from doctor_machine.tools()
     yield (values := _params())
+    if not values.fault:
+        settings = params.validate(params.read(params.PARAMS))
+        yield from doctor_machine.checks(settings, run)
+        yield from hub.checks(settings)
     for name in LOADERS:
         folder = run / "0" / name
         if folder.exists():

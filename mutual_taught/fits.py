@@ -15,7 +15,7 @@ TRAINED = (
 OTHERWISE = {
     "engine": f"set engine.name vllm and raise engine.tensor_parallel, {SMALLER}",
     "score": f"set score.dtype bfloat16, {SMALLER}",
-    "rank_pairs": f"set rank_pairs.reference_dtype bfloat16, {SMALLER}",
+    "rank_pairs": "take a smaller model (models)",
     "dpo": TRAINED, "train_rm": TRAINED, "base_reward_model": TRAINED, "sample": TRAINED,
 }  # fmt: skip
 
@@ -82,4 +82,4 @@ def advice(need: Need, room: int) -> str:
     fitting = need.fitting(room)
     if fitting >= 1 and need.total > need.fixed:
         return f"lower {need.param} from {need.value} to {fitting} or less"
-    return f"{need.param} cannot make it so; {OTHERWISE[need.param.split('.')[0]]}"
+    return f"no {need.param} makes it fit; {OTHERWISE[need.param.split('.')[0]]}"

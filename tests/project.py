@@ -71,6 +71,12 @@ def _fake_commands(target: Path) -> None:
     yaml.dump(graph, path)
 
 
+def empty(folder: Path) -> None:
+    """Make a folder a repository of git and of DVC, without anything in it."""
+    git(folder, "init", "-q")
+    (folder / ".dvc").mkdir()
+
+
 def git(repo: Path, *args: str) -> str:
     """Run git."""
     return _run(repo, "git", *args).stdout

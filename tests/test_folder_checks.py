@@ -202,6 +202,7 @@ def test_model_that_cannot_be_used_is_refused_before_any_work_and_by_doctor(
     text = (here / "params.yaml").read_text()
     text = text.replace("max_prompt_tokens: 512", "max_prompt_tokens: 400")
     (here / "params.yaml").write_text(text.replace("max_length: 768", "max_length: 500"))
+    project.empty(here)
     result = CliRunner().invoke(main, ["doctor"])
     assert isinstance(result.exception, SystemExit), result.exception
     failed = [line for line in result.output.splitlines() if line.startswith("FAIL")]
@@ -231,6 +232,7 @@ def doctors(preset: dict[str, object]) -> str:
 
 
 def test_doctor_looks_at_models_before_they_are_copied(policy_folder: Path, here: Path) -> None:
+    project.empty(here)
     shutil.copytree(policy_folder, here / "mine")
     template("{{ strftime_now('%Y') }}" + start.CHATML)(here / "mine")
     mine: dict[str, object] = {"models.policy.source": "path", "models.policy.path": "mine"}

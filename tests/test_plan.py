@@ -322,18 +322,19 @@ def basis(**changes: Any) -> Basis:
     )
 
 
+# Half a second of DVC comes to each measured stage: rates.BETWEEN.
 MEASURED = {"dpo@1": {"seconds": 100.0, "start_seconds": 4.0, "pairs": 50.0, "steps": 7.0}}
 
 
 def test_measured_stage_takes_as_long_as_before_for_as_much_work() -> None:
     known = basis(known=MEASURED)
-    assert timing.estimate("dpo@1", Work(pairs=50), (), known) == (104.0, "measured")
-    assert timing.estimate("dpo@2", Work(pairs=25), (), known) == (54.0, "measured")
+    assert timing.estimate("dpo@1", Work(pairs=50), (), known) == (104.5, "measured")
+    assert timing.estimate("dpo@2", Work(pairs=25), (), known) == (54.5, "measured")
 
 
 def test_time_follows_the_weights_of_models_of_about_the_same_size() -> None:
     heavier = basis(known=MEASURED, now=Models(SMALL._replace(weights=1500), SMALL))
-    assert timing.estimate("dpo@1", Work(pairs=50), (), heavier) == (154.0, "measured")
+    assert timing.estimate("dpo@1", Work(pairs=50), (), heavier) == (154.5, "measured")
     other = basis(known=MEASURED, now=Models(SMALL._replace(weights=2500), SMALL))
     assert timing.estimate("dpo@1", Work(pairs=50), (), other) == (None, "unknown")
 
@@ -343,7 +344,7 @@ def test_time_follows_the_answers_that_are_cut_shorter() -> None:
     # 10 answers of 40 tokens took 60 s; of at most 20 they take half as long, of 80 as long
     for longest, seconds in ((20, 30.0), (80, 60.0)):
         time = timing.estimate("sample@1", Work(10, 10 * longest), (), basis(known=drawn))
-        assert time.seconds == rates.START + seconds
+        assert time.seconds == rates.BETWEEN + rates.START + seconds
 
 
 def test_other_engine_or_precision_is_not_measured() -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
 from mutual_taught.start import CHATML
+from tests import project
 
 if TYPE_CHECKING:
     from mutual_taught.models import Policy, RewardModel
@@ -200,6 +201,7 @@ def test_doctor_looks_at_everything(finished: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_doctor_says_what_is_wrong_and_goes_on(here: Path) -> None:
+    project.empty(here)
     (here / "params.yaml").write_text("seed: -1\n")
     (here / "run" / "0" / "policy").mkdir(parents=True)
     result = CliRunner().invoke(main, ["doctor"])

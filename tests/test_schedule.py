@@ -100,7 +100,7 @@ def test_measured_stages_are_found_by_name_then_by_kind_then_by_kin(here: Path) 
     assert rates.nearest("dpo@3", known) == {"seconds": 20, "start_seconds": 3}
     assert rates.nearest("eval@1", known) == {"seconds": 7, "start_seconds": 1}
     assert rates.nearest("sample@1", known) is None
-    assert rates.whole(known["dpo@1"], 2.0) == 43.0
+    assert rates.whole(known["dpo@1"], 2.0) == 43.0 + rates.BETWEEN
 
 
 @pytest.mark.parametrize("value", ["x", None, True, -1, [1]])

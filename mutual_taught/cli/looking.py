@@ -193,18 +193,25 @@ def why(
 def doctor(folder: Path) -> None:
     """Look at the machine, params.yaml and the prepared models, and say what is wrong.
 
+    Use it before a first run, on a new machine, and with a new model. It compares the preset with
+    GPUs, memory and disk, looks at git, DVC and the packages that settings need, and asks the hub
+    for what params.yaml takes from it. FAIL would stop a run; a note would not.
+
     The same checks of tokenizers, templates and rewards run at the start of every stage that loads
     a model; a stage refuses with the reason.
     """
     from mutual_taught import doctor as looking
+    from mutual_taught.doctor_machine import Note
 
     faults = 0
     for check in looking.examine(folder):
         found = without_secrets(f"{check.name}: {check.found}")
-        process.say(f"{'FAIL' if check.fault else 'ok':4}  {found}")
-        if check.fault:
-            process.say(f"      {without_secrets(check.fault)}")
-            faults += 1
+        *_, advice = check
+        mark = "ok" if not advice else "note" if isinstance(check, Note) else "FAIL"
+        process.say(f"{mark:4}  {found}")
+        if advice:
+            process.say(f"      {without_secrets(advice)}")
+        faults += mark == "FAIL"
     if faults:
         raise click.ClickException(f"{faults} of these would stop a run")
 

@@ -1,0 +1,140 @@
+"""What doctor sees of the machine: does the preset fit it, and is what it wants installed?"""
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mutual_taught import fits, machine, needs, plan, shapes, workload
+from mutual_taught.blocks import Params
+from mutual_taught.checks import Check
+from mutual_taught.errors import MutualTaughtError
+from mutual_taught.machine import GB, Machine
+from mutual_taught.needs import Models
+
+EXTRAS = {
+    "engine.name vllm": ("vllm", "vllm"),
+    "engine.workers ray": ("ray", "ray"),
+    "training.optimizer adamw_8bit": ("bitsandbytes", "bitsandbytes"),
+    "training.accelerate_config zero3": ("deepspeed", "deepspeed"),
+}  # a setting, the module that it needs, the extra of this package that installs it
+
+
+class Note(NamedTuple):
+    """What was looked at, what was found, and what to do; a run goes on without it."""
+
+    name: str
+    found: str
+    advice: str
+
+
+def checks(values: Params, run: Path) -> Iterator[Check | Note]:
+    """Compare the values of params.yaml with the machine."""
+    yield from installed(values)
+    there = machine.here()
+    settled = plan.settled(values, "bfloat16" if there.devices else None)
+    try:
+        models = _models(settled, run)
+        prompts = workload.sizes(values.data, workload.prepared())
+    except MutualTaughtError as error:
+        yield Note("memory and disk", "not compared", str(error))
+        return
+    if models is None:
+        advice = "the sizes of a model of the hub are not known yet; run dvc repro prepare_policy"
+        yield Note("memory and disk", "not compared", advice)
+        return
+    works = workload.of_run(settled, prompts, workload.seed_pairs(values))
+    yield from fit(settled, models, works, there)
+
+
+def fit(
+    values: Params, models: Models, works: dict[str, workload.Work], there: Machine
+) -> Iterator[Check]:
+    """Compare what a whole run needs with devices, memory and disk, as `plan` does."""
+    gpus = bool(there.devices)
+    wanted = {
+        stage: need for stage in works
+        if (need := needs.of_stage(stage, values, models, gpus))
+    }  # fmt: skip
+    disk = {t: needs.disk(values, models, works, t) for t in ("0", *values.iterations)}
+    host = needs.host(values, models) if gpus else {}
+    stage, most = max(wanted.items(), key=lambda item: item[1].total)
+    room = sum(sum(parts.values()) for parts in disk.values())
+    found = {
+        "memory": f"{stage} needs up to {most.total / GB:.1f} GB of {there.device_memory / GB:.1f}",
+        "disk": f"{(there.disk or 0) / GB:.1f} GB free, a whole run needs {room / GB:.1f}",
+    }
+    faults = fits.faults(there, values, wanted, disk, host)
+    for name, said in found.items():
+        own = [fault for fault in faults if fault.startswith("disk: ") == (name == "disk")]
+        parts = [fault.removeprefix("disk: ").partition("; ") for fault in own]
+        yield from (Check(_name(head, name), head, advice) for head, _, advice in parts)
+        if not own:
+            yield Check(name, said, "")
+
+
+def _name(found: str, name: str) -> str:
+    return "GPUs" if found.startswith("params.yaml: ") else name
+
+
+def _models(values: Params, run: Path) -> Models | None:
+    """Find the shapes of both models, from the run where it has them."""
+    folders = {name: run / "0" / name for name in ("policy", "reward_model")}
+    policy = shapes.find(values.models.policy, folders["policy"])
+    if policy is None:
+        return None
+    if values.models.reward_model.source in ("trained", "tiny"):
+        layers = values.base_reward_model.layers
+        return Models(policy, shapes.trained_reward_model(policy, layers))
+    reward = shapes.find(values.models.reward_model, folders["reward_model"])
+    return None if reward is None else Models(policy, reward)
+
+
+def installed(values: Params) -> Iterator[Check]:
+    """Look for the packages that some settings need."""
+    settings = {
+        f"engine.name {values.engine.name}", f"engine.workers {values.engine.workers}",
+        f"training.optimizer {values.training.optimizer}",
+    }  # fmt: skip
+    if "zero3" in str(values.training.accelerate_config):
+        settings.add("training.accelerate_config zero3")
+    for setting, (module, extra) in EXTRAS.items():
+        if setting in settings:
+            here = importlib.util.find_spec(module) is not None
+            yield Check(
+                setting, f"{module} is {'' if here else 'not '}installed",
+                "" if here else f'expected it; pip install -e ".[{extra}]"',
+            )  # fmt: skip
+
+
+def tools() -> Iterator[Check | Note]:
+    """Look at git and DVC: `dvc repro` needs a repository, `dvc exp run` a commit and an author."""
+    if shutil.which("git") is None:
+        yield Check("git", "not installed", "expected git; install it")
+        return
+    inside = _git("rev-parse", "--is-inside-work-tree") is not None
+    yield Check(
+        "git", "a repository" if inside else "no repository here",
+        "" if inside else "expected one; git clone the project, or git init",
+    )  # fmt: skip
+    if not inside:
+        return
+    commit = _git("rev-parse", "--verify", "-q", "HEAD") is not None
+    author = _git("var", "GIT_AUTHOR_IDENT") is not None
+    said = f"{'a' if commit else 'no'} commit, {'an' if author else 'no'} author"
+    lacks = ["git config user.name and user.email"] * (not author) + ["git commit"] * (not commit)
+    if lacks:
+        yield Note("git", said, f"dvc exp run needs both; {', then '.join(lacks)}")
+    else:
+        yield Check("git", said, "")
+    dvc = Path(".dvc").is_dir()
+    fault = "" if dvc else "expected .dvc; run in the project's folder, or dvc init"
+    yield Check("dvc", "set up here" if dvc else "not set up here", fault)
+
+
+def _git(*words: str) -> str | None:
+    """Run git; None if it refuses."""
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None
