@@ -34,6 +34,11 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world
 
 
+def first_run(committed: World) -> Transcript:
+    """Give what README's blocks print up to the commit of the first run."""
+    return Transcript("README.md", (committed.folder / "transcript").read_text(), 0)
+
+
 def first_commit() -> int:
     return next(i for i, block in enumerate(README) if "git commit" in block.text)
 
@@ -44,13 +49,15 @@ def readme(committed: World, tmp_path_factory: pytest.TempPathFactory) -> Transc
     world = worlds.copy(committed, tmp_path_factory.mktemp("readme") / "world")
     done = worlds.follow(world, README[first_commit() + 1 :], "README.md")
     assert not worlds.failure(done), worlds.failure(done)
-    return Transcript("README.md", (world.folder / "transcript").read_text() + done.text, 0)
+    return Transcript("README.md", first_run(committed).text + done.text, 0)
 
 
-def test_newcomer_runs_the_method_and_looks_at_it(readme: Transcript) -> None:
-    assert "Final models: run/2/policy, run/2/reward_model" in readme.after("make run")
-    assert "win rate" in readme.after("mutual-taught status")
-    assert "# " in readme.after("run/2/report/report.md")
+def test_newcomer_runs_the_method_and_looks_at_it(committed: World) -> None:
+    done = first_run(committed)
+    assert "Final models: run/2/policy, run/2/reward_model" in done.after("make run")
+    assert "win rate" in done.after("mutual-taught status")
+    assert "# " in done.after("run/2/report/report.md")
+    assert "iteration 1" in done.after("mutual-taught trace")
 
 
 def test_engineer_tries_another_value_and_compares(readme: Transcript) -> None:
