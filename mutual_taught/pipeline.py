@@ -3,13 +3,53 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mutual_taught import plan, plan_text, process, schedule
-from mutual_taught.errors import TrainingError
+from mutual_taught import graph, near, params, plan, plan_text, process, schedule
+from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.interrupt import ended_by_signals
+from mutual_taught.watch import STARTED_BY
 
 UP_TO_DATE = "Data and pipelines are up to date."
+RUNNING, SAVED = "Running stage '", "Updating lock file"
+AGAIN = "mend it, then run again: it goes on with what is finished"
+
+
+def stages() -> dict[str, tuple[str, ...]]:
+    """Name what can be run, and what each makes: `dpo` stands for dpo@1, dpo@2 and so on.
+
+    Raises:
+        InputError: dvc.yaml has no stages that can be read.
+    """
+    iterations = params.read(params.PARAMS)["iterations"]
+    try:
+        nodes = graph.nodes(params.read(graph.GRAPH)["stages"], iterations)
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{graph.GRAPH}: expected stages with cmd, deps and outs; dvc stage list says more"
+        ) from None
+    groups = {node.name.split("@")[0] for node in nodes if "@" in node.name}
+    return {**{node.name: node.outs for node in nodes}, **dict.fromkeys(sorted(groups), ())}
+
+
+def require_stages(targets: Sequence[str]) -> None:
+    """Refuse what is no stage before DVC is started.
+
+    Raises:
+        InputError: naming the stage that makes a path, else the stages there are.
+    """
+    known = stages() if targets else {}
+    for target in targets:
+        if target in known:
+            continue
+        makers = [name for name, outs in known.items() if target.rstrip("/") in outs]
+        if makers:
+            raise InputError(
+                f"{target!r} is a path; expected a stage; say {makers[0]}, which makes it"
+            )
+        whole = [name for name in known if "@" not in name]
+        raise InputError(f"stage {target!r} does not exist; {near.advice(target, known, whole)}")
 
 
 def planned(targets: Sequence[str]) -> Path:
@@ -28,35 +68,60 @@ def planned(targets: Sequence[str]) -> Path:
     return schedule.create(made.running(), os.getpid())
 
 
-def repro(targets: Sequence[str], run: Path | None = None) -> bool:
+def repro(targets: Sequence[str], flags: Sequence[str] = (), run: Path | None = None) -> bool:
     """Run `dvc repro`, passing its output on.
 
-    Stages start `python`, so this interpreter's folder comes first on the path.
+    Stages start `python`, so this interpreter's folder comes first on the path. They end when this
+    process is gone, even if it was killed.
 
     Args:
         targets: stages to be made with all before them; none for all stages.
+        flags: of `dvc repro`.
         run: the file of the run, from `planned`.
 
     Returns:
         Whether any stage ran.
 
     Raises:
-        TrainingError: a stage failed; its own line says why.
+        TrainingError: a stage failed, whose own line says why; or DVC did, and no stage.
+        InterruptedRunError: the user ended it.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     signs = sys.stdout.encoding or "utf-8"
-    told = {"PATH": path, "PYTHONIOENCODING": f"{signs}:backslashreplace"}
+    told = {
+        "PATH": path, "PYTHONIOENCODING": f"{signs}:backslashreplace",
+        STARTED_BY: str(os.getpid()),
+    }  # fmt: skip
     if run:
         told[schedule.SCHEDULE] = str(run.resolve())
-    running = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", *targets],
+    dvc = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", *flags, *targets], process_group=0,
         stdout=subprocess.PIPE, encoding=signs, errors="replace", env={**os.environ, **told},
     )  # fmt: skip
-    assert running.stdout is not None
-    ran = True
-    for line in running.stdout:
-        ran = ran and line.strip() != UP_TO_DATE
+    with ended_by_signals(dvc):
+        lines = list(_shown(dvc))
+    if dvc.returncode != 0:
+        failed = at_work(lines)
+        raise TrainingError(
+            f"stage {failed} failed, see above; {AGAIN}" if failed else
+            f"dvc repro: DVC stopped, and no stage failed; see its line above; {AGAIN}"
+        )  # fmt: skip
+    return UP_TO_DATE not in lines
+
+
+def _shown(dvc: "subprocess.Popen[str]") -> Iterator[str]:
+    assert dvc.stdout is not None
+    for line in dvc.stdout:
         print(line, end="", flush=True)
-    if running.wait() != 0:
-        raise TrainingError("dvc repro: a stage failed, see above; mend it, then run again")
-    return ran
+        yield line.strip()
+
+
+def at_work(lines: Iterable[str]) -> str | None:
+    """Name the stage that DVC was running when it ended, by what it printed; None if none."""
+    stage = None
+    for line in lines:
+        if line.startswith(RUNNING):
+            stage = line.removeprefix(RUNNING).partition("'")[0]
+        elif line.startswith(SAVED):
+            stage = None
+    return stage

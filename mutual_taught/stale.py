@@ -6,11 +6,11 @@ would have to be pulled, or it is made anew, in which case whatever reads it run
 DVC is taken, so it works beside a run.
 """
 
-import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from mutual_taught import near
 from mutual_taught.errors import InputError
 from mutual_taught.graph import overlap
 
@@ -62,11 +62,7 @@ def _wanted(targets: Sequence[str], known: Mapping[str, Any]) -> list[Any]:
     for target in targets:
         names = [name for name in known if name == target or name.split("@")[0] == target]
         if not names:
-            near = difflib.get_close_matches(target, known, 1)
-            hint = f"; did you mean {near[0]!r}" if near else ""
-            raise InputError(
-                f"stage {target!r}: there is none; expected one of {', '.join(known)}{hint}"
-            )
+            raise InputError(f"stage {target!r} does not exist; {near.advice(target, known)}")
         found += [known[name] for name in names]
     return found
 

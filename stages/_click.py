@@ -32,6 +32,10 @@ def iteration(t: str) -> str:
 class Stage(click.Command):
     """A command that prints our errors in one line, exit code 1."""
 
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Take -h for --help, as the console command does."""
+        return ["-h", "--help"]
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; disk-full and permission errors are the user's to mend, too."""
         try:

@@ -1,12 +1,18 @@
 """The console command: one project, wherever inside it the user is."""
 
+import importlib
+import re
+import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from mutual_taught.cli import main
 from tests import project
+
+STAGES = [path for path in (project.ROOT / "stages").glob("*.py") if path.stem[0] != "_"]
 
 
 @pytest.fixture
@@ -41,3 +47,67 @@ def test_every_command_has_help_by_its_short_name(name: list[str]) -> None:
     result = CliRunner().invoke(main, [*name, "-h"])
     assert result.exit_code == 0
     assert result.output.startswith("Usage: ")
+
+
+def test_summaries_of_all_commands_are_whole_and_fit_80_columns() -> None:
+    said = CliRunner().invoke(main, ["-h"], env={"COLUMNS": "80"}).output
+    lines = said.split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in lines] == sorted(main.commands)
+    for line in lines:
+        assert len(line) <= 80, line
+        assert line.endswith("."), line
+        assert not line.endswith("..."), line
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_help_shows_defaults_and_choices_and_an_example(name: str) -> None:
+    said = " ".join(CliRunner().invoke(main, [name, "-h"], env={"COLUMNS": "80"}).output.split())
+    for option in main.commands[name].params:
+        if isinstance(option.type, click.Choice):
+            assert "|".join(map(str, option.type.choices)) in said
+        plain = isinstance(option, click.Option) and not option.is_flag
+        if plain and isinstance(option.default, int | float | str) and option.default != "":
+            assert f"[default: {option.default}" in said
+    assert f"mutual-taught {name}" in said
+    assert "\\b" not in said
+
+
+def test_exit_codes_are_in_the_help() -> None:
+    said = CliRunner().invoke(main, ["-h"]).output
+    assert "Exit codes: 0 it went well; 1 refused or failed, in one line; 2 a mistyped" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "near"),
+    [(["stauts"], "Did you mean 'status'?"), (["run", "--forse"], "Did you mean '--force'?"),
+     (["preset", "lap"], "is not one of 'tiny', 'laptop', 'paper'"),
+     (["preset", "tiny", "--with", "no-filters"], "did you mean 'no-filter'")],
+)  # fmt: skip
+def test_mistyped_name_is_told_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], near: str
+) -> None:
+    monkeypatch.chdir(project.ROOT)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == (1 if "--with" in arguments else 2)
+    assert near in result.output
+
+
+@pytest.mark.parametrize("stage", sorted(path.stem for path in STAGES))
+def test_stage_has_help_by_its_short_name(stage: str) -> None:
+    command = importlib.import_module(f"stages.{stage}").main
+    result = CliRunner().invoke(command, ["-h"])
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage: ")
+
+
+@pytest.mark.slow
+def test_bare_make_lists_every_target_a_line_each() -> None:
+    said = subprocess.run(
+        ["make", "--no-print-directory"], cwd=project.ROOT, capture_output=True, text=True,
+        check=True,
+    ).stdout  # fmt: skip
+    [phony] = re.findall(r"^\.PHONY: help (.*)$", (project.ROOT / "Makefile").read_text(), re.M)
+    lines = said.splitlines()
+    assert sorted(line.split()[0] for line in lines[1:]) == sorted(phony.split())
+    assert max(map(len, lines)) <= 80
+    assert len({re.match(r"  \S+ +", line).end() for line in lines[1:]}) == 1  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from mutual_taught.errors import MutualTaughtError
 
 
 class Main(click.Group):
-    """A group whose commands print our errors in one line, exit code 1."""
+    """A group whose commands print our errors in one line, exit code 1; Ctrl-C is 130."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command in the project's folder, wherever inside it the user is."""
@@ -21,6 +21,9 @@ class Main(click.Group):
             return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(130)
 
 
 @click.group(
@@ -34,6 +37,10 @@ def main() -> None:
     The pipeline itself runs under DVC: `dvc repro` runs what is not up to date, `dvc exp run -S
     dpo.beta=0.05` tries another value. These commands are for what DVC does not do. They work in
     any folder of the project.
+
+    \b
+    Exit codes: 0 it went well; 1 refused or failed, in one line; 2 a mistyped
+    command or option; 130 interrupted by Ctrl-C (143 by SIGTERM).
     """
     process.begin()
 

@@ -14,7 +14,7 @@ from mutual_taught.signs import without_secrets
 SPLIT = click.Choice(["policy", "reward", "selection", "eval"])
 
 
-@click.command()
+@click.command(short_help="Show how far the run is, iteration by iteration.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option("--watch", is_flag=True, help="Show it anew every few seconds until the run ends.")
@@ -37,7 +37,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float) -> None:
         table.show(folder)
 
 
-@click.command()
+@click.command(short_help="Recompute every decision from the artifacts.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 @click.option("--models/--no-models", default=True, help="Hash the models' files, too.")
 @click.option(
@@ -57,6 +57,8 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
 
     --resample draws answers again with their seeds. On the same kind of machine they are
     bit-equal; another kind may round otherwise.
+
+    Example: mutual-taught verify --resample 2
     """
     from mutual_taught import verify as checking
 
@@ -76,7 +78,7 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
         raise click.ClickException(f"{faults} things do not follow from the rest of the run")
 
 
-@click.command()
+@click.command(short_help="List prompts with their ids, for trace.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 @click.option("--split", type=SPLIT, help="Only prompts of this split.")
 @click.option(
@@ -117,7 +119,7 @@ def prompts(
         process.say("no such prompt")
 
 
-@click.command()
+@click.command(short_help="Tell a prompt's whole life.")
 @click.argument("prompt_id", required=False)
 @click.option("--random", "drawn", is_flag=True, help="Any prompt, in place of PROMPT_ID.")
 @click.option("--split", type=SPLIT, help="Of --random: a prompt of this split.")
@@ -154,7 +156,7 @@ def trace(
     _print(story, lambda: telling.lines(story, folder, full), as_json)
 
 
-@click.command()
+@click.command(short_help="Tell why a reward model learnt from a pair.")
 @click.argument("pair_id", required=False)
 @click.option("--random", "drawn", is_flag=True, help="Any pair, in place of PAIR_ID.")
 @click.option("--seed", default=None, type=int, help="Of --random: the same pair every time.")
@@ -188,7 +190,7 @@ def why(
     _print(story, lambda: telling.pair_lines(story, full), as_json)
 
 
-@click.command()
+@click.command(short_help="Check the machine, params.yaml and the models.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 def doctor(folder: Path) -> None:
     """Look at the machine, params.yaml and the prepared models, and say what is wrong.
@@ -199,6 +201,8 @@ def doctor(folder: Path) -> None:
 
     The same checks of tokenizers, templates and rewards run at the start of every stage that loads
     a model; a stage refuses with the reason.
+
+    Example: mutual-taught doctor
     """
     from mutual_taught import doctor as looking
     from mutual_taught.doctor_machine import Note

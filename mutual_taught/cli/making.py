@@ -8,7 +8,7 @@ from mutual_taught import blocks, process
 from mutual_taught.cli.place import PLACE
 
 
-@click.command("seed-preferences")
+@click.command("seed-preferences", short_help="Make data/seed_preferences.parquet anew.")
 @click.option("--policy", default="run/0/policy", type=PLACE, help="The base policy.")
 @click.option("--templates", default="data/templates.yaml", type=PLACE, help="Prompt templates.")
 @click.option("--out", default="data", type=PLACE, help="Folder for seed_preferences.parquet.")
@@ -24,6 +24,8 @@ def seed_preferences(
     The file in the repository was made by this command on the laptop preset; making it again
     takes a quarter of an hour and is only needed for another policy or other templates. Prints
     how often the policy follows each instruction.
+
+    Example: mutual-taught seed-preferences --prompts 100 --train 40 --heldout 20 --out mine
     """
     from mutual_taught import params
     from mutual_taught import seed_preferences as making

@@ -1,24 +1,96 @@
 """Commands that run the pipeline."""
 
+import contextlib
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
+from mutual_taught.cli import place
 from mutual_taught.cli.looking import status
+from mutual_taught.cli.planning import plan
+from mutual_taught.errors import MutualTaughtError
+
+FLAGS = {"force": "--force", "pull": "--pull", "single": "--single-item"}
 
 
-@click.command()
-@click.argument("targets", nargs=-1)
-def run(targets: tuple[str, ...]) -> None:
-    """Run the pipeline (dvc repro), then show what happened and where to look.
+def complete_stage(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the stages that begin as what was typed."""
+    from mutual_taught import pipeline
 
-    Stages that are up to date are not run again. TARGETS are stage names such as dpo@1; without
-    any, the whole pipeline runs.
+    with (
+        contextlib.chdir(place.root(Path.cwd()) or Path.cwd()),
+        contextlib.suppress(MutualTaughtError),
+    ):
+        return [CompletionItem(name) for name in pipeline.stages() if name.startswith(incomplete)]
+    return []
+
+
+@click.command(short_help="Run what is not up to date, then show the status.")
+@click.argument("targets", nargs=-1, shell_complete=complete_stage)
+@click.option("--dry", is_flag=True, help="Only say what would run, as `mutual-taught plan`.")
+@click.option("-f", "--force", is_flag=True, help="Run stages that are up to date, too.")
+@click.option("--pull", is_flag=True, help="Fetch what is in the remote storage, make the rest.")
+@click.option("-s", "--single-item", "single", is_flag=True, help="Only TARGETS, nothing before.")
+def run(targets: tuple[str, ...], dry: bool, force: bool, pull: bool, single: bool) -> None:
+    """Run what is not up to date (dvc repro), then show the status.
+
+    Use it for the first run and after every change. TARGETS are stages such as dpo@1, or dpo for
+    that of all iterations; those before them run first if they are not up to date. Without any,
+    the whole pipeline runs.
+
+    Ctrl-C ends the stage that runs, and DVC. Run it again, and it goes on with what is finished.
+    A second Ctrl-C kills both, which loses no more.
+
+    \b
+    Examples:
+      mutual-taught run                    whatever is not up to date
+      mutual-taught run train_rm@1         up to the first reward model
+      mutual-taught run --force -s eval@1  that stage again, nothing else
+      mutual-taught run --pull             with what others have pushed
     """
     from mutual_taught import params, pipeline
+    from mutual_taught.interrupt import InterruptedRunError
 
+    flags = {"force": force, "pull": pull, "single": single}
+    check_flags(targets, {"dry": dry, **flags})
     params.validate(params.read(params.PARAMS))
-    if not pipeline.repro(targets, pipeline.planned(targets)):
-        click.echo("Nothing to do: every stage is up to date.")
+    pipeline.require_stages(targets)
     context = click.get_current_context()
+    if dry:
+        context.invoke(plan, targets=targets, machine=None, as_json=False)
+        return
+    whole = not (force or single)  # otherwise it is not known what runs
+    try:
+        noted = pipeline.planned(targets) if whole else None
+        passed = [FLAGS[name] for name, wanted in flags.items() if wanted]
+        ran = pipeline.repro(targets, passed, noted)
+    except InterruptedRunError as ended:
+        click.echo(str(ended), err=True)
+        context.exit(ended.code)
+    if not ran:
+        click.echo("Nothing to do: every stage is up to date.")
     context.invoke(status, folder=Path("run"), as_json=False, watch=False, every=0.0)
+
+
+def check_flags(targets: tuple[str, ...], flags: dict[str, bool]) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UsageError: saying which.
+    """
+    if flags["single"] and not targets:
+        raise click.UsageError("--single-item is for TARGETS; expected at least one, such as dpo@1")
+    for one, other, why in (
+        ("dry", "force", "with --force every stage of TARGETS runs"),
+        ("dry", "pull", "a dry run changes nothing, and --pull fetches"),
+        ("dry", "single", "what runs is then what you name"),
+        ("force", "pull", "what is fetched would be made again"),
+    ):
+        if flags[one] and flags[other]:
+            names = " and ".join(
+                f"--{name}".replace("single", "single-item") for name in (one, other)
+            )
+            raise click.UsageError(f"{names} exclude each other: {why}")

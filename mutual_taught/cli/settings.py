@@ -50,7 +50,7 @@ def show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None
     ctx.exit()
 
 
-@click.command(cls=Preset, short_help="Write params.yaml from a preset, with or without ablations.")
+@click.command(cls=Preset, short_help="Write params.yaml from a preset, with ablations.")
 @click.argument("name", type=click.Choice(PRESETS))
 @click.option(
     "--with",
@@ -70,7 +70,7 @@ def show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None
     help="List presets and ablations with what each is for, and end.",
 )
 def preset(name: str, ablations: tuple[str, ...], force: bool) -> None:
-    r"""Write params.yaml from a preset: laptop (default), tiny (tests) or paper.
+    """Write params.yaml from a preset: laptop (default), tiny (tests) or paper.
 
     Use it to begin, to go back to the values as they were, or to try an ablation or a baseline
     of the paper. The result is checked before anything is written. A params.yaml whose values no
@@ -92,7 +92,7 @@ def preset(name: str, ablations: tuple[str, ...], force: bool) -> None:
     click.echo(f"params.yaml is now the {name} preset{changed}; dvc repro runs it")
 
 
-@click.command()
+@click.command(short_help="Check params.yaml: types, ranges, overrides.")
 def check() -> None:
     """Check params.yaml: types, ranges, unknown keys, overrides.
 

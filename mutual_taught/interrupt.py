@@ -1,0 +1,125 @@
+"""Ctrl-C while DVC runs: its stage ends first, then DVC, then this process."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import psutil
+
+from mutual_taught.errors import MutualTaughtError
+
+PATIENCE = 3.0  # seconds until DVC itself is interrupted where no stage runs
+YOUNG = 3.0  # seconds in which a stage imports: its SIGINT would be a traceback
+POLL = 0.1
+MARK = "DVC_STAGE"  # DVC sets it for a stage and what that starts
+NOTICE = "interrupted; waiting for dvc and its stage to end (again: kill them)"
+
+Handler = Callable[[int, FrameType | None], object]
+
+
+class InterruptedRunError(MutualTaughtError, RuntimeError):
+    """A run was ended by a signal, on the user's wish."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted; run it again, it goes on with what is finished")
+        self.code = 128 + number
+
+
+class Ending:
+    """Passes signals on to a DVC in a process group of its own, which no terminal reaches.
+
+    The first signal interrupts the stage, not DVC: that could be writing dvc.lock, which it does
+    not replace but overwrites. DVC then ends by itself as its stage has failed. Where no stage
+    runs for a while it reads or fetches data, and is interrupted itself. A second signal kills
+    all. What is stopped and continued by the terminal (Ctrl-Z) takes the group with it.
+    """
+
+    def __init__(self, dvc: "subprocess.Popen[str]") -> None:
+        self.dvc = dvc
+        self.signal: int | None = None
+
+    def receive(self, number: int, _frame: FrameType | None = None) -> None:
+        """Handle a signal that asks to end."""
+        if self.signal is None:
+            self.signal = number
+            threading.Thread(target=self._interrupt, daemon=True).start()
+        else:
+            self._tell(signal.SIGKILL)
+
+    def pause(self, _number: int, _frame: FrameType | None) -> None:
+        """Stop DVC's group and this process; both go on together."""
+        self._tell(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._tell(signal.SIGCONT)
+
+    def _tell(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.dvc.pid, number)
+
+    def _interrupt(self) -> None:
+        """Interrupt every process of a stage once, and new ones as they come, until DVC ends."""
+        told: set[psutil.Process] = set()
+        begun, noted, asked = time.monotonic(), False, False
+        while self.dvc.poll() is None:
+            for process in set(_stages(self.dvc.pid)) - told:
+                told.add(process)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    young = time.time() - process.create_time() < YOUNG
+                    process.send_signal(signal.SIGTERM if young else signal.SIGINT)
+            late = time.monotonic() - begun > PATIENCE
+            if late and not told and not asked:
+                asked = True
+                self.dvc.send_signal(signal.SIGINT)
+            if late and not noted:
+                noted = True
+                print(NOTICE, file=sys.stderr, flush=True)
+            time.sleep(POLL)
+
+
+def _stages(pid: int) -> Iterator[psutil.Process]:
+    """Find the processes below one that belong to a stage."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                if MARK in process.environ():
+                    yield process
+
+
+@contextlib.contextmanager
+def ended_by_signals(dvc: "subprocess.Popen[str]") -> Iterator[None]:
+    """Pass signals on to a DVC while it runs, and wait for it however this process goes on.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays so.
+
+    Args:
+        dvc: in a process group of its own.
+
+    Raises:
+        InterruptedRunError: a signal ended it.
+    """
+    ending = Ending(dvc)
+    wanted: dict[signal.Signals, Handler] = {
+        signal.SIGINT: ending.receive, signal.SIGTERM: ending.receive,
+        signal.SIGHUP: ending.receive, signal.SIGTSTP: ending.pause,
+    }  # fmt: skip
+    before = {number: signal.getsignal(number) for number in wanted}
+    kept = [number for number in wanted if before[number] is not signal.SIG_IGN]
+    for number in kept:
+        signal.signal(number, wanted[number])
+    try:
+        yield
+    except BaseException:
+        ending.receive(signal.SIGTERM)  # nobody reads what it says any more
+        raise
+    finally:
+        dvc.wait()
+        for number in kept:
+            signal.signal(number, before[number])
+    if ending.signal is not None:
+        raise InterruptedRunError(ending.signal)

@@ -1,0 +1,243 @@
+"""A run that is interrupted: DVC and its stage end first, and the next run finds nothing amiss."""
+
+import contextlib
+import fcntl
+import functools
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from mutual_taught import interrupt
+from tests import project
+
+STAGE = """
+import os, pathlib, signal, subprocess, sys, time
+import click
+from mutual_taught.errors import InputError
+from stages._click import Stage, run
+
+@click.command(cls=Stage)
+def main():
+    if pathlib.Path("deaf").exists():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if pathlib.Path("bad").exists():
+        raise InputError("prompts: expected better ones")
+    if not pathlib.Path("go").exists():
+        pathlib.Path("pid.tmp").write_text(str(os.getpid()))
+        pathlib.Path("pid.tmp").rename("pid")
+        time.sleep(120)
+    subprocess.run(["python", "fake_stage.py", "prepare_prompts"], check=True)
+
+run(main)
+"""
+LINE = "interrupted; run it again, it goes on with what is finished"
+RUN = [sys.executable, "-m", "mutual_taught", "run", "--force", "prepare_prompts"]
+
+
+@pytest.fixture(scope="module")
+def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of fake stages, whose first one waits."""
+    repo = project.copy(tmp_path_factory.mktemp("interrupted") / "repo", "tiny", fake=True)
+    (repo / "stage.py").write_text(STAGE)
+    yaml = YAML()
+    graph = yaml.load(repo / "dvc.yaml")
+    graph["stages"]["prepare_prompts"]["cmd"] = "python stage.py"
+    yaml.dump(graph, repo / "dvc.yaml")
+    return repo
+
+
+class Run:
+    """A run on a terminal of its own, and its stage."""
+
+    def __init__(self, repo: Path, deaf: bool = False) -> None:
+        for name in ("pid", "go", "deaf"):
+            (repo / name).unlink(missing_ok=True)
+        if deaf:
+            (repo / "deaf").touch()
+        self.terminal, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            RUN, cwd=repo, env=project.ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+            preexec_fn=functools.partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(theirs)
+        while not (repo / "pid").exists():
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.02)
+        self.stage = psutil.Process(int((repo / "pid").read_text()))
+
+    def type(self, signs: bytes) -> None:
+        os.write(self.terminal, signs)
+
+    def ended(self) -> int:
+        """Wait for the run; nothing of it must be left then."""
+        code = self.process.wait(30)
+        assert not self.stage.is_running() or self.stage.status() == psutil.STATUS_ZOMBIE
+        return code
+
+    def said(self) -> list[str]:
+        """Read all that was written to the terminal, once nobody has it open any more."""
+        found = b""
+        with contextlib.suppress(OSError):  # its other end is closed
+            while part := os.read(self.terminal, 65536):
+                found += part
+        return found.decode().splitlines()
+
+
+@pytest.fixture
+def started(repo: Path) -> Iterator[Run]:
+    run = Run(repo)
+    yield run
+    run.process.kill()
+    os.close(run.terminal)
+
+
+def again(repo: Path) -> None:
+    """Run the stage at once, to its end."""
+    (repo / "go").touch()
+    done = subprocess.run(
+        RUN, cwd=repo, env=project.ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "busy" not in done.stdout + done.stderr
+
+
+def until(reached: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if reached():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came to that")
+
+
+@pytest.mark.parametrize("age", [0.0, interrupt.YOUNG], ids=["at its start", "at work"])
+def test_ctrl_c_ends_the_stage_and_dvc_before_the_run(repo: Path, started: Run, age: float) -> None:
+    time.sleep(age)
+    started.type(b"\x03")
+    assert started.ended() == 130
+    said = started.said()
+    assert said[-1] == LINE
+    assert said.count("Aborted!") == (age > 0)
+    assert "Traceback" not in " ".join(said)
+    again(repo)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_to_the_run_alone_ends_stage_and_dvc_too(
+    repo: Path, started: Run, number: signal.Signals
+) -> None:
+    started.process.send_signal(number)
+    assert started.ended() == 128 + number
+    assert started.said()[-1] == LINE
+    again(repo)
+
+
+def test_second_ctrl_c_kills_a_stage_that_does_not_end(repo: Path) -> None:
+    run = Run(repo, deaf=True)
+    run.type(b"\x03")
+    time.sleep(0.5)
+    assert run.stage.is_running()
+    run.type(b"\x03")
+    assert run.ended() == 130
+    assert run.said()[-1].removeprefix("^C^C") == LINE
+    again(repo)
+
+
+def test_stage_and_dvc_end_when_the_run_is_killed(repo: Path, started: Run) -> None:
+    dvc = started.process.pid
+    below = psutil.Process(dvc).children(recursive=True)
+    started.process.kill()
+    started.process.wait()
+    _, alive = psutil.wait_procs(below, timeout=15)
+    assert not alive
+    again(repo)
+
+
+def test_ctrl_z_stops_the_stage_and_it_goes_on_with_the_run(repo: Path, started: Run) -> None:
+    started.type(b"\x1a")
+    until(lambda: started.stage.status() == psutil.STATUS_STOPPED)
+    until(lambda: psutil.Process(started.process.pid).status() == psutil.STATUS_STOPPED)
+    started.process.send_signal(signal.SIGCONT)
+    until(lambda: started.stage.status() == psutil.STATUS_SLEEPING)
+    started.type(b"\x03")
+    assert started.ended() == 130
+
+
+def test_dvc_that_runs_no_stage_is_interrupted_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may fetch for hours; but it is given time first, for it may be writing dvc.lock."""
+    monkeypatch.setattr(interrupt, "PATIENCE", 1.0)
+    begun = time.monotonic()
+    waits = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: exit(7)"
+    dvc = subprocess.Popen(
+        [sys.executable, "-c", waits],
+        process_group=0, text=True,
+    )  # fmt: skip
+    time.sleep(0.5)
+    with pytest.raises(interrupt.InterruptedRunError) as caught, interrupt.ended_by_signals(dvc):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert (dvc.returncode, caught.value.code) == (7, 143)
+    assert time.monotonic() - begun > 1.0
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def refused(repo: Path) -> list[str]:
+    done = subprocess.run(
+        RUN, cwd=repo, env=project.ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()
+
+
+def test_stage_that_fails_is_named(repo: Path) -> None:
+    (repo / "bad").touch()
+    said = refused(repo)
+    (repo / "bad").unlink()
+    assert "Error: prompts: expected better ones" in said
+    assert said[-1].startswith("Error: stage prepare_prompts failed, see above; mend it, then run")
+
+
+def conflict(repo: Path) -> None:
+    (repo / "dvc.lock").write_text("<<<<<<< HEAD\nschema: '2.0'\n=======\n")
+
+
+def other_keys(repo: Path) -> None:
+    text = (repo / "dvc.yaml").read_text()
+    (repo / "dvc.yaml").write_text(text.replace("    outs:\n", "    puts:\n", 1))
+
+
+def no_repository(repo: Path) -> None:
+    (repo / ".dvc").rename(repo / ".not")
+
+
+@pytest.mark.parametrize("fault", [conflict, other_keys, no_repository])
+def test_failure_of_dvc_is_not_said_to_be_a_stages(
+    repo: Path, tmp_path: Path, fault: Callable[[Path], None]
+) -> None:
+    broken = tmp_path / "repo"
+    shutil.copytree(repo, broken)
+    (broken / "go").touch()
+    fault(broken)
+    [line] = refused(broken)[-1:]
+    assert line.startswith("Error: dvc")
+    assert "failed" not in line.replace("no stage failed", "")
+
+
+def test_another_dvc_at_work_is_no_failed_stage(repo: Path) -> None:
+    with Repo(str(repo)) as other, other.lock:
+        said = refused(repo)
+    assert any("Unable to acquire lock" in line for line in said)
+    assert said[-1].startswith("Error: dvc repro: DVC stopped, and no stage failed; ")
