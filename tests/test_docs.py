@@ -321,3 +321,24 @@ def test_block_that_ends_in_the_middle_of_a_command_is_refused() -> None:
 @each_document
 def test_nothing_is_left_to_fill_in(path: Path) -> None:
     assert not re.search(r"\b(TODO|TBD|FIXME|XXX)\b", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", main.commands)
+def test_every_option_of_a_command_is_described_and_no_other(name: str) -> None:
+    text = section(read("docs/commands.md"), name)
+    described = {option for cells in rows(text) for option in coded(cells[0])}
+    given = (option for option in main.commands[name].params if option.param_type_name == "option")
+    assert described == {
+        word for option in given for word in (*option.opts, *option.secondary_opts)
+    }
+
+
+def test_every_command_is_described_and_no_other() -> None:
+    titles = re.findall(r"^## (.+)$", read("docs/commands.md"), re.M)
+    assert titles == ["run", *titles[1:-1], "Completion"]
+    assert sorted(titles[:-1]) == sorted(main.commands)
+
+
+def test_exit_codes_are_described() -> None:
+    text = read("docs/commands.md").split("\n## ")[0]
+    assert re.findall(r"^\| (\d+) \|", text, re.M) == ["0", "1", "2", "130"]

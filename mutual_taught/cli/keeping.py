@@ -14,7 +14,7 @@ KINDS = {
 }
 
 
-@click.command()
+@click.command(short_help="Copy the models out, as plain Hugging Face folders.")
 @click.argument("iteration", required=False)
 @click.option("--to", "target", type=PLACE, required=True, help="A new folder.")
 @click.option("--what", type=click.Choice(list(KINDS)), default="both", help="Which models.")
