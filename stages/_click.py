@@ -9,7 +9,7 @@ from typing import Any
 import click
 import psutil
 
-from mutual_taught import perf, process, schedule
+from mutual_taught import devices, perf, process, schedule
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.files import NUMBER
 from mutual_taught.watch import started_by, watch
@@ -39,7 +39,8 @@ class Stage(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; disk-full and permission errors are the user's to mend, too."""
         try:
-            return super().invoke(ctx)
+            with devices.lent():
+                return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
         except FileExistsError as error:
