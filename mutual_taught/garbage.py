@@ -1,7 +1,6 @@
 """What a project keeps on the disk that nothing needs, and its removal."""
 
 import fcntl
-import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -199,15 +198,10 @@ def _leftovers(items: list[Item], kept: list[str]) -> None:
         if paths:
             again = _seconds(sorted((folder / "perf").glob("*.json")))
             items.append(_item("leftovers", f"{folder}", paths, f"{again}, or dvc exp apply"))
-        others = _others(folder, paths)
-        if others:
-            kept.append(f"{others[0]}: no stage wrote it")
-
-
-def _others(folder: Path, paths: Collection[Path]) -> list[Path]:
-    """List the files of a folder that are none of some paths, nor within one."""
-    each = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
-    return [path for path in each if not any(path.is_relative_to(one) for one in paths)]
+        for path in sorted(folder.rglob("*")):
+            ours = any(path.is_relative_to(one) for one in paths)
+            if not ours and (path.is_symlink() or not path.is_dir()):
+                kept.append(f"{path}: no stage wrote it")
 
 
 def _cache(repo: Repo, items: list[Item], kept: list[str]) -> None:
@@ -251,12 +245,3 @@ def _remove_empty(found: Found) -> None:
             for folder in inner:
                 if folder.is_dir() and not any(folder.iterdir()):
                     folder.rmdir()
-
-
-def as_json(found: Found, removed: bool) -> str:
-    """Give all as JSON; sizes in bytes."""
-    items = [
-        {**item._asdict(), "paths": [str(path) for path in item.paths]} for item in found.items
-    ]
-    told = {"items": items, "frees": found.frees, "kept": found.kept, "removed": removed}
-    return json.dumps(told, indent=2)

@@ -1,5 +1,6 @@
 """Commands that make room on the disk: gc."""
 
+import json
 from typing import TYPE_CHECKING
 
 import click
@@ -32,7 +33,7 @@ def gc(kinds: tuple[str, ...], yes: bool, as_json: bool) -> None:
 
     found = garbage.collect(kinds or KINDS, remove=yes)
     if as_json:
-        click.echo(garbage.as_json(found, removed=yes))
+        click.echo(_as_json(found, yes))
         return
     _show(found)
     if not found.items:
@@ -54,3 +55,9 @@ def _show(found: "Found") -> None:
         process.say(f"{kind}: {len(listed)}, {spell(sum(item.frees for item in listed))}")
     for reason in found.kept:
         process.say(f"kept: {reason}")
+
+
+def _as_json(found: "Found", removed: bool) -> str:
+    items = [{**item._asdict(), "paths": list(map(str, item.paths))} for item in found.items]
+    told = {"items": items, "frees": found.frees, "kept": found.kept, "removed": removed}
+    return json.dumps(told, indent=2)

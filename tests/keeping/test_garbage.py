@@ -1,4 +1,4 @@
-"""`mutual-taught gc` lists what nothing needs, removes it when told, and nothing else; `make test-keeping`."""
+"""`mutual-taught gc` lists what nothing needs, and removes that only; `make test-keeping`."""
 
 import fcntl
 import json
@@ -228,8 +228,8 @@ def test_nothing_goes_while_dvc_is_at_work(repo: Path) -> None:
         dvc.wait()
     assert result.exit_code == 1
     assert result.output == (
-        f"Error: process {dvc.pid} is a DVC at work in repo; expected none; wait for it, or stop it "
-        "(a queue's workers: dvc queue stop)\n"
+        f"Error: process {dvc.pid} is a DVC at work in repo; expected none; wait for it, or "
+        "stop it (a queue's workers: dvc queue stop)\n"
     )
 
 
