@@ -19,7 +19,7 @@ KINDS = ("work", "temporary", "logs", "leftovers", "cache")
 @click.option("--yes", is_flag=True, help="Remove what is listed.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, sizes in bytes.")
 def gc(kinds: tuple[str, ...], yes: bool, as_json: bool) -> None:
-    """List what can be removed from the disk, how much it frees, what it costs to make again.
+    """List what can be removed from the disk, and at what cost.
 
     Removes nothing without --yes. KINDS are work (parts in .work of stages that have ended),
     temporary (folders of killed experiments), logs, leftovers (iterations in run/ that params.yaml
