@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mutual_taught import chat, generate, models, reward, whole, work
+from mutual_taught import chat, generate, models, progress, reward, whole, work
 from mutual_taught.attention import LayoutLostError
 from mutual_taught.blocks import Engine, Tokens
 from mutual_taught.errors import InputError
@@ -182,6 +182,7 @@ def _kept(
         said = read_json(path)
         gaps = {name: math.inf if gap is None else gap for name, gap in said["gaps"].items()}
         return Verdict(said["rows"], gaps, said["sampled"])
+    progress.say(f"comparing {folder} with plain transformers, once for models of its kind")
     found = look()
     if found.rows != "packed":
         print(f"{folder}: {found.said}", file=sys.stderr)

@@ -103,10 +103,10 @@ class Transformers:
         assert self.policy is not None
         found: Answers = [[] for _ in requests]
         for batch in batches(requests, self.settings.batch_size):
-            draws = generate.sample(self.policy, [requests[place] for place in batch], decode)
+            asked = [requests[place] for place in batch]
+            draws = generate.sample(self.policy, asked, decode, seen)
             for place, answers in zip(batch, draws, strict=True):
                 found[place] = answers
-                seen(answers)
         return found
 
     def close(self) -> None:

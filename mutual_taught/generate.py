@@ -126,7 +126,9 @@ def _invert(probs: Tensor, ids: Tensor, uniform: Tensor, top_p: float) -> Tensor
     return ids.gather(1, place).squeeze(1)
 
 
-def sample(policy: Policy, requests: Sequence[Request], decode: Decode) -> list[list[Draw]]:
+def sample(
+    policy: Policy, requests: Sequence[Request], decode: Decode, seen: Seen = ignore
+) -> list[list[Draw]]:
     """Draw answers to a batch of prompts.
 
     Every prompt is read once, and once for all of them what they begin with; a prompt's answers
@@ -137,13 +139,16 @@ def sample(policy: Policy, requests: Sequence[Request], decode: Decode) -> list[
         policy: pi.
         requests: prompts with the seeds of their answers.
         decode: temperature, top-p, and the most tokens an answer may have.
+        seen: told of every draw once, when it ends.
 
     Returns:
         The draws of each request, in order of its seeds; `token_ids` include the final eos.
     """
     state = _Rows(policy, requests, decode)
     while state.alive:
+        seen(state.newly())
         state.step()
+    seen(state.newly(cut=True))
     draws = state.draws()
     ends = np.cumsum([len(request.seeds) for request in requests])
     return [draws[end - len(r.seeds) : end] for r, end in zip(requests, ends, strict=True)]
@@ -165,6 +170,7 @@ class _Rows:
         self.time = 0
         self.batch = torch.arange(len(seeds), device=self.where)
         self.ended = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
+        self.told = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
         self.cache = RoomyCache(policy.model.config.get_text_config().num_hidden_layers)
         self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
         logits = self._read([request.tokens for request in requests])
@@ -238,11 +244,22 @@ class _Rows:
         self.mask, self.position = self.mask[keep], self.position[keep]
         self.batch, self.ended = self.batch[keep], self.ended[keep]
 
-    def draws(self) -> list[Draw]:
-        """Give every answer's tokens, why it ended and its log-prob."""
+    @torch.inference_mode()
+    def newly(self, cut: bool = False) -> list[Draw]:
+        """Give the answers that have ended since the last time; at last those that are cut, too."""
+        rows = self.batch if cut else self.batch[self.ended]
+        rows = rows[~self.told[rows]]
+        if not len(rows):
+            return []
+        self.told[rows] = True
+        return self.draws(rows)
+
+    def draws(self, rows: Tensor | None = None) -> list[Draw]:
+        """Give tokens, why it ended and the log-prob of these answers, or of all."""
         found = []
-        logprobs = self.logprob.tolist()
-        for row, logprob in zip(self.tokens.tolist(), logprobs, strict=True):
+        chosen = slice(None) if rows is None else rows
+        logprobs = self.logprob[chosen].tolist()
+        for row, logprob in zip(self.tokens[chosen].tolist(), logprobs, strict=True):
             tokens = [token for token in row if token >= 0]
             ended = tokens[-1] in self.policy.stop_ids
             found.append(Draw(tokens, "stop" if ended else "length", logprob))

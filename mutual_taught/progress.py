@@ -1,5 +1,6 @@
 """Progress bars with rate and time left; plain lines where nobody watches."""
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -11,6 +12,28 @@ if TYPE_CHECKING:
     from mutual_taught.generate import Draw
 
 MANY_CUT = 1 / 3
+
+
+def ignore(_: int) -> None:
+    """Tell nobody of a count."""
+
+
+def titled(what: str, name: str = "") -> str:
+    """Name work by its stage: `duel@1 step-000016: answers`.
+
+    Args:
+        what: is made.
+        name: of the work folder, such as `duel@1-step-000016`; else DVC says which stage it is.
+    """
+    stage, _, part = (name or os.environ.get("DVC_STAGE", "").rpartition(":")[2]).partition("-")
+    head = f"{stage} {part}" if part and part != what else stage
+    return f"{head}: {what}" if head else what
+
+
+def say(what: str) -> None:
+    """Print a line on what a stage of DVC's does now; of several processes only the first does."""
+    if "DVC_STAGE" in os.environ and os.environ.get("LOCAL_RANK", "0") == "0":
+        print(titled(what), file=sys.stderr, flush=True)
 
 
 def bar(what: str, total: int | None, unit: str, done: int = 0) -> "tqdm[None]":
@@ -49,7 +72,7 @@ class Tally:
         self.tokens += sum(len(draw.token_ids) for draw in draws)
         rate = self.tokens / max(time.monotonic() - self.begun, 1e-9)
         self.progress.set_postfix_str(
-            f"{rate:,.0f} tokens/s, {self.cut / self.answers:.0%} cut", refresh=False
+            f"{rate:,.0f} tokens/s, {self.cut / max(self.answers, 1):.0%} cut", refresh=False
         )
         self.progress.update(len(draws))
 

@@ -120,4 +120,4 @@ def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: engines.Engine, na
     }
     with work.folder(name, made_from) as parts:
         engine.load(policy)
-        return sample_prompts(engine, prompts, plan, parts), made_from
+        return sample_prompts(engine, prompts, plan, parts, name), made_from

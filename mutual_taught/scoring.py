@@ -13,7 +13,7 @@ from mutual_taught import reward, scorers, tables, work
 from mutual_taught.blocks import Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
-from mutual_taught.progress import bar
+from mutual_taught.progress import bar, titled
 from mutual_taught.reward import Asked, Fitting, Rewards
 
 Scored = tuple[pa.Table, dict[str, object]]
@@ -186,7 +186,7 @@ def score_prompts(
     }
     counts = [sum(len(one.responses) for one in shard) for shard in cut]
     ready = sum(counts) - sum(counts[number] for number in missing)
-    with bar(name, sum(counts), "answer", ready) as progress:
+    with bar(titled("rewards", name), sum(counts), "answer", ready) as progress:
         for number, found in scorer.score(todo):
             rows = _rows(cut[number], fitting[number], found)
             tables.write(paths[number].parent, tables.REWARDS, rows, {})

@@ -13,7 +13,7 @@ from mutual_taught.engines import Answers, Engine
 from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Request
 from mutual_taught.keys import sampling_seeds
-from mutual_taught.progress import Tally, bar
+from mutual_taught.progress import Tally, bar, titled
 
 
 class Plan(NamedTuple):
@@ -34,7 +34,9 @@ class Plan(NamedTuple):
         return self.max_prompt_tokens + self.decode.max_new_tokens
 
 
-def sample_prompts(engine: Engine, prompts: pa.Table, plan: Plan, parts: Path) -> pa.Table:
+def sample_prompts(
+    engine: Engine, prompts: pa.Table, plan: Plan, parts: Path, name: str
+) -> pa.Table:
     """Draw answers to all prompts; finished shards in `parts` are not drawn again.
 
     Shards hold `shard_size` prompts by sorted id. The partition depends on nothing else, so an
@@ -45,6 +47,7 @@ def sample_prompts(engine: Engine, prompts: pa.Table, plan: Plan, parts: Path) -
         prompts: `prompt_id` and `messages`, sorted by id.
         plan: seeds, decoding, partition.
         parts: folder of finished shards.
+        name: of the work, for the bar.
 
     Returns:
         Rows of the table `responses`.
@@ -62,7 +65,8 @@ def sample_prompts(engine: Engine, prompts: pa.Table, plan: Plan, parts: Path) -
     }
     width, limit = plan.responses_per_prompt, plan.decode.max_new_tokens
     ready = len(asked) - sum(map(len, todo.values()))
-    with bar(plan.stage, len(asked) * width, "answer", ready * width) as progress:
+    what = titled("answers", name)
+    with bar(what, len(asked) * width, "answer", ready * width) as progress:
         tally = Tally(progress, limit)
         for number, path in enumerate(paths):
             if number not in todo:

@@ -29,7 +29,7 @@ from mutual_taught.blocks import Optimisation, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.models import learn
 from mutual_taught.packing import fill
-from mutual_taught.progress import bar
+from mutual_taught.progress import bar, titled
 
 COMPLETE = "COMPLETE"
 TRACKERS = ("tensorboard", "wandb", "trackio")
@@ -278,7 +278,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Open the bar where an interrupted run left it, in the first process."""
         if state.is_world_process_zero:
-            self.bar = bar(self.what, self.steps, "step", state.global_step)
+            self.bar = bar(titled(self.what), self.steps, "step", state.global_step)
         self.clock, self.tokens = time.monotonic(), 0.0
 
     def on_log(

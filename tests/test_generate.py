@@ -233,3 +233,18 @@ def test_roomy_cache_follows_rows_that_change_places() -> None:
         cache.update(states, states, 0)
         cache.batch_select_indices(torch.tensor([1, 0]))
     assert torch.equal(roomy.update(states, states, 0)[0], stock.update(states, states, 0)[0])
+
+
+def test_every_draw_is_told_once_and_as_soon_as_it_ends(policy: "Policy") -> None:
+    requests = [Request(SHORT, list(range(20))), Request(LONG, list(range(20, 30)))]
+    ending = policy._replace(stop_ids=frozenset(range(0, 1000, 9)))
+    told: list[list[Draw]] = []
+    drawn = sample(ending, requests, Decode(1.0, 1.0, 24), lambda draws: told.append(list(draws)))
+    flat = [draw for draws in told for draw in draws]
+    assert sorted(flat) == sorted(draw for answers in drawn for draw in answers)
+    # The call after k tokens tells of those that end with the k-th; the last of the cut ones, too.
+    stops = [draw for draw in flat if draw.finish_reason == "stop"]
+    assert stops
+    for length, draws in enumerate(told[:-1], 1):
+        assert all(len(draw.token_ids) == length for draw in draws)
+    assert all(len(draw.token_ids) == 24 for draw in told[-1] if draw.finish_reason == "length")

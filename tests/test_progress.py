@@ -3,7 +3,7 @@
 import pytest
 
 from mutual_taught.generate import Draw
-from mutual_taught.progress import Tally, bar
+from mutual_taught.progress import Tally, bar, say, titled
 
 
 def said(capsys: pytest.CaptureFixture[str], reasons: list[str], fresh: bool = True) -> str:
@@ -40,3 +40,36 @@ def test_many_answers_that_were_cut_are_a_warning(capsys: pytest.CaptureFixture[
         "sample: 67% of 3 answers were cut at 48 tokens; raise max_new_tokens if they are to be "
         "whole\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "what", "title"),
+    [("dvc.yaml:duel@1", "duel@1-step-000016", "answers", "duel@1 step-000016: answers"),
+     ("duel@1", "duel@1-rewards", "rewards", "duel@1: rewards"),
+     ("duel@1", "sample@1", "answers", "sample@1: answers"),
+     ("rank_pairs@2", "", "reference log-probs", "rank_pairs@2: reference log-probs"),
+     ("", "", "training", "training")],
+)  # fmt: skip
+def test_work_is_named_by_its_stage_and_part(
+    monkeypatch: pytest.MonkeyPatch, stage: str, name: str, what: str, title: str
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", stage)
+    assert titled(what, name) == title
+
+
+def test_only_the_first_process_of_a_stage_of_dvcs_speaks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    say("loading a")
+    monkeypatch.setenv("DVC_STAGE", "duel@1")
+    say("loading b")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    say("loading c")
+    assert capsys.readouterr().err == "duel@1: loading b\n"
+
+
+def test_bar_stands_where_no_answer_has_ended_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    with bar("sample", 6, "answer") as progress:
+        Tally(progress, 48).add([])
+    assert "0/6" in capsys.readouterr().err

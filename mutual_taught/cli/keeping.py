@@ -23,7 +23,9 @@ def export(iteration: str | None, target: Path, what: str, folder: Path) -> None
     """Copy both models of an iteration, as plain Hugging Face folders with a card each.
 
     ITERATION is t; the last one by default. transformers, vLLM and TRL load the folders as they
-    are; docs/using-the-models.md has examples. Such as: mutual-taught export --to models/mine
+    are; docs/using-the-models.md has examples.
+
+    Example: mutual-taught export --to models/mine
     """
     from mutual_taught import export as exporting
 
