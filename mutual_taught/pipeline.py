@@ -125,3 +125,18 @@ def at_work(lines: Iterable[str]) -> str | None:
         elif line.startswith(SAVED):
             stage = None
     return stage
+
+
+def dvc(arguments: Sequence[str]) -> int:
+    """Run a command of DVC on this terminal, to its end, and give its exit code.
+
+    Raises:
+        InterruptedRunError: the user ended it, and the stage it ran.
+    """
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    running = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments], process_group=0, text=True,
+        stdin=subprocess.DEVNULL, env={**os.environ, "PATH": path},
+    )  # fmt: skip
+    with ended_by_signals(running):
+        return running.wait()

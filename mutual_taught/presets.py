@@ -76,7 +76,7 @@ def compose(name: str, ablations: Sequence[str]) -> str:
             raise InputError(
                 f"ablation {ablation!r} does not exist; {near.advice(ablation, names())}"
             )
-        _merge(values, copy.deepcopy(params.read(place(ablation))))
+        merge(values, copy.deepcopy(params.read(place(ablation))))
     sink = io.StringIO()
     yaml.dump(values, sink)
     plain = YAML(typ="safe", pure=True).load(sink.getvalue())
@@ -84,13 +84,13 @@ def compose(name: str, ablations: Sequence[str]) -> str:
     return sink.getvalue()
 
 
-def _merge(values: MutableMapping[str, Any], change: Mapping[str, Any]) -> None:
+def merge(values: MutableMapping[str, Any], change: Mapping[str, Any]) -> None:
     """Set the keys of a change, block by block; null removes an entry of `iterations`."""
     for key, value in change.items():
         if value is None and isinstance(values.get(key), Mapping):
             del values[key]
         elif isinstance(value, Mapping) and isinstance(values.get(key), Mapping):
-            _merge(values[key], value)
+            merge(values[key], value)
         else:
             values[key] = value
 

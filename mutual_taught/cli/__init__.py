@@ -6,7 +6,17 @@ from pathlib import Path
 import click
 
 from mutual_taught import __version__, process
-from mutual_taught.cli import cleaning, keeping, looking, making, place, planning, running, settings
+from mutual_taught.cli import (
+    cleaning,
+    experiments,
+    keeping,
+    looking,
+    making,
+    place,
+    planning,
+    running,
+    settings,
+)
 from mutual_taught.errors import MutualTaughtError
 
 
@@ -45,7 +55,16 @@ def main() -> None:
     process.begin()
 
 
-for _module in (settings, planning, running, looking, keeping, making, cleaning):
+for _module in (
+    settings,
+    planning,
+    running,
+    experiments,
+    looking,
+    keeping,
+    making,
+    cleaning,
+):
     for _command in vars(_module).values():
         if isinstance(_command, click.Command):
             main.add_command(_command)
