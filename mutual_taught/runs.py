@@ -185,6 +185,9 @@ def _changed(values: Values, ran_with: Mapping[str, object]) -> str:
         at: object = values
         for part in name.split("."):
             at = at.get(part) if isinstance(at, Mapping) else None
-        if at != ran and not (at is None and name.startswith("iterations.")):
+        if isinstance(at, Mapping) and isinstance(ran, Mapping):
+            if inside := next((key for key in {**ran, **at} if at.get(key) != ran.get(key)), None):
+                return f"{name}.{inside}"
+        elif at != ran and not (at is None and name.startswith("iterations.")):
             return name
     return ""

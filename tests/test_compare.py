@@ -117,24 +117,47 @@ def test_columns_that_do_not_fit_go_below_with_the_names() -> None:
     assert next(columns.lines([["–"]], 9, "ascii")) == "-"
 
 
+GRAPH = """
+stages:
+  eval:
+    cmd: "true"
+    params: [seed, dpo]
+    outs: [run/2/eval, run/2/metrics/summary.json]
+"""
+
+
 @pytest.fixture(scope="module")
 def saved(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a committed run, and an experiment `other` with another beta and gold 0.9."""
+    """A project with a committed run, and an experiment `other` with another beta and gold 0.9.
+
+    Its graph has one stage, which makes what is compared: DVC commits it in seconds.
+    """
     repo = tmp_path_factory.mktemp("compare") / "repo"
-    shutil.copytree(finished.parent, repo, symlinks=True)
-    project.dvc(repo, "commit", "-f", "-q")
-    project.git(repo, "add", "-A")
-    project.git(repo, "commit", "-qm", "run")
+    summary = repo / "run" / "2" / "metrics" / "summary.json"
+    shutil.copytree(finished / "2" / "eval", repo / "run" / "2" / "eval")
+    summary.parent.mkdir()
+    shutil.copy(finished / "2" / "metrics" / "summary.json", summary)
+    shutil.copy(finished.parent / "params.yaml", repo)
+    (repo / "dvc.yaml").write_text(GRAPH)
+    (repo / ".gitignore").write_text("/run/\n")
+    project.git(repo, "init", "-q")
+    project.dvc(repo, "init", "-q")
+    commit(repo, "run")
     project.set_param(repo / "params.yaml", "dpo.beta", 0.3)
-    path = repo / "run" / "2" / "metrics" / "summary.json"
-    numbers = files.read_json(path)
-    path.unlink()
-    files.write_json(path, {**numbers, "gold": 0.9})
+    numbers = files.read_json(summary)
+    summary.unlink()
+    files.write_json(summary, {**numbers, "gold": 0.9})
     project.dvc(repo, "commit", "-f", "-q")
     project.dvc(repo, "exp", "save", "-n", "other")
     project.git(repo, "checkout", "-q", "--", ".")
     project.dvc(repo, "checkout", "-q", "--force")
     return repo
+
+
+def commit(repo: Path, message: str) -> None:
+    project.dvc(repo, "commit", "-f", "-q")
+    project.git(repo, "add", "-A")
+    project.git(repo, "commit", "-qm", message)
 
 
 @pytest.fixture
