@@ -13,7 +13,7 @@ from mutual_taught.cli.settings import PRESETS
 from mutual_taught.files import write_bytes
 
 
-@click.command(short_help="Check values, then run them as an experiment (dvc exp run).")
+@click.command(short_help="Check values, then run them as an experiment.")
 @click.option(
     "-S",
     "--set-param",
@@ -29,7 +29,7 @@ from mutual_taught.files import write_bytes
 def exp(
     values: tuple[str, ...], name: str | None, queue: bool, temp: bool, rest: tuple[str, ...]
 ) -> None:
-    r"""Check values of params.yaml, then run them as an experiment of DVC.
+    """Check values of params.yaml, then run them as an experiment of DVC.
 
     Use it in place of `dvc exp run`, which it calls with the same options. DVC writes a value
     into params.yaml before a stage can refuse it, and there it stays; this command refuses it
@@ -39,6 +39,7 @@ def exp(
     Example: mutual-taught exp -S dpo.beta=0.05 -n small-beta
     """
     from mutual_taught import experiments, overrides, pipeline
+    from mutual_taught.interrupt import InterruptedRunError
 
     if hidden := [one for one in rest if one.startswith(("-S", "--set-param"))]:
         raise click.UsageError(f"{hidden[0]} stands after --; expected it before, to be checked")
@@ -51,11 +52,15 @@ def exp(
     options = [part for value in values for part in ("-S", value)]
     options += ["-n", name] if name else []
     options += ["--queue"] * queue + ["--temp"] * temp
-    if code := pipeline.dvc(["exp", "run", *options, *rest]):
-        raise click.exceptions.Exit(code)
+    try:
+        code = pipeline.dvc(["exp", "run", *options, *rest])
+    except InterruptedRunError as ended:
+        click.echo(str(ended), err=True)
+        code = ended.code
+    raise click.exceptions.Exit(code)
 
 
-@click.command(short_help="Queue every ablation and baseline as an experiment.")
+@click.command(short_help="Queue every ablation and baseline as experiments.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Seeds of each: 1, 2, ...")
 @click.option(
     "--only", "only", multiple=True, metavar="NAME", help="An ablation, or plain; several times."
@@ -67,7 +72,7 @@ def exp(
 )
 @click.option("--dry", is_flag=True, help="Say what would be queued; queue nothing.")
 def grid(seeds: int, only: tuple[str, ...], preset: str | None, dry: bool) -> None:
-    r"""Queue the plain method, every ablation and every baseline, for some seeds.
+    """Queue the plain method, every ablation and every baseline, for some seeds.
 
     Use it for the table of a paper. Each is an experiment of DVC with a name such as
     fixed-reward-model-s2. Those that are done or wait in the queue are not queued again, so the
@@ -98,7 +103,7 @@ def grid(seeds: int, only: tuple[str, ...], preset: str | None, dry: bool) -> No
     process.say("start: dvc queue start -j 1; the table: mutual-taught compare --seeds")
 
 
-@click.command(short_help="Compare runs and experiments: parameters, numbers, paired differences.")
+@click.command(short_help="Compare runs and experiments in one table.")
 @click.argument("names", nargs=-1, metavar="[EXPERIMENT OR FOLDER]...")
 @click.option("--against", metavar="NAME", help="The baseline.  [default: the first row]")
 @click.option("--seeds", is_flag=True, help="Make one row of what differs in seed alone.")
@@ -107,7 +112,7 @@ def grid(seeds: int, only: tuple[str, ...], preset: str | None, dry: bool) -> No
 def compare(
     names: tuple[str, ...], against: str | None, seeds: bool, as_json: bool, file: Path | None
 ) -> None:
-    r"""Compare runs: the parameters that differ, each one's summary, and gold on the same prompts.
+    """Compare runs: the parameters that differ, each one's summary, and gold on the same prompts.
 
     Use it to see whether a change helped. Without names: the files here (workspace) and all
     experiments of this commit. A name is an experiment, a commit, branch or tag, or a folder with
