@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mutual_taught import chat, generate, models, progress, reward, whole, work
+from mutual_taught import chat, generate, models, reward, whole, work
 from mutual_taught.attention import LayoutLostError
 from mutual_taught.blocks import Engine, Tokens
 from mutual_taught.errors import InputError
@@ -32,6 +32,7 @@ from mutual_taught.files import digest, read_json, sha256, write_json
 from mutual_taught.generate import Decode, Request
 from mutual_taught.models import Policy, RewardModel
 from mutual_taught.packing import Group
+from mutual_taught.progress import line
 from mutual_taught.whole import Rows
 
 LARGE = 10**9  # parameters; of larger models one decoder layer of each kind is looked at
@@ -182,7 +183,7 @@ def _kept(
         said = read_json(path)
         gaps = {name: math.inf if gap is None else gap for name, gap in said["gaps"].items()}
         return Verdict(said["rows"], gaps, said["sampled"])
-    progress.say(f"comparing {folder} with plain transformers, once for models of its kind")
+    line(f"comparing {folder} with a plain pass of transformers")
     found = look()
     if found.rows != "packed":
         print(f"{folder}: {found.said}", file=sys.stderr)

@@ -71,7 +71,7 @@ def _rewards(
     split = Path("the eval split")
     asked = scoring.by_prompt(drawn, split, prompts, split)
     for name, model in _models(inputs).items():
-        work = f"eval@{iteration}-{name}"
+        work = f"eval@{iteration}-rewards-{name}"
         scored = scoring.score_all(scorer, model, asked, tokens, work)
         tables.same_keys(drawn, scored, tables.REWARDS, split)
         drawn = drawn.append_column(f"reward_{name}", scored["reward"])
@@ -82,7 +82,9 @@ def _rewards(
     held_out = pairs.filter(pc.equal(pairs["part"], evaluation.HELD_OUT))
     if not len(held_out):
         return drawn, []
-    return drawn, _gold_pair_scores(inputs, held_out, scorer, tokens, f"eval@{iteration}-gold")
+    return drawn, _gold_pair_scores(
+        inputs, held_out, scorer, tokens, f"eval@{iteration}-rewards-gold"
+    )
 
 
 def _models(inputs: Inputs) -> dict[str, Path]:

@@ -8,8 +8,9 @@ from typing import Protocol
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught import agreement, blocks, generate, models, preflight, vllm_engine
-from mutual_taught.generate import Decode, Draw, Request, Seen, ignore
+from mutual_taught.generate import Decode, Draw, Request, Seen
 from mutual_taught.precision import settle
+from mutual_taught.progress import ignore
 
 Answers = list[list[Draw]]
 
@@ -34,7 +35,8 @@ class Engine(Protocol):
         Args:
             shards: the requests of each shard, in order of prompt id.
             decode: how tokens are drawn.
-            seen: told of draws as they come, before their shard is given.
+            seen: told how far it came, before a shard is given: of every token, or of answers that
+                ended.
 
         Returns:
             Number of the shard, and the draws of each of its requests in order of its seeds.

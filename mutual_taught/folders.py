@@ -11,8 +11,9 @@ from transformers.utils import logging
 
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_json
+from mutual_taught.progress import each
 
-logging.disable_progress_bar()  # of the loading of weights: seconds, and it hides our own bars
+logging.disable_progress_bar()  # its own bars; the loading of weights has one of ours
 INDEX, WHOLE = "model.safetensors.index.json", "model.safetensors"
 PLAIN = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII).fullmatch
 GENERATION = "generation_config.json"
@@ -22,9 +23,10 @@ IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 def load(auto: Any, folder: Path, **options: Any) -> Any:
     """Load by one of transformers' auto classes; what it cannot load is one line."""
     try:
-        return auto.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **options
-        )
+        with _named(folder):
+            return auto.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **options
+            )
     except Exception as error:  # a folder can hold anything; its readers raise every kind
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise InputError(
@@ -120,6 +122,22 @@ def shards(folder: Path) -> tuple[str, ...]:
                 f"{folder / INDEX}: weight_map names {name!r}; expected a *.safetensors beside it"
             )
     return tuple(sorted(named))
+
+
+@contextmanager
+def _named(folder: Path) -> Iterator[None]:
+    """Have transformers show the weights that it goes through on a bar with the model's name."""
+
+    def shown(factory: Any, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        if not given:
+            return factory(**options)
+        return each(f"loading {folder}", given[0], "tensor")
+
+    before = logging.set_tqdm_hook(shown)
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from mutual_taught.models import Policy, device, sees_all
 from mutual_taught.packing import shared_length
+from mutual_taught.progress import Moved, ignore
 
 TOP = 256
 CHUNK = 32
@@ -32,11 +33,7 @@ class Draw(NamedTuple):
     logprob: float
 
 
-Seen = Callable[[Sequence[Draw]], object]
-
-
-def ignore(_: Sequence[Draw]) -> None:
-    """Tell nobody of draws."""
+Seen = Callable[[Moved], object]
 
 
 class Decode(NamedTuple):
@@ -139,16 +136,18 @@ def sample(
         policy: pi.
         requests: prompts with the seeds of their answers.
         decode: temperature, top-p, and the most tokens an answer may have.
-        seen: told of every draw once, when it ends.
+        seen: told after every token of how many answers drew one, and ended with it.
 
     Returns:
         The draws of each request, in order of its seeds; `token_ids` include the final eos.
     """
     state = _Rows(policy, requests, decode)
-    while state.alive:
-        seen(state.newly())
+    drawing = sum(len(request.seeds) for request in requests)
+    while (left := state.left()) and state.time < decode.max_new_tokens:
+        seen(Moved(drawing, drawing - left, 0))
+        drawing = left
         state.step()
-    seen(state.newly(cut=True))
+    seen(Moved(drawing, drawing, left))
     draws = state.draws()
     ends = np.cumsum([len(request.seeds) for request in requests])
     return [draws[end - len(r.seeds) : end] for r, end in zip(requests, ends, strict=True)]
@@ -170,7 +169,6 @@ class _Rows:
         self.time = 0
         self.batch = torch.arange(len(seeds), device=self.where)
         self.ended = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
-        self.told = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
         self.cache = RoomyCache(policy.model.config.get_text_config().num_hidden_layers)
         self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
         logits = self._read([request.tokens for request in requests])
@@ -180,9 +178,9 @@ class _Rows:
         self.mask, self.position = self.mask[source], self.position[source]
         self._take(logits[source])
 
-    @property
-    def alive(self) -> bool:
-        return self.time < self.decode.max_new_tokens and not bool(self.ended.all())
+    def left(self) -> int:
+        """Count the answers that have not ended."""
+        return len(self.ended) - int(self.ended.sum())
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Read prompts, what all begin with in one row first; logits after each.
@@ -244,22 +242,11 @@ class _Rows:
         self.mask, self.position = self.mask[keep], self.position[keep]
         self.batch, self.ended = self.batch[keep], self.ended[keep]
 
-    @torch.inference_mode()
-    def newly(self, cut: bool = False) -> list[Draw]:
-        """Give the answers that have ended since the last time; at last those that are cut, too."""
-        rows = self.batch if cut else self.batch[self.ended]
-        rows = rows[~self.told[rows]]
-        if not len(rows):
-            return []
-        self.told[rows] = True
-        return self.draws(rows)
-
-    def draws(self, rows: Tensor | None = None) -> list[Draw]:
-        """Give tokens, why it ended and the log-prob of these answers, or of all."""
+    def draws(self) -> list[Draw]:
+        """Give every answer's tokens, why it ended and its log-prob."""
         found = []
-        chosen = slice(None) if rows is None else rows
-        logprobs = self.logprob[chosen].tolist()
-        for row, logprob in zip(self.tokens[chosen].tolist(), logprobs, strict=True):
+        logprobs = self.logprob.tolist()
+        for row, logprob in zip(self.tokens.tolist(), logprobs, strict=True):
             tokens = [token for token in row if token >= 0]
             ended = tokens[-1] in self.policy.stop_ids
             found.append(Draw(tokens, "stop" if ended else "length", logprob))

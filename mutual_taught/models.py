@@ -1,7 +1,7 @@
 """Policies and reward models on disk and in memory."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MethodType
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from mutual_taught import attention, chat, flex, progress, whole
+from mutual_taught import attention, chat, flex, whole
 from mutual_taught.errors import InputError, MissingFileError, TrainingError
 from mutual_taught.files import Json, Manifest, read_json, write_manifest
 from mutual_taught.folders import load as _load
@@ -28,6 +28,7 @@ from mutual_taught.folders import load_whole
 from mutual_taught.folders import stop_ids as stop_ids
 from mutual_taught.keys import Message
 from mutual_taught.packing import Group, balance_loss, branch_logps, fill, pack
+from mutual_taught.progress import Counted, ignore
 from mutual_taught.whole import Rows
 
 Weights: TypeAlias = Mapping[str, Tensor]
@@ -79,7 +80,6 @@ def load_policy(folder: Path, dtype: str, rows: Rows | None = None) -> Policy:
         InputError: it has no end-of-sequence token, or lacks a weight.
     """
     require_model(folder)
-    progress.say(f"loading {folder}")
     tokenizer = _load(AutoTokenizer, folder)
     model: Any = load_whole(
         AutoModelForCausalLM, folder, dtype=DTYPES[dtype],
@@ -148,7 +148,6 @@ def load_reward_model(folder: Path, dtype: str, rows: Rows | None = None) -> Rew
         InputError: it has not exactly one label, or its head is not in the file.
     """
     require_model(folder)
-    progress.say(f"loading {folder}")
     read_json(folder / "config.json")
     if (labels := _load(AutoConfig, folder).num_labels) != 1:
         raise InputError(
@@ -404,9 +403,8 @@ def _rows_of(model: PreTrainedModel) -> Rows:
 
 
 def reference_logps(
-    policy: Policy, groups: Sequence[Group], precision: str, budget: int,
-    scored: Callable[[int], object] = progress.ignore,
-) -> list[list[float]]:  # fmt: skip
+    policy: Policy, groups: Sequence[Group], precision: str, budget: int, seen: Counted = ignore
+) -> list[list[float]]:
     """Give the log-probability of every answer under a frozen policy.
 
     Args:
@@ -414,7 +412,7 @@ def reference_logps(
         groups: the prompt's tokens, and each answer's as branches.
         precision: of the forward pass, by autocast as in training.
         budget: tokens a packed row.
-        scored: told how many answers more are done.
+        seen: told after every row of how many groups it held.
 
     Returns:
         Sums over the answer's tokens in nats, for every group and branch.
@@ -425,8 +423,8 @@ def reference_logps(
     for run in fill(groups, (group.size for group in groups), budget):
         with torch.inference_mode(), autocast:
             sums = [float(logps.sum()) for logps in packed_logps(policy.model, run, where)]
-        scored(len(sums))
         found += [[sums.pop(0) for _ in group.branches] for group in run]
+        seen(len(run))
     return found
 
 

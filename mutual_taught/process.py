@@ -49,6 +49,12 @@ def begin() -> None:
             stream.reconfigure(errors=signs.NAME)
 
 
+def stage() -> str | None:
+    """Name the stage that DVC runs in this process, such as `sample@1`; None if it runs none."""
+    told = os.environ.get("DVC_STAGE")
+    return None if told is None else told.rpartition(":")[2]
+
+
 def say(line: str) -> None:
     """Print a line of any text on standard output."""
     click.echo(signs.fit(signs.visible(line), sys.stdout.encoding))

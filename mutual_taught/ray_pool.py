@@ -21,9 +21,10 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught import blocks, engines, models, scorers, work
 from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.files import read_manifest
-from mutual_taught.generate import Decode, Request, Seen, ignore
+from mutual_taught.generate import Decode, Request, Seen
 from mutual_taught.packing import Group
 from mutual_taught.process import begin
+from mutual_taught.progress import Counted, ignore, moved
 from mutual_taught.reward import Rewards
 
 
@@ -308,7 +309,7 @@ class Engine:
         job = Sampling(self.policy, self.settings, self.context, self.tokens, decode)
         for number, answers in run(job, shards):
             for draws in answers:
-                seen(draws)
+                seen(moved(draws))
             yield number, answers
 
     def close(self) -> None:
@@ -331,10 +332,15 @@ class Scorer:
         self.reward_model = reward_model.resolve()
         self.tokenizer = models.scoring_tokenizer(reward_model)
 
-    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+    def score(
+        self, shards: Mapping[int, Sequence[Group]], seen: Counted = ignore
+    ) -> Iterator[tuple[int, Rewards]]:
         """Score the shards in the pool, in any order."""
         assert self.reward_model is not None
-        return run(Scoring(self.reward_model, self.settings, self.tokens), shards)
+        job = Scoring(self.reward_model, self.settings, self.tokens)
+        for number, rewards in run(job, shards):
+            seen(sum(map(len, rewards)))
+            yield number, rewards
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -12,7 +12,7 @@ from mutual_taught.estep import REFERENCE, Floats, compare_margins, sampled_logp
 from mutual_taught.files import read_manifest
 from mutual_taught.packing import Group
 from mutual_taught.precision import settle
-from mutual_taught.progress import bar, titled
+from mutual_taught.progress import bar
 
 CHECKED = 32
 
@@ -83,10 +83,8 @@ def _measured(
         Group(chat.prompt_tokens(reference.tokenizer, messages, prompt), [better, worse])
         for prompt, messages, better, worse in zip(names, asked, chosen, rejected, strict=True)
     ]
-    with bar(titled("reference log-probs"), 2 * len(groups), "answer") as progress:
-        return np.array(
-            models.reference_logps(
-                reference, groups, settings.reference_dtype, settings.token_budget,
-                progress.update,
-            )
-        )  # fmt: skip
+    with bar("reference log-probs", len(groups), "pair") as progress:
+        logps = models.reference_logps(
+            reference, groups, settings.reference_dtype, settings.token_budget, progress.update
+        )
+    return np.array(logps)

@@ -15,6 +15,7 @@ from mutual_taught.errors import InputError, RefusedError
 from mutual_taught.keys import Message
 from mutual_taught.models import RewardModel, device, packed_rewards
 from mutual_taught.packing import Group, Tokens, fill, read_until, share_prefix
+from mutual_taught.progress import Counted, ignore
 from mutual_taught.tables import REFUSED, TOO_LONG
 
 Rewards = list[NDArray[np.float64]]
@@ -89,7 +90,9 @@ def _together(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Tokens]) -
 
 
 @torch.inference_mode()
-def score(reward_model: RewardModel, groups: Sequence[Group], budget: int) -> Rewards:
+def score(
+    reward_model: RewardModel, groups: Sequence[Group], budget: int, seen: Counted = ignore
+) -> Rewards:
     """Score every answer of a shard.
 
     Groups of similar sizes share a packed row, so the rows depend on the shard alone. A reward is
@@ -100,6 +103,7 @@ def score(reward_model: RewardModel, groups: Sequence[Group], budget: int) -> Re
         reward_model: r.
         groups: of `tokenise`, in order of prompt id, which decides between equal sizes.
         budget: tokens a packed row (one group may exceed it).
+        seen: told after every row of how many rewards it gave.
 
     Returns:
         Rewards (logits), one array of shape (answers,) a group, in order.
@@ -112,4 +116,5 @@ def score(reward_model: RewardModel, groups: Sequence[Group], budget: int) -> Re
         ends = np.cumsum([len(group.branches) for group in row])
         for place, part in zip(run, np.split(rewards, ends[:-1]), strict=True):
             found[place] = part
+        seen(len(rewards))
     return found

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mutual_taught import agreement, blocks, models, preflight, reward
 from mutual_taught.packing import Group
+from mutual_taught.progress import Counted, ignore
 from mutual_taught.reward import Rewards
 
 
@@ -21,7 +22,9 @@ class Scorer(Protocol):
     def load(self, reward_model: Path) -> None:
         """Take a reward model, in place of the one before."""
 
-    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+    def score(
+        self, shards: Mapping[int, Sequence[Group]], seen: Counted = ignore
+    ) -> Iterator[tuple[int, Rewards]]:
         """Score all shards, each given when it is finished.
 
         A shard's rewards depend on its own groups alone: not on which other shards are asked for,
@@ -29,6 +32,7 @@ class Scorer(Protocol):
 
         Args:
             shards: a group of each prompt, in order of prompt id.
+            seen: told of so many rewards as they come, before their shard is given.
 
         Returns:
             Number of the shard, and the rewards of each group's branches.
@@ -83,11 +87,14 @@ class Local:
         preflight.require(preflight.reward_model(self.reward_model), reward_model)
         self.folder = reward_model
 
-    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+    def score(
+        self, shards: Mapping[int, Sequence[Group]], seen: Counted = ignore
+    ) -> Iterator[tuple[int, Rewards]]:
         """Score shard after shard."""
         assert self.reward_model is not None
         for number, groups in shards.items():
-            yield number, reward.score(self.reward_model, groups, self.settings.token_budget)
+            budget = self.settings.token_budget
+            yield number, reward.score(self.reward_model, groups, budget, seen)
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -13,7 +13,7 @@ from mutual_taught import reward, scorers, tables, work
 from mutual_taught.blocks import Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_manifest
-from mutual_taught.progress import bar, titled
+from mutual_taught.progress import bar, title
 from mutual_taught.reward import Asked, Fitting, Rewards
 
 Scored = tuple[pa.Table, dict[str, object]]
@@ -168,7 +168,7 @@ def score_prompts(
         asked: prompts with their answers, sorted by id.
         max_length: tokens a conversation with its answer may have.
         parts: folder of finished shards.
-        name: of the work, for the bar.
+        name: of the work folder, for the bar.
     """
     size = scorer.settings.shard_size
     cut = [asked[at : at + size] for at in range(0, len(asked), size)]
@@ -186,11 +186,12 @@ def score_prompts(
     }
     counts = [sum(len(one.responses) for one in shard) for shard in cut]
     ready = sum(counts) - sum(counts[number] for number in missing)
-    with bar(titled("rewards", name), sum(counts), "answer", ready) as progress:
-        for number, found in scorer.score(todo):
+    with bar(title(name, "rewards"), sum(counts), "answer", ready) as progress:
+        for number, found in scorer.score(todo, progress.update):
             rows = _rows(cut[number], fitting[number], found)
             tables.write(paths[number].parent, tables.REWARDS, rows, {})
-            progress.update(counts[number])
+            ready += counts[number]  # with equal answers and those that do not fit
+            progress.update(ready - progress.n)
     finished = [tables.read(path, tables.REWARDS) for path in paths]
     return pa.concat_tables(part.replace_schema_metadata() for part in finished).combine_chunks()
 

@@ -13,7 +13,7 @@ from mutual_taught.engines import Answers, Engine
 from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Request
 from mutual_taught.keys import sampling_seeds
-from mutual_taught.progress import Tally, bar, titled
+from mutual_taught.progress import Tally, bar, title
 
 
 class Plan(NamedTuple):
@@ -47,7 +47,7 @@ def sample_prompts(
         prompts: `prompt_id` and `messages`, sorted by id.
         plan: seeds, decoding, partition.
         parts: folder of finished shards.
-        name: of the work, for the bar.
+        name: of the work folder, for the bar.
 
     Returns:
         Rows of the table `responses`.
@@ -65,8 +65,7 @@ def sample_prompts(
     }
     width, limit = plan.responses_per_prompt, plan.decode.max_new_tokens
     ready = len(asked) - sum(map(len, todo.values()))
-    what = titled("answers", name)
-    with bar(what, len(asked) * width, "answer", ready * width) as progress:
+    with bar(title(name, "answers"), len(asked) * width, "answer", ready * width) as progress:
         tally = Tally(progress, limit)
         for number, path in enumerate(paths):
             if number not in todo:

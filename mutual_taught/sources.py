@@ -65,7 +65,7 @@ def read(data: Data, seed: int, screen: Screen) -> Read:
     found = Read({}, [])
     known: set[str] = set()
     source, columns, listed = _open(data, seed)
-    with bar("prepare_prompts: rows", None, "row") as progress:
+    with bar("reading prompts", None, "rows") as progress:
         for row in listed:
             try:
                 prompt = _prompt(row, columns, source, known, screen)

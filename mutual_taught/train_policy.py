@@ -181,5 +181,5 @@ def train_policy(
         processing_class=policy.tokenizer,
     )
     trainer.token_budget = dpo.token_budget
-    watch = Watch(trainer, "training", steps, dpo.save_steps, export)
+    watch = Watch(trainer, steps, dpo.save_steps, export)
     return run(trainer, work, CURVE, training, watch)

@@ -167,5 +167,5 @@ def train_reward(
         processing_class=reward_model.tokenizer,
     )
     trainer.token_budget, trainer.margin = settings.token_budget, settings.margin
-    watch = Watch(trainer, "training", total_steps(len(pairs), settings), None, export)
+    watch = Watch(trainer, total_steps(len(pairs), settings), None, export)
     return run(trainer, work, CURVE, training, watch)

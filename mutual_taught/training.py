@@ -29,7 +29,7 @@ from mutual_taught.blocks import Optimisation, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.models import learn
 from mutual_taught.packing import fill
-from mutual_taught.progress import bar, titled
+from mutual_taught.progress import bar
 
 COMPLETE = "COMPLETE"
 TRACKERS = ("tensorboard", "wandb", "trackio")
@@ -265,10 +265,8 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
 class Watch(TrainerCallback):  # type: ignore[misc]
     """Shows progress, stops at a gradient that is no number, marks and exports checkpoints."""
 
-    def __init__(
-        self, trainer: Any, what: str, steps: int, export_steps: int | None, export: Export
-    ) -> None:
-        self.trainer, self.what, self.steps = trainer, what, steps
+    def __init__(self, trainer: Any, steps: int, export_steps: int | None, export: Export) -> None:
+        self.trainer, self.steps = trainer, steps
         self.export_steps, self.export = export_steps, export
         self.bar: tqdm[None] | None = None
         self.clock, self.tokens = 0.0, 0.0
@@ -278,7 +276,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Open the bar where an interrupted run left it, in the first process."""
         if state.is_world_process_zero:
-            self.bar = bar(titled(self.what), self.steps, "step", state.global_step)
+            self.bar = bar("training", self.steps, "step", state.global_step)
         self.clock, self.tokens = time.monotonic(), 0.0
 
     def on_log(

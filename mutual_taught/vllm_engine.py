@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mutual_taught import blocks, files, models, preflight
 from mutual_taught.errors import InputError
-from mutual_taught.generate import Decode, Draw, Request, Seen, ignore
+from mutual_taught.generate import Decode, Draw, Request, Seen
+from mutual_taught.progress import ignore, line, moved
 
 # The scheduler runs in this process: how requests share a batch must not depend on timing.
 ENVIRONMENT = {
@@ -58,6 +59,7 @@ class Vllm:
         self.stop_ids = models.stop_ids(policy, self.tokenizer)
         preflight.require(preflight.policy(self), policy)
         if self.llm is None:
+            line(f"starting vllm with {policy}")
             self.llm = self._start(policy)
         else:
             self.llm.collective_rpc("reload_weights", kwargs={"weights_path": str(policy)})
@@ -105,20 +107,25 @@ class Vllm:
         """
         for number, requests in shards.items():
             assert self.llm.reset_prefix_cache()
-            found = self._shard(requests, decode)
-            for draws in found:
-                seen(draws)
-            yield number, found
+            yield number, self._shard(requests, decode, seen)
 
-    def _shard(self, requests: Sequence[Request], decode: Decode) -> list[list[Draw]]:
+    def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> list[list[Draw]]:
         prompts = [
             {"prompt_token_ids": list(request.tokens)}
             for request in requests
             for _ in request.seeds
         ]
         wanted = sampling_params([s for r in requests for s in r.seeds], decode, self.stop_ids)
-        outputs = iter(self.llm.generate(prompts, wanted, use_tqdm=False))
-        return [[_draw(next(outputs).outputs[0]) for _ in request.seeds] for request in requests]
+        names = self.llm.enqueue(prompts, wanted, use_tqdm=False)
+        found: dict[int, Draw] = {}  # what vLLM gives back is numbered in order of the prompts
+        while self.llm.llm_engine.has_unfinished_requests():
+            for output in self.llm.llm_engine.step():
+                if output.finished:
+                    found[int(output.request_id)] = _draw(output.outputs[0])
+                    seen(moved([found[int(output.request_id)]]))
+        assert len(found) == len(names)
+        draws = iter([found[number] for number in sorted(found)])
+        return [[next(draws) for _ in request.seeds] for request in requests]
 
     def close(self) -> None:
         """Let go of the weights, the cache and vLLM's own process group."""

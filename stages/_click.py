@@ -62,11 +62,11 @@ def run(command: click.Command) -> None:
     """Run a stage as a process of its own: dies with DVC, no telemetry, no hub, no spinning."""
     process.begin()
     os.environ[perf.STARTED] = str(psutil.Process().create_time())
-    if "DVC_STAGE" not in os.environ:
+    if (stage := process.stage()) is None:
         command()
         return
     # Looked for now, not in the thread: later it may be gone, and another in its place.
     dvc = started_by()
     threading.Thread(target=watch, args=(dvc,), daemon=True).start()
-    with schedule.noted(os.environ["DVC_STAGE"].rpartition(":")[2], dvc):
+    with schedule.noted(stage, dvc):
         command()

@@ -9,7 +9,8 @@ import pytest
 from mutual_taught import engines, files
 from mutual_taught.blocks import Engine, Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.generate import Decode, Draw, Request
+from mutual_taught.generate import Decode, Request
+from mutual_taught.progress import Moved
 
 TRANSFORMERS = Engine(
     name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
@@ -53,14 +54,18 @@ def test_model_whose_files_are_not_those_of_its_manifest_is_refused(
     assert ("missing" in str(caught.value)) == (spoil == "remove")
 
 
-def test_draws_are_told_batch_by_batch_before_their_shard_is_given(
+def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
     here: Path, policy_folder: Path
 ) -> None:
     small = TRANSFORMERS.model_copy(update={"batch_size": 4})
     asked = {3: [Request([1, 2, 3 + place], [7, 8 + place]) for place in range(3)]}
-    told: list[Draw] = []
+    told: list[Moved] = []
     with engines.start(small, 32, TOKENS) as engine:
         engine.load(policy_folder)
-        [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.extend)
+        [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.append)
     assert number == 3
-    assert told == [draw for draws in found for draw in draws]
+    assert len(told) == 8  # two batches of at most four tokens an answer
+    tokens, ended, cut = (sum(column) for column in zip(*told, strict=True))
+    draws = [draw for answers in found for draw in answers]
+    assert tokens == sum(len(draw.token_ids) for draw in draws)
+    assert (ended, cut) == (6, sum(draw.finish_reason == "length" for draw in draws))

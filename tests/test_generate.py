@@ -19,6 +19,7 @@ from mutual_taught.generate import (
 )
 from mutual_taught.models import reference_logps
 from mutual_taught.packing import Group
+from mutual_taught.progress import Moved
 
 if TYPE_CHECKING:
     from mutual_taught.models import Policy
@@ -176,6 +177,23 @@ def test_answers_that_end_leave_the_others_as_they_would_be(policy: "Policy") ->
     ] == expected
 
 
+def test_each_token_tells_how_many_answers_drew_one_ended_and_were_cut(policy: "Policy") -> None:
+    stops = frozenset(range(0, 400, 5))
+    requests = [Request(SHORT, list(range(6))), Request(LONG, list(range(6, 12)))]
+    told: list[Moved] = []
+    found = sample(policy._replace(stop_ids=stops), requests, DECODE, told.append)
+    lengths = [(len(d.token_ids), d.finish_reason) for draws in found for d in draws]
+    assert {reason for _, reason in lengths} == {"stop", "length"}
+    assert told == [
+        Moved(
+            tokens=sum(length >= time for length, _ in lengths),
+            ended=sum(length == time for length, _ in lengths),
+            cut=sum(length == time and reason == "length" for length, reason in lengths),
+        )
+        for time in range(1, 13)
+    ]
+
+
 def test_stop_at_the_last_token_is_a_stop(policy: "Policy") -> None:
     [[endless]] = sample(policy._replace(stop_ids=frozenset({10**6})), [Request(LONG, [1])], DECODE)
     last = endless.token_ids[-1]
@@ -233,18 +251,3 @@ def test_roomy_cache_follows_rows_that_change_places() -> None:
         cache.update(states, states, 0)
         cache.batch_select_indices(torch.tensor([1, 0]))
     assert torch.equal(roomy.update(states, states, 0)[0], stock.update(states, states, 0)[0])
-
-
-def test_every_draw_is_told_once_and_as_soon_as_it_ends(policy: "Policy") -> None:
-    requests = [Request(SHORT, list(range(20))), Request(LONG, list(range(20, 30)))]
-    ending = policy._replace(stop_ids=frozenset(range(0, 1000, 9)))
-    told: list[list[Draw]] = []
-    drawn = sample(ending, requests, Decode(1.0, 1.0, 24), lambda draws: told.append(list(draws)))
-    flat = [draw for draws in told for draw in draws]
-    assert sorted(flat) == sorted(draw for answers in drawn for draw in answers)
-    # The call after k tokens tells of those that end with the k-th; the last of the cut ones, too.
-    stops = [draw for draw in flat if draw.finish_reason == "stop"]
-    assert stops
-    for length, draws in enumerate(told[:-1], 1):
-        assert all(len(draw.token_ids) == length for draw in draws)
-    assert all(len(draw.token_ids) == 24 for draw in told[-1] if draw.finish_reason == "length")

@@ -9,7 +9,7 @@ import torch
 
 from mutual_taught.chat import prompt_tokens, scored_tokens
 from mutual_taught.errors import InputError
-from mutual_taught.reward import Asked, Rewards, fitting, score
+from mutual_taught.reward import Asked, Rewards, fitting, score, tokenise
 
 if TYPE_CHECKING:
     from mutual_taught.models import Policy, RewardModel
@@ -60,6 +60,19 @@ def test_rewards_are_in_the_order_of_the_answers(reward_model: "RewardModel") ->
     back = scored(reward_model, ASKED[::-1], turned, 200, 500)
     for one, other in zip(ahead, reversed(back), strict=True):
         np.testing.assert_allclose(one, other[::-1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("budget", "told"), [(1, [1, 3, 4]), (10_000, [8])])
+def test_each_packed_row_tells_how_many_rewards_it_gave(
+    reward_model: "RewardModel", budget: int, told: list[int]
+) -> None:
+    groups = [
+        tokenise(reward_model.tokenizer, Asked("p", messages, texts))
+        for messages, texts in zip(ASKED, ANSWERS, strict=True)
+    ]
+    found: list[int] = []
+    score(reward_model, groups, budget, found.append)
+    assert sorted(found) == told
 
 
 def test_equal_answers_have_equal_rewards(reward_model: "RewardModel") -> None:

@@ -17,6 +17,7 @@ from mutual_taught import scoring, tables
 from mutual_taught.blocks import Score, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.packing import Group
+from mutual_taught.progress import Counted, ignore
 from mutual_taught.reward import Asked, Rewards
 from mutual_taught.scorers import Local
 from tests import project
@@ -47,10 +48,12 @@ class Counting(Local):
     asked: list[int]
     branches = 0
 
-    def score(self, shards: Mapping[int, Sequence[Group]]) -> Iterator[tuple[int, Rewards]]:
+    def score(
+        self, shards: Mapping[int, Sequence[Group]], seen: Counted = ignore
+    ) -> Iterator[tuple[int, Rewards]]:
         self.asked = list(shards)
         self.branches = sum(len(g.branches) for groups in shards.values() for g in groups)
-        return super().score(shards)
+        return super().score(shards, seen)
 
 
 @pytest.fixture

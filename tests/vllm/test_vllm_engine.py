@@ -11,6 +11,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.generate import Decode, Draw, Request
 from mutual_taught.models import load_policy, reference_logps
 from mutual_taught.packing import Group
+from mutual_taught.progress import Moved, moved
 from mutual_taught.vllm_engine import Vllm
 from tests.vllm.conftest import CONTEXT, SETTINGS
 
@@ -51,6 +52,16 @@ def test_consecutive_seeds_share_no_noise(engine: Vllm) -> None:
     [(_, [[_, two], [again, three]])] = engine.answer({0: requests}, DECODE)
     assert two.token_ids == again.token_ids
     assert two.token_ids != three.token_ids
+
+
+def test_each_answer_is_told_when_it_ends(engine: Vllm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "stop_ids", frozenset(range(0, 300, 5)))
+    told: list[Moved] = []
+    [(_, found)] = engine.answer({0: SHARDS[0]}, DECODE, told.append)
+    each = [moved([draw]) for draws in found for draw in draws]
+    assert len({one.tokens for one in each}) > 1
+    assert sorted(told) == sorted(each)
+    assert told == sorted(told, key=lambda one: one.tokens)  # all began together
 
 
 def test_answers_do_not_depend_on_which_other_shards_are_asked_for(engine: Vllm) -> None:
