@@ -33,7 +33,7 @@ REMINDER = 60.0  # seconds between one line about the wait and the next
 def lent() -> Iterator[None]:
     """Show a stage the devices it may use, and keep them from other runs until it ends."""
     stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
-    pool = names(os.environ) if stage and isolated(os.environ) else []
+    pool = names(os.environ) if stage and work.apart() else []
     count, because = needed(stage.partition("@")[0]) if pool else (0, "")
     if count > len(pool):
         raise InputError(
@@ -44,12 +44,6 @@ def lent() -> Iterator[None]:
         if count:
             os.environ[CUDA] = ",".join(_wait(stage, pool, count, held))
         yield
-
-
-def isolated(environment: Mapping[str, str]) -> bool:
-    """Tell whether the working directory is a copy that DVC made of the workspace."""
-    root = environment.get("DVC_ROOT")
-    return root is not None and Path(root).resolve() != Path.cwd().resolve()
 
 
 def names(environment: Mapping[str, str]) -> list[str]:

@@ -6,9 +6,10 @@ import hashlib
 import importlib.metadata
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -41,6 +42,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def apart() -> bool:
+    """Tell whether this is a run in a folder of its own: an experiment of --temp or --queue."""
+    return Path(os.environ.get("DVC_ROOT", ".")).resolve() != Path.cwd().resolve()
+
+
 @contextmanager
 def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     """Lend the folder in which a stage keeps its finished parts; other fingerprints' are removed.
@@ -48,6 +54,9 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     What an earlier run of the same stage with other inputs, another version of this package or of
     torch, transformers, trl left is deleted, so one run's parts are on disk at most. They stay
     after success, until the next run: DVC may still be killed before it has taken the outputs.
+
+    Experiments in folders of their own work beside each other, and leave each other's parts. One
+    waits for another that does the very same, and takes its parts.
 
     Args:
         stage: stage and iteration, such as `sample@1`.
@@ -58,17 +67,39 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     """
     home = root() / stage
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
-        _lock(lock, f"{home}: another run of {stage} works there; wait for it, or stop it")
-        whole = {**fingerprint, "code": code(), "versions": versions()}
-        name = digest(whole)[:16]
+    whole = {**fingerprint, "code": code(), "versions": versions()}
+    name = digest(whole)[:16]
+    message = f"{home}: another run of {stage} works there; wait for it, or stop it"
+    with ExitStack() as held:
+        if apart():
+            _wait(home / "lock", fcntl.LOCK_SH, stage, held)
+            _wait(home / f"{name}.lock", fcntl.LOCK_EX, stage, held)
+        else:
+            _lock(held.enter_context((home / "lock").open("w")), message)
         for other in home.iterdir():
             if other.is_dir() and other.name != name:
-                shutil.rmtree(other)
+                _remove(other)
         place = home / name
         place.mkdir(exist_ok=True)
         write_json(place / "fingerprint.json", whole)
         yield place
+
+
+def _wait(path: Path, how: int, stage: str, held: ExitStack) -> None:
+    """Take a lock however long that lasts, and say so if it does."""
+    lock = held.enter_context(path.open("w"))
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{stage} waits for another run of it", file=sys.stderr, flush=True)
+        fcntl.flock(lock, how)
+
+
+def _remove(parts: Path) -> None:
+    """Remove the parts of a run that has ended; those of one at work stay."""
+    with parts.with_name(f"{parts.name}.lock").open("w") as lock, suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(parts)
 
 
 def _lock(lock: TextIO, message: str) -> None:

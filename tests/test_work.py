@@ -1,5 +1,6 @@
 """Work in progress: one process, exactly these inputs, one place."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from mutual_taught import work
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_json
 
+ROOT = Path(__file__).resolve().parent.parent
 INPUTS = {"policy": "abc", "seed": 1}
 SECOND = """
 from mutual_taught import work
@@ -63,6 +65,75 @@ def test_second_process_waits_a_moment_for_one_that_is_about_to_end(here: Path) 
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=1.0)
     assert waiting.communicate()[0].strip() == "entered"
+
+
+EXPERIMENT = """
+import sys, time
+from mutual_taught import work
+with work.folder("sample@1", {"policy": sys.argv[1]}) as place:
+    if list(place.glob("part")):
+        print("found", flush=True)
+    (place / "part").touch()
+    print("at work", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def experiment(repo: Path, name: str, policy: str) -> "subprocess.Popen[str]":
+    """Start a stage as DVC does for a queued experiment: in a folder of its own."""
+    folder = repo / name
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", EXPERIMENT, policy], cwd=folder, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "DVC_ROOT": str(repo), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def test_experiments_work_beside_each_other_and_leave_each_others_parts(here: Path) -> None:
+    first = experiment(here, "one", "a")
+    assert said(first) == "at work"
+    second = experiment(here, "two", "b")
+    assert said(second) == "at work"
+    assert len(list((here / ".work" / "sample@1").glob("*/part"))) == 2
+    for process in (first, second):
+        process.communicate("\n")
+        assert process.returncode == 0
+
+
+def test_experiment_waits_for_one_that_does_the_same_and_takes_its_parts(here: Path) -> None:
+    first = experiment(here, "one", "a")
+    assert said(first) == "at work"
+    second = experiment(here, "two", "a")
+    assert second.stderr
+    assert second.stderr.readline() == "sample@1 waits for another run of it\n"
+    first.communicate("\n")
+    assert said(second) == "found"
+    second.communicate("\n")
+
+
+def test_parts_of_a_killed_experiment_are_found_by_its_next_try(here: Path) -> None:
+    first = experiment(here, "one", "a")
+    assert said(first) == "at work"
+    first.kill()
+    first.communicate()
+    again = experiment(here, "two", "a")
+    assert said(again) == "found"
+    again.communicate("\n")
+
+
+def test_run_in_the_workspace_is_refused_while_an_experiment_is_at_the_stage(here: Path) -> None:
+    running = experiment(here, "one", "a")
+    assert said(running) == "at work"
+    assert second_process().startswith(".work/sample@1: another run of sample@1 works there")
+    running.communicate("\n")
+    assert second_process() == "entered"
+    assert not list((here / ".work" / "sample@1").glob("*/part"))
 
 
 def test_finished_parts_are_found_again_with_the_same_inputs(here: Path) -> None:
