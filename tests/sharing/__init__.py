@@ -1,1 +1,1 @@
-"""Sharing a run for real: a folder, and an S3 server on loopback; make test-extras."""
+"""Sharing a run for real: a folder, and an S3 server on loopback; make test-sharing."""

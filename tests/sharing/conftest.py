@@ -116,7 +116,7 @@ class Server:
             ports += [f"-{service}.port={self.ports[2 * i]}"]
             ports += [f"-{service}.port.grpc={self.ports[2 * i + 1]}"]
         weed = shutil.which("weed")
-        assert weed, "no weed on the path; run make test-extras"
+        assert weed, "no weed on the path; run make test-sharing"
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
