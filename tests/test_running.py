@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from mutual_taught import near, pipeline
 from mutual_taught.cli import main
+from mutual_taught.errors import InputError
 from tests import project
 
 
@@ -59,7 +60,10 @@ def test_path_is_told_with_the_stage_that_makes_it(path: str, stage: str) -> Non
 
 
 def test_a_stage_of_every_iteration_and_of_one_can_be_run() -> None:
-    pipeline.require_stages(["dpo", "dpo@1", "dpo@2", "prepare_policy"])
+    for names in (["dpo"], ["dpo@1"], ["dpo@2"], ["prepare_policy"]):
+        pipeline.require_stages(names)
+    with pytest.raises(InputError):
+        pipeline.require_stages(["dpo@3"])
 
 
 @pytest.mark.parametrize("text", ["a: 1", "stages: 3", "stages: {x: {do: 1}}", "stages: {x: 1}"])
