@@ -11,6 +11,12 @@ from mutual_taught import process
 from mutual_taught.cli.place import PLACE
 from mutual_taught.signs import without_secrets
 
+AS_JSON = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print it as JSON, texts in full (token ids are in the tables).",
+)
 SPLIT = click.Choice(["policy", "reward", "selection", "eval"])
 
 
@@ -126,12 +132,7 @@ def prompts(
 @click.option("--seed", default=None, type=int, help="Of --random: the same prompt every time.")
 @click.option("--full", is_flag=True, help="Show texts whole.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print it as JSON, texts in full (token ids are in the tables).",
-)
+@AS_JSON
 def trace(
     prompt_id: str | None, drawn: bool, split: str | None, seed: int | None, full: bool,
     folder: Path, as_json: bool,
@@ -162,12 +163,7 @@ def trace(
 @click.option("--seed", default=None, type=int, help="Of --random: the same pair every time.")
 @click.option("--full", is_flag=True, help="Show texts whole.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print it as JSON, texts in full (token ids are in the tables).",
-)
+@AS_JSON
 def why(
     pair_id: str | None, drawn: bool, seed: int | None, full: bool, folder: Path, as_json: bool
 ) -> None:
