@@ -123,7 +123,7 @@ class Server:
                     weed, "server", f"-dir={self.home / 'data'}", "-ip=127.0.0.1",
                     "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",
                     "-s3.iam=false", f"-s3.config={self.home / 'keys.json'}",
-                    "-master.volumeSizeLimitMB=64", "-volume.max=20", *ports,
+                    "-master.volumeSizeLimitMB=64", "-volume.max=200", *ports,
                 ],
                 stdout=log, stderr=log,
             )  # fmt: skip
