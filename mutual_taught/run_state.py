@@ -16,6 +16,7 @@ from mutual_taught.errors import InputError, MissingFileError, MutualTaughtError
 
 RUN, LOCK = Path("run"), Path("dvc.lock")
 CACHE = Path(".dvc/cache/files/md5")
+WAY_OUT = "mutual-taught gc leftovers lists what can go"
 Kind = Literal["not run", "not pulled", "running", "unfinished", "stopped", "finished"]
 
 

@@ -137,14 +137,14 @@ def show(run: Path, width: int | None = None) -> State:
     def say(text: str) -> None:
         console.print(fit(visible(text), console.encoding), soft_wrap=True)
 
-    listed = iterations(run, state)
+    listed, given = iterations(run, state), setting(run)
     say(f"Mutual-Taught in {run}: {_headline(state, listed)}")
-    for line in _about(setting(run)):
+    for line in _about(given):
         say(line)
     if listed:
         _print_numbers(console, listed)
         say(NOTE)
-    for line in advice(run, state, listed):
+    for line in advice(run, state, listed, given.win_rate_threshold):
         say(line)
     return state
 
@@ -196,9 +196,12 @@ def _cells(one: Iteration) -> list[str]:
     ]  # fmt: skip
 
 
-def advice(run: Path, state: State, listed: list[Iteration]) -> Iterator[str]:
+def advice(
+    run: Path, state: State, listed: list[Iteration], threshold: float | None
+) -> Iterator[str]:
     """Say where the results are, why a run stopped, or what to do next."""
-    yield from _stopped(listed)
+    known = "select_policy.win_rate_threshold" not in state.changed
+    yield from _stopped(listed, threshold if known else None)
     reports = [run / one.key / "report" / "report.md" for one in listed]
     if there := [path for path in reports if path.exists()]:
         yield f"Report: {there[-1]}"
@@ -217,16 +220,18 @@ def advice(run: Path, state: State, listed: list[Iteration]) -> Iterator[str]:
         names = ", ".join(state.changed[:3]) + ", ..." * (len(state.changed) > 3)
         yield f"params.yaml has changed since ({names}); mutual-taught plan says what would run."
     for key in state.leftovers:
-        folder = run / key
-        yield f"Leftover: {folder}, which params.yaml does not have; rm -r {folder} removes it."
+        yield f"Leftover: {run / key}, which params.yaml does not have; {run_state.WAY_OUT}."
 
 
-def _stopped(listed: list[Iteration]) -> Iterator[str]:
+def _stopped(listed: list[Iteration], threshold: float | None) -> Iterator[str]:
+    """Say why a run stopped; `threshold` is the τ that it was made with, None if not known."""
+    tau = "the share τ" if threshold is None else f"τ = {threshold:.3f}"
     for one in listed:
         if one.state.startswith("stopped here"):
-            numbers = one.metrics["select_policy"]
-            best = f" (the best, step {numbers['step']:.0f}: {numbers['win_rate']:.3f})"
-            yield f"Stopped at t = {one.key}: no checkpoint won the share τ of its duels{best}."
+            step = report.shown(report.number(one.metrics, "select_policy", "step"), 0)
+            rate = report.shown(report.number(one.metrics, "select_policy", "win_rate"))
+            best = f"(the best, step {step}: {rate})"
+            yield f"Stopped at t = {one.key}: no checkpoint won {tau} of its duels {best}."
             yield f"Both models stay those of iteration {one.final}."
 
 

@@ -22,6 +22,7 @@ from mutual_taught import (
     mstep,
     params,
     report,
+    run_state,
     sources,
     splits,
     summary,
@@ -49,7 +50,9 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
     there = {path.name for path in files.iterations(folder)}
     wanted = ["0", *settings.iterations]
     for name in sorted(there ^ set(wanted)):
-        state = f"there (rm -r {folder / name} removes it)" if name in there else "missing"
+        state = "there" if name in there else "missing"
+        if name in there and folder == run_state.RUN:
+            state += f" ({run_state.WAY_OUT})"
         yield Fault(folder / name, "the iteration", state, f"{', '.join(wanted)} (params.yaml)")
     run = Run(folder, [key for key in wanted if key in there])
     run.ahead(_all_prompts(run))

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -68,8 +69,11 @@ def test_project_without_a_run_is_not_run(copied: Path) -> None:
 def lock(copied: Path, stage: str, out: str) -> None:
     """Write a dvc.lock that says that a stage has made one output."""
     made = {"path": out, "md5": "0" * 32}
-    content = {"schema": "2.0", "stages": {stage: {"cmd": "x", "outs": [made]}}}
-    (copied / "dvc.lock").write_text(json.dumps(content))  # JSON is YAML
+    write_lock(copied, {stage: {"cmd": "x", "outs": [made]}})
+
+
+def write_lock(folder: Path, stages: Any) -> None:
+    (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))  # is YAML
 
 
 def test_clone_of_a_run_is_not_pulled(copied: Path) -> None:
@@ -116,9 +120,13 @@ def test_iteration_that_params_do_not_have_is_a_leftover(copied: Path) -> None:
     shutil.copytree(copied / "run" / "2", copied / "run" / "3")
     said = status()
     assert "t = 3" not in said
-    assert "Leftover: run/3, which params.yaml does not have; rm -r run/3 removes it." in said
+    way_out = "mutual-taught gc leftovers lists what can go"
+    assert f"Leftover: run/3, which params.yaml does not have; {way_out}." in said
     found = [str(fault) for fault in verify(Path("run"), models=False)]
-    assert found[0].startswith("run/3: the iteration is there (rm -r run/3 removes it); expected 0")
+    assert found[0].startswith(f"run/3: the iteration is there ({way_out}); expected 0, 1, 2")
+    (copied / "run").rename(copied / "theirs")  # gc does not look there
+    found = [str(fault) for fault in verify(Path("theirs"), models=False)]
+    assert found[0].startswith("theirs/3: the iteration is there; expected 0, 1, 2")
 
 
 def test_parameters_that_changed_since_are_named(copied: Path) -> None:
@@ -152,7 +160,7 @@ def test_stopped_iteration_selects_nothing_and_repeats_no_numbers(
     assert "none (best: " in selected
     gold = next(line for line in said.splitlines() if line.startswith("│ gold"))
     assert gold.count("as t = 0") == 2
-    assert "Stopped at t = 1: no checkpoint won the share τ of its duels (the best, step" in said
+    assert "Stopped at t = 1: no checkpoint won τ = 1.010 of its duels (the best, step" in said
     assert "Both models stay those of iteration 0." in said
     page = (tmp_path / "run" / "2" / "report" / "report.md").read_text()
     assert "| selected step | – | none (best: " in page
@@ -162,6 +170,9 @@ def test_stopped_iteration_selects_nothing_and_repeats_no_numbers(
 @pytest.mark.parametrize("columns", [60, 80, 100, 110, 200])
 def test_numbers_fit_the_terminal_uncut(copied: Path, columns: int) -> None:
     shown = [line for line in status(columns=columns).splitlines() if "[" in line]
+    ran_with = {"params.yaml": {"select_policy": {"win_rate_threshold": 0.9}}}
+    write_lock(tmp_path, {"select_policy@1": {"cmd": "x", "params": ran_with}})
+    assert "Stopped at t = 1: no checkpoint won the share τ of its duels (the best" in status()
     assert max(map(len, shown)) <= columns
     assert all(line.count("[") == line.count("]") for line in shown)
 
