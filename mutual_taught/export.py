@@ -68,8 +68,10 @@ def _made(run: Path, key: str) -> model_card.Made:
         for one in past
     ]
     return model_card.Made(
-        key, summary.final_iteration(history), history[-1]["metrics"],
-        _shareable(params.validate(params.read(params.PARAMS)).model_dump(mode="json")), _commit(),
+    path = run.parent / params.PARAMS
+    values = params.validate(params.read(path), path).model_dump(mode="json")
+        key, summary.final_iteration(history), history[-1]["metrics"], _shareable(values),
+        _commit(run.parent),
     )  # fmt: skip
 
 
@@ -81,11 +83,11 @@ def _shareable(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _commit() -> str | None:
-    """Name the project's commit, if it is under git and git is there."""
+def _commit(project: Path) -> str | None:
+    """Name a project's commit, if it is under git and git is there."""
     try:
         done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+            ["git", "rev-parse", "HEAD"], cwd=project, capture_output=True, text=True, check=False
         )
     except FileNotFoundError:
         return None

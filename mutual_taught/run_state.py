@@ -81,9 +81,14 @@ def expected(run: Path) -> list[str]:
     Raises:
         InputError: params.yaml is not as expected.
     """
-    if params.PARAMS.exists():
-        return ["0", *params.validate(params.read(params.PARAMS)).iterations]
-    return present(run)
+    path = beside(run)
+    return ["0", *params.validate(params.read(path), path).iterations] if path else present(run)
+
+
+def beside(run: Path) -> Path | None:
+    """Find the params.yaml that a run was made with: beside its folder; None if there is none."""
+    path = run.parent / params.PARAMS
+    return path if path.exists() else None
 
 
 def present(run: Path) -> list[str]:

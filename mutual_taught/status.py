@@ -89,8 +89,8 @@ def setting(run: Path) -> Setting:
     """Read the threshold, both models, the seed, and what number formats were used."""
     rule, threshold, seed, auto = "–", None, None, ("–", "–")
     named = ("–", "–")
-    if params.PARAMS.exists():
-        values = params.validate(params.read(params.PARAMS))
+    if path := run_state.beside(run):
+        values = params.validate(params.read(path), path)
         rule, threshold = values.select_policy.rule, values.select_policy.win_rate_threshold
         seed, auto = values.seed, (values.engine.dtype, values.training.precision)
         named = (values.models.policy.path, values.models.reward_model.path)

@@ -168,6 +168,25 @@ def test_what_is_there_is_not_overwritten(here_run: Path, there: str) -> None:
 
 def test_iteration_that_is_not_there_is_one_line(here_run: Path) -> None:
     with pytest.raises(InputError, match="run: has no iteration '3'; expected one of 0, 1, 2"):
+def test_place_in_a_file_is_one_line(here_run: Path) -> None:
+    result = CliRunner().invoke(main, ["export", "--to", "params.yaml/out"])
+    assert (result.exit_code, result.output) == (1, "Error: params.yaml: File exists\n")
+
+
+def test_run_elsewhere_is_told_with_the_params_beside_it(here_run: Path) -> None:
+    shutil.copytree("run", "other/run", copy_function=files._link)
+    shutil.rmtree("other/run/2")
+    shutil.copy("params.yaml", "other")
+    values = project.load_yaml(Path("other/params.yaml"))
+    project.set_param(Path("other/params.yaml"), "iterations", {"1": values["iterations"]["1"]})
+    project.set_param(Path("other/params.yaml"), "seed", 77)
+    result = CliRunner().invoke(main, ["export", "--to", "out", "--run", "other/run"])
+    assert result.exit_code == 0, result.output
+    page = Path("out/policy/README.md").read_text()
+    assert "# Mutual-Taught policy, iteration 1" in page
+    assert '"seed": 77' in page
+
+
         export.export(Path("run"), "3", Path("out"), BOTH)
 
 

@@ -205,6 +205,22 @@ def test_iteration_that_has_just_begun_is_no_error(
     result = CliRunner().invoke(main, ["status"])
     assert result.exit_code == 0
     assert "Not finished: dvc repro goes on" in result.output
+def test_run_elsewhere_is_told_by_the_params_beside_it(copied: Path) -> None:
+    (copied / "other").mkdir()
+    shutil.copytree(copied / "run", copied / "other" / "run", copy_function=files._link)
+    shutil.rmtree(copied / "other" / "run" / "2")
+    shutil.copy(copied / "params.yaml", copied / "other")
+    project.set_param(copied / "other" / "params.yaml", "seed", 7)
+    assert "report@2" in status("--run", "other/run")
+    values = project.load_yaml(copied / "other" / "params.yaml")
+    project.set_param(
+        copied / "other" / "params.yaml", "iterations", {"1": values["iterations"]["1"]}
+    )
+    said = status("--run", "other/run")
+    assert said.startswith("Mutual-Taught in other/run: finished\n")
+    assert ", seed 7, " in said
+
+
 
 
 @pytest.mark.parametrize("value", ['"x"', "null", "[1]", "true", "{}", "NaN", "1" + "0" * 400])
