@@ -125,7 +125,7 @@ def _by_seed(group: tuple[Run, ...]) -> dict[object, Run]:
     """Index runs by their seed; of two with one seed, the first that has results."""
     found: dict[object, Run] = {}
     for run in sorted(group, key=lambda run: run.summary is None):
-        found.setdefault(run.values["seed"] if run.values else run.name, run)
+        found.setdefault(run.values.get("seed") if run.values else run.name, run)
     return found
 
 

@@ -76,7 +76,7 @@ def look(run: Path) -> State:
 
 
 def expected(run: Path) -> list[str]:
-    """List the iterations that a run is to have: those of params.yaml, else those that are there.
+    """List the iterations that a run is to have: those of its params.yaml, else those there are.
 
     Raises:
         InputError: params.yaml is not as expected.
@@ -159,10 +159,21 @@ def _locked() -> dict[str, Any]:
     """Read what dvc.lock says of each stage."""
     if not LOCK.exists():
         return {}
-    stages = params.read(LOCK).get("stages", {})
-    if not isinstance(stages, dict):
-        raise InputError(f"{LOCK}: stages is {type(stages).__name__}; expected names of stages")
+    stages = params.read(LOCK).get("stages") or {}
+    if not isinstance(stages, dict) or not all(map(_is_of_dvc, stages.values())):
+        raise InputError(
+            f"{LOCK}: stages is not as DVC writes it; expected outs with path and md5; "
+            "git checkout dvc.lock, or dvc repro"
+        )
     return stages
+
+
+def _is_of_dvc(lock: object) -> bool:
+    if not isinstance(lock, dict) or not isinstance(lock.get("outs", []), list):
+        return False
+    return all(
+        isinstance(out, dict) and {"path", "md5"} <= out.keys() for out in lock.get("outs", [])
+    )
 
 
 def _changed(locked: Mapping[str, Any]) -> tuple[str, ...]:

@@ -138,18 +138,24 @@ def _mapping(text: str, where: str) -> dict[str, Any]:
 
 
 def _lock(text: str, where: str) -> Lock:
-    stages = _mapping(text, where).get("stages", {})
-    outs = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
     ran: dict[str, object] = {}
-    for stage in stages.values():
-        ran |= stage.get("params", {}).get(str(params.PARAMS), {})
+    try:
+        stages = list((_mapping(text, where).get("stages") or {}).values())
+        outs = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+        for stage in stages:
+            ran |= stage.get("params", {}).get(str(params.PARAMS), {})
+    except (AttributeError, KeyError, TypeError):
+        raise InputError(
+            f"{where}: stages is not as DVC writes it; expected outs with path and md5; "
+            "git checkout dvc.lock, or dvc repro"
+        ) from None
     return Lock(outs, ran)
 
 
 def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy: str) -> Run:
     """Read what is compared of a run's last iteration; a file that is not here is no error."""
     notes = []
-    last = f"run/{_last(values, find)}"
+    last = f"run/{_last(name, values, find)}"
     summary = generations = None
     if values is None:
         notes.append(f"{name}: {params.PARAMS} is not beside it, so its values are not known")
@@ -158,21 +164,36 @@ def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy
             f"{name}: {changed} is not what ran; dvc repro, or its numbers are the old ones"
         )
     if path := find(f"{last}/metrics/summary.json"):
-        summary = {key: float(number) for key, number in read_json(path).items()}
-    if path := find(f"{last}/eval/generations.parquet"):
+        summary = _numbers(path)
+    answers = find(f"{last}/eval/generations.parquet")
+    if answers:
         try:
-            generations = tables.read(path, tables.GENERATIONS)
+            generations = tables.read(answers, tables.GENERATIONS)
         except InputError as error:
             notes.append(f"{name}: {last}/eval: {error}")
-    if summary is None or not (generations or notes):
+    if summary is None or answers is None:
         notes.append(f"{name}: the results of {last} are not here; {remedy}")
     return Run(name, values, summary, generations, tuple(notes))
 
 
-def _last(values: Values | None, find: Find) -> int:
+def _numbers(path: Path) -> Mapping[str, float]:
+    values = read_json(path)
+    try:
+        return {key: float(number) for key, number in values.items()}
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: {error}; expected numbers; run dvc repro") from None
+
+
+def _last(name: str, values: Values | None, find: Find) -> int:
     """Give the last iteration: of the parameters, else the last that has a summary."""
     if values is not None:
-        return max(map(int, values["iterations"]))
+        try:
+            return max(map(int, values["iterations"]))
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{name}: {params.PARAMS} has no iterations; expected one at least, such as '1'; "
+                "leave it out, or mend it"
+            ) from None
     t = 0
     while find(f"run/{t + 1}/metrics/summary.json"):
         t += 1

@@ -221,8 +221,15 @@ def test_parameters_that_did_not_run_are_noted(
     shutil.copytree(saved, tmp_path / "repo", symlinks=True)
     monkeypatch.chdir(tmp_path / "repo")
     project.set_param(Path("params.yaml"), "dpo.beta", 0.7)
-    done = CliRunner().invoke(main, ["compare", "workspace"])
-    assert "note: workspace: dpo.beta is not what ran; dvc repro, or its numbers are" in done.output
+    stale = "note: workspace: dpo.beta is not what ran; dvc repro, or its numbers are"
+    absent = "note: workspace: the results of run/2 are not here; dvc repro or dvc pull"
+    said = CliRunner().invoke(main, ["compare", "workspace"]).output
+    assert stale in said
+    assert absent not in said
+    shutil.rmtree(Path("run/2/eval"))
+    said = CliRunner().invoke(main, ["compare", "workspace"]).output
+    assert stale in said
+    assert absent in said
 
 
 @pytest.mark.slow
@@ -246,6 +253,34 @@ def test_folders_need_no_git(finished: Path, stopped: Path, here: Path) -> None:
     assert two.values is not None
     assert two.values["select_policy"]["win_rate_threshold"] == 1.01
     assert not any(os.path.lexists(here / name) for name in (".git", ".dvc"))
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("params.yaml", "seed: 1\n", "it: params.yaml has no iterations; expected one at least"),
+        ("params.yaml", "iterations: {x: 1}\n", "it: params.yaml has no iterations; expected one"),
+        ("dvc.lock", "stages: {a: {outs: [{path: b}]}}\n", "it/dvc.lock: stages is not as DVC"),
+        ("dvc.lock", "stages: [a]\n", "it/dvc.lock: stages is not as DVC writes it; expected outs"),
+        ("run/2/metrics/summary.json", '{"gold": "high"}', "it/run/2/metrics/summary.json: could"),
+        ("run/2/metrics/summary.json", '{"gold": null}', "it/run/2/metrics/summary.json: float() "),
+    ],
+)
+def test_file_that_is_not_as_expected_is_one_line(
+    finished: Path, here: Path, file: str, text: str, said: str
+) -> None:
+    shutil.copytree(finished, here / "it" / "run", symlinks=True)
+    shutil.copy(finished.parent / "params.yaml", here / "it")
+    (here / "it" / file).unlink(missing_ok=True)
+    (here / "it" / file).write_text(text)
+    done = CliRunner().invoke(main, ["compare", "it"])
+    assert done.exit_code == 1
+    assert done.output.startswith(f"Error: {said}")
+    assert done.output.count("\n") == 1
+
+
+def test_lock_of_a_project_without_stages_is_read(here: Path) -> None:
+    assert runs._lock("schema: '2.0'\nstages:\n", "dvc.lock") == runs.Lock({}, {})
 
 
 def test_csv_file_is_written(finished: Path, here: Path) -> None:

@@ -85,6 +85,14 @@ def test_clone_of_a_run_is_not_pulled(copied: Path) -> None:
     assert "dvc repro --pull" in said
 
 
+@pytest.mark.parametrize("stages", [["a"], {"a": 1}, {"a": {"outs": [{"path": "b"}]}}])
+def test_lock_file_that_is_none_is_one_line(copied: Path, stages: Any) -> None:
+    write_lock(copied, stages)
+    result = CliRunner().invoke(main, ["status"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: dvc.lock: stages is not as DVC writes it; expected")
+
+
 def test_output_that_this_machine_has_in_its_cache_need_not_be_pulled(copied: Path) -> None:
     shutil.rmtree(copied / "run" / "2" / "report")
     lock(copied, "report@2", "run/2/report")
@@ -162,6 +170,9 @@ def test_stopped_iteration_selects_nothing_and_repeats_no_numbers(
     assert gold.count("as t = 0") == 2
     assert "Stopped at t = 1: no checkpoint won τ = 1.010 of its duels (the best, step" in said
     assert "Both models stay those of iteration 0." in said
+    ran_with = {"params.yaml": {"select_policy": {"win_rate_threshold": 0.9}}}
+    write_lock(tmp_path, {"select_policy@1": {"cmd": "x", "params": ran_with}})
+    assert "Stopped at t = 1: no checkpoint won the share τ of its duels (the best" in status()
     page = (tmp_path / "run" / "2" / "report" / "report.md").read_text()
     assert "| selected step | – | none (best: " in page
     assert page.count("as t = 0") > 10
@@ -170,9 +181,6 @@ def test_stopped_iteration_selects_nothing_and_repeats_no_numbers(
 @pytest.mark.parametrize("columns", [60, 80, 100, 110, 200])
 def test_numbers_fit_the_terminal_uncut(copied: Path, columns: int) -> None:
     shown = [line for line in status(columns=columns).splitlines() if "[" in line]
-    ran_with = {"params.yaml": {"select_policy": {"win_rate_threshold": 0.9}}}
-    write_lock(tmp_path, {"select_policy@1": {"cmd": "x", "params": ran_with}})
-    assert "Stopped at t = 1: no checkpoint won the share τ of its duels (the best" in status()
     assert max(map(len, shown)) <= columns
     assert all(line.count("[") == line.count("]") for line in shown)
 
@@ -197,14 +205,6 @@ def test_folder_of_a_run_alone_is_shown_without_its_project(
     assert "Final models: theirs/2/policy, theirs/2/reward_model" in status("--run", "theirs")
 
 
-def test_iteration_that_has_just_begun_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "run" / "1").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(main, ["status"])
-    assert result.exit_code == 0
-    assert "Not finished: dvc repro goes on" in result.output
 def test_run_elsewhere_is_told_by_the_params_beside_it(copied: Path) -> None:
     (copied / "other").mkdir()
     shutil.copytree(copied / "run", copied / "other" / "run", copy_function=files._link)
@@ -221,6 +221,14 @@ def test_run_elsewhere_is_told_by_the_params_beside_it(copied: Path) -> None:
     assert ", seed 7, " in said
 
 
+def test_iteration_that_has_just_begun_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run" / "1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["status"])
+    assert result.exit_code == 0
+    assert "Not finished: dvc repro goes on" in result.output
 
 
 @pytest.mark.parametrize("value", ['"x"', "null", "[1]", "true", "{}", "NaN", "1" + "0" * 400])
