@@ -35,7 +35,8 @@ def export(run: Path, iteration: str | None, target: Path, kinds: tuple[str, ...
         MissingFileError: a model is not there.
     """
     key = _iteration(run, iteration)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    free = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if target.is_symlink() or not free:
         raise InputError(f"{target} exists; expected a new or an empty folder; choose another one")
     made = _made(run, key)
     whole = {kind: _named(files.require_whole(run / key / kind), made) for kind in kinds}
@@ -67,9 +68,9 @@ def _made(run: Path, key: str) -> model_card.Made:
         {"iteration": int(one), "metrics": report.read_metrics(run / one / "metrics")}
         for one in past
     ]
-    return model_card.Made(
     path = run.parent / params.PARAMS
     values = params.validate(params.read(path), path).model_dump(mode="json")
+    return model_card.Made(
         key, summary.final_iteration(history), history[-1]["metrics"], _shareable(values),
         _commit(run.parent),
     )  # fmt: skip

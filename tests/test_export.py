@@ -154,10 +154,12 @@ def test_place_from_a_folder_is_told_by_its_name_alone(here_run: Path) -> None:
     assert export._shareable(values)["models"]["policy"]["path"] == "mine"
 
 
-@pytest.mark.parametrize("there", ["file", "folder"])
+@pytest.mark.parametrize("there", ["file", "folder", "link"])
 def test_what_is_there_is_not_overwritten(here_run: Path, there: str) -> None:
     if there == "file":
         Path("out").write_text("mine")
+    elif there == "link":
+        Path("out").symlink_to("nowhere")
     else:
         Path("out").mkdir()
         Path("out/mine").write_text("mine")
@@ -166,8 +168,6 @@ def test_what_is_there_is_not_overwritten(here_run: Path, there: str) -> None:
     assert result.output.startswith("Error: out exists; expected a new or an empty folder")
 
 
-def test_iteration_that_is_not_there_is_one_line(here_run: Path) -> None:
-    with pytest.raises(InputError, match="run: has no iteration '3'; expected one of 0, 1, 2"):
 def test_place_in_a_file_is_one_line(here_run: Path) -> None:
     result = CliRunner().invoke(main, ["export", "--to", "params.yaml/out"])
     assert (result.exit_code, result.output) == (1, "Error: params.yaml: File exists\n")
@@ -187,6 +187,8 @@ def test_run_elsewhere_is_told_with_the_params_beside_it(here_run: Path) -> None
     assert '"seed": 77' in page
 
 
+def test_iteration_that_is_not_there_is_one_line(here_run: Path) -> None:
+    with pytest.raises(InputError, match="run: has no iteration '3'; expected one of 0, 1, 2"):
         export.export(Path("run"), "3", Path("out"), BOTH)
 
 

@@ -1,6 +1,7 @@
 """The console command `mutual-taught`: one module for each kind of command."""
 
 import contextlib
+import errno
 from pathlib import Path
 
 import click
@@ -19,6 +20,11 @@ from mutual_taught.cli import (
 )
 from mutual_taught.errors import MutualTaughtError
 
+PLACE = {  # what is wrong with a place that the user named, or with the disk
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
+    errno.EPERM, errno.EROFS,
+}  # fmt: skip
+
 
 class Main(click.Group):
     """A group whose commands print our errors in one line, exit code 1; Ctrl-C is 130."""
@@ -31,6 +37,10 @@ class Main(click.Group):
             return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
+        except OSError as error:
+            if error.errno not in PLACE:
+                raise
+            raise process.refusal(f"{error.filename or 'disk'}: {error.strerror}") from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
