@@ -17,9 +17,9 @@ LOCKS = (":(glob)**/dvc.lock", ":(glob)**/*.dvc")
 def unused(repo: Repo) -> list[Path]:
     """List the objects of the cache that nothing refers to, folders' lists first.
 
-    What refers: the workspace, every branch, tag and experiment, and every commit in their past
-    and in the stash that changed a dvc.lock. An object that one of them names is never listed, be
-    it here alone or not. Nothing is fetched.
+    What refers: the workspace, every branch, tag and experiment, every commit in their past that
+    changed a dvc.lock, and every stash; experiments that wait or have failed are such. An object
+    that one of them names is never listed, be it here alone or not. Nothing is fetched.
 
     Args:
         repo: locked by the caller, so that no run adds objects meanwhile.
@@ -67,11 +67,20 @@ def _within(repo: Repo, named: HashInfo, path: str, revision: str) -> Iterator[s
 
 
 def _commits(root: Path) -> list[str]:
-    """List the commits that changed what is tracked, of every branch, tag, experiment, stash."""
-    command = ["git", "log", "--all", "--full-history", "--format=%H", "--", *LOCKS]
+    """List the commits that changed what is tracked, of every branch, tag, experiment, stash.
+
+    A ref of stashes, git's or DVC's, is the newest of them; the others are in its reflog alone.
+    """
+    found = _git(root, "log", "--all", "--full-history", "--format=%H", "--", *LOCKS)
+    if stashes := _git(root, "for-each-ref", "--format=%(refname)", "refs/stash", "refs/exps"):
+        found += _git(root, "log", "--walk-reflogs", "--format=%H %P", *stashes, "--")
+    return list(dict.fromkeys(found))
+
+
+def _git(root: Path, *arguments: str) -> list[str]:
+    command = ["git", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(
-            f"git log: {done.stderr.strip().splitlines()[0][:160]}; expected a git repository"
-        )
+        said = done.stderr.strip().splitlines()[0][:160]
+        raise InputError(f"git {arguments[0]}: {said}; expected a git repository")
     return done.stdout.split()

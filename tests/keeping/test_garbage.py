@@ -129,6 +129,16 @@ def test_objects_of_commits_experiments_and_the_workspace_stay(repo: Path) -> No
         assert weights.read_text() == f"{seed}\n"
 
 
+def test_objects_of_older_stashes_stay(repo: Path) -> None:
+    before = told("cache")["items"][0]["paths"]
+    project.git(repo, "stash", "-q")  # seed 5, in no commit
+    repro(repo, "6")
+    project.git(repo, "stash", "-q")  # refs/stash names this one alone
+    assert told("cache")["items"][0]["paths"] == before
+    project.git(repo, "stash", "drop", "-q", "stash@{1}")
+    assert len(told("cache")["items"][0]["paths"]) == len(before) + 2
+
+
 def test_what_is_said_to_come_free_does(repo: Path) -> None:
     parts("dpo@1")
     shutil.copytree("run/1", "run/3", copy_function=os.link)  # cost nothing: the cache has them
