@@ -184,7 +184,14 @@ def _kept(
         gaps = {name: math.inf if gap is None else gap for name, gap in said["gaps"].items()}
         return Verdict(said["rows"], gaps, said["sampled"])
     line(f"comparing {folder} with a plain pass of transformers")
-    found = look()
+    try:
+        found = look()
+    except torch.OutOfMemoryError as error:  # of this moment, and so no verdict to keep
+        raise InputError(
+            f"{folder}: no memory is left to compare it with transformers "
+            f"({' '.join(str(error).split())[:100]}); expected room for it twice in float32; "
+            "free some, or lower tokens.max_length"
+        ) from None
     if found.rows != "packed":
         print(f"{folder}: {found.said}", file=sys.stderr)
     gaps = {name: gap if math.isfinite(gap) else None for name, gap in found.gaps.items()}
@@ -270,12 +277,8 @@ def _choose(
         models.read_as(model, rows)
         try:
             gaps = ours()
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                f"{folder}: no memory is left to compare it with transformers ({rows}: "
-                f"{' '.join(str(error).split())[:100]}); expected room for it twice in float32; "
-                "free some, or lower tokens.max_length"
-            ) from None
+        except torch.OutOfMemoryError:
+            raise
         except FAILS as error:
             said.append(f"{rows}: {type(error).__name__}: {' '.join(str(error).split())[:100]}")
             continue
@@ -298,6 +301,8 @@ def _plainly(folder: Path) -> Iterator[None]:
     try:
         with torch.inference_mode():
             yield
+    except torch.OutOfMemoryError:
+        raise
     except FAILS as error:
         raise InputError(
             f"{folder}: transformers' own forward pass fails ({type(error).__name__}: "
@@ -398,6 +403,8 @@ def _sampled(
     requests = [Request(tokens, [7 + place]) for place, tokens in enumerate(prompts)]
     try:
         drawn = generate.sample(policy, requests, Decode(0.8, 0.95, DRAWN))
+    except torch.OutOfMemoryError:
+        raise
     except FAILS as error:
         said = " ".join(str(error).split())[:120]
         return math.inf, f"no answers can be drawn from it ({type(error).__name__}: {said})"

@@ -92,6 +92,21 @@ def test_a_model_that_transformers_cannot_run_is_one_line(here: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("where", ["_plain_logps", "_gradient", "generate.sample"])
+def test_full_memory_is_told_and_is_no_verdict_that_is_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    folder = architectures.make("Mixtral", here / "policy")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"mutual_taught.agreement.{where}", full)
+        with pytest.raises(InputError, match="no memory is left to compare it"):
+            agreement.policy(folder, TOKENS)
+    assert agreement.policy(folder, TOKENS).rows == "packed"
+
+
 @pytest.mark.parametrize(
     "name", ["Gemma 2", "Gemma 3, text and pictures", "DeepSeek V3", "Mixtral"]
 )
