@@ -68,10 +68,14 @@ def notes(apart: bool) -> list[str]:
     untracked = (git("ls-files", "--others", "--exclude-standard") or "").splitlines()
     if apart and untracked:
         found.append(
-            f"{len(untracked)} files are not tracked by git, so the experiment does not see them: "
-            f"{', '.join(untracked[:3])}; git add them if a stage reads them"
+            f"git does not track {', '.join(untracked[:3])}{_more(len(untracked) - 3)}, so the "
+            "experiment does not see that; git add what a stage reads"
         )
     return found
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
 
 
 def taken() -> dict[str, str]:

@@ -213,7 +213,7 @@ def _cache(repo: Repo, items: list[Item], kept: list[str]) -> None:
         return
     if paths:
         again = "running again what was run and never committed"
-        items.append(_item("cache", f"{len(paths)} objects of DVC's cache", paths, again))
+        items.append(_item("cache", f"objects of DVC's cache ({len(paths)})", paths, again))
 
 
 def _nodes(key: str | None) -> list[graph.Node]:

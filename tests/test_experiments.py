@@ -76,8 +76,11 @@ def test_notes_say_what_the_baseline_lacks(repo: Path) -> None:
     (lock,) = experiments.notes(apart=False)
     assert lock.startswith("dvc.lock is in no commit, so this experiment has no baseline")
     _, untracked = experiments.notes(apart=True)
-    assert untracked.startswith("1 files are not tracked by git, so the experiment does not see")
-    assert "data/mine.jsonl" in untracked
+    assert untracked.startswith("git does not track data/mine.jsonl, so the experiment does not")
+    for name in "abcd":
+        (repo / "data" / f"{name}.jsonl").write_text("{}\n")
+    named = "git does not track data/a.jsonl, data/b.jsonl, data/c.jsonl and 2 more, so"
+    assert experiments.notes(apart=True)[1].startswith(named)
     (repo / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     project.git(repo, "add", "-A")
     project.git(repo, "commit", "-qm", "run")

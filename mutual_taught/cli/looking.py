@@ -81,7 +81,7 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
             process.say(str(shard))
             faults += shard.same_tokens < shard.answers
     if faults:
-        raise click.ClickException(f"{faults} things do not follow from the rest of the run")
+        raise click.ClickException(f"faults found: {faults}, each in a line above")
 
 
 @click.command(short_help="List prompts with their ids, for trace.")
