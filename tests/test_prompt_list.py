@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from mutual_taught import prompt_list, tables
 from mutual_taught.cli import main
+from mutual_taught.signs import visible
 
 
 @pytest.fixture
@@ -71,7 +72,11 @@ def test_dropped_rows_are_listed_with_their_reason(here: Path) -> None:
 
 def test_json_gives_whole_prompts(run: Path) -> None:
     told = json.loads(CliRunner().invoke(main, ["prompts", "--split", "eval", "--json"]).output)
+    assert [row["prompt_id"] for row in told] == [
+        row["prompt_id"] for row in prompt_list.prompts(run, "eval", "", None)
+    ]
     assert all(set(row) >= {"prompt_id", "messages", "gold"} for row in told)
+    assert told
 
 
 def test_random_prompt_is_the_same_for_the_same_seed(run: Path) -> None:
@@ -91,7 +96,8 @@ def test_full_story_has_whole_texts(run: Path) -> None:
     rows = pq.read_table("run/1/responses.parquet").to_pylist()
     longest = max(rows, key=lambda row: len(row["response"]))
     said = CliRunner().invoke(main, ["trace", longest["prompt_id"], "--full"]).output
-    assert said.count("      | ") > 5
+    for line in longest["response"].splitlines():
+        assert f"      | {visible(line)}\n" in said
 
 
 def test_random_pair_is_one_of_the_mix(run: Path) -> None:
