@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 import psutil
 
 from mutual_taught import decision, files, graph, params, schedule
-from mutual_taught.errors import InputError, MissingFileError, MutualTaughtError
+from mutual_taught.errors import InputError, MissingFileError, MutualTaughtError, first_line
 
 RUN, LOCK = Path("run"), Path("dvc.lock")
-CACHE = Path(".dvc/cache/files/md5")
+DVC = Path(".dvc")
 WAY_OUT = "mutual-taught gc leftovers lists what can go"
 Kind = Literal["not run", "not pulled", "running", "unfinished", "stopped", "finished"]
 
@@ -146,13 +146,21 @@ def _kind(
     made = {out["path"]: out["md5"] for lock in locked.values() for out in lock.get("outs", [])}
     if len(absent) == outputs and not made:
         return "not run"
-    elsewhere = [path for _, path in absent if _only_elsewhere(made.get(path.as_posix()))]
+    known = [made[path.as_posix()] for _, path in absent if path.as_posix() in made]
+    cache = _cache()
+    elsewhere = any(not (cache / md5[:2] / md5[2:]).exists() for md5 in known)
     return "not pulled" if elsewhere else "unfinished"
 
 
-def _only_elsewhere(md5: str | None) -> bool:
-    """Tell whether dvc.lock has an output whose bytes are not in this machine's cache."""
-    return md5 is not None and not (CACHE / md5[:2] / md5[2:]).exists()
+def _cache() -> Path:
+    """Locate the objects of DVC's cache, which its settings may put outside the project."""
+    from dvc.config import Config, ConfigError
+
+    try:
+        place = Config(str(DVC))["cache"].get("dir")
+    except ConfigError as error:
+        raise InputError(f"{DVC / 'config'}: {first_line(error)}; expected DVC's own") from None
+    return Path(place or DVC / "cache") / "files" / "md5"
 
 
 def _locked() -> dict[str, Any]:

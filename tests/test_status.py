@@ -100,6 +100,10 @@ def test_output_that_this_machine_has_in_its_cache_need_not_be_pulled(copied: Pa
     cached.mkdir(parents=True)
     (cached / ("0" * 30)).touch()
     assert status().startswith("Mutual-Taught in run: unfinished\n")
+    (copied / ".dvc/cache").rename(copied / "shared")
+    assert status().startswith("Mutual-Taught in run: not pulled\n")
+    (copied / ".dvc/config").write_text("[cache]\n    dir = ../shared\n")
+    assert status().startswith("Mutual-Taught in run: unfinished\n")
 
 
 def test_stage_at_work_is_named_with_its_place_and_what_is_left(copied: Path) -> None:
