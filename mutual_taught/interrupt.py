@@ -17,6 +17,7 @@ from mutual_taught.errors import MutualTaughtError
 PATIENCE = 3.0  # seconds until DVC itself is interrupted where no stage runs
 YOUNG = 3.0  # seconds in which a stage imports: its SIGINT would be a traceback
 POLL = 0.1
+ONE_WISH = 1.0  # seconds in which signals are one: timeout(1) sends two, so does a closed terminal
 MARK = "DVC_STAGE"  # DVC sets it for a stage and what that starts
 NOTICE = "interrupted; waiting for dvc and its stage to end (again: kill them)"
 
@@ -36,20 +37,22 @@ class Ending:
 
     The first signal interrupts the stage, not DVC: that could be writing dvc.lock, which it does
     not replace but overwrites. DVC then ends by itself as its stage has failed. Where no stage
-    runs for a while it reads or fetches data, and is interrupted itself. A second signal kills
-    all. What is stopped and continued by the terminal (Ctrl-Z) takes the group with it.
+    runs for a while it reads or fetches data, and is interrupted itself. Another signal a second or
+    more after the first kills all. What is stopped and continued by the terminal (Ctrl-Z) takes the
+    group with it.
     """
 
     def __init__(self, dvc: "subprocess.Popen[str]") -> None:
         self.dvc = dvc
         self.signal: int | None = None
+        self.since = 0.0
 
     def receive(self, number: int, _frame: FrameType | None = None) -> None:
         """Handle a signal that asks to end."""
         if self.signal is None:
-            self.signal = number
+            self.signal, self.since = number, time.monotonic()
             threading.Thread(target=self._interrupt, daemon=True).start()
-        else:
+        elif time.monotonic() - self.since > ONE_WISH:
             self._tell(signal.SIGKILL)
 
     def pause(self, _number: int, _frame: FrameType | None) -> None:
@@ -78,7 +81,8 @@ class Ending:
                 self.dvc.send_signal(signal.SIGINT)
             if late and not noted:
                 noted = True
-                print(NOTICE, file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError):  # the terminal was closed
+                    print(NOTICE, file=sys.stderr, flush=True)
             time.sleep(POLL)
 
 
@@ -115,7 +119,8 @@ def ended_by_signals(dvc: "subprocess.Popen[str]") -> Iterator[None]:
     try:
         yield
     except BaseException:
-        ending.receive(signal.SIGTERM)  # nobody reads what it says any more
+        if ending.signal is None:  # else the terminal was closed, and its signal is at work
+            ending.receive(signal.SIGTERM)  # nobody reads what it says any more
         raise
     finally:
         dvc.wait()

@@ -60,7 +60,8 @@ def main() -> None:
 
     \b
     Exit codes: 0 it went well; 1 refused or failed, in one line; 2 a mistyped
-    command or option; 130 interrupted by Ctrl-C (143 by SIGTERM).
+    command or option; 130 interrupted by Ctrl-C (143 by SIGTERM); 255 exp: DVC
+    refused or failed.
     """
     process.begin()
 
