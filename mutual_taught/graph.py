@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mutual_taught import params
+from mutual_taught.errors import InputError
 
 GRAPH = Path("dvc.yaml")
 
@@ -19,8 +20,23 @@ class Node(NamedTuple):
 
 def order(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[str]:
     """List all stages as `dvc repro` runs them."""
-    iterations = params.read(values)["iterations"]
-    return sorted_as_dvc(nodes(params.read(graph)["stages"], iterations))
+    return sorted_as_dvc(read(graph, values))
+
+
+def read(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[Node]:
+    """Read the stages of every iteration, in the order of dvc.yaml.
+
+    Raises:
+        InputError: params.yaml is not in order, or dvc.yaml has no stages that can be read.
+    """
+    raw = params.read(values)
+    params.validate(raw, values)
+    try:
+        return nodes(params.read(graph)["stages"], raw["iterations"])
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{graph}: expected stages with cmd, deps and outs; dvc stage list says more"
+        ) from None
 
 
 def nodes(stages: Mapping[str, Any], iterations: Mapping[str, Any]) -> list[Node]:

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from mutual_taught import graph, near, params, plan, plan_text, process, schedule
+from mutual_taught import graph, near, plan, plan_text, process, schedule
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.interrupt import ended_by_signals
+from mutual_taught.stale import Flags
 from mutual_taught.watch import STARTED_BY
 
 UP_TO_DATE = "Data and pipelines are up to date."
 RUNNING, SAVED = "Running stage '", "Updating lock file"
+OPTIONS = {"force": "--force", "single": "--single-item", "pull": "--pull"}
 AGAIN = "mend it, then run again: it goes on with what is finished"
 
 
@@ -20,15 +22,9 @@ def stages() -> dict[str, tuple[str, ...]]:
     """Name what can be run, and what each makes: `dpo` stands for dpo@1, dpo@2 and so on.
 
     Raises:
-        InputError: dvc.yaml has no stages that can be read.
+        InputError: params.yaml is not in order, or dvc.yaml has no stages that can be read.
     """
-    iterations = params.read(params.PARAMS)["iterations"]
-    try:
-        nodes = graph.nodes(params.read(graph.GRAPH)["stages"], iterations)
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(
-            f"{graph.GRAPH}: expected stages with cmd, deps and outs; dvc stage list says more"
-        ) from None
+    nodes = graph.read()
     groups = {node.name.split("@")[0] for node in nodes if "@" in node.name}
     return {**{node.name: node.outs for node in nodes}, **dict.fromkeys(sorted(groups), ())}
 
@@ -43,7 +39,10 @@ def require_stages(targets: Sequence[str]) -> None:
     for target in targets:
         if target in known:
             continue
-        makers = [name for name, outs in known.items() if target.rstrip("/") in outs]
+        path = f"{os.path.normpath(target)}/"
+        makers = [
+            name for name, outs in known.items() if any(path.startswith(f"{out}/") for out in outs)
+        ]
         if makers:
             raise InputError(
                 f"{target!r} is a path; expected a stage; say {makers[0]}, which makes it"
@@ -52,27 +51,25 @@ def require_stages(targets: Sequence[str]) -> None:
         raise InputError(f"stage {target!r} does not exist; {near.advice(target, known, whole)}")
 
 
-def planned(targets: Sequence[str]) -> Path:
+def planned(targets: Sequence[str], flags: Flags) -> Path:
     """Plan a run, say how long it takes and what may not fit, and note it for its stages.
 
     Returns:
         The file of the run: see `schedule`.
-
-    Raises:
-        InputError: there is no such stage.
     """
-    made = plan.make(targets)
-    process.say(next(plan_text.lines(made)))
+    made = plan.make(targets, flags=flags)
+    if made.running():
+        process.say(next(plan_text.lines(made)))
     for fault in made.faults:
         process.say(f"note: {fault}")
     return schedule.create(made.running(), os.getpid())
 
 
-def repro(targets: Sequence[str], flags: Sequence[str] = (), run: Path | None = None) -> bool:
+def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
     """Run `dvc repro`, passing its output on.
 
-    Stages start `python`, so this interpreter's folder comes first on the path. They end when this
-    process is gone, even if it was killed.
+    Stages end when this process is gone, even if it was killed. DVC does not read the terminal: its
+    process group is not the terminal's, which would stop it.
 
     Args:
         targets: stages to be made with all before them; none for all stages.
@@ -86,17 +83,16 @@ def repro(targets: Sequence[str], flags: Sequence[str] = (), run: Path | None = 
         TrainingError: a stage failed, whose own line says why; or DVC did, and no stage.
         InterruptedRunError: the user ended it.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     signs = sys.stdout.encoding or "utf-8"
     told = {
-        "PATH": path, "PYTHONIOENCODING": f"{signs}:backslashreplace",
-        STARTED_BY: str(os.getpid()),
+        "PATH": _path(), "PYTHONIOENCODING": f"{signs}:backslashreplace",
+        STARTED_BY: str(os.getpid()), schedule.SCHEDULE: str(run.resolve()),
     }  # fmt: skip
-    if run:
-        told[schedule.SCHEDULE] = str(run.resolve())
+    options = [OPTIONS[name] for name, wanted in flags._asdict().items() if wanted]
     dvc = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", *flags, *targets], process_group=0,
-        stdout=subprocess.PIPE, encoding=signs, errors="replace", env={**os.environ, **told},
+        [sys.executable, "-m", "dvc", "repro", *options, *targets], process_group=0,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding=signs, errors="replace",
+        env={**os.environ, **told},
     )  # fmt: skip
     with ended_by_signals(dvc):
         lines = list(_shown(dvc))
@@ -107,6 +103,11 @@ def repro(targets: Sequence[str], flags: Sequence[str] = (), run: Path | None = 
             f"dvc repro: DVC stopped, and no stage failed; see its line above; {AGAIN}"
         )  # fmt: skip
     return UP_TO_DATE not in lines
+
+
+def _path() -> str:
+    """Put this interpreter's folder first on the path: stages start `python`."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def _shown(dvc: "subprocess.Popen[str]") -> Iterator[str]:
@@ -133,10 +134,10 @@ def dvc(arguments: Sequence[str]) -> int:
     Raises:
         InterruptedRunError: the user ended it, and the stage it ran.
     """
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     running = subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments], process_group=0, text=True,
-        stdin=subprocess.DEVNULL, env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL, env={**os.environ, "PATH": _path()},
     )  # fmt: skip
     with ended_by_signals(running):
-        return running.wait()
+        code = running.wait()
+    return code if code >= 0 else 128 - code  # as a shell says that a signal killed it

@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from mutual_taught import fits, machine, needs, params, rates, shapes, stale, timing, workload
 from mutual_taught.blocks import Params
-from mutual_taught.errors import InputError
+from mutual_taught.errors import MutualTaughtError
 from mutual_taught.machine import Machine
 from mutual_taught.needs import Models, Need
 from mutual_taught.rates import RUN
 from mutual_taught.shapes import Shape
-from mutual_taught.stale import Todo
+from mutual_taught.stale import PULLED, Flags, Todo
 from mutual_taught.timing import Basis, Estimate
 from mutual_taught.workload import Work
 
@@ -47,23 +47,24 @@ class Plan(NamedTuple):
         }  # fmt: skip
 
 
-def make(targets: Sequence[str] = (), other: str | None = None) -> Plan:
+def make(targets: Sequence[str] = (), other: str | None = None, flags: Flags = PULLED) -> Plan:
     """Plan what `dvc repro` would do in this folder.
 
     Args:
         targets: stages to be made with all before them; none for all stages.
         other: another machine than this one, such as `8x80`.
+        flags: of the repro.
 
     Raises:
-        InputError: params.yaml, the graph, a target or the other machine is not as expected.
+        InputError: params.yaml, the graph or the other machine is not as expected.
     """
     values = params.validate(params.read(params.PARAMS))
-    todo = stale.find(targets)
+    todo = stale.find(targets, flags)
     there = machine.here() if other is None else machine.parse(other)
     values = settled(values, "bfloat16" if there.devices else None)
     notes: list[str] = []
-    works = _works(values, todo, notes)
-    models = _models(values, todo, notes)
+    works = count(values, todo, notes)
+    models = sizes(values, todo, notes)
     basis = _basis(values, models, todo, there, other is not None)
     stages = [_planned(one, works, models, basis, bool(there.devices)) for one in todo]
     ran = {one.stage.rpartition("@")[2] for one in todo if one.action == "run"}
@@ -93,19 +94,19 @@ def settled(values: Params, dtype: str | None) -> Params:
     return values.model_copy(update=found)
 
 
-def _works(values: Params, todo: Sequence[Todo], notes: list[str]) -> Mapping[str, Work]:
-    """Count the work of all stages; none where the prompts are not counted yet."""
+def count(values: Params, todo: Sequence[Todo], notes: list[str]) -> Mapping[str, Work]:
+    """Count the work of all stages; none where the prompts are not counted yet, which is noted."""
     runs = any(one.stage == "prepare_prompts" and one.action == "run" for one in todo)
     try:
         prompts = workload.sizes(values.data, None if runs else workload.prepared())
-    except InputError as error:
+        return workload.of_run(values, prompts, workload.seed_pairs(values))
+    except MutualTaughtError as error:
         notes.append(str(error))
         return {}
-    return workload.of_run(values, prompts, workload.seed_pairs(values))
 
 
-def _models(values: Params, todo: Sequence[Todo], notes: list[str]) -> Models | None:
-    """Find the shapes of both models; None where one is not known yet."""
+def sizes(values: Params, todo: Sequence[Todo], notes: list[str]) -> Models | None:
+    """Find the shapes of both models; None where one is not known yet, which is noted."""
     new = {one.stage for one in todo if one.action == "run"}
     found: list[Shape | None] = []
     for name in ("policy", "reward_model"):
@@ -115,7 +116,11 @@ def _models(values: Params, todo: Sequence[Todo], notes: list[str]) -> Models | 
             found.append(base and shapes.trained_reward_model(base, layers))
             continue
         folder = None if f"prepare_{name}" in new else RUN / "0" / name
-        shape = shapes.find(source, folder)
+        try:
+            shape = shapes.find(source, folder)
+        except MutualTaughtError as error:
+            notes.append(f"models.{name}: {error}")
+            return None
         if shape is None:
             notes.append(
                 f"models.{name}: the sizes of {source.called} are not known; run dvc repro "

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from mutual_taught import near
 from mutual_taught.errors import InputError
 from mutual_taught.graph import overlap
 
@@ -31,16 +30,33 @@ class Todo(NamedTuple):
     params: tuple[str, ...] = ()
 
 
-def find(targets: Sequence[str] = ()) -> list[Todo]:
+class Flags(NamedTuple):
+    """Options of `dvc repro`.
+
+    force: what is up to date runs, too. single: the targets alone. pull: what is not here is
+    fetched; without it, that runs.
+    """
+
+    force: bool = False
+    single: bool = False
+    pull: bool = False
+
+
+PULLED = Flags(pull=True)
+
+
+def find(targets: Sequence[str] = (), flags: Flags = PULLED) -> list[Todo]:
     """Say of every stage what a repro would do with it, in the order in which DVC would.
 
     The working directory is that of the project.
 
     Args:
-        targets: stages to be made with all before them; none for all stages.
+        targets: stages to be made with all before them; none for all stages. `dpo` stands for those
+            of all iterations.
+        flags: of the repro.
 
     Raises:
-        InputError: there is no DVC project, the graph cannot be read, or no such stage.
+        InputError: there is no DVC project, or the graph cannot be read.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -49,30 +65,27 @@ def find(targets: Sequence[str] = ()) -> list[Todo]:
     try:
         with Repo() as repo:
             graph = get_active_graph(repo.index.graph)
-            wanted = _wanted(targets, {stage.name: stage for stage in graph.nodes})
+            wanted = [
+                stage for target in targets for stage in graph.nodes
+                if target in (stage.name, stage.name.split("@")[0])
+            ]  # fmt: skip
             outs = {out.def_path for stage in graph.nodes for out in stage.outs}
-            return list(_closure(plan_repro(graph, wanted), outs))
+            steps = wanted if flags.single else plan_repro(graph, wanted)
+            return list(_closure(steps, outs, flags))
     except DvcException as error:
-        raise InputError(f"dvc: {error}; expected a graph that DVC can read") from None
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"dvc: {said}; expected a graph that DVC can read; dvc stage list says more"
+        ) from None
 
 
-def _wanted(targets: Sequence[str], known: Mapping[str, Any]) -> list[Any]:
-    """Look up the stages of the targets; `dpo` stands for those of all iterations."""
-    found = []
-    for target in targets:
-        names = [name for name in known if name == target or name.split("@")[0] == target]
-        if not names:
-            raise InputError(f"stage {target!r} does not exist; {near.advice(target, known)}")
-        found += [known[name] for name in names]
-    return found
-
-
-def _closure(stages: Sequence[Any], outs: Collection[str]) -> Iterator[Todo]:
+def _closure(stages: Sequence[Any], outs: Collection[str], flags: Flags) -> Iterator[Todo]:
     """Go through stages in order, keeping in mind what each output will be.
 
     Args:
         stages: DVC's, in the order in which they run.
         outs: every path that a stage of the graph writes.
+        flags: of the repro.
     """
     made: dict[str, str] = {}  # outputs that will be new, and the stage that makes them
     after: dict[str, Any] = {}  # the other outputs, with their digests
@@ -82,20 +95,21 @@ def _closure(stages: Sequence[Any], outs: Collection[str]) -> Iterator[Todo]:
         why = [*_own(stage), *([f"params {', '.join(keys)}"] if keys else [])]
         why += dict.fromkeys(_changed_files(stage, outs, made, after))
         action: Action = "run"
-        if upstream:
+        if flags.force or upstream:
+            why = [*(["--force"] if flags.force else []), *why]
             why += [f"after {name}" for name in upstream]
         elif why and (cached := _in_run_cache(stage, outs, after)) is not None:
             action = "restore"
             after.update(cached)
         elif not why:
-            action, why = _outputs(stage)
+            action, why = _outputs(stage, flags.pull)
             after.update({out.def_path: out for out in stage.outs})
         if action == "run":
             made.update({out.def_path: stage.name for out in stage.outs})
         yield Todo(stage.name, action, tuple(why), tuple(keys))
 
 
-def _outputs(stage: Any) -> tuple[Action, list[str]]:
+def _outputs(stage: Any, pull: bool) -> tuple[Action, list[str]]:
     """Say what becomes of a stage whose inputs are as they were: are its outputs there?"""
     absent = [out for out in stage.outs if not out.exists or out.changed_checksum()]
     if not absent:
@@ -103,7 +117,7 @@ def _outputs(stage: Any) -> tuple[Action, list[str]]:
     why = [f"{out.def_path} is {'changed' if out.exists else 'not here'}" for out in absent[:1]]
     if all(not out.changed_cache() for out in stage.outs):
         return "restore", why
-    return "pull", why
+    return "pull" if pull else "run", why
 
 
 def _own(stage: Any) -> list[str]:

@@ -224,6 +224,19 @@ def test_plan_names_the_changed_parameter_file_and_what_follows(repo: Path) -> N
 
 
 @pytest.mark.slow
+def test_forced_stages_run_with_all_before_them_or_alone(repo: Path) -> None:
+    def forced(single: bool) -> list[tuple[str, tuple[str, ...]]]:
+        with contextlib.chdir(repo):
+            listed = stale.find(("score",), stale.Flags(force=True, single=single))
+        return [(todo.stage, todo.why) for todo in listed if todo.action == "run"]
+
+    assert forced(single=True) == [("score@1", ("--force",)), ("score@2", ("--force",))]
+    before = [stage for stage, _ in forced(single=False)]
+    assert set(before) > {"prepare_prompts", "sample@1", "score@1", "dpo@1", "score@2"}
+    assert "dpo@2" not in before
+
+
+@pytest.mark.slow
 def test_plan_beside_a_run_is_made_at_once(repo: Path) -> None:
     from dvc.repo import Repo
 
@@ -250,6 +263,8 @@ def test_pushed_and_pulled_results_are_up_to_date_in_another_clone(
     project.dvc(clone, "remote", "add", "-f", "-d", "shared", str(tmp_path / "remote"))
     assert project.ran(project.dvc(clone, "repro", "--allow-missing", "--dry")) == set()
     assert project.planned(clone, "pull") == {*PREPARE, *every(1, 2)}
+    with contextlib.chdir(clone):  # without --pull what is not here runs
+        assert {todo.action for todo in stale.find((), stale.Flags())} == {"run"}
     project.dvc(clone, "pull")
     assert project.planned(clone, "keep") == {*PREPARE, *every(1, 2)}
     assert project.ran(project.dvc(clone, "repro")) == set()

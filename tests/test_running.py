@@ -52,6 +52,7 @@ def test_mistyped_stage_is_told_with_those_there_are_and_the_nearest(name: str) 
 @pytest.mark.parametrize(
     ("path", "stage"),
     [("run/1/policy", "select_policy@1"), ("run/1/policy/", "select_policy@1"),
+     ("./run/1/policy/config.json", "select_policy@1"),
      ("run/0/prompts.parquet", "prepare_prompts")],
 )  # fmt: skip
 def test_path_is_told_with_the_stage_that_makes_it(path: str, stage: str) -> None:
@@ -113,8 +114,11 @@ def test_names_of_stages_complete_in_any_folder(
     (repo / "run").mkdir()
     monkeypatch.chdir(repo / "run")
     completion = ShellComplete(main, {}, "mutual-taught", "_MUTUAL_TAUGHT_COMPLETE")
-    found = completion.get_completions(["run"], "train")
-    assert [item.value for item in found] == ["train_rm@1", "train_rm@2", "train_rm"]
+    for command in ("run", "plan"):
+        found = completion.get_completions([command], "train")
+        assert [item.value for item in found] == ["train_rm@1", "train_rm@2", "train_rm"]
+    (repo / "params.yaml").write_text("seed: 1\n")
+    assert completion.get_completions(["run"], "train") == []
 
 
 def test_nearest_name_is_one_that_begins_so_if_none_is_alike() -> None:

@@ -1,14 +1,33 @@
 """Commands that look ahead: plan."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 
 from mutual_taught import process
+from mutual_taught.cli import place
+from mutual_taught.errors import MutualTaughtError
+
+
+def complete_stage(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the stages that begin as what was typed."""
+    from mutual_taught import pipeline
+
+    with (
+        contextlib.chdir(place.root(Path.cwd()) or Path.cwd()),
+        contextlib.suppress(MutualTaughtError),
+    ):
+        return [CompletionItem(name) for name in pipeline.stages() if name.startswith(incomplete)]
+    return []
 
 
 @click.command()
-@click.argument("targets", nargs=-1)
+@click.argument("targets", nargs=-1, shell_complete=complete_stage)
 @click.option("--machine", metavar="GPUSxGB", help="Plan for another machine, such as 8x80.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def plan(targets: tuple[str, ...], machine: str | None, as_json: bool) -> None:
@@ -23,9 +42,10 @@ def plan(targets: tuple[str, ...], machine: str | None, as_json: bool) -> None:
 
     Example: mutual-taught plan --machine 8x80
     """
+    from mutual_taught import pipeline, plan_text
     from mutual_taught import plan as making
-    from mutual_taught import plan_text
 
+    pipeline.require_stages(targets)
     made = making.make(targets, machine)
     if as_json:
         click.echo(json.dumps(plan_text.as_json(made), indent=2))

@@ -1,31 +1,11 @@
 """Commands that run the pipeline."""
 
-import contextlib
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
-from mutual_taught.cli import place
 from mutual_taught.cli.looking import status
-from mutual_taught.cli.planning import plan
-from mutual_taught.errors import MutualTaughtError
-
-FLAGS = {"force": "--force", "pull": "--pull", "single": "--single-item"}
-
-
-def complete_stage(
-    ctx: click.Context, param: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer the stages that begin as what was typed."""
-    from mutual_taught import pipeline
-
-    with (
-        contextlib.chdir(place.root(Path.cwd()) or Path.cwd()),
-        contextlib.suppress(MutualTaughtError),
-    ):
-        return [CompletionItem(name) for name in pipeline.stages() if name.startswith(incomplete)]
-    return []
+from mutual_taught.cli.planning import complete_stage, plan
 
 
 @click.command(short_help="Run what is not up to date, then show the status.")
@@ -53,20 +33,19 @@ def run(targets: tuple[str, ...], dry: bool, force: bool, pull: bool, single: bo
     """
     from mutual_taught import params, pipeline
     from mutual_taught.interrupt import InterruptedRunError
+    from mutual_taught.stale import Flags
 
-    flags = {"force": force, "pull": pull, "single": single}
-    check_flags(targets, {"dry": dry, **flags})
+    flags = Flags(force, single, pull)
+    check_flags(targets, {"dry": dry, **flags._asdict()})
     params.validate(params.read(params.PARAMS))
-    pipeline.require_stages(targets)
     context = click.get_current_context()
     if dry:
         context.invoke(plan, targets=targets, machine=None, as_json=False)
         return
-    whole = not (force or single)  # otherwise it is not known what runs
+    pipeline.require_stages(targets)
+    noted = pipeline.planned(targets, flags)
     try:
-        noted = pipeline.planned(targets) if whole else None
-        passed = [FLAGS[name] for name, wanted in flags.items() if wanted]
-        ran = pipeline.repro(targets, passed, noted)
+        ran = pipeline.repro(targets, flags, noted)
     except InterruptedRunError as ended:
         click.echo(str(ended), err=True)
         context.exit(ended.code)
