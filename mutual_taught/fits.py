@@ -65,21 +65,24 @@ def _devices(machine: Machine, values: Params) -> Iterator[str]:
 
 
 def _memory(machine: Machine, wanted: Mapping[str, Need]) -> list[str]:
-    """Say which stages need more memory than a device has; once for each parameter."""
+    """Say which stages need more memory than a device has; for each parameter the worst."""
     room = machine.device_memory
-    found: dict[str, str] = {}
+    worst: dict[str, tuple[str, Need]] = {}
     for stage, need in wanted.items():
-        if need.total > room and need.param not in found:
-            found[need.param] = (
-                f"{stage}: needs up to {need.total / GB:.1f} GB of a device; expected at most "
-                f"{room / GB:.1f} GB; {advice(need, room)}"
-            )
-    return list(found.values())
+        other = worst.get(need.param)
+        if need.total > room and (not other or need.fitting(room) < other[1].fitting(room)):
+            worst[need.param] = stage, need
+    return [
+        f"{stage}: needs up to {need.total / GB:.1f} GB of a device; expected at most "
+        f"{room / GB:.1f} GB; {advice(need, room)}"
+        for stage, need in worst.values()
+    ]
 
 
 def advice(need: Need, room: int) -> str:
     """Say what makes a stage fit: the value of a parameter, else another way."""
-    fitting = need.fitting(room)
-    if fitting >= 1 and need.total > need.fixed:
-        return f"lower {need.param} from {need.value} to {fitting} or less"
+    if fitting := need.fitting(room):
+        return f"lower {need.param} to {fitting} or less"
+    if need.param == "engine.tensor_parallel":
+        return f"raise {need.param} from {need.value}, {SMALLER}"
     return f"no {need.param} makes it fit; {OTHERWISE[need.param.split('.')[0]]}"

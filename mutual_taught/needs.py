@@ -20,15 +20,18 @@ PER_TOKEN = 12  # bytes of a token and its text in a table
 
 
 class Need(NamedTuple):
-    """Bytes by what needs them, the parameter that makes them fewer, and the least they can be.
+    """Bytes by what needs them, and the parameter that makes them fewer.
 
-    fixed: what stays whatever the parameter is.
+    value: of the parameter, as far as it counts. fixed: bytes that stay whatever it is. least: a
+    smaller value changes nothing. step: only its multiples make a difference.
     """
 
     parts: Mapping[str, int]
     param: str
     value: int
     fixed: int
+    least: int = 1
+    step: int = 1
 
     @property
     def total(self) -> int:
@@ -36,9 +39,11 @@ class Need(NamedTuple):
         return sum(self.parts.values())
 
     def fitting(self, room: int) -> int:
-        """Give the largest value of the parameter with which all fits; below 1 if none does."""
+        """Give the largest value of the parameter with which all fits; 0 if none does."""
         each = max(self.total - self.fixed, 1)
-        return (room - self.fixed) * self.value // each
+        value = (room - self.fixed) * self.value // each
+        value -= value % self.step
+        return value if value >= self.least else 0
 
 
 class Models(NamedTuple):
@@ -87,7 +92,7 @@ def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
     cache = rows * length * (shape.layers + 1) * 2 * shape.kv_width * size
     logits = 3 * rows * shape.vocabulary * 4
     parts = {"weights": shape.weights * size, "key-value cache": cache, "logits": logits}
-    return Need(parts, "engine.batch_size", rows, parts["weights"])
+    return Need(parts, "engine.batch_size", rows, parts["weights"], least=count, step=count)
 
 
 def _vllm(block: Decoding, shape: Shape, engine: Engine, prompt: int) -> Need:
@@ -107,7 +112,8 @@ def scoring(shape: Shape, params: Params) -> Need:
     """Sum what it takes to score: weights, and a layer's numbers of a packed row."""
     size = BYTES[params.score.dtype]
     tokens = max(params.score.token_budget, params.tokens.max_length)
-    return _reading(shape, size, tokens, "score.token_budget", logits=False)
+    need = _reading(shape, size, tokens, "score.token_budget", logits=False)
+    return need._replace(least=params.tokens.max_length)
 
 
 def referring(params: Params, models: Models) -> Need:
@@ -139,11 +145,12 @@ def _of_rows(need: Need, tokens: int, params: Params) -> Need:
         params: of the longest pair.
     """
     if need.value >= tokens:
-        return need
+        return need._replace(least=longest_pair(params))
     whole = need.total - need.fixed
     prompt = whole * params.tokens.max_prompt_tokens // tokens
+    least = max((need.value - params.tokens.max_prompt_tokens) // 2, 1)  # then the budget decides
     return Need(need.parts, "sample.max_new_tokens", params.sample.max_new_tokens,
-                need.fixed + prompt)  # fmt: skip
+                need.fixed + prompt, least)  # fmt: skip
 
 
 def training(shape: Shape, settings: Optimisation, params: Params, logits: bool) -> Need:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.compute as pc
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mutual_taught import tables
 from mutual_taught.blocks import Data, Optimisation, Params
 from mutual_taught.errors import InputError
 from mutual_taught.files import read_json
@@ -65,7 +66,7 @@ def rows(data: Data) -> int:
     """Count the rows of a source, before any is left out.
 
     Raises:
-        InputError: it is of the hub and not in the table, or a file that is not here.
+        InputError: it is of the hub and not in the table, or a file that is not here or damaged.
     """
     if (data.path, data.subset) in KNOWN_ROWS and data.source == "hub":
         return KNOWN_ROWS[data.path, str(data.subset)]
@@ -76,7 +77,10 @@ def rows(data: Data) -> int:
             "yet; expected numbers of prompts; run dvc repro prepare_prompts, then plan again"
         )
     if path.suffix == ".parquet":
-        return int(pq.read_metadata(path).num_rows)
+        try:
+            return int(pq.read_metadata(path).num_rows)
+        except pa.ArrowInvalid:
+            raise InputError(f"{path}: not readable as Parquet; expected prompts") from None
     with path.open("rb") as file:
         return sum(1 for _ in file) - (path.suffix == ".csv")
 
@@ -147,8 +151,8 @@ def seed_pairs(params: Params) -> int:
     """Count the seed preferences that r_0 is trained on; 0 if it comes trained."""
     if params.models.reward_model.source not in ("trained", "tiny") or not PREFERENCES.is_file():
         return 0
-    parts = pq.read_table(PREFERENCES, columns=["part"])["part"]
-    return int(pc.sum(pc.equal(parts, "train")).as_py())
+    parts = tables.read(PREFERENCES, tables.GOLD_PAIRS)["part"].to_pylist()
+    return sum(part == "train" for part in parts)
 
 
 def prepared() -> dict[str, float] | None:

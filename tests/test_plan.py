@@ -109,6 +109,22 @@ def test_prompts_of_a_file_are_its_rows(here: Path) -> None:
     assert workload.sizes(values.data, None)["policy_1"] == 12  # half of 25
 
 
+@pytest.mark.parametrize("name", ["data/mine.parquet", "data/seed_preferences.parquet"])
+def test_damaged_table_of_the_users_is_a_note(
+    copied: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copied / name).unlink(missing_ok=True)
+    (copied / name).write_bytes(b"PAR1 and no more")
+    project.set_param(copied / "params.yaml", "data.source", "file")
+    project.set_param(copied / "params.yaml", "data.path", "data/mine.parquet")
+    for split in ("policy", "reward", "selection", "eval"):
+        prompts = None if "mine" in name else 5
+        project.set_param(copied / "params.yaml", f"data.splits.{split}.prompts", prompts)
+    made = plan.make()
+    assert any(note.startswith(f"{name}: not readable as Parquet") for note in made.notes)
+    assert len(made.running()) == 27
+
+
 def test_prompts_that_nobody_has_counted_are_one_line() -> None:
     values = preset("paper", data={"path": "someone/else"})
     with pytest.raises(InputError, match=r"'someone/else'.*run dvc repro prepare_prompts"):
@@ -265,7 +281,7 @@ def test_what_does_not_fit_names_the_parameter_and_a_value_that_fits() -> None:
     # 10 GB are left for the cache, of which each answer takes 0.2
     assert fits.faults(fake(1, 20 * GB), PAPER, {"sample@1": need}, {}, {})[-1] == (
         "sample@1: needs up to 30.0 GB of a device; expected at most 20.0 GB; "
-        "lower engine.batch_size from 100 to 50 or less"
+        "lower engine.batch_size to 50 or less"
     )
     assert need.fitting(20 * GB) == 50
 
@@ -275,10 +291,53 @@ def test_what_no_value_makes_fit_says_another_way() -> None:
     assert "share the weights out" in fits.advice(need, 80 * GB)
 
 
-def test_each_parameter_is_named_once() -> None:
-    need = Need({"weights": 30 * GB}, "engine.batch_size", 100, GB)
-    found = fits.faults(fake(8, 20 * GB), PAPER, {"sample@1": need, "duel@1": need}, {}, {})
-    assert [line.split(":")[0] for line in found] == ["sample@1"]
+def test_each_parameter_is_named_once_with_the_value_that_fits_every_stage() -> None:
+    short = Need({"weights": 10 * GB, "cache": 20 * GB}, "engine.batch_size", 100, 10 * GB)
+    long = Need({"weights": 10 * GB, "cache": 40 * GB}, "engine.batch_size", 100, 10 * GB)
+    wanted = {"answer_base": short, "sample@1": long, "duel@1": short}
+    [said] = fits.faults(fake(8, 20 * GB), PAPER, wanted, {}, {})
+    # 10 GB are left for the cache, of which each of sample's answers takes 0.4
+    assert said.startswith("sample@1: ")
+    assert said.endswith("lower engine.batch_size to 25 or less")
+
+
+def test_batch_holds_whole_prompts_and_one_at_least() -> None:
+    need = needs.of_stage("sample@1", PAPER, EIGHT, gpus=True)
+    assert need is not None
+    weights = need.parts["weights"]
+    one = (need.total - weights) // 200  # of 200 answers, five to a prompt
+    assert need.fitting(weights + 12 * one + one // 2) == 10
+    assert need.fitting(weights + 4 * one) == 0
+    assert "set engine.name vllm" in fits.advice(need, weights + 4 * one)
+
+
+@pytest.mark.parametrize(("stage", "room"), [("score@1", 2000), ("dpo@1", 3000)])
+def test_budget_below_the_longest_text_is_no_advice(stage: str, room: int) -> None:
+    """Rows are then of the longest: 2048 tokens of an answer, 3048 of a pair."""
+    need = needs.of_stage(stage, PAPER, EIGHT, gpus=True)
+    assert need is not None
+    token = (need.total - need.fixed) / 16384
+    assert need.fitting(need.fixed + round(token * 4000)) in (3999, 4000)
+    assert need.fitting(need.fixed + round(token * room)) == 0
+
+
+def test_answers_so_short_that_the_budget_decides_are_no_advice() -> None:
+    values = preset("paper", dpo={"token_budget": 2000})
+    need = needs.of_stage("dpo@1", values, EIGHT, gpus=True)
+    assert need is not None
+    token = (need.total - needs.training(LLAMA_8B, values.dpo, values, logits=True).fixed) / 3048
+    assert (need.param, need.least) == ("sample.max_new_tokens", 500)  # 1000 + 2 x 500 tokens
+    assert token > 0
+    assert need.fitting(need.fixed) == 0
+
+
+def test_vllm_is_told_to_share_a_model_among_more_gpus() -> None:
+    values = preset("paper", engine={"name": "vllm", "tensor_parallel": 1})
+    need = needs.of_stage("sample@1", values, EIGHT, gpus=True)
+    assert need is not None
+    assert fits.advice(need, 10 * GB) == (
+        "raise engine.tensor_parallel from 1, or take a smaller model (models)"
+    )
 
 
 def test_more_processes_than_gpus_are_refused() -> None:
@@ -408,7 +467,7 @@ def test_plan_refuses_what_cannot_fit_and_names_the_parameter(copied: Path) -> N
     (copied / "params.yaml").write_bytes((project.ROOT / "presets" / "paper.yaml").read_bytes())
     result = CliRunner().invoke(main, ["plan", "--machine", "8x24"])
     assert result.exit_code == 1
-    assert "lower engine.batch_size from 200 to " in result.output
+    assert "lower engine.batch_size to " in result.output
     assert "Error: " in result.output.splitlines()[-1]
 
 
@@ -426,7 +485,9 @@ def test_plan_says_what_is_not_known(copied: Path) -> None:
     assert "at least" in result.output.splitlines()[0]
 
 
-@pytest.mark.parametrize("arguments", [["plan", "dpo@3"], ["plan", "--machine", "big"]])
+@pytest.mark.parametrize(
+    "arguments", [["plan", "dpo@3"], ["plan", "run/1/policy"], ["plan", "--machine", "big"]]
+)
 def test_what_is_mistyped_is_one_line(copied: Path, arguments: list[str]) -> None:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
