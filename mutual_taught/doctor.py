@@ -43,7 +43,7 @@ def examine(run: Path) -> Iterator[Check | Note]:
     yield (values := _params())
     if not values.fault:
         settings = params.validate(params.read(params.PARAMS))
-        yield from doctor_machine.checks(settings, run)
+        yield from doctor_machine.checks(settings)
         yield from hub.checks(settings)
     for name in LOADERS:
         folder = run / "0" / name

@@ -3,16 +3,17 @@
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mutual_taught import fits, machine, needs, plan, shapes, workload
+from mutual_taught import fits, machine, needs, plan, stale
 from mutual_taught.blocks import Params
 from mutual_taught.checks import Check
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.machine import GB, Machine
 from mutual_taught.needs import Models
+from mutual_taught.workload import Work
 
 EXTRAS = {
     "engine.name vllm": ("vllm", "vllm"),
@@ -30,27 +31,26 @@ class Note(NamedTuple):
     advice: str
 
 
-def checks(values: Params, run: Path) -> Iterator[Check | Note]:
+def checks(values: Params) -> Iterator[Check | Note]:
     """Compare the values of params.yaml with the machine."""
     yield from installed(values)
     there = machine.here()
     settled = plan.settled(values, "bfloat16" if there.devices else None)
+    notes: list[str] = []
     try:
-        models = _models(settled, run)
-        prompts = workload.sizes(values.data, workload.prepared())
+        todo = stale.find()
     except MutualTaughtError as error:
         yield Note("memory and disk", "not compared", str(error))
         return
-    if models is None:
-        advice = "the sizes of a model of the hub are not known yet; run dvc repro prepare_policy"
-        yield Note("memory and disk", "not compared", advice)
-        return
-    works = workload.of_run(settled, prompts, workload.seed_pairs(values))
-    yield from fit(settled, models, works, there)
+    models, works = plan.sizes(settled, todo, notes), plan.count(settled, todo, notes)
+    for note in notes:
+        yield Note("memory and disk", "not compared", note)
+    if models and works:
+        yield from fit(settled, models, works, there)
 
 
 def fit(
-    values: Params, models: Models, works: dict[str, workload.Work], there: Machine
+    values: Params, models: Models, works: Mapping[str, Work], there: Machine
 ) -> Iterator[Check]:
     """Compare what a whole run needs with devices, memory and disk, as `plan` does."""
     gpus = bool(there.devices)
@@ -77,19 +77,6 @@ def fit(
 
 def _name(found: str, name: str) -> str:
     return "GPUs" if found.startswith("params.yaml: ") else name
-
-
-def _models(values: Params, run: Path) -> Models | None:
-    """Find the shapes of both models, from the run where it has them."""
-    folders = {name: run / "0" / name for name in ("policy", "reward_model")}
-    policy = shapes.find(values.models.policy, folders["policy"])
-    if policy is None:
-        return None
-    if values.models.reward_model.source in ("trained", "tiny"):
-        layers = values.base_reward_model.layers
-        return Models(policy, shapes.trained_reward_model(policy, layers))
-    reward = shapes.find(values.models.reward_model, folders["reward_model"])
-    return None if reward is None else Models(policy, reward)
 
 
 def installed(values: Params) -> Iterator[Check]:

@@ -50,9 +50,9 @@ def test_memory_and_gpus_that_do_not_suffice_name_the_parameter() -> None:
     one = Machine("one card", 1, 24 * GB, 512 * GB, 2000 * GB)
     said = {check.found: check.fault for check in doctor_machine.fit(PAPER, BOTH, WORKS, one)}
     assert "params.yaml: training.processes is 8" in said
-    [sampling] = [found for found in said if found.startswith("answer_base: needs up to ")]
+    [sampling] = [found for found in said if found.startswith("sample@1: needs up to ")]
     assert said[sampling].endswith(" or less")
-    assert "lower engine.batch_size from 200 to " in said[sampling]
+    assert "lower engine.batch_size to " in said[sampling]
 
 
 @pytest.mark.parametrize(
@@ -238,3 +238,18 @@ def test_hub_is_asked_for_access_and_every_refusal_says_what_to_do(tmp_path: Pat
     [[found, fault]] = ask(endpoint, tmp_path, ("model", "someone/model"))  # it is gone now
     assert "ConnectError" in found
     assert "check models.policy.revision, network and HF_HUB_OFFLINE" in fault
+
+
+def test_models_and_prompts_of_an_earlier_preset_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = project.copy(tmp_path / "repo", "tiny", fake=True)
+    monkeypatch.chdir(repo)
+    (repo / "run/0/policy").mkdir(parents=True)
+    (repo / "run/0/policy/config.json").write_text("{}")  # no matter what is in it
+    (repo / "run/0/metrics").mkdir()
+    (repo / "run/0/metrics/prepare_prompts.json").write_text('{"prompts_policy_1": 1}')
+    checks = {check.name: check for check in doctor_machine.checks(PAPER)}
+    assert "a whole run needs 1311.2 GB" in checks["disk"].found or (
+        "expected 1311.2 GB" in checks["disk"][2]
+    )
