@@ -32,7 +32,7 @@ REMINDER = 60.0  # seconds between one line about the wait and the next
 @contextmanager
 def lent() -> Iterator[None]:
     """Show a stage the devices it may use, and keep them from other runs until it ends."""
-    stage = os.environ.get("DVC_STAGE", "").rpartition(":")[2]
+    stage = process.stage() or ""
     pool = names(os.environ) if stage and work.apart() else []
     count, because = needed(stage.partition("@")[0]) if pool else (0, "")
     if count > len(pool):

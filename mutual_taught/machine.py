@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -98,10 +99,9 @@ def speed(machine: Machine, dtype: str) -> Speed:
     return Speed(2 * side**3 / seconds, 2 * block.numel() / copied)
 
 
-def _best(work: "object", kind: str) -> float:
+def _best(work: Callable[[], object], kind: str) -> float:
     import torch
 
-    assert callable(work)
     found = []
     for _ in range(4):
         start = time.perf_counter()

@@ -42,12 +42,6 @@ def folder() -> Path:
     return work.root() / "runs"
 
 
-def newest() -> Schedule | None:
-    """Read the file of the run that was last written to; None if there is none."""
-    paths = sorted(folder().glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return read(paths[-1]) if paths else None
-
-
 def read(path: Path) -> Schedule:
     """Read a run's file.
 

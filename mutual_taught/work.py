@@ -99,7 +99,8 @@ def _remove(parts: Path) -> None:
     """Remove the parts of a run that has ended; those of one at work stay."""
     with parts.with_name(f"{parts.name}.lock").open("w") as lock, suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(parts)
+        if parts.is_dir():  # another experiment may have removed them meanwhile
+            shutil.rmtree(parts)
 
 
 def _lock(lock: TextIO, message: str) -> None:

@@ -145,7 +145,6 @@ def test_stage_of_a_plain_repro_says_its_place_and_is_noted(cloned: Path) -> Non
     noted = schedule.read(schedule.folder() / f"{os.getpid()}.json")
     assert len(noted.order) == 27
     assert 0 <= noted.finished["dpo@1"] - noted.started["dpo@1"] < 60
-    assert schedule.newest() == noted
 
 
 def test_stage_that_fails_is_not_noted_as_finished(cloned: Path) -> None:
