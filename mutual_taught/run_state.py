@@ -120,9 +120,7 @@ def _outputs(run: Path) -> list[tuple[str, Path]] | None:
     """List every output with its stage, in the order of the graph; None where there is no graph."""
     if run != RUN or not (graph.GRAPH.exists() and params.PARAMS.exists()):
         return None
-    nodes = graph.nodes(
-        params.read(graph.GRAPH)["stages"], params.read(params.PARAMS)["iterations"]
-    )
+    nodes = graph.read()
     order = {name: place for place, name in enumerate(graph.sorted_as_dvc(nodes))}
     nodes.sort(key=lambda node: order[node.name])
     return [(node.name, Path(out)) for node in nodes for out in node.outs]

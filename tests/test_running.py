@@ -72,6 +72,7 @@ def test_graph_that_is_none_is_one_line(text: str) -> None:
     Path("dvc.yaml").write_text(text)
     said = "Error: dvc.yaml: expected stages with cmd, deps and outs; dvc stage list says more\n"
     assert run("dpo").output == said
+    assert CliRunner().invoke(main, ["status"]).output == said
 
 
 CONTRADICTIONS = {
