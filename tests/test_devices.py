@@ -99,10 +99,6 @@ def wait_for(path: Path) -> str:
     return path.read_text()
 
 
-def test_mig_parts_stand_for_the_gpu_that_is_cut() -> None:
-    assert devices.uuids(LISTING) == ["MIG-1111", "MIG-2222", "GPU-bbbb"]
-
-
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -119,7 +115,7 @@ def test_the_environment_says_which_gpus_runs_share(
     assert devices.names(environment) == expected
 
 
-def test_gpus_are_those_that_the_driver_lists(
+def test_gpus_are_those_that_the_driver_lists_and_mig_parts_stand_for_one_that_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool = tmp_path / "nvidia-smi"
