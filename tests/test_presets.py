@@ -178,5 +178,6 @@ def test_help_of_preset_names_every_ablation() -> None:
 def test_names_of_ablations_complete_in_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.ROOT / "docs")
     completion = ShellComplete(main, {}, "mutual-taught", "_MUTUAL_TAUGHT_COMPLETE")
-    found = completion.get_completions(["preset", "tiny", "--with"], "no-")
-    assert [item.value for item in found] == ["no-filter", "no-selection"]
+    for typed in (["preset", "tiny", "--with"], ["grid", "--only"]):
+        found = completion.get_completions(typed, "no-")
+        assert [item.value for item in found] == ["no-filter", "no-selection"]

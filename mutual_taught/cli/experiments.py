@@ -9,7 +9,7 @@ import click
 
 from mutual_taught import process
 from mutual_taught.cli.place import ORIGIN, PLACE
-from mutual_taught.cli.settings import PRESETS
+from mutual_taught.cli.settings import PRESETS, complete_ablation
 from mutual_taught.files import write_bytes
 
 
@@ -63,7 +63,12 @@ def exp(
 @click.command(short_help="Queue every ablation and baseline as experiments.")
 @click.option("--seeds", type=click.IntRange(min=1), default=1, help="Seeds of each: 1, 2, ...")
 @click.option(
-    "--only", "only", multiple=True, metavar="NAME", help="An ablation, or plain; several times."
+    "--only",
+    "only",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_ablation,
+    help="An ablation, or plain; several times.",
 )
 @click.option(
     "--preset",
