@@ -100,13 +100,23 @@ def test_damaged_file_is_refused_with_verify_and_mended_by_a_push(shared: Path) 
 def test_experiment_travels_by_origin_and_remote(shared: Path) -> None:
     dvc(shared, "exp", "run", "-n", "gentle", "-S", "dpo.beta=0.05")
     said = dvc(shared, "exp", "push", "origin", "gentle")
-    assert "0 file" not in said
+    assert "uploaded" in said
     mate = clone(shared)
     dvc(mate, "exp", "pull", "origin", "gentle")
     dvc(mate, "exp", "apply", "gentle")
     assert project.load_yaml(mate / "params.yaml")["dpo"]["beta"] == 0.05
     dvc(mate, "pull")
     assert project.ran(dvc(mate, "repro")) == set()
+
+
+def test_experiment_that_ran_before_there_was_a_remote_is_pushed_without_data(repo: Path) -> None:
+    publish(repo)
+    dvc(repo, "exp", "run", "-n", "gentle", "-S", "dpo.beta=0.05")
+    dvc(repo, "remote", "add", "-d", "store", str(repo.parent / "store"))
+    said = dvc(repo, "exp", "push", "origin", "gentle")
+    assert "Pushed experiment gentle" in said
+    assert "uploaded" not in said
+    assert not (repo.parent / "store").exists()
 
 
 def test_dvc_still_empties_its_settings_at_a_path_that_is_not_ascii(repo: Path) -> None:
