@@ -65,7 +65,7 @@ def make(targets: Sequence[str] = (), other: str | None = None, flags: Flags = P
     notes: list[str] = []
     works = count(values, todo, notes)
     models = sizes(values, todo, notes)
-    basis = _basis(values, models, todo, there, other is not None)
+    basis = _basis(values, models, todo, there, None if other else _measured(notes))
     stages = [_planned(one, works, models, basis, bool(there.devices)) for one in todo]
     ran = {one.stage.rpartition("@")[2] for one in todo if one.action == "run"}
     start = {name for name in ran if name not in values.iterations}
@@ -131,19 +131,43 @@ def sizes(values: Params, todo: Sequence[Todo], notes: list[str]) -> Models | No
     return Models(policy, reward) if policy and reward else None
 
 
-def _basis(
-    values: Params, models: Models | None, todo: Sequence[Todo], there: Machine, away: bool
-) -> Basis:
-    """Put together what times follow from; the machine is calibrated where a stage needs it."""
-    devices = max(there.devices, 1)
-    if away:
-        return Basis(values, models, None, {}, machine.Speed(*machine.A100), devices)
-    known = rates.history()
+class Measured(NamedTuple):
+    """What stages took on this machine, and the shapes of the models then, if they are known."""
+
+    known: Mapping[str, rates.Numbers]
+    then: Models | None
+
+
+def _measured(notes: list[str]) -> Measured:
+    """Read what this machine measured; nothing where a file is damaged, which is noted."""
     folders = [RUN / "0" / name for name in ("policy", "reward_model")]
-    then = None
-    if all((folder / "config.json").is_file() for folder in folders):
-        then = Models(*(shapes.read(folder) for folder in folders))
-    basis = Basis(values, models, then, known, None, devices)
+    try:
+        known, then = rates.history(), None
+        if all((folder / "config.json").is_file() for folder in folders):
+            then = Models(*(shapes.read(folder) for folder in folders))
+    except MutualTaughtError as error:
+        notes.append(f"earlier times are not used: {error}")
+        return Measured({}, None)
+    return Measured(known, then)
+
+
+def _basis(
+    values: Params, models: Models | None, todo: Sequence[Todo], there: Machine,
+    measured: Measured | None,
+) -> Basis:  # fmt: skip
+    """Put together what times follow from; the machine is calibrated where a stage needs it.
+
+    Args:
+        values: of params.yaml.
+        models: their shapes, if they are known.
+        todo: the stages.
+        there: the machine.
+        measured: on this machine; None for another one.
+    """
+    devices = max(there.devices, 1)
+    if measured is None:
+        return Basis(values, models, None, {}, machine.Speed(*machine.A100), devices)
+    basis = Basis(values, models, measured.then, measured.known, None, devices)
     missing = any(
         timing.estimate(one.stage, Work(), one.params, basis).source == "unknown"
         for one in todo if one.action == "run"

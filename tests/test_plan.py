@@ -125,6 +125,21 @@ def test_damaged_table_of_the_users_is_a_note(
     assert len(made.running()) == 27
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("run/1/perf/dpo.json", "seconds is 'x'"), ("run/0/policy/config.json", "num_hidden_layers")],
+)
+def test_damaged_file_of_an_earlier_run_is_a_note(copied: Path, name: str, said: str) -> None:
+    for path in (name, "run/0/policy/config.json", "run/0/reward_model/config.json"):
+        (copied / path).parent.mkdir(parents=True, exist_ok=True)
+        (copied / path).write_text('{"seconds": "x"}')
+    made = plan.make()
+    assert any(
+        note.startswith(f"earlier times are not used: {name}: {said}") for note in made.notes
+    )
+    assert len(made.running()) == 27
+
+
 def test_prompts_that_nobody_has_counted_are_one_line() -> None:
     values = preset("paper", data={"path": "someone/else"})
     with pytest.raises(InputError, match=r"'someone/else'.*run dvc repro prepare_prompts"):
