@@ -3,6 +3,6 @@
 It looks for that when it is imported, which the modules of this package do at once.
 """
 
-from mutual_taught.process import quiet
+from mutual_taught.terminal.process import quiet
 
 quiet()

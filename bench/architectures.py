@@ -29,9 +29,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from mutual_taught import agreement
-from mutual_taught.blocks import Tokens
+from mutual_taught.checks.rewards import compare_reward_model
+from mutual_taught.config.blocks import Tokens
 from mutual_taught.errors import InputError
+from mutual_taught.sampling.agreement import compare_sampling
 
 PAGE = Path("docs/models.md")
 TABLE = re.compile(r"(?<=<!-- table -->\n).*(?=<!-- end -->)", re.DOTALL)
@@ -284,15 +285,15 @@ def row(name: str, folder: Path, limits: Tokens) -> str:
     cells = []
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            found = agreement.policy(make(name, folder / "policy"), limits)
-            cells += [words[found.rows], f"no: {_short(found.sampled)}" if found.sampled else "yes"]
+            found = compare_sampling(make(name, folder / "policy"), limits)
+            cells += [words[found.rows], f"no: {_short(found.wrong)}" if found.wrong else "yes"]
         except InputError as error:
             cells += [f"no: {_short(str(error))}", "no"]
         if not scores(name):
             cells.append("no classifier in transformers")
         else:
             try:
-                judged = agreement.reward_model(make(name, folder / "reward", reward=True), limits)
+                judged = compare_reward_model(make(name, folder / "reward", reward=True), limits)
                 cells.append(words[judged.rows])
             except InputError as error:
                 cells.append(f"no: {_short(str(error))}")

@@ -22,22 +22,16 @@ import click
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught import (
-    blocks,
-    choose,
-    decision,
-    describe,
-    estep,
-    evaluation,
-    files,
-    lineage,
-    mstep,
-    params,
-    tables,
-    trace,
-)
+from mutual_taught.artifacts import decision, files, joins, tables
+from mutual_taught.artifacts.manifests import STEP, read_manifest, write_manifest
+from mutual_taught.audit import provenance
+from mutual_taught.config import blocks, params
+from mutual_taught.evaluation import describe, metrics
+from mutual_taught.evaluation.judge import Systems, add_gold, judge, model_outputs
 from mutual_taught.keys import places, prompt_id, sampling_seeds
-from mutual_taught.selection import outcomes
+from mutual_taught.method.selection import outcomes
+from mutual_taught.reading import trace
+from mutual_taught.steps import build_pairs, rank_pairs, select_policy, train_rm
 
 WIDTH, TOKENS = 5, 50
 DUELLING, EVALUATED = 2000, 500  # as the preset's data.splits
@@ -52,7 +46,7 @@ ALONE = """
 import time
 begin = time.perf_counter()
 from pathlib import Path
-from mutual_taught.verify import verify
+from mutual_taught.audit.verify import verify
 ready, used = time.perf_counter(), time.process_time()
 faults = list(verify(Path("run")))
 assert not faults, [str(fault) for fault in faults[:5]]
@@ -89,14 +83,14 @@ def model(
     """Write a stand-in for a model: one small file and its manifest."""
     folder.mkdir(parents=True)
     files.write_bytes(folder / "model.safetensors", str(folder).encode())
-    return files.write_manifest(folder, kind, base, parent, made_by).digest
+    return write_manifest(folder, kind, base, parent, made_by).digest
 
 
 def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, object]]]:
     """Make prompts until every split has its share of `count`."""
     wanted = {"policy_1": count, "reward": count // 3, "selection": DUELLING,
               "eval": EVALUATED}  # fmt: skip
-    from mutual_taught.sources import split_plan
+    from mutual_taught.prepare.sources import split_plan
 
     shares, _ = split_plan(settings.data)
     ends = np.cumsum(list(shares.values()))
@@ -144,12 +138,12 @@ def answers(ids: np.ndarray, stage: str, t: int, width: int, seed: int) -> pa.Ta
 def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
     """Write a whole run of one iteration; give the seconds of pairing and filtering."""
     chance, seed = np.random.default_rng(0), settings.seed
-    told = lineage.terms("1", settings)
+    told = provenance.terms("1", settings)
     learnt = {"training": settings.training.decides(), "seed": seed}
     trained = {"active": 1.0, "loss": 1.0}
     split = prompts(settings, count)
     everything = [row for rows in split.values() for row in rows]
-    prepared = lineage.prepared(run / "0", settings)
+    prepared = provenance.prepared(run / "0", settings)
     tables.write(run / "0", tables.ALL_PROMPTS, pa.Table.from_pylist(everything), prepared)
     tables.write(run / "0", tables.DROPPED_PROMPTS, tables.DROPPED_PROMPTS.schema.empty_table(),
                  {**prepared, "rows": len(everything)}, active=False)  # fmt: skip
@@ -183,7 +177,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         {**judged_by, **tables.digests(responses=drawn), **told["rewards"]},
     )  # fmt: skip
     pairing, ranked = measured(
-        lambda: estep.rank(drawn, rewards, WIDTH, settings.rank_pairs.chosen)
+        lambda: rank_pairs.rank(drawn, rewards, WIDTH, settings.rank_pairs.chosen)
     )
     assert isinstance(ranked, pa.Table)
     for name in ("reference_chosen_logps", "reference_rejected_logps"):
@@ -192,7 +186,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     made_from = {"policy": base, **tables.digests(responses=drawn, rewards=rewards),
                  **told["ranked_pairs"]}  # fmt: skip
     ranked = _written(here, tables.RANKED_PAIRS, ranked, made_from)
-    policy = model(here / "checkpoints" / files.STEP.format(50), "policy", base,
+    policy = model(here / "checkpoints" / STEP.format(50), "policy", base,
                    {**tables.digests(ranked_pairs=ranked, responses=drawn), **learnt,
                     "policy": base, "dpo": params.load(blocks.Dpo, "1").model_dump()},
                    start.policy.called)  # fmt: skip
@@ -212,7 +206,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     fought = {"reward_model": reward_model, "policies": [base, policy],
               **asked(split["selection"]), **told["duels"]}  # fmt: skip
     duels = _written(here, tables.DUELS, duels, fought)
-    choose.choose(
+    select_policy.choose(
         duels, here / "checkpoints", run / "0" / "policy", decision.Decision(True, "0"), here,
         "1", settings.select_policy, seed,
     )  # fmt: skip
@@ -220,7 +214,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     for t, made_by in ((1, policy), (0, base)):
         made = answers(ids["reward"], "answer", t, 1, seed).select(list(tables.ANSWERS.columns))
         answered = {"policy": made_by, **asked(split["reward"]),
-                    **lineage.terms(str(t), settings)["answers"]}  # fmt: skip
+                    **provenance.terms(str(t), settings)["answers"]}  # fmt: skip
         both.append(_written(run / str(t), tables.ANSWERS, made, answered))
     now, before = both
     judged = pa.table({"prompt_id": ids["reward"], "reward": chance.normal(size=len(now)),
@@ -229,15 +223,15 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     made_from = {**judged_by, **tables.digests(answers=now, previous_answers=before),
                  **told["answer_rewards"]}  # fmt: skip
     _written(here, tables.ANSWER_REWARDS, judged, made_from)
-    inputs = mstep.Inputs(
+    inputs = build_pairs.Inputs(
         here / "answers.parquet", run / "0" / "answers.parquet", here / "answer_rewards.parquet",
         here / "ranked_pairs.parquet", here / "responses.parquet",
         run / "0" / "reward_pairs.parquet",
     )  # fmt: skip
     filtering, _ = measured(
-        lambda: mstep.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
+        lambda: build_pairs.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
     )
-    mixing, _ = measured(lambda: mstep.build(inputs, 1, settings.build_pairs, here))
+    mixing, _ = measured(lambda: build_pairs.build(inputs, 1, settings.build_pairs, here))
     mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
     model(here / "reward_model", "reward_model", reward_model,
           {**tables.digests(reward_pairs=mixed), **learnt,
@@ -249,10 +243,10 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         evaluate(run, key, split["eval"], settings)
     for stage, numbers in (
         ("sample", describe.answers(drawn)), ("score", describe.rewards(rewards)),
-        ("train_rm", {**trained, "accuracy": 1.0, "margin": 1.0, **mstep.met(met),
+        ("train_rm", {**trained, "accuracy": 1.0, "margin": 1.0, **train_rm.accuracy_by_epoch(met),
                       "steps": float(met["step"].to_numpy().max())}),
         ("dpo", {**trained, "reward_accuracy": 1.0, "reward_margin": 1.0, "steps": 50.0}),
-        ("rank_pairs", {"active": 1.0, **estep.counts(ranked["kept"], ranked["reason"])}),
+        ("rank_pairs", {"active": 1.0, **joins.counts(ranked["kept"], ranked["reason"])}),
     ):  # fmt: skip
         files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
     files.write_metrics(here / "metrics" / "answer.json", describe.answers(now))
@@ -279,34 +273,35 @@ def as_met(pairs: pa.Table, batch: int) -> pa.Table:
 def asked(rows: list[dict[str, object]]) -> dict[str, str]:
     """Digest prompts as the provenance of answers does."""
     prompts = pa.Table.from_pylist(rows, tables.PROMPTS.schema).sort_by("prompt_id")
-    return {"prompts": tables.rows_digest(prompts.select(lineage.CONVERSATION))}
+    return {"prompts": tables.rows_digest(prompts.select(provenance.CONVERSATION))}
 
 
 def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.Params) -> None:
     """Write an evaluation of random answers."""
     listed, count = pa.Table.from_pylist(rows), settings.eval.responses_per_prompt
     ids = np.array(sorted(str(row["prompt_id"]) for row in rows))
-    own = evaluation.add_gold(answers(ids, "eval", 0, count, settings.seed), listed)
+    own = add_gold(answers(ids, "eval", 0, count, settings.seed), listed)
     for name in ("reward_r0", "reward_rt"):
         own = own.append_column(name, pa.array(np.random.default_rng(int(t)).normal(size=len(own))))
     own = own.append_column("reason", [[""] * len(own)])
-    models = {
-        name: files.read_manifest(run / t / name).digest for name in ("policy", "reward_model")
-    }
+    models = {name: read_manifest(run / t / name).digest for name in ("policy", "reward_model")}
     drawn = {"policy": models["policy"], **asked(rows),
-             **lineage.terms(t, settings)["generations"]}  # fmt: skip
+             **provenance.terms(t, settings)["generations"]}  # fmt: skip
     own = _written(run / t / "eval", tables.GENERATIONS, own, drawn)
-    outputs = evaluation.model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
+    outputs = model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
     files.write_json(run / t / "eval" / "model_outputs.json", outputs)
-    judged_by = {"reward_model": models["reward_model"], **lineage.terms(t, settings)["judgements"]}
+    judged_by = {
+        "reward_model": models["reward_model"],
+        **provenance.terms(t, settings)["judgements"],
+    }
     base = tables.read(run / "0" / "eval" / "generations.parquet", tables.GENERATIONS)
-    systems = evaluation.Systems(own, base, base)
-    judged = _written(run / t / "eval", tables.JUDGEMENTS, evaluation.judge(systems), judged_by)
+    systems = Systems(own, base, base)
+    judged = _written(run / t / "eval", tables.JUDGEMENTS, judge(systems), judged_by)
     scores = tables.RM_SCORES.schema.empty_table()
     tables.write(run / t / "eval", tables.RM_SCORES, scores, judged_by, active=False)
     numbers = {
-        "active": 1.0, **evaluation.policy_metrics(systems, judged, settings.seed),
-        **evaluation.reward_model_metrics(scores, settings.seed),
+        "active": 1.0, **metrics.policy_metrics(systems, judged, settings.seed),
+        **metrics.reward_model_metrics(scores, settings.seed),
     }  # fmt: skip
     files.write_metrics(run / t / "metrics" / "eval.json", numbers)
 

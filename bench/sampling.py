@@ -33,10 +33,16 @@ import click
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from mutual_taught import blocks, engines, models, prompts, start, vllm_engine
-from mutual_taught.chat import prompt_tokens
-from mutual_taught.files import write_json
-from mutual_taught.generate import Decode, Request
+from mutual_taught.artifacts.files import write_json
+from mutual_taught.config import blocks
+from mutual_taught.models.chat import prompt_tokens
+from mutual_taught.models.load import DTYPES
+from mutual_taught.prepare import base_models as start
+from mutual_taught.prepare import embedded as prompts
+from mutual_taught.sampling import transformers, vllm
+from mutual_taught.sampling.engine import Engine
+from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.sampling.local import local_engine
 
 TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
 BATCH, WIDTH, ROOM = 80, 5, 512
@@ -83,7 +89,7 @@ def requests(tokenizer: Any, count: int, width: int, mixed: bool = False) -> lis
     ]
 
 
-def ours(engine: engines.Engine, asked: Sequence[Request]) -> Run:
+def ours(engine: Engine, asked: Sequence[Request]) -> Run:
     """Make a run of one of our engines."""
 
     def run() -> int:
@@ -120,14 +126,14 @@ def plain(held: Plain, asked: Sequence[Request], batches: Sequence[Sequence[int]
     return run
 
 
-def raw(engine: vllm_engine.Vllm, asked: Sequence[Request]) -> Run:
+def raw(engine: vllm.Vllm, asked: Sequence[Request]) -> Run:
     """Make a run of vLLM alone, with the requests that our engine sends."""
     rows = [{"prompt_token_ids": list(r.tokens)} for r in asked for _ in r.seeds]
     seeds = [seed for request in asked for seed in request.seeds]
 
     def run() -> int:
         engine.llm.reset_prefix_cache()
-        wanted = vllm_engine.sampling_params(seeds, DECODE, engine.stop_ids)
+        wanted = vllm.sampling_params(seeds, DECODE, engine.stop_ids)
         outputs = engine.llm.generate(rows, wanted, use_tqdm=False)
         return sum(len(output.outputs[0].token_ids) for output in outputs)
 
@@ -161,7 +167,7 @@ def timed(make: Callable[[], Any]) -> tuple[Any, float]:
 
 def started(name: str, folder: Path, dtype: str) -> Any:
     """Start one of our engines."""
-    engine = engines.local(settings(name, BATCH, dtype), ROOM, TOKENS)
+    engine = local_engine(settings(name, BATCH, dtype), ROOM, TOKENS)
     engine.load(folder)
     return engine
 
@@ -169,7 +175,7 @@ def started(name: str, folder: Path, dtype: str) -> Any:
 def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
     """Load the model as transformers does by itself."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=models.DTYPES[dtype], trust_remote_code=False
+        folder, dtype=DTYPES[dtype], trust_remote_code=False
     )
     return Plain(model.eval(), stop_ids)
 
@@ -189,7 +195,7 @@ def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate
         size = batch // WIDTH
         cut = [list(range(at, min(at + size, count))) for at in range(0, count, size)]
         if order == "sorted":
-            cut = list(engines.batches(asked, batch))
+            cut = list(transformers.batches(asked, batch))
         ending = frozenset() if workload == "full" else stops
         runs = {
             f"{workload}: ours": ours(engine, asked),
@@ -257,7 +263,7 @@ def show(rates: dict[str, Rate]) -> None:
 
 @click.command()
 @click.option("--repeats", default=2, help="Timed repeats of every variant.")
-@click.option("--dtype", default="float32", type=click.Choice(list(models.DTYPES)))
+@click.option("--dtype", default="float32", type=click.Choice(list(DTYPES)))
 @click.option("--long", "sweeping", is_flag=True, help="Also the cost against prompts and M.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write the numbers here.")
 def main(repeats: int, dtype: str, sweeping: bool, out: Path | None) -> None:

@@ -38,12 +38,15 @@ from transformers import (
 )
 
 from bench.training import config
-from mutual_taught import attention, models, reward, scorers, scoring
-from mutual_taught.blocks import Score, Tokens
-from mutual_taught.files import write_json
-from mutual_taught.packing import fill, pack
-from mutual_taught.reward import Asked
-from mutual_taught.start import _tiny_tokenizer
+from mutual_taught.artifacts.files import write_json
+from mutual_taught.config.blocks import Score, Tokens
+from mutual_taught.models.load import load_reward_model
+from mutual_taught.models.packed import attention
+from mutual_taught.models.packed.conversations import Asked, fit_responses
+from mutual_taught.models.packed.rows import fill, pack
+from mutual_taught.prepare.base_models import _tiny_tokenizer
+from mutual_taught.scoring import local, shards
+from mutual_taught.training.export import save_model
 
 M, LIMIT = 5, 2048
 TOKENS = Tokens(max_prompt_tokens=1024, max_length=LIMIT, date=None)
@@ -94,7 +97,7 @@ def make(folder: Path) -> None:
     shape.pad_token_id = tokenizer.pad_token_id
     model = LlamaForSequenceClassification(shape)
     said: dict[str, Any] = {"kind": "reward_model", "base": "random", "parent": None, "made_by": {}}
-    models.export(model, model.state_dict(), tokenizer, folder, "float32", said)
+    save_model(model, model.state_dict(), tokenizer, folder, "float32", said)
 
 
 def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list[str]:
@@ -109,20 +112,20 @@ def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list
 
 def ours(folder: Path, asked: Sequence[Asked]) -> Run:
     """Score as a stage does."""
-    scorer = scorers.Local(SCORE, TOKENS)
+    scorer = local.Local(SCORE, TOKENS)
     scorer.load(folder)
 
     def run() -> object:
         with tempfile.TemporaryDirectory() as parts:
-            return scoring.score_prompts(scorer, asked, LIMIT, Path(parts), "ours")
+            return shards.score_prompts(scorer, asked, LIMIT, Path(parts), "ours")
 
     return run
 
 
 def floor(folder: Path, asked: Sequence[Asked]) -> Run:
     """Run the bare pass over the rows that ours lays out."""
-    loaded = models.load_reward_model(folder, "float32")
-    fitting = (reward.fitting(loaded.tokenizer, one, LIMIT) for one in asked)
+    loaded = load_reward_model(folder, "float32")
+    fitting = (fit_responses(loaded.tokenizer, one, LIMIT) for one in asked)
     groups = [one.group for one in fitting if one.group is not None]
     groups.sort(key=lambda group: group.size)
     rows = [pack(run) for run in fill(groups, (g.size for g in groups), SCORE.token_budget)]

@@ -51,14 +51,18 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
-from mutual_taught import attention, train_policy, train_reward
-from mutual_taught.blocks import Dpo, RewardOptimisation, Training
-from mutual_taught.files import write_json
-from mutual_taught.models import DTYPES, device, packed_logps, packed_rewards, scores_packed
-from mutual_taught.packing import share_prefix
-from mutual_taught.precision import fast_dtype
-from mutual_taught.start import _tiny_tokenizer
-from mutual_taught.training import collate, packed_step
+from mutual_taught.artifacts.files import write_json
+from mutual_taught.config.blocks import Dpo, RewardOptimisation, Training
+from mutual_taught.models.load import DTYPES, device
+from mutual_taught.models.packed import attention
+from mutual_taught.models.packed.forward import packed_logps, packed_rewards
+from mutual_taught.models.packed.pooled import scores_packed
+from mutual_taught.models.packed.rows import share_prefix
+from mutual_taught.models.precision import fast_dtype
+from mutual_taught.prepare.base_models import _tiny_tokenizer
+from mutual_taught.training import dpo as train_policy
+from mutual_taught.training import reward as train_reward
+from mutual_taught.training.packed import collate, packed_step
 
 Step = Callable[[], object]
 PROMPT, ANSWER, BUDGET = 128, 92, 4096

@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from mutual_taught.hashing import string_bytes
-
-Message = Mapping[str, str]
 Integers = npt.NDArray[np.int64]
 HEX = b"0123456789abcdef"
 Names: TypeAlias = "Sequence[str] | pa.ChunkedArray"
@@ -28,7 +26,7 @@ def normalise(text: str) -> str:
     return " ".join(composed.split())
 
 
-def prompt_id(messages: Sequence[Message]) -> str:
+def prompt_id(messages: Sequence[Mapping[str, str]]) -> str:
     """Hash a conversation to its id: 32 hex digits; white space does not count."""
     turns = [_turn(message["role"], message["content"]) for message in messages]
     return _hash(f"[{', '.join(turns)}]".encode())
@@ -122,3 +120,18 @@ def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 def _hash(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=16).hexdigest()
+
+
+def string_bytes(strings: pa.StringArray) -> bytes:
+    """Give the bytes of all strings, one after the other."""
+    ends, values = string_buffers(strings)
+    return values[ends[0] : ends[-1]].data if len(strings) else b""  # type: ignore[return-value]
+
+
+def string_buffers(strings: pa.StringArray) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Give where strings begin and end, shape (n + 1,), and the bytes they stand in; no copies."""
+    _, offsets, values = strings.buffers()
+    if not len(strings):
+        return np.zeros(1, np.int32), np.zeros(0, np.uint8)
+    ends = np.frombuffer(offsets, np.int32)[strings.offset : strings.offset + len(strings) + 1]
+    return ends, np.frombuffer(values, np.uint8) if values else np.zeros(0, np.uint8)

@@ -9,10 +9,12 @@ from typing import Any
 import click
 import psutil
 
-from mutual_taught import devices, perf, process, schedule
+from mutual_taught.artifacts.files import NUMBER
 from mutual_taught.errors import MutualTaughtError
-from mutual_taught.files import NUMBER
-from mutual_taught.watch import started_by, watch
+from mutual_taught.pipeline import devices, perf
+from mutual_taught.pipeline.watchdog import started_by, watch
+from mutual_taught.planning import schedule
+from mutual_taught.terminal import process
 
 PATH = click.Path(path_type=Path)
 DISK = {

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, describe, files, params, perf, tables
+from mutual_taught.artifacts import decision, files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.evaluation import describe
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -25,19 +28,20 @@ def main(
         tables.empty(out, tables.ANSWERS, tables.ANSWER_REWARDS)
         files.write_metrics(out / "metrics" / "answer.json", {"active": 0.0})
         return
-    from mutual_taught import sampling, scorers, scoring
+    from mutual_taught.scoring.start import start_scorer
+    from mutual_taught.steps import answer
 
     asked, limits = tables.read(prompts, tables.PROMPTS), params.load(blocks.Tokens)
     engine = params.load(blocks.Engine)
     with perf.measure(out, "answer") as measured:
-        answers, made_from = sampling.answer(
+        answers, made_from = answer.answer(
             policy, asked, int(iteration), params.load(blocks.Answer), engine, limits,
             params.seed(),
         )  # fmt: skip
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
-        with scorers.start(params.load(blocks.Score), engine.workers, limits) as scorer:
-            rewards, scored_from = scoring.answer_rewards(
+        with start_scorer(params.load(blocks.Score), engine.workers, limits) as scorer:
+            rewards, scored_from = answer.answer_rewards(
                 scorer, answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
                 reward_model, asked, limits, f"answer@{iteration}-rewards",
             )  # fmt: skip

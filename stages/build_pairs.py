@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, mstep, params, perf
+from mutual_taught.artifacts import decision
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.steps import build_pairs
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -24,11 +27,11 @@ def main(
 ) -> None:  # fmt: skip
     """Label, filter and mix the pairs r_t is trained on (M-step, steps 1 to 3)."""
     if not decision.read(decided).active:
-        mstep.write_stopped(out)
+        build_pairs.write_stopped(out)
         return
     with perf.measure(out, "build_pairs"):
-        mstep.build(
-            mstep.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
+        build_pairs.build(
+            build_pairs.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
                          previous_pairs),
             int(iteration), params.load(blocks.BuildPairs), out,
         )  # fmt: skip

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, estep, files, params, perf, tables
+from mutual_taught.artifacts import decision, files, joins, tables
+from mutual_taught.artifacts.manifests import STEPS
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -23,11 +26,12 @@ def main(
 ) -> None:  # fmt: skip
     """Update the policy by DPO; keep a checkpoint every save_steps (E-step, 4)."""
     if not decision.read(decided).active:
-        files.write_json(out / "checkpoints" / files.STEPS, {"steps": []})
+        files.write_json(out / "checkpoints" / STEPS, {"steps": []})
         files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
         files.write_metrics(out / "metrics" / "dpo.json", {"active": 0.0})
         return
-    from mutual_taught import estep_models, train_policy
+    from mutual_taught.steps import dpo as estep_models
+    from mutual_taught.training import dpo
 
     settings = params.load(blocks.Dpo, iteration)
     pairs = tables.read(ranked_pairs, tables.RANKED_PAIRS)
@@ -39,9 +43,9 @@ def main(
             base if settings.start == "base" else policy, out / "checkpoints", iteration,
             settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        learnt = estep.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
+        learnt = joins.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
         measured.update(steps=outcome.steps, pairs=learnt)
-    files.write_curve(out / "curves" / "dpo.csv", train_policy.CURVE, outcome.curve)
+    files.write_curve(out / "curves" / "dpo.csv", dpo.CURVE, outcome.curve)
     files.write_metrics(out / "metrics" / "dpo.json", estep_models.metrics(outcome))
 
 

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, params, perf, tables
+from mutual_taught.artifacts import decision, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -24,11 +26,11 @@ def main(
     if not decision.read(decided).active:
         tables.empty(out, tables.DUELS)
         return
-    from mutual_taught import duels
+    from mutual_taught.steps import duel
 
     asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "duel") as measured:
-        fought, made_from = duels.duel(
+        fought, made_from = duel.duel(
             checkpoints, policy, reward_model, asked, int(iteration),
             params.load(blocks.Duel), params.load(blocks.Engine),
             params.load(blocks.Score), params.load(blocks.Tokens), params.seed(),

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, evaluation, params, perf, tables
+from mutual_taught.artifacts import decision, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.evaluation.judge import copy
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
 
@@ -24,17 +27,17 @@ def main(
 ) -> None:  # fmt: skip
     """Compare pi_t with pi_0 and pi_{t-1}, and r_t with r_0, on held-out prompts and pairs."""
     if not decision.read(decided).active:
-        evaluation.copy(previous, out)
+        copy(previous, out)
         return
-    from mutual_taught import assess
+    from mutual_taught.steps import evaluate
 
-    inputs = assess.Inputs(
+    inputs = evaluate.Inputs(
         policy, reward_model, base_reward_model, gold_pairs, base_eval, previous / "eval"
     )
     asked, settings = tables.read(prompts, tables.PROMPTS), params.load(blocks.Eval)
     with perf.measure(out, "eval") as measured:
         measured["answers"] = len(asked) * settings.responses_per_prompt
-        assess.assess(
+        evaluate.assess(
             inputs, asked, out, settings, params.load(blocks.Engine), params.load(blocks.Score),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip

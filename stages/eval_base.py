@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, perf, report, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.report import markdown
 from stages._click import PATH, Stage, run
 
 
@@ -16,21 +19,21 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out: Path) -> None:
     """Evaluate the start, and begin the report."""
-    from mutual_taught import assess
+    from mutual_taught.steps import evaluate
 
     asked = tables.read(prompts, tables.PROMPTS)
     settings = params.load(blocks.Eval)
     with perf.measure(out, "eval_base") as measured:
         measured["answers"] = len(asked) * settings.responses_per_prompt
-        assess.assess(
-            assess.Inputs(policy, reward_model, reward_model, gold_pairs, None, None), asked,
+        evaluate.assess(
+            evaluate.Inputs(policy, reward_model, reward_model, gold_pairs, None, None), asked,
             out, settings, params.load(blocks.Engine), params.load(blocks.Score),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
     generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)
-    shown = report.examples(generations, asked, params.load(blocks.Report).examples)
-    entry = report.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)
-    report.write(out / "report", [entry])
+    shown = markdown.examples(generations, asked, params.load(blocks.Report).examples)
+    entry = markdown.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)
+    markdown.write(out / "report", [entry])
 
 
 if __name__ == "__main__":

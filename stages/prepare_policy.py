@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, params, perf
+from mutual_taught.artifacts import decision
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
 
@@ -12,12 +14,13 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(out: Path) -> None:
     """Put the base policy in place (models.policy)."""
-    from mutual_taught import agreement, start
+    from mutual_taught.prepare import base_models
+    from mutual_taught.sampling.agreement import require_sampling
 
     policy, limits = params.load(blocks.Models).policy, params.load(blocks.Tokens)
     with perf.measure(out, "prepare_policy"):
-        start.make_policy(policy, out / "policy", params.seed(), limits)
-        agreement.require_sampling(out / "policy", limits, params.load(blocks.Engine))
+        base_models.make_policy(policy, out / "policy", params.seed(), limits)
+        require_sampling(out / "policy", limits, params.load(blocks.Engine))
     decision.write(out, decision.Decision(active=True, policy_from="0"))
 
 

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, perf, process, sources, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts.manifests import hashes
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.prepare import sources
+from mutual_taught.terminal import process
 from stages._click import PATH, Stage, run
 
 
@@ -12,19 +17,19 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(out: Path) -> None:
     """Read the prompts, leave out bad rows, and divide the rest into policy_1…N and the others."""
-    from mutual_taught import screening, start_tokenizers
+    from mutual_taught.prepare import screening, tokenizers
 
     data, seed = params.load(blocks.Data), params.seed()
     limits, longest = params.load(blocks.Tokens), params.longest_answer()
     sources.require_watched(Path("data"))
     with perf.measure(out, "prepare_prompts") as measured:
-        start_tokenizers.fetch(params.load(blocks.Models), out / "tokenizers", limits.date)
-        screen = screening.screen(*start_tokenizers.load(out / "tokenizers"), limits, longest)
+        tokenizers.fetch(params.load(blocks.Models), out / "tokenizers", limits.date)
+        screen = screening.screen(*tokenizers.load(out / "tokenizers"), limits, longest)
         prompts, dropped, rows = sources.tables(data, seed, screen.reason)
         measured["rows"] = rows
     made_from = {
         "data": data.model_dump(), "seed": seed, "tokens": limits.model_dump(),
-        "longest_answer": longest, "tokenizers": files.digest(files.hashes(out / "tokenizers")),
+        "longest_answer": longest, "tokenizers": files.digest(hashes(out / "tokenizers")),
     }  # fmt: skip
     tables.write(out, tables.ALL_PROMPTS, prompts, made_from)
     tables.write(out, tables.DROPPED_PROMPTS, dropped, {**made_from, "rows": rows},

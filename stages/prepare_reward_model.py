@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, perf, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
 
@@ -14,17 +16,17 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(policy: Path, seed_preferences: Path, out: Path) -> None:
     """Put the base reward model in place (models.reward_model), trained here if so wished."""
-    from mutual_taught import base_reward_model
+    from mutual_taught.prepare import reward_model
 
     tables.empty(out, tables.REWARD_PAIRS)
     settings = params.load(blocks.BaseRewardModel)
     with perf.measure(out, "prepare_reward_model") as measured:
-        base_reward_model.prepare_base(
+        reward_model.prepare_base(
             policy, seed_preferences, out, params.load(blocks.Models).reward_model,
             settings, params.load(blocks.Training),
             params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
-        kept = files.read_json(out / base_reward_model.METRICS)["kept"]
+        kept = files.read_json(out / reward_model.METRICS)["kept"]
         measured["pairs"] = kept * settings.epochs
 
 

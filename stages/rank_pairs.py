@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, estep, files, params, perf, tables
+from mutual_taught.artifacts import files, joins, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.steps import rank_pairs
 from stages._click import PATH, Stage, run
 
 
@@ -26,18 +29,18 @@ def main(
         return
     settings = params.load(blocks.RankPairs)
     scored = tables.read(rewards, tables.REWARDS)
-    tables.same_keys(drawn, scored, tables.REWARDS, rewards)
+    joins.same_keys(drawn, scored, tables.REWARDS, rewards)
     with perf.measure(out, "rank_pairs") as measured:
-        ranked = estep.rank(drawn, scored, tables.width(drawn, responses), settings.chosen)
-        estep.require_kept(ranked, out)
-        from mutual_taught import reference
+        ranked = rank_pairs.rank(drawn, scored, joins.width(drawn, responses), settings.chosen)
+        rank_pairs.require_kept(ranked, out)
+        from mutual_taught.steps import reference
 
         ranked, made_from, found = reference.add_logps(
             ranked, drawn, scored, base if settings.reference == "base" else policy,
             tables.read(prompts, tables.PROMPTS), prompts, settings,
             params.load(blocks.Tokens),
         )  # fmt: skip
-        counted = estep.counts(ranked["kept"], ranked["reason"])
+        counted = joins.counts(ranked["kept"], ranked["reason"])
         measured["pairs"] = counted["kept"]
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
     files.write_metrics(

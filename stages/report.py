@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, files, params, perf, report, summary, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.report import markdown, summary
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -22,14 +25,14 @@ def main(
 ) -> None:  # fmt: skip
     """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
     with perf.measure(out, "report"):
-        shown = report.examples(
+        shown = markdown.examples(
             tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
             tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
         )  # fmt: skip
-        counted = {"prepare_prompts": files.read_json(prepared), **report.read_metrics(metrics)}
-        entry = report.entry(int(iteration), counted, shown)
+        counted = {"prepare_prompts": files.read_json(prepared), **markdown.read_metrics(metrics)}
+        entry = markdown.entry(int(iteration), counted, shown)
         history = [*files.read_json(previous / "data.json", list), entry]
-        report.write(out / "report", history)
+        markdown.write(out / "report", history)
         files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
 
 

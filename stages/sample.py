@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, describe, files, params, perf, tables
+from mutual_taught.artifacts import decision, files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.evaluation import describe
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -20,10 +23,10 @@ def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) 
         tables.empty(out, tables.RESPONSES)
         files.write_metrics(out / "metrics" / "sample.json", {"active": 0.0})
         return
-    from mutual_taught import sampling
+    from mutual_taught.steps import sample
 
     with perf.measure(out, "sample") as measured:
-        responses, made_from = sampling.responses(
+        responses, made_from = sample.responses(
             policy, tables.read(prompts, tables.PROMPTS), int(iteration),
             params.load(blocks.Sample, iteration), params.load(blocks.Engine),
             params.load(blocks.Tokens), params.seed(),

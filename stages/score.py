@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, describe, files, params, perf, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.evaluation import describe
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
 
@@ -20,11 +23,12 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
         tables.empty(out, tables.REWARDS)
         files.write_metrics(out / "metrics" / "score.json", {"active": 0.0})
         return
-    from mutual_taught import scorers, scoring
+    from mutual_taught.scoring.start import start_scorer
+    from mutual_taught.steps import score
 
-    begun = scorers.start(params.load(blocks.Score), params.workers(), params.load(blocks.Tokens))
+    begun = start_scorer(params.load(blocks.Score), params.workers(), params.load(blocks.Tokens))
     with perf.measure(out, "score") as measured, begun as scorer:
-        rewards, made_from = scoring.rewards(
+        rewards, made_from = score.rewards(
             scorer, drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
             params.load(blocks.Tokens), f"score@{out.name}",
         )  # fmt: skip

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, choose, decision, params, perf, tables
+from mutual_taught.artifacts import decision, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.steps import select_policy
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -20,7 +23,7 @@ def main(
 ) -> None:
     """Keep the checkpoint that r_{t-1} prefers most often if its win rate is at least tau."""
     with perf.measure(out, "select_policy"):
-        choose.choose(
+        select_policy.choose(
             tables.read(duels, tables.DUELS), checkpoints, policy, decision.read(decided), out,
             iteration, params.load(blocks.SelectPolicy), params.seed(),
         )  # fmt: skip

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, decision, files, params, perf, tables
+from mutual_taught.artifacts import decision, files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -29,20 +31,21 @@ def main(
         files.write_metrics(out / "metrics" / "train_rm.json", numbers)
         tables.empty(out, tables.REWARD_TRAINING)
         return
-    from mutual_taught import mstep_models, train_reward
+    from mutual_taught.steps import train_rm
+    from mutual_taught.training import reward
 
     pairs = tables.read(reward_pairs, tables.REWARD_PAIRS)
     with perf.measure(out, "train_rm") as measured:
-        outcome = mstep_models.train(
+        outcome = train_rm.train(
             pairs, splits,
             base if settings.start == "base" else previous, out / "reward_model", iteration,
             settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
         )  # fmt: skip
         measured.update(steps=outcome.steps, pairs=len(pairs) * settings.epochs)
-    files.write_curve(out / "curves" / "train_rm.csv", train_reward.CURVE, outcome.curve)
-    met = train_reward.as_met(outcome, settings.epochs)
+    files.write_curve(out / "curves" / "train_rm.csv", reward.CURVE, outcome.curve)
+    met = reward.as_met(outcome, settings.epochs)
     tables.write(out, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=pairs))
-    files.write_metrics(out / "metrics" / "train_rm.json", mstep_models.metrics(met, outcome))
+    files.write_metrics(out / "metrics" / "train_rm.json", train_rm.metrics(met, outcome))
 
 
 if __name__ == "__main__":

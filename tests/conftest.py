@@ -22,14 +22,14 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 if TYPE_CHECKING:
-    from mutual_taught.models import Policy, RewardModel
+    from mutual_taught.models.load import Policy, RewardModel
 
 
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer policy with its manifest; read it, never write into it."""
-    from mutual_taught.blocks import Model, Tokens
-    from mutual_taught.start import make_policy
+    from mutual_taught.config.blocks import Model, Tokens
+    from mutual_taught.prepare.base_models import make_policy
 
     folder = tmp_path_factory.mktemp("models") / "policy"
     tokens = Tokens(max_prompt_tokens=512, max_length=768, date=None)
@@ -40,11 +40,12 @@ def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model with a random head on the tiny policy; read it, never write into it."""
-    from mutual_taught.models import export, new_reward_model
+    from mutual_taught.models.load import new_reward_model
+    from mutual_taught.training.export import save_model
 
     folder = tmp_path_factory.mktemp("models") / "reward_model"
     model, tokenizer = new_reward_model(policy_folder, 1, None)
-    export(
+    save_model(
         model, model.state_dict(), tokenizer, folder, "float32",
         {"kind": "reward_model", "base": "tiny", "parent": None, "made_by": {}},
     )  # fmt: skip
@@ -54,7 +55,7 @@ def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def policy(policy_folder: Path) -> "Policy":
     """The tiny policy in float32, for inference alone."""
-    from mutual_taught.models import load_policy
+    from mutual_taught.models.load import load_policy
 
     return load_policy(policy_folder, "float32")
 
@@ -62,7 +63,7 @@ def policy(policy_folder: Path) -> "Policy":
 @pytest.fixture(scope="session")
 def reward_model(reward_folder: Path) -> "RewardModel":
     """The tiny reward model in float32, for inference alone."""
-    from mutual_taught.models import load_reward_model
+    from mutual_taught.models.load import load_reward_model
 
     return load_reward_model(reward_folder, "float32")
 

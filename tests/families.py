@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from mutual_taught.start import CHATML
+from mutual_taught.prepare.base_models import CHATML
 
 WORDS = "user assistant system name a good small boat and for large one what is the of Little Wave "
 LLAMA = (

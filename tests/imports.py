@@ -3,30 +3,56 @@
 import ast
 from pathlib import Path
 
-# `agreement` is among them: it refuses, or picks between ways that were found to agree.
+PACKAGE = "mutual_taught"
+# What only moves data, speaks, locks or refuses. A folder stands for all its modules.
+# `checks` refuses, or picks between ways that were found to agree; where shards are drawn and
+# scored (cluster, the pools) changes no result.
 CARRIERS = {
-    "agreement", "blocks", "errors", "files", "hashing", "params", "perf", "process", "progress",
-    "ray_pool", "tables", "watch", "work",
+    "artifacts.decision", "artifacts.digests", "artifacts.files", "artifacts.joins",
+    "artifacts.manifests", "artifacts.tables", "checks", "cluster", "config.blocks",
+    "config.params", "errors", "pipeline", "sampling.agreement", "sampling.pool", "scoring.pool",
+    "terminal.process", "terminal.progress",
 }  # fmt: skip
+# Folders that a stage depends on as a whole as soon as it imports one of their modules.
+WHOLE = ("models", "sampling", "scoring")
+
+
+def module_of(path: Path) -> str:
+    """Name a file's module within the package: `method.selection`."""
+    return ".".join(path.with_suffix("").parts[1:]).removesuffix(".__init__")
+
+
+def file_of(module: str) -> Path:
+    """Locate a module's file, or a package's `__init__.py`."""
+    path = Path(PACKAGE, *module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 def modules_of(path: Path) -> set[str]:
     """Name the modules of the package that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "mutual_taught":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mutual_taught."):
-            found.add(str(node.module).split(".")[1])
-    return found
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == PACKAGE:
+            base = str(node.module).split(".")[1:]
+            for alias in node.names:
+                inner = ".".join([*base, alias.name])
+                found.add(inner if file_of(inner).exists() else ".".join(base))
+    return found - {""}
+
+
+def carries(module: str) -> bool:
+    """Say whether a module decides no result."""
+    return module in CARRIERS or module.split(".")[0] in CARRIERS
 
 
 def deciding(stage: str) -> list[str]:
-    """List the files that decide a stage's result: itself and all it imports, carriers apart."""
+    """List what decides a stage's result: itself, the modules it imports, whole folders of them."""
     seen: set[str] = set()
-    todo = modules_of(Path(f"stages/{stage}.py")) - CARRIERS
+    todo = {name for name in modules_of(Path(f"stages/{stage}.py")) if not carries(name)}
     while todo:
         module = todo.pop()
         seen.add(module)
-        todo |= modules_of(Path(f"mutual_taught/{module}.py")) - CARRIERS - seen
-    return [f"mutual_taught/{name}.py" for name in sorted(seen)] + [f"stages/{stage}.py"]
+        todo |= {name for name in modules_of(file_of(module)) if not carries(name)} - seen
+    whole = {f"{PACKAGE}/{name}" for name in WHOLE if any(m.split(".")[0] == name for m in seen)}
+    files = {str(file_of(name)) for name in seen if name.split(".")[0] not in WHOLE}
+    return [*sorted(whole | files), f"stages/{stage}.py"]

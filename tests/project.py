@@ -11,7 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from mutual_taught import stale
+from mutual_taught.planning import stale
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (

@@ -9,9 +9,11 @@ from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from mutual_taught import lora, models
-from mutual_taught.blocks import Lora
-from mutual_taught.packing import Group
+from mutual_taught.config.blocks import Lora
+from mutual_taught.models.load import load_policy, load_reward_model
+from mutual_taught.models.packed.forward import packed_logps, packed_rewards
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.training import lora
 
 CPU = torch.device("cpu")
 GROUPS = [
@@ -24,14 +26,14 @@ GROUPS = [
 
 def policy_loss(model: Any, groups: list[Group]) -> torch.Tensor:
     """A loss of DPO's kind on log-probs, summed over groups."""
-    logps = [part.sum() for part in models.packed_logps(model, groups, CPU)]
+    logps = [part.sum() for part in packed_logps(model, groups, CPU)]
     chosen, rejected = torch.stack(logps[0::2]), torch.stack(logps[1::2])
     return -torch.nn.functional.logsigmoid(0.1 * (chosen - rejected)).sum()
 
 
 def reward_loss(model: Any, groups: list[Group]) -> torch.Tensor:
     """The Bradley-Terry loss, summed over groups."""
-    rewards = models.packed_rewards(model, groups, CPU).reshape(-1, 2)
+    rewards = packed_rewards(model, groups, CPU).reshape(-1, 2)
     return -torch.nn.functional.logsigmoid(rewards[:, 0] - rewards[:, 1]).sum()
 
 
@@ -68,15 +70,15 @@ def main() -> None:
     policy, reward_model = map(Path, sys.argv[1:])
 
     def adapted() -> Any:
-        model = models.load_policy(policy, "float32").model
+        model = load_policy(policy, "float32").model
         lora.adapt(model, Lora(rank=4, alpha=8, targets="all-linear"), 1)
         for name, value in model.named_parameters():
             if ".lora_B." in name:  # zero at first, and with it the gradient of the other half
                 torch.nn.init.normal_(value, std=0.1)
         return model
 
-    compare("policy", lambda: models.load_policy(policy, "float32").model, policy_loss)
-    compare("reward", lambda: models.load_reward_model(reward_model, "float32").model, reward_loss)
+    compare("policy", lambda: load_policy(policy, "float32").model, policy_loss)
+    compare("reward", lambda: load_reward_model(reward_model, "float32").model, reward_loss)
     compare("adapters", adapted, policy_loss)
     distributed.destroy_process_group()
 

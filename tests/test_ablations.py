@@ -12,10 +12,13 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from mutual_taught import files, params, presets, tables, trace
+from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.audit.verify import verify
 from mutual_taught.cli import main
+from mutual_taught.config import params, presets
 from mutual_taught.errors import InputError
-from mutual_taught.verify import verify
+from mutual_taught.reading import trace
 from tests import in_process, project
 
 # What each changes, and the first stage (of iteration 1) that runs again for it.
@@ -182,7 +185,7 @@ def _forget(run: Path, begin: str) -> None:
 
 
 def _fixed(run: Path) -> None:
-    digests = {files.read_manifest(run / t / "reward_model").digest for t in "012"}
+    digests = {read_manifest(run / t / "reward_model").digest for t in "012"}
     assert len(digests) == 1
 
 
@@ -227,8 +230,8 @@ def _made_in(*iterations: set[int]) -> Any:
 
 
 def _warm(run: Path) -> None:
-    parent = files.read_manifest(run / "2" / "reward_model").parent
-    assert parent == files.read_manifest(run / "1" / "reward_model").digest
+    parent = read_manifest(run / "2" / "reward_model").parent
+    assert parent == read_manifest(run / "1" / "reward_model").digest
 
 
 def _based(run: Path) -> None:
@@ -241,11 +244,11 @@ def _based(run: Path) -> None:
 
 def _anew(run: Path) -> None:
     """Candidates of iteration 2 come from pi_0, their pairs and opponent from pi_1."""
-    base, first = (files.read_manifest(run / t / "policy").digest for t in "01")
+    base, first = (read_manifest(run / t / "policy").digest for t in "01")
     assert base != first
     steps = files.read_json(run / "2" / "checkpoints" / "steps.json")["steps"]
     for step in steps:
-        assert files.read_manifest(run / f"2/checkpoints/step-{step:06d}").parent == base
+        assert read_manifest(run / f"2/checkpoints/step-{step:06d}").parent == base
     duels = tables.read(run / "2" / "duels.parquet", tables.DUELS)
     assert tables.provenance(duels)["policies"][0] == first
     assert _references(run / "2") == pytest.approx(_plain(run, "1"), abs=1e-4)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.utils import chat_template_utils
 
-from mutual_taught import chat, dates
 from mutual_taught.errors import InputError
+from mutual_taught.models import chat, dates
 from tests.families import FAMILIES, tokenizer
 
 UNDATED = [name for name in FAMILIES if name != "dated"]

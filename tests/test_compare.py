@@ -13,10 +13,12 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import columns, compare, comparison, files, runs
+from mutual_taught.artifacts import files
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
-from mutual_taught.runs import Run
+from mutual_taught.reading import compare, comparison, runs
+from mutual_taught.reading.runs import Run
+from mutual_taught.terminal import columns
 from tests import project
 
 

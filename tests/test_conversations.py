@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import conversations, signs
-from mutual_taught.blocks import Columns
-from mutual_taught.conversations import BadRowError, Prompt, read_prompt
+from mutual_taught.config.blocks import Columns
+from mutual_taught.prepare import conversations
+from mutual_taught.prepare.conversations import BadRowError, Prompt, read_prompt
+from mutual_taught.terminal import signs
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi"}

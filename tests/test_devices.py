@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from mutual_taught import devices
+from mutual_taught.pipeline import devices
 from tests import project
 
 STAGE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import disk
+from mutual_taught.keeping import disk
 
 
 def du(folder: Path) -> int:

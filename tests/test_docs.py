@@ -10,8 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mutual_taught import __version__, conversations, params, tables
+from mutual_taught import __version__
+from mutual_taught.artifacts import tables
 from mutual_taught.cli import main
+from mutual_taught.config import params
+from mutual_taught.prepare import conversations
 from tests import blocks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -252,8 +255,10 @@ def test_commands_and_modules_exist(path: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z][a-z0-9-]*)", code(text))) <= targets
     assert set(re.findall(r"mutual-taught ([a-z][a-z-]+)", text)) <= set(main.commands)
     for folder in ("stages", "mutual_taught", "tests", "bench"):
-        for module in re.findall(rf"\b{folder}/(\w+)\.py|-m {folder}\.(\w+)", text):
-            name = "".join(module)
+        for file, module in re.findall(
+            rf"(?<![\w/]){folder}/([\w/]+)\.py|-m {folder}\.([\w.]+\w)", text
+        ):
+            name = file or module.replace(".", "/")
             assert (ROOT / folder / f"{name}.py").exists(), f"{folder}/{name}.py"
     for stage in re.findall(r"`stages\.(\w+)", text):
         assert (ROOT / "stages" / f"{stage}.py").exists(), stage
@@ -261,10 +266,10 @@ def test_commands_and_modules_exist(path: Path) -> None:
 
 def test_functions_named_in_the_map_of_the_method_exist() -> None:
     cells = [line.split("|")[2] for line in read("docs/method.md").splitlines() if "|" in line]
-    found = re.findall(r"`(\w+)\.(\w+)`", "".join(cells))
+    found = re.findall(r"`(\w+)\.(\w+)\.(\w+)`", "".join(cells))
     assert len(found) > 10
-    for module, name in found:
-        tree = ast.parse(read(f"mutual_taught/{module}.py"))
+    for room, module, name in found:
+        tree = ast.parse(read(f"mutual_taught/{room}/{module}.py"))
         kinds = (ast.FunctionDef, ast.ClassDef)
         assert name in {n.name for n in ast.walk(tree) if isinstance(n, kinds)}, (module, name)
 

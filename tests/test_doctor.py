@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import doctor_machine, hub, machine, params, shapes, workload
-from mutual_taught.blocks import Params
-from mutual_taught.checks import Check
-from mutual_taught.doctor_machine import Note
-from mutual_taught.machine import GB, Machine
-from mutual_taught.needs import Models
+from mutual_taught.checks.check import Check
+from mutual_taught.config import params
+from mutual_taught.config.blocks import Params
+from mutual_taught.planning import doctor_machine, hub, machine, shapes, workload
+from mutual_taught.planning.doctor_machine import Note
+from mutual_taught.planning.machine import GB, Machine
+from mutual_taught.planning.needs import Models
 from tests import project
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mutual_taught import decision, files, tables
+from mutual_taught.artifacts import decision, files, tables
+from mutual_taught.artifacts.manifests import STEP, read_manifest
 from tests import project
 
 MISSING_ONLY_IF_STOPPED = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
@@ -78,24 +79,21 @@ def test_the_selected_checkpoint_won_most_duels(finished: Path) -> None:
         rates = {step: sum(values) / len(values) for step, values in won.items()}
         assert metrics["win_rate"] == pytest.approx(max(rates.values()))
         assert metrics["step"] == min(s for s, r in rates.items() if r == max(rates.values()))
-        folder = finished / str(t) / "checkpoints" / files.STEP.format(int(metrics["step"]))
-        assert (
-            files.read_manifest(folder).digest
-            == files.read_manifest(finished / str(t) / "policy").digest
-        )
+        folder = finished / str(t) / "checkpoints" / STEP.format(int(metrics["step"]))
+        assert read_manifest(folder).digest == read_manifest(finished / str(t) / "policy").digest
 
 
 def test_the_reward_model_starts_again_from_r_0_on_ranked_and_pseudo_pairs(finished: Path) -> None:
-    base = files.read_manifest(finished / "0" / "reward_model").digest
+    base = read_manifest(finished / "0" / "reward_model").digest
     for t in (1, 2):
-        assert files.read_manifest(finished / str(t) / "reward_model").parent == base
+        assert read_manifest(finished / str(t) / "reward_model").parent == base
         assert {r["kind"] for r in rows(finished, t, tables.REWARD_PAIRS)} == {"ranked", "pseudo"}
         assert {r["iteration"] for r in rows(finished, t, tables.REWARD_PAIRS)} == {t}
 
 
 def test_training_moves_both_models(finished: Path) -> None:
     for kind in ("policy", "reward_model"):
-        digests = {files.read_manifest(finished / str(t) / kind).digest for t in (0, 1, 2)}
+        digests = {read_manifest(finished / str(t) / kind).digest for t in (0, 1, 2)}
         assert len(digests) == 3
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import engines, files
-from mutual_taught.blocks import Engine, Tokens
+from mutual_taught.artifacts.manifests import read_manifest, require_whole
+from mutual_taught.config.blocks import Engine, Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.generate import Decode, Request
-from mutual_taught.progress import Moved
+from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.sampling.start import start_engine
+from mutual_taught.terminal.progress import Moved
 
 TRANSFORMERS = Engine(
     name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
@@ -24,7 +25,7 @@ def test_vllm_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "vllm", None)
     with (
         pytest.raises(InputError, match=r"^engine\.name is 'vllm'; vllm is not installed; "),
-        engines.start(VLLM, 32, TOKENS),
+        start_engine(VLLM, 32, TOKENS),
     ):
         pass
 
@@ -35,7 +36,7 @@ def test_provenance_names_vllm_and_leaves_the_default_engine_out() -> None:
 
 
 def test_model_whose_files_are_those_of_its_manifest_is_whole(policy_folder: Path) -> None:
-    assert files.require_whole(policy_folder) == files.read_manifest(policy_folder)
+    assert require_whole(policy_folder) == read_manifest(policy_folder)
 
 
 @pytest.mark.parametrize("spoil", ["change", "remove"])
@@ -50,7 +51,7 @@ def test_model_whose_files_are_not_those_of_its_manifest_is_refused(
     else:
         weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(InputError, match=r"model\.safetensors: sha256 is ") as caught:
-        files.require_whole(folder)
+        require_whole(folder)
     assert ("missing" in str(caught.value)) == (spoil == "remove")
 
 
@@ -60,7 +61,7 @@ def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
     small = TRANSFORMERS.model_copy(update={"batch_size": 4})
     asked = {3: [Request([1, 2, 3 + place], [7, 8 + place]) for place in range(3)]}
     told: list[Moved] = []
-    with engines.start(small, 32, TOKENS) as engine:
+    with start_engine(small, 32, TOKENS) as engine:
         engine.load(policy_folder)
         [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.append)
     assert number == 3

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught import tables
+from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
-from mutual_taught.estep import compare_margins, rank, sampled_logps
-from mutual_taught.texts import is_blank
+from mutual_taught.steps.rank_pairs import compare_margins, rank, sampled_logps
 
 Answer = tuple[int, int, str]
 answers = st.tuples(st.integers(-3, 3), st.integers(1, 3), st.sampled_from(["a", "b", " ", ""]))

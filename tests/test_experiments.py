@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 from ruamel.yaml import YAML
 
-from mutual_taught import experiments, grid, overrides, params, presets
 from mutual_taught.cli import main
+from mutual_taught.config import overrides, params, presets
 from mutual_taught.errors import InputError
+from mutual_taught.running import experiments, grid
 from tests import project
 
 

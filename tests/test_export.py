@@ -12,9 +12,14 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from mutual_taught import export, files, model_card, models, reward
+from mutual_taught.artifacts import files
+from mutual_taught.artifacts.manifests import Manifest, read_manifest
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
+from mutual_taught.keeping import export, model_card
+from mutual_taught.models.load import load_policy, load_reward_model
+from mutual_taught.models.packed.conversations import Asked, tokenise
+from mutual_taught.scoring import rewards
 from tests import project
 
 BOTH = ("policy", "reward_model")
@@ -38,7 +43,7 @@ def test_export_has_every_file_of_the_model_and_shares_none(here_run: Path) -> N
     made = export.export(Path("run"), None, Path("out"), BOTH)
     assert made == [Path("out/policy"), Path("out/reward_model")]
     for kind, folder in zip(BOTH, made, strict=True):
-        manifest = files.read_manifest(Path("run/2") / kind)
+        manifest = read_manifest(Path("run/2") / kind)
         changed = {"generation_config.json"}
         for name, expected in manifest.files.items():
             assert (folder / name).stat().st_nlink == 1
@@ -61,8 +66,8 @@ def test_plain_transformers_compute_the_same(here_run: Path) -> None:
     export.export(Path("run"), "2", Path("out"), BOTH)
     tokens = torch.tensor([[5, 40, 41, 42, 43, 44, 2]])
     pairs = [
-        (models.load_policy(Path("run/2/policy"), "float32").model, AutoModelForCausalLM, "policy"),
-        (models.load_reward_model(Path("run/2/reward_model"), "float32").model,
+        (load_policy(Path("run/2/policy"), "float32").model, AutoModelForCausalLM, "policy"),
+        (load_reward_model(Path("run/2/reward_model"), "float32").model,
          AutoModelForSequenceClassification, "reward_model"),
     ]  # fmt: skip
     for ours, loader, kind in pairs:
@@ -84,7 +89,7 @@ def test_code_of_the_cards_runs_as_it_stands(
 ) -> None:
     policy, judge = export.export(Path("run"), None, Path("out"), BOTH)
     code = {"policy": snippet(policy), "judge": snippet(judge)}
-    ours = models.load_reward_model(Path("run/2/reward_model"), "float32")
+    ours = load_reward_model(Path("run/2/reward_model"), "float32")
     monkeypatch.chdir(policy)
     exec(code["policy"], {})
     assert capsys.readouterr().out.endswith("\n")
@@ -92,8 +97,8 @@ def test_code_of_the_cards_runs_as_it_stands(
     said: dict[str, Any] = {}
     exec(code["judge"], said)
     question, answered = said["conversation"]
-    asked = reward.Asked("p", [question], [answered["content"]])
-    [[expected]] = reward.score(ours, [reward.tokenise(ours.tokenizer, asked)], 640)
+    asked = Asked("p", [question], [answered["content"]])
+    [[expected]] = rewards.score(ours, [tokenise(ours.tokenizer, asked)], 640)
     assert float(capsys.readouterr().out) == pytest.approx(float(expected), abs=1e-5)
 
 
@@ -115,8 +120,8 @@ def test_card_says_what_the_hub_wants_to_know(here_run: Path) -> None:
     assert str(here_run) not in page + (judge / "README.md").read_text()
 
 
-def manifest(base: str) -> files.Manifest:
-    return files.Manifest("policy", base, None, {"note": "```\n# not a heading"}, {})
+def manifest(base: str) -> Manifest:
+    return Manifest("policy", base, None, {"note": "```\n# not a heading"}, {})
 
 
 def test_embedded_model_has_its_base_and_licence_and_an_unknown_one_has_none() -> None:

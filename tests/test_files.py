@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import decision, files
+from mutual_taught.artifacts import decision, files
+from mutual_taught.artifacts.manifests import (
+    read_manifest,
+    read_steps,
+    require_whole,
+    write_manifest,
+)
 from mutual_taught.errors import InputError, MissingFileError
 
 
@@ -112,31 +118,31 @@ def test_json_nested_too_deeply_is_one_line(here: Path) -> None:
 
 
 def test_manifest_names_every_file_but_itself_with_its_hash(model: Path) -> None:
-    written = files.write_manifest(model, "policy", "base", None, {"seed": 1})
+    written = write_manifest(model, "policy", "base", None, {"seed": 1})
     assert written.files == {
         "weights": hashlib.sha256(b"abc").hexdigest(),
         "sub/config": hashlib.sha256(b"{}").hexdigest(),
     }
-    assert files.read_manifest(model) == written
+    assert read_manifest(model) == written
 
 
 def test_manifest_of_a_model_written_twice_has_the_same_bytes(model: Path) -> None:
-    files.write_manifest(model, "policy", "base", None, {"b": 1, "a": 2})
+    write_manifest(model, "policy", "base", None, {"b": 1, "a": 2})
     first = (model / "manifest.json").read_bytes()
-    files.write_manifest(model, "policy", "base", None, {"a": 2, "b": 1})
+    write_manifest(model, "policy", "base", None, {"a": 2, "b": 1})
     assert (model / "manifest.json").read_bytes() == first
 
 
 def test_digest_of_a_model_is_of_its_files_alone(model: Path) -> None:
-    one = files.write_manifest(model, "policy", "base", None, {}).digest
-    assert files.write_manifest(model, "policy", "other", one, {"step": 2}).digest == one
+    one = write_manifest(model, "policy", "base", None, {}).digest
+    assert write_manifest(model, "policy", "other", one, {"step": 2}).digest == one
     (model / "weights").write_bytes(b"abd")
-    assert files.write_manifest(model, "policy", "base", None, {}).digest != one
+    assert write_manifest(model, "policy", "base", None, {}).digest != one
 
 
 def test_missing_model_is_one_line(here: Path) -> None:
     with pytest.raises(MissingFileError) as caught:
-        files.read_manifest(Path("run/0/policy"))
+        read_manifest(Path("run/0/policy"))
     assert str(caught.value) == (
         "run/0/policy does not exist; run dvc repro or dvc pull run/0/policy"
     )
@@ -144,7 +150,7 @@ def test_missing_model_is_one_line(here: Path) -> None:
 
 def test_model_without_a_manifest_is_one_line(model: Path) -> None:
     with pytest.raises(MissingFileError) as caught:
-        files.read_manifest(model)
+        read_manifest(model)
     assert str(caught.value) == (
         "model/manifest.json does not exist; run dvc repro or dvc pull model/manifest.json"
     )
@@ -154,7 +160,7 @@ def test_model_without_a_manifest_is_one_line(model: Path) -> None:
 def test_broken_manifest_is_one_line(model: Path, content: str) -> None:
     (model / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"^model/manifest\.json: .*; expected .*base.*files"):
-        files.read_manifest(model)
+        read_manifest(model)
 
 
 def test_linked_tree_shares_its_bytes(model: Path) -> None:
@@ -217,7 +223,7 @@ def test_manifest_that_names_a_file_elsewhere_is_refused(model: Path, name: str)
         json.dumps({"kind": "policy", "base": "x", "parent": None, "made_by": {},
                     "files": {name: files.sha256(Path("secret"))}})
     )  # fmt: skip
-    for read in (files.read_manifest, files.require_whole):
+    for read in (read_manifest, require_whole):
         with pytest.raises(InputError) as caught:
             read(model)
         assert str(caught.value) == (
@@ -236,14 +242,14 @@ def test_link_out_of_a_model_is_refused(model: Path, link: str) -> None:
         (model / "deep").symlink_to(Path("outside").resolve())
     said_to_hold(model, link, files.sha256(Path("outside/leak")))
     with pytest.raises(InputError, match=r"^model/.*leak: a link to .*; expected a file of the"):
-        files.require_whole(model)
+        require_whole(model)
 
 
 def test_link_that_leads_in_a_circle_is_refused_or_missing(model: Path) -> None:
     (model / "round").symlink_to("round")
     said_to_hold(model, "round")
     with pytest.raises(InputError, match="round: sha256 is missing"):
-        files.require_whole(model)
+        require_whole(model)
 
 
 def test_links_within_a_model_and_into_the_cache_of_dvc_are_followed(model: Path) -> None:
@@ -252,28 +258,28 @@ def test_links_within_a_model_and_into_the_cache_of_dvc_are_followed(model: Path
     cached.write_bytes(b"cached")
     (model / "big").symlink_to(cached.resolve())
     (model / "same").symlink_to("sub/config")
-    written = files.write_manifest(model, "policy", "base", None, {})
+    written = write_manifest(model, "policy", "base", None, {})
     assert set(written.files) == {"big", "same", "sub/config", "weights"}
-    assert files.require_whole(model) == written
+    assert require_whole(model) == written
 
 
 def test_model_may_lie_behind_a_link(model: Path) -> None:
-    files.write_manifest(model, "policy", "base", None, {})
+    write_manifest(model, "policy", "base", None, {})
     Path("linked").symlink_to(model.resolve())
-    assert set(files.require_whole(Path("linked")).files) == {"weights", "sub/config"}
+    assert set(require_whole(Path("linked")).files) == {"weights", "sub/config"}
 
 
 @pytest.mark.parametrize("digest", [None, 3, "", "x" * 64, "0" * 63, ["0" * 64]], ids=str)
 def test_manifest_without_digests_is_refused(model: Path, digest: object) -> None:
     said_to_hold(model, "weights", digest)
     with pytest.raises(InputError, match=r"^model/manifest\.json: 'weights' has the sha256 "):
-        files.read_manifest(model)
+        read_manifest(model)
 
 
 @pytest.mark.parametrize("steps", [[], [0], [2, 10, 300]])
 def test_steps_are_those_of_the_file(here: Path, steps: list[int]) -> None:
     files.write_json(Path("checkpoints/steps.json"), {"steps": steps})
-    assert files.read_steps(Path("checkpoints")) == steps
+    assert read_steps(Path("checkpoints")) == steps
 
 
 NO_STEPS = ["../../x", ["../../x"], [-1], [1.0], [True], [[1]], [None], None, {"1": 2}, 3, [4, 4]]
@@ -283,7 +289,7 @@ NO_STEPS = ["../../x", ["../../x"], [-1], [1.0], [True], [[1]], [None], None, {"
 def test_steps_that_are_no_whole_numbers_are_refused(here: Path, steps: object) -> None:
     files.write_json(Path("checkpoints/steps.json"), {"steps": steps})
     with pytest.raises(InputError) as caught:
-        files.read_steps(Path("checkpoints"))
+        read_steps(Path("checkpoints"))
     assert str(caught.value) == (
         f"checkpoints/steps.json: steps is {steps}; expected a list of whole numbers from 0, each "
         "once; run dvc repro"

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mutual_taught import attention, flex
-from mutual_taught.models import packed_logps
-from mutual_taught.packing import Group, pack
+from mutual_taught.models.packed import attention, flex
+from mutual_taught.models.packed.forward import packed_logps
+from mutual_taught.models.packed.rows import Group, pack
 
 CPU = torch.device("cpu")
 GROUPS = [

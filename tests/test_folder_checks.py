@@ -24,11 +24,14 @@ from transformers import (
     T5ForSequenceClassification,
 )
 
-from mutual_taught import folder_checks, models, start
-from mutual_taught.blocks import Model, Tokens
+from mutual_taught.checks import folder_checks
+from mutual_taught.checks.folder_checks import Kind
 from mutual_taught.cli import main
+from mutual_taught.config.blocks import Model, Tokens
 from mutual_taught.errors import InputError, MutualTaughtError
-from mutual_taught.folder_checks import Kind
+from mutual_taught.models.load import load_policy, load_tokenizer
+from mutual_taught.prepare import base_models
+from mutual_taught.training.export import save_model
 from tests import project
 from tests.families import tokenizer
 
@@ -180,7 +183,7 @@ def taken(folder: Path, place: Path, kind: Kind) -> str:
     (place / kind).mkdir()
     source = Model(source="path", path=str(folder), revision=None)
     with pytest.raises(MutualTaughtError) as caught:
-        start.take(source, place / kind, kind, LIMITS)
+        base_models.take(source, place / kind, kind, LIMITS)
     return str(caught.value)
 
 
@@ -218,7 +221,7 @@ def test_sound_model_is_taken(
     folder = policy_folder if kind == "policy" else reward_folder
     (tmp_path / kind).mkdir()
     source = Model(source="path", path=str(folder), revision=None)
-    assert start.take(source, tmp_path / kind, kind, LIMITS) == str(folder)
+    assert base_models.take(source, tmp_path / kind, kind, LIMITS) == str(folder)
 
 
 def doctors(preset: dict[str, object]) -> str:
@@ -234,7 +237,7 @@ def doctors(preset: dict[str, object]) -> str:
 def test_doctor_looks_at_models_before_they_are_copied(policy_folder: Path, here: Path) -> None:
     project.empty(here)
     shutil.copytree(policy_folder, here / "mine")
-    template("{{ strftime_now('%Y') }}" + start.CHATML)(here / "mine")
+    template("{{ strftime_now('%Y') }}" + base_models.CHATML)(here / "mine")
     mine: dict[str, object] = {"models.policy.source": "path", "models.policy.path": "mine"}
     assert "writes today's date; expected the same text every day; set tokens.date" in doctors(mine)
     dated = {**mine, "tokens.date": "2026-01-31"}
@@ -325,26 +328,26 @@ def test_sampling_settings_of_a_model_are_left_out_and_it_can_be_saved(
     shutil.copytree(policy_folder, theirs)
     (theirs / "generation_config.json").write_text(json.dumps(said))
     own.mkdir()
-    start.take(Model(source="path", path=str(theirs), revision=None), own, "policy", LIMITS)
+    base_models.take(Model(source="path", path=str(theirs), revision=None), own, "policy", LIMITS)
     kept = json.loads((own / "generation_config.json").read_text())
     assert kept == {k: v for k, v in said.items() if k == "eos_token_id"}
-    loaded = models.load_policy(own, "float32")
+    loaded = load_policy(own, "float32")
     assert loaded.stop_ids == frozenset(said.get("eos_token_id", [2]))
     made: dict[str, Any] = {"kind": "policy", "base": "", "parent": None, "made_by": {}}
     state = loaded.model.state_dict()
-    models.export(loaded.model, state, loaded.tokenizer, tmp_path / "new", "float32", made)
-    assert models.load_policy(tmp_path / "new", "float32").stop_ids == loaded.stop_ids
+    save_model(loaded.model, state, loaded.tokenizer, tmp_path / "new", "float32", made)
+    assert load_policy(tmp_path / "new", "float32").stop_ids == loaded.stop_ids
 
 
 def test_dated_template_is_pinned_in_the_copy_alone(policy_folder: Path, tmp_path: Path) -> None:
     theirs, own = tmp_path / "theirs", tmp_path / "own"
     shutil.copytree(policy_folder, theirs)
-    text = "{{ strftime_now('%Y') }}" + start.CHATML
+    text = "{{ strftime_now('%Y') }}" + base_models.CHATML
     (theirs / "chat_template.jinja").write_text(text)
     own.mkdir()
     pinned = LIMITS.model_copy(update={"date": "2026-01-31"})
-    start.take(Model(source="path", path=str(theirs), revision=None), own, "policy", pinned)
-    found = models.load_tokenizer(own)
+    base_models.take(Model(source="path", path=str(theirs), revision=None), own, "policy", pinned)
+    found = load_tokenizer(own)
     turns = [{"role": "user", "content": "Hi"}]
     assert str(found.apply_chat_template(turns, tokenize=False)).startswith("2026<|im_start|>")
     assert (theirs / "chat_template.jinja").read_text() == text
@@ -355,7 +358,7 @@ def test_policy_that_lacks_a_weight_is_not_loaded(policy_folder: Path, tmp_path:
     shutil.copytree(policy_folder, folder)
     weights(lambda found: found.pop(UP))(folder)
     with pytest.raises(InputError) as caught:
-        models.load_policy(folder, "float32")
+        load_policy(folder, "float32")
     assert str(caught.value) == (
         f"{folder}: lacks weights ['{UP}']; expected all of the model that its config describes; "
         "fetch it again, or choose another"

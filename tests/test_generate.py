@@ -7,8 +7,10 @@ import torch
 from transformers import MistralConfig, MistralForCausalLM
 from transformers.cache_utils import DynamicCache
 
-from mutual_taught import attention
-from mutual_taught.generate import (
+from mutual_taught.models.packed import attention
+from mutual_taught.models.packed.forward import reference_logps
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.sampling.keyed import (
     Decode,
     Draw,
     Request,
@@ -17,12 +19,10 @@ from mutual_taught.generate import (
     sample,
     uniforms,
 )
-from mutual_taught.models import reference_logps
-from mutual_taught.packing import Group
-from mutual_taught.progress import Moved
+from mutual_taught.terminal.progress import Moved
 
 if TYPE_CHECKING:
-    from mutual_taught.models import Policy
+    from mutual_taught.models.load import Policy
 
 DECODE = Decode(0.8, 0.95, 12)
 SHORT, LONG = [5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 9, 8]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from mutual_taught.errors import InputError
-from mutual_taught.gold import KWARGS, check_instructions, gold, passed
+from mutual_taught.evaluation.gold import KWARGS, check_instructions, gold, passed
 
 Values = dict[str, object]
 AT_LEAST: Values = {"relation": "at least"}
@@ -153,7 +153,7 @@ def test_ids_without_as_many_values_are_refused() -> None:
 
 
 def test_module_loads_without_the_checkers() -> None:
-    code = "import sys, mutual_taught.gold; sys.exit('if_verifiable' in sys.modules)"
+    code = "import sys, mutual_taught.evaluation.gold; sys.exit('if_verifiable' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

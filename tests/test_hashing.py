@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.hashing import column_sha256
+from mutual_taught.artifacts.digests import column_sha256
 
 MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 COLUMNS: dict[str, tuple[pa.DataType, list[Any]]] = {

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mutual_taught.artifacts.tables import MESSAGES
 from mutual_taught.keys import (
     normalise,
     pair_id,
@@ -19,7 +20,6 @@ from mutual_taught.keys import (
     sampling_seed,
     sampling_seeds,
 )
-from mutual_taught.tables import MESSAGES
 
 P, Q = (hashlib.blake2b(name, digest_size=16).hexdigest() for name in (b"p", b"q"))
 

@@ -16,14 +16,15 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 
-from mutual_taught import jobs, launch
-from mutual_taught.blocks import BaseRewardModel, Lora, Training
+from mutual_taught.artifacts.files import sha256, write_json
+from mutual_taught.config.blocks import BaseRewardModel, Lora, Training
 from mutual_taught.errors import InputError, TrainingError
-from mutual_taught.files import sha256, write_json
-from mutual_taught.packing import fill
-from mutual_taught.train_policy import dataset as policy_data
-from mutual_taught.train_reward import dataset as reward_data
-from mutual_taught.training import Outcome, shares
+from mutual_taught.models.packed.rows import fill
+from mutual_taught.training import jobs, launch
+from mutual_taught.training.dpo import dataset as policy_data
+from mutual_taught.training.loop import Outcome
+from mutual_taught.training.packed import shares
+from mutual_taught.training.reward import dataset as reward_data
 from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows
 
 ROOT = Path(__file__).parent.parent

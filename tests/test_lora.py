@@ -9,11 +9,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from mutual_taught import lora, models, train_policy, train_reward
-from mutual_taught.blocks import Lora
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config.blocks import Lora
 from mutual_taught.errors import InputError
-from mutual_taught.files import read_manifest
-from mutual_taught.packing import Group
+from mutual_taught.models.load import load_policy, load_reward_model
+from mutual_taught.models.packed.forward import packed_rewards
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.training import dpo, lora, reward
+from mutual_taught.training.export import Weights, save_model
 from tests.test_training import DPO, PAIRS, REWARD, TRAINING, reward_rows, trained
 
 SETTINGS = Lora(rank=4, alpha=8, targets="all-linear")
@@ -25,21 +28,21 @@ def train(kind: str, start: Path, work: Path, out: Path) -> Any:
     """Train with adapters and export; give the trained model."""
     trained: list[Any] = []
 
-    def export(model: Any, weights: models.Weights, step: int) -> None:
+    def export(model: Any, weights: Weights, step: int) -> None:
         trained.append(model)
         made_by = {"training": ADAPTED.model_dump()}
         said = {"kind": kind, "base": "tiny", "parent": None, "made_by": made_by}
-        models.export(model, weights, learner.tokenizer, out, "float32", said)
+        save_model(model, weights, learner.tokenizer, out, "float32", said)
 
     learner: Any
     if kind == "policy":
-        learner = models.load_policy(start, "float32")
-        pairs = train_policy.dataset(PAIRS)
-        train_policy.train_policy(learner, pairs, SLOW, ADAPTED, 1, work, export)
+        learner = load_policy(start, "float32")
+        pairs = dpo.dataset(PAIRS)
+        dpo.train_policy(learner, pairs, SLOW, ADAPTED, 1, work, export)
     else:
-        learner = models.load_reward_model(start, "float32")
-        pairs = train_reward.dataset(reward_rows())
-        train_reward.train_reward(learner, pairs, REWARD, ADAPTED, 1, work, export)
+        learner = load_reward_model(start, "float32")
+        pairs = reward.dataset(reward_rows())
+        reward.train_reward(learner, pairs, REWARD, ADAPTED, 1, work, export)
     return trained[-1]
 
 
@@ -48,7 +51,7 @@ def answers(model: Any, kind: str) -> torch.Tensor:
     row = [9, 8, 7, 20, 21, 2]
     if kind == "policy":
         return torch.as_tensor(model(torch.tensor([row])).logits)
-    return models.packed_rewards(model, [Group(row[:3], [row[3:]])], torch.device("cpu"))
+    return packed_rewards(model, [Group(row[:3], [row[3:]])], torch.device("cpu"))
 
 
 @pytest.mark.parametrize("kind", ["policy", "reward_model"])
@@ -57,7 +60,7 @@ def test_exported_model_is_whole_and_answers_as_the_adapted_one(
 ) -> None:
     start = policy_folder if kind == "policy" else reward_folder
     adapted = train(kind, start, tmp_path / "work", tmp_path / "out").eval()
-    load = models.load_policy if kind == "policy" else models.load_reward_model
+    load = load_policy if kind == "policy" else load_reward_model
     merged = load(tmp_path / "out", "float32").model
     before = load(start, "float32").model.state_dict()
     assert set(merged.state_dict()) == set(before)
@@ -71,7 +74,7 @@ def test_exported_model_is_whole_and_answers_as_the_adapted_one(
 
 
 def test_adapters_alone_and_a_reward_models_head_learn(reward_folder: Path) -> None:
-    model = models.load_reward_model(reward_folder, "float32").model
+    model = load_reward_model(reward_folder, "float32").model
     lora.adapt(model, SETTINGS, 1)
     learn = {name for name, value in model.named_parameters() if value.requires_grad}
     assert "score.weight" in learn
@@ -103,7 +106,7 @@ def test_interrupted_training_of_adapters_ends_with_the_same_weights(
 
 
 def test_unknown_layers_are_one_line(policy_folder: Path) -> None:
-    model = models.load_policy(policy_folder, "float32").model
+    model = load_policy(policy_folder, "float32").model
     with pytest.raises(InputError) as caught:
         lora.adapt(model, Lora(rank=4, alpha=8, targets=["query"]), 1)
     assert str(caught.value).startswith("training.lora.targets is ['query']; expected all-linear ")

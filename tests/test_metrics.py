@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mutual_taught import tables
-from mutual_taught.evaluation import reward_model_metrics
-from mutual_taught.metrics import DRAWS, bootstrap, pair_accuracy, sign_flip_p
+from mutual_taught.artifacts import tables
+from mutual_taught.evaluation.metrics import reward_model_metrics
+from mutual_taught.method.statistics import DRAWS, bootstrap, pair_accuracy, sign_flip_p
 
 HALF = np.array([0.0, 1.0] * 50)
 

@@ -19,17 +19,14 @@ from transformers import (
 )
 
 from bench import architectures
-from mutual_taught.chat import scored_tokens
+from mutual_taught.artifacts.files import read_json, write_json
 from mutual_taught.errors import InputError
-from mutual_taught.files import read_json, write_json
-from mutual_taught.models import (
-    EXAMPLE,
-    export,
-    load_reward_model,
-    new_reward_model,
-    sees_all,
-)
-from mutual_taught.reward import Asked, score, tokenise
+from mutual_taught.models.chat import scored_tokens
+from mutual_taught.models.load import EXAMPLE, load_reward_model, new_reward_model
+from mutual_taught.models.packed.conversations import Asked, tokenise
+from mutual_taught.models.sight import sees_all
+from mutual_taught.scoring.rewards import score
+from mutual_taught.training.export import save_model
 
 SMALL: dict[str, Any] = {
     "vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
@@ -48,7 +45,7 @@ def test_new_reward_model_has_the_first_layers_of_its_policy(
         if name != "score.weight":
             assert torch.equal(weight, theirs[name]), name
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    export(model, own, tokenizer, tmp_path / "r0", "float32", said)
+    save_model(model, own, tokenizer, tmp_path / "r0", "float32", said)
     again = load_reward_model(tmp_path / "r0", "float32").model
     assert again.config.num_hidden_layers == 1
     assert torch.equal(again.score.weight, model.score.weight)
@@ -101,7 +98,7 @@ def test_reward_model_of_a_policy_is_read_at_the_last_token_by_anyone(
     last = scored_tokens(tokenizer, EXAMPLE, "Great Wave.")[-1]
     assert tokenizer.pad_token_id not in (None, last)
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    export(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
+    save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
     assert read_json(tmp_path / "r0" / "config.json")["pad_token_id"] == tokenizer.pad_token_id
     own, theirs = rewards_of(tmp_path / "r0", ANSWERS)
     assert own == pytest.approx(theirs, abs=1e-5)
@@ -132,7 +129,7 @@ def test_model_that_lists_its_layers_is_cut(policy_folder: Path, tmp_path: Path)
     model, tokenizer = new_reward_model(folder, 1, 1)
     assert model.config.layer_types == ["full_attention"]
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    export(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
+    save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
     assert len(load_reward_model(tmp_path / "r0", "float32").model.model.layers) == 1
 
 

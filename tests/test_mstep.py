@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught import mstep, tables
-from mutual_taught.blocks import BuildPairs
+from mutual_taught.artifacts import tables
+from mutual_taught.config.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.keys import pair_id
-from mutual_taught.pairs import Accumulated, FilterRule
+from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule
+from mutual_taught.steps import build_pairs, train_rm
 
 PROMPTS = ["a", "b", "c", "d"]
 NO_PAIR = tables.REWARD_PAIRS.schema.empty_table()
@@ -42,12 +43,12 @@ def rewards(now: list[float | None], before: list[float | None]) -> pa.Table:
 
 def pairs(*rows: tuple[str, str, str]) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else ([], [], [])
-    return pa.table([pa.array(column, tables.TEXT) for column in columns], mstep.PAIR)
+    return pa.table([pa.array(column, tables.TEXT) for column in columns], build_pairs.PAIR)
 
 
 def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float | None]:
     """Previous rewards 0, 2, 4, 6: mean 3, variance 5, epsilon the root of 5 (about 2.236)."""
-    return mstep.pseudo_pairs(
+    return build_pairs.pseudo_pairs(
         answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
         rewards([1.0, 0.0, 1.0, 3.7], [0.0, 2.0, 4.0, 6.0]), rule,
     )  # fmt: skip
@@ -55,7 +56,7 @@ def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float | None]:
 
 def test_new_answer_is_chosen_and_the_old_one_rejected() -> None:
     table, _ = pseudo()
-    kept = mstep.kept_pseudo(table)
+    kept = build_pairs.kept_pseudo(table)
     assert kept.to_pylist() == pairs(("a", "w", "p"), ("b", "x", "q")).to_pylist()
 
 
@@ -74,7 +75,7 @@ def test_positive_rule_keeps_the_one_positive_margin() -> None:
 
 
 def test_blank_and_equal_answers_are_dropped_but_count_in_the_tolerance() -> None:
-    table, epsilon = mstep.pseudo_pairs(
+    table, epsilon = build_pairs.pseudo_pairs(
         answers([" ", "same", "new"]), answers(["old", "same", ""]),
         rewards([5.0, 1.0, 9.0], [1.0, 1.0, 4.0]), "none",
     )  # fmt: skip
@@ -86,7 +87,7 @@ def test_pair_with_a_side_that_has_no_reward_is_dropped_and_the_tolerance_is_ove
     None
 ):
     # pi_{t-1}'s rewards 1 and 5, mean 3, are there: epsilon 2, although pair b has only one side
-    table, epsilon = mstep.pseudo_pairs(
+    table, epsilon = build_pairs.pseudo_pairs(
         answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
         rewards([0.0, None, 9.0, None], [1.0, 5.0, None, None]), "tolerance",
     )  # fmt: skip
@@ -94,29 +95,29 @@ def test_pair_with_a_side_that_has_no_reward_is_dropped_and_the_tolerance_is_ove
     assert table["reason"].to_pylist() == ["", "unscored", "unscored", "unscored"]
     assert table["reward_margin"].to_pylist() == [-1.0, None, None, None]
     assert table["previous_reward"].to_pylist() == [1.0, 5.0, None, None]
-    assert mstep.kept_pseudo(table).to_pylist() == pairs(("a", "w", "p")).to_pylist()
-    assert mstep.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p"))) == {
+    assert build_pairs.kept_pseudo(table).to_pylist() == pairs(("a", "w", "p")).to_pylist()
+    assert build_pairs.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p"))) == {
         "active": 1.0, "tolerance": 2.0, "rows": 4.0, "kept": 1.0, "dropped_unscored": 3.0,
         "reward_margin_mean": -1.0, "pairs": 1.0, "pairs_pseudo": 0.0, "pairs_ranked": 1.0,
     }  # fmt: skip
 
 
 def test_without_any_scored_previous_answer_there_is_no_tolerance_and_no_pseudo_pair() -> None:
-    table, epsilon = mstep.pseudo_pairs(
+    table, epsilon = build_pairs.pseudo_pairs(
         answers(["w", "x"]), answers(["p", "q"]), rewards([1.0, 2.0], [None, None]), "none"
     )
     assert epsilon is None
     assert table["kept"].to_pylist() == [False, False]
-    told = mstep.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p")))
+    told = build_pairs.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p")))
     assert (told["tolerance"], told["reward_margin_mean"]) == (None, None)
 
 
 def reward_pairs(iteration: int, *rows: tuple[str, str, str]) -> pa.Table:
-    return mstep.mix(pairs(*rows), pairs(), NO_PAIR, iteration)
+    return build_pairs.mix(pairs(*rows), pairs(), NO_PAIR, iteration)
 
 
 def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
-    rows = mstep.mix(
+    rows = build_pairs.mix(
         pairs(("a", "good", "bad")), pairs(("b", "new", "old")), NO_PAIR, 2
     ).to_pylist()  # fmt: skip
     assert [(row["kind"], row["iteration"], row["prompt_id"]) for row in rows] == [
@@ -129,12 +130,12 @@ def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
 
 def test_mix_without_a_pair_is_refused() -> None:
     with pytest.raises(InputError, match="iteration 1: no pair is left"):
-        mstep.mix(pairs(), pairs(), NO_PAIR, 1)
+        build_pairs.mix(pairs(), pairs(), NO_PAIR, 1)
 
 
 def test_earlier_pairs_alone_are_enough() -> None:
     earlier = reward_pairs(1, ("a", "good", "bad"))
-    assert mstep.mix(pairs(), pairs(), earlier, 2).to_pylist() == earlier.to_pylist()
+    assert build_pairs.mix(pairs(), pairs(), earlier, 2).to_pylist() == earlier.to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -143,15 +144,15 @@ def test_earlier_pairs_alone_are_enough() -> None:
 def test_mix_of_the_third_iteration_holds_what_is_carried_on(
     rule: Accumulated, prompts: list[str]
 ) -> None:
-    two = mstep.mix(pairs(("b", "x", "y")), pairs(), reward_pairs(1, ("a", "x", "y")), 2)
+    two = build_pairs.mix(pairs(("b", "x", "y")), pairs(), reward_pairs(1, ("a", "x", "y")), 2)
     assert two["iteration"].to_pylist() == [2, 1]
-    three = mstep.mix(pairs(("c", "x", "y")), pairs(), mstep.carry(two, 3, rule), 3)
+    three = build_pairs.mix(pairs(("c", "x", "y")), pairs(), build_pairs.carry(two, 3, rule), 3)
     assert three["prompt_id"].to_pylist() == prompts
 
 
 def test_nothing_is_carried_into_the_first_iteration() -> None:
     for rule in get_args(Accumulated):
-        assert len(mstep.carry(NO_PAIR, 1, rule)) == 0
+        assert len(build_pairs.carry(NO_PAIR, 1, rule)) == 0
 
 
 @given(
@@ -214,7 +215,7 @@ def ranked_and_responses() -> tuple[pa.Table, pa.Table]:
 def test_switches_decide_what_is_in_the_mix(changes: dict[str, object], kinds: list[str]) -> None:
     ranked, responses = ranked_and_responses()
     earlier = reward_pairs(1, ("d", "old good", "old bad"))
-    mixed = mstep.combine(ranked, responses, pseudo()[0], earlier, 2, settings(**changes))
+    mixed = build_pairs.combine(ranked, responses, pseudo()[0], earlier, 2, settings(**changes))
     assert mixed["kind"].to_pylist() == kinds
     ranked_texts = [row["chosen"] for row in mixed.to_pylist() if row["iteration"] == 2]
     assert ("good" in ranked_texts) == ("ranked" in kinds)
@@ -222,8 +223,8 @@ def test_switches_decide_what_is_in_the_mix(changes: dict[str, object], kinds: l
 
 def test_metrics_count_pairs_by_kind_and_reason() -> None:
     table, epsilon = pseudo()
-    mixed = mstep.mix(pairs(("a", "x", "y")), mstep.kept_pseudo(table), NO_PAIR, 1)
-    assert mstep.metrics(table, epsilon, mixed) == {
+    mixed = build_pairs.mix(pairs(("a", "x", "y")), build_pairs.kept_pseudo(table), NO_PAIR, 1)
+    assert build_pairs.metrics(table, epsilon, mixed) == {
         "active": 1.0, "tolerance": epsilon, "rows": 4.0, "kept": 2.0, "dropped_margin": 2.0,
         "reward_margin_mean": pytest.approx(-1.575), "pairs": 3.0, "pairs_pseudo": 2.0,
         "pairs_ranked": 1.0,
@@ -234,6 +235,6 @@ def test_accuracy_is_of_all_pairs_of_an_epoch() -> None:
     met = pa.table(
         {"epoch": [1, 1, 1, 2, 2, 2], "correct": [True, False, False, True, True, False]}
     )
-    assert mstep.met(met) == {
+    assert train_rm.accuracy_by_epoch(met) == {
         "accuracy_first_epoch": pytest.approx(1 / 3), "accuracy_last_epoch": pytest.approx(2 / 3),
     }  # fmt: skip

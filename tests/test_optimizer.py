@@ -7,9 +7,9 @@ import pytest
 import torch
 from accelerate.utils import DistributedType
 
-from mutual_taught import train_policy
 from mutual_taught.errors import InputError
-from mutual_taught.training import run
+from mutual_taught.training import dpo
+from mutual_taught.training.loop import run
 from tests.test_training import DPO, TRAINING, trained
 
 SMALL = TRAINING.model_copy(update={"optimizer": "adamw_8bit"})
@@ -50,7 +50,7 @@ def test_without_its_package_it_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError) as caught:
-        train_policy.config(DPO, SMALL, 1, tmp_path)
+        dpo.config(DPO, SMALL, 1, tmp_path)
     assert str(caught.value) == (
         "training.optimizer is adamw_8bit; bitsandbytes is not installed: pip install -e "
         '".[bitsandbytes]", or say adamw'

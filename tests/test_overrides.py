@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import overrides, params, presets
+from mutual_taught.config import overrides, params, presets
 from mutual_taught.errors import InputError
 from tests import project
 

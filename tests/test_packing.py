@@ -16,10 +16,12 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from mutual_taught import attention, packing
-from mutual_taught.attention import Layout
-from mutual_taught.models import packed_logps, packed_rewards, scores_packed
-from mutual_taught.packing import Group, Row, branch_logps, fill, pack, share_prefix
+from mutual_taught.models.packed import attention
+from mutual_taught.models.packed import rows as packing
+from mutual_taught.models.packed.attention import Layout
+from mutual_taught.models.packed.forward import packed_logps, packed_rewards
+from mutual_taught.models.packed.pooled import scores_packed
+from mutual_taught.models.packed.rows import Group, Row, branch_logps, fill, pack, share_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor

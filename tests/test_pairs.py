@@ -7,16 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.pairs import (
+from mutual_taught.method.pseudo_pairs import (
     Accumulated,
-    ChosenRule,
     FilterRule,
-    RankedPairs,
     carried,
     filter_pseudo_pairs,
+    tolerance,
+)
+from mutual_taught.method.ranked_pairs import (
+    ChosenRule,
+    RankedPairs,
     filter_ranked_pairs,
     rank_pairs,
-    tolerance,
 )
 
 ULP = 2.0**-52

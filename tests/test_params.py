@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import blocks, params
+from mutual_taught.config import blocks, params
 from mutual_taught.errors import InputError, MissingFileError
 
 PRESETS = Path(__file__).parent.parent / "presets"

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import fits, machine, needs, params, plan, rates, shapes, timing, workload
-from mutual_taught.blocks import Lora, Model, Params
 from mutual_taught.cli import main
+from mutual_taught.config import params
+from mutual_taught.config.blocks import Lora, Model, Params
 from mutual_taught.errors import InputError
-from mutual_taught.machine import Machine, Speed
-from mutual_taught.needs import Models, Need
-from mutual_taught.shapes import LLAMA_8B, Shape
-from mutual_taught.timing import Basis
-from mutual_taught.workload import Work
+from mutual_taught.planning import fits, machine, needs, plan, rates, shapes, timing, workload
+from mutual_taught.planning.machine import Machine, Speed
+from mutual_taught.planning.needs import Models, Need
+from mutual_taught.planning.shapes import LLAMA_8B, Shape
+from mutual_taught.planning.timing import Basis
+from mutual_taught.planning.workload import Work
 from tests import project
 
 GB = 10**9

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mutual_taught import params, precision
-from mutual_taught.blocks import Engine
+from mutual_taught.config import params
+from mutual_taught.config.blocks import Engine
+from mutual_taught.models import precision
 from tests.project import ROOT
 
 ENGINE = params.load(Engine, path=ROOT / "presets" / "laptop.yaml")

@@ -11,17 +11,17 @@ from click.testing import CliRunner
 
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
-from mutual_taught.start import CHATML
+from mutual_taught.prepare.base_models import CHATML
 from tests import project
 
 if TYPE_CHECKING:
-    from mutual_taught.models import Policy, RewardModel
+    from mutual_taught.models.load import Policy, RewardModel
 
 
 @pytest.fixture
 def own_policy(policy_folder: Path) -> "Policy":
     """A policy of one's own, to spoil."""
-    from mutual_taught.models import load_policy
+    from mutual_taught.models.load import load_policy
 
     return load_policy(policy_folder, "float32")
 
@@ -29,13 +29,13 @@ def own_policy(policy_folder: Path) -> "Policy":
 @pytest.fixture
 def own_reward_model(reward_folder: Path) -> "RewardModel":
     """A reward model of one's own, to spoil."""
-    from mutual_taught.models import load_reward_model
+    from mutual_taught.models.load import load_reward_model
 
     return load_reward_model(reward_folder, "float32")
 
 
 def refusal(checks: Any) -> str:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     with pytest.raises(InputError) as caught:
         preflight.require(checks, "run/0/model")
@@ -43,7 +43,7 @@ def refusal(checks: Any) -> str:
 
 
 def test_sound_models_pass(own_policy: "Policy", own_reward_model: "RewardModel") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     checks = [*preflight.policy(own_policy), *preflight.reward_model(own_reward_model)]
     assert len(checks) == 18
@@ -51,7 +51,7 @@ def test_sound_models_pass(own_policy: "Policy", own_reward_model: "RewardModel"
 
 
 def test_tokenizer_without_a_template(own_policy: "Policy") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     own_policy.tokenizer.chat_template = None
     assert refusal(preflight.policy(own_policy)) == (
@@ -60,7 +60,7 @@ def test_tokenizer_without_a_template(own_policy: "Policy") -> None:
 
 
 def test_template_that_adds_a_second_bos(own_reward_model: "RewardModel") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     own_reward_model.tokenizer.bos_token = "<|im_end|>"
     own_reward_model.tokenizer.chat_template = "<|im_end|><|im_end|>" + CHATML
@@ -71,7 +71,7 @@ def test_template_that_adds_a_second_bos(own_reward_model: "RewardModel") -> Non
 def test_template_that_leaves_out_the_bos_the_tokenizer_adds(own_policy: "Policy") -> None:
     from tokenizers.processors import TemplateProcessing
 
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     tokenizer: Any = own_policy.tokenizer
     tokenizer.bos_token = "<|pad|>"
@@ -83,7 +83,7 @@ def test_template_that_leaves_out_the_bos_the_tokenizer_adds(own_policy: "Policy
 
 
 def test_template_that_renders_a_prompt_otherwise_with_its_answer(own_policy: "Policy") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     own_policy.tokenizer.chat_template = "{{ messages | length }}" + CHATML
     said = refusal(preflight.policy(own_policy))
@@ -94,7 +94,7 @@ def test_template_that_renders_a_prompt_otherwise_with_its_answer(own_policy: "P
 
 
 def test_template_that_ends_a_turn_in_no_stop_token(own_policy: "Policy") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     spoilt = own_policy._replace(stop_ids=frozenset({5}))
     said = refusal(preflight.policy(spoilt))
@@ -103,7 +103,7 @@ def test_template_that_ends_a_turn_in_no_stop_token(own_policy: "Policy") -> Non
 
 
 def test_template_that_hides_the_answer(own_reward_model: "RewardModel") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     own_reward_model.tokenizer.chat_template = (
         "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"
@@ -116,7 +116,7 @@ def test_template_that_hides_the_answer(own_reward_model: "RewardModel") -> None
 
 @pytest.mark.parametrize("template", ["{% if %}", "{{ raise_exception('no such role') }}"])
 def test_template_that_fails_is_one_line(own_policy: "Policy", template: str) -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     own_policy.tokenizer.chat_template = template
     said = refusal_of(lambda: preflight.require(preflight.policy(own_policy), "run/0/model"))
@@ -131,7 +131,7 @@ def refusal_of(work: Callable[[], object]) -> str:
 
 
 def test_stop_token_outside_the_vocabulary_is_refused(policy_folder: Path, tmp_path: Path) -> None:
-    from mutual_taught.models import load_policy
+    from mutual_taught.models.load import load_policy
 
     folder = tmp_path / "policy"
     shutil.copytree(policy_folder, folder)
@@ -143,7 +143,7 @@ def test_stop_token_outside_the_vocabulary_is_refused(policy_folder: Path, tmp_p
 def test_reward_model_whose_config_is_garbage_is_refused(
     reward_folder: Path, tmp_path: Path
 ) -> None:
-    from mutual_taught.models import load_reward_model
+    from mutual_taught.models.load import load_reward_model
 
     folder = tmp_path / "reward_model"
     shutil.copytree(reward_folder, folder)
@@ -156,7 +156,7 @@ def test_reward_model_whose_head_would_be_new_is_refused(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    from mutual_taught.models import load_reward_model
+    from mutual_taught.models.load import load_reward_model
 
     folder = tmp_path / "reward_model"
     shutil.copytree(reward_folder, folder)
@@ -170,7 +170,7 @@ def test_reward_model_whose_head_would_be_new_is_refused(
 
 
 def test_reward_model_whose_rewards_depend_on_the_batch(own_reward_model: "RewardModel") -> None:
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     class Mixing(torch.nn.Module):
         """Adds the mean of the whole row to every hidden state."""
@@ -226,7 +226,7 @@ def test_doctor_says_what_is_wrong_and_goes_on(here: Path) -> None:
 def test_what_a_token_sees_is_said(window: int | None, kinds: list[str] | None, found: str) -> None:
     from transformers import MistralConfig
 
-    from mutual_taught import preflight
+    from mutual_taught.checks import preflight
 
     config = MistralConfig(num_hidden_layers=2, sliding_window=window)
     config.layer_types = kinds

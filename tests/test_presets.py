@@ -11,8 +11,8 @@ from dvc.utils.hydra import apply_overrides
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
-from mutual_taught import presets
 from mutual_taught.cli import main
+from mutual_taught.config import presets
 from mutual_taught.errors import InputError
 from tests import project
 

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import __version__, files, process, tables
+from mutual_taught import __version__
+from mutual_taught.artifacts import files, tables
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
+from mutual_taught.terminal import process
 from stages._click import Stage
 from tests.project import ROOT
 

@@ -8,8 +8,8 @@ import termios
 
 import pytest
 
-from mutual_taught.generate import Draw
-from mutual_taught.progress import Moved, Tally, bar, each, line, moved, title
+from mutual_taught.sampling.keyed import Draw, moved
+from mutual_taught.terminal.progress import Moved, Tally, bar, each, line, title
 
 
 def said(capsys: pytest.CaptureFixture[str], reasons: list[str], fresh: bool = True) -> str:

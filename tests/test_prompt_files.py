@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import chat, start_tokenizers, tables
-from mutual_taught.files import read_json
-from mutual_taught.verify import verify
+from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.files import read_json
+from mutual_taught.audit.verify import verify
+from mutual_taught.models import chat
+from mutual_taught.prepare import tokenizers
 from tests import in_process, project
 
 SPLITS = ("policy", "reward", "selection", "eval")
@@ -223,7 +225,7 @@ def test_prompts_are_read_with_the_date_that_the_models_templates_will_have(repo
     ask(**{"tokens.date": "2026-01-31"})
     stage("prepare_prompts")
     own = Path("run/0/tokenizers/reward_model")
-    _, reward_model = start_tokenizers.load(own.parent)
+    _, reward_model = tokenizers.load(own.parent)
     said = chat.scored_tokens(reward_model, [{"role": "user", "content": "Hi"}], "Yes")
     assert "31 Jan 2026" in str(reward_model.decode(said))
 

@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import prompt_list, tables
+from mutual_taught.artifacts import tables
 from mutual_taught.cli import main
-from mutual_taught.signs import visible
+from mutual_taught.reading import prompt_list
+from mutual_taught.terminal.signs import visible
 
 
 @pytest.fixture

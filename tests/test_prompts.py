@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
-from mutual_taught import prompts
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.gold import check_instructions, passed
-from mutual_taught.prompts import Group, Templates, expand, read_templates, topics_of
+from mutual_taught.evaluation.gold import check_instructions, passed
+from mutual_taught.prepare import embedded
+from mutual_taught.prepare.embedded import Group, Templates, expand, read_templates, topics_of
 
 SHIPPED = Path(__file__).parent.parent / "data" / "templates.yaml"
 WORDS = "length_constraints:number_words"
@@ -109,7 +109,7 @@ def test_shipped_parts_share_no_topic_and_no_prompt() -> None:
     assert not set(topics_of(templates.topics, "run")) & set(topics_of(templates.topics, "seed"))
     run, seed = (
         {made["prompt"] for made in expand(templates, 500, 0, part)}
-        for part in get_args(prompts.Part)
+        for part in get_args(embedded.Part)
     )
     assert not run & seed
 

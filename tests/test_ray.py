@@ -13,8 +13,12 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mutual_taught import engines, sampling, scorers, scoring, tables
-from mutual_taught.blocks import Engine, Sample, Score, Tokens, Workers
+from mutual_taught.artifacts import tables
+from mutual_taught.config.blocks import Engine, Sample, Score, Tokens, Workers
+from mutual_taught.sampling.shards import draw, make_plan
+from mutual_taught.sampling.start import start_engine
+from mutual_taught.scoring.shards import score_all
+from mutual_taught.scoring.start import start_scorer
 from tests import project
 from tests.test_scoring import questions
 
@@ -74,12 +78,12 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
     }
     kinds = {name: tables.PROMPTS.columns[name] for name in columns}
     prompts = pa.table(columns, schema=pa.schema(list(kinds.items())))
-    plan = sampling.make_plan("sample", 1, 1, 4, DECODING, engine, TOKENS)
-    with engines.start(engine, plan.context, TOKENS) as running:
-        found = [sampling.draw(policy, prompts, plan, running, "sample@1")[0]]
+    plan = make_plan("sample", 1, 1, 4, DECODING, engine, TOKENS)
+    with start_engine(engine, plan.context, TOKENS) as running:
+        found = [draw(policy, prompts, plan, running, "sample@1")[0]]
     if scored:
-        with scorers.start(SCORE, workers, TOKENS) as scorer:
-            found.append(scoring.score_all(scorer, reward_model, asked, TOKENS, "score@1"))
+        with start_scorer(SCORE, workers, TOKENS) as scorer:
+            found.append(score_all(scorer, reward_model, asked, TOKENS, "score@1"))
     return found
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mutual_taught import work
-from mutual_taught.blocks import Score, Tokens
+from mutual_taught.cluster import Same, Share, Worker, connect
+from mutual_taught.config.blocks import Score, Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.ray_pool import Same, Scoring, Share, Worker, connect
+from mutual_taught.pipeline import work
+from mutual_taught.scoring.pool import ScoringJob
 
 TOKENS = Tokens(max_prompt_tokens=200, max_length=400, date=None)
 SCORE = Score(dtype="float32", token_budget=200, shard_size=20)
@@ -57,7 +58,7 @@ def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_worker_with_other_code_refuses_in_one_line(reward_folder: Path) -> None:
     same = Same.here(reward_folder)._replace(code="other")
-    worker = Worker(Scoring(reward_folder, SCORE, TOKENS), same, torch.get_num_threads())
+    worker = Worker(ScoringJob(reward_folder, SCORE, TOKENS), same, torch.get_num_threads())
     assert worker({"number": 0, "shard": pickle.dumps([])})["error"] == (
         f"{socket.gethostname()}, a worker with {reward_folder}: its code is {work.code()}; "
         "expected other, as where the stage runs; share the folder, install the same"
@@ -66,7 +67,9 @@ def test_a_worker_with_other_code_refuses_in_one_line(reward_folder: Path) -> No
 
 def test_a_worker_whose_model_is_not_there_says_so_in_one_line(reward_folder: Path) -> None:
     gone = reward_folder / "gone"
-    worker = Worker(Scoring(gone, SCORE, TOKENS), Same.here(reward_folder), torch.get_num_threads())
+    worker = Worker(
+        ScoringJob(gone, SCORE, TOKENS), Same.here(reward_folder), torch.get_num_threads()
+    )
     assert worker({"number": 0, "shard": pickle.dumps([])})["error"] == (
         f"{gone} does not exist; run dvc repro or dvc pull {gone}"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import report
+from mutual_taught.report import markdown
 
 # What GitHub's Markdown makes links of, and what acts in a table's cell.
 LIVE = re.compile(r"://|www\.|[\w.+-]@[\w-]|@\w|#\d|mailto:|[<>|*_`\[\]~\\]", re.I)
@@ -14,7 +14,7 @@ LIVE = re.compile(r"://|www\.|[\w.+-]@[\w-]|@\w|#\d|mailto:|[<>|*_`\[\]~\\]", re
 def page(prompt: str, response: str) -> list[str]:
     """Make the page of one iteration with one example; give its last lines."""
     shown = {"prompt_id": "0", "prompt": prompt, "response": response, "gold": 1.0}
-    return report._page([report.entry(0, {}, [shown])]).splitlines()
+    return markdown._page([markdown.entry(0, {}, [shown])]).splitlines()
 
 
 def answer(text: str) -> str:
@@ -39,7 +39,7 @@ def test_nothing_of_an_answer_is_live(text: str) -> None:
 
 
 def test_comment_parts_what_github_would_join_again() -> None:
-    assert report._safe("a@b #1") == "a&#64;<!-- -->b &#35;<!-- -->1"
+    assert markdown._safe("a@b #1") == "a&#64;<!-- -->b &#35;<!-- -->1"
 
 
 @pytest.mark.parametrize("sign", ["\x1b", "\x9b", "\x00", "\u202e", "\u2066", "\u200b", "\ufeff"])
@@ -68,13 +68,13 @@ def test_prompt_is_shown_likewise() -> None:
 
 def test_numbers_of_a_run_cannot_bring_signs_into_the_page() -> None:
     counted = {"kept": 1, "rows": 2, "dropped_\x1b\u202e": 1}
-    made = report._page([report.entry(1, {"rank_pairs": counted}, [])])
+    made = markdown._page([markdown.entry(1, {"rank_pairs": counted}, [])])
     assert "1 / 2 (\\x1b\\u202e 1)" in made
 
 
 def test_dropped_prompts_are_counted_by_reason(tmp_path: Path) -> None:
     counted = {"rows": 60.0, "dropped": 3.0, "dropped_blank": 1.0, "dropped_duplicate": 2.0}
-    report.write(tmp_path, [report.entry(1, {"prepare_prompts": counted}, [])])
+    markdown.write(tmp_path, [markdown.entry(1, {"prepare_prompts": counted}, [])])
     page = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "## Dropped prompts\n\n3 of 60 rows of the source are no prompts.\n" in page
     assert "| blank | 1 |\n| duplicate | 2 |\n" in page
@@ -82,5 +82,5 @@ def test_dropped_prompts_are_counted_by_reason(tmp_path: Path) -> None:
 
 def test_report_of_a_source_without_bad_rows_does_not_speak_of_them(tmp_path: Path) -> None:
     counted = {"rows": 60.0, "dropped": 0.0}
-    report.write(tmp_path, [report.entry(1, {"prepare_prompts": counted}, [])])
+    markdown.write(tmp_path, [markdown.entry(1, {"prepare_prompts": counted}, [])])
     assert "Dropped prompts" not in (tmp_path / "report.md").read_text(encoding="utf-8")

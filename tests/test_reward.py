@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mutual_taught.chat import prompt_tokens, scored_tokens
 from mutual_taught.errors import InputError
-from mutual_taught.reward import Asked, Rewards, fitting, score, tokenise
+from mutual_taught.models.chat import prompt_tokens, scored_tokens
+from mutual_taught.models.packed.conversations import Asked, fit_responses, tokenise
+from mutual_taught.scoring.rewards import Rewards, score
 
 if TYPE_CHECKING:
-    from mutual_taught.models import Policy, RewardModel
+    from mutual_taught.models.load import Policy, RewardModel
 
 Messages = list[dict[str, str]]
 
@@ -31,7 +32,7 @@ def scored(
 ) -> Rewards:
     """The rewards of answers, one array a conversation."""
     found = [
-        fitting(model.tokenizer, Asked(f"p{place}", messages, texts), limit)
+        fit_responses(model.tokenizer, Asked(f"p{place}", messages, texts), limit)
         for place, (messages, texts) in enumerate(zip(asked, answers, strict=True))
     ]
     return score(model, [one.group for one in found if one.group is not None], budget)
@@ -91,7 +92,7 @@ def test_answer_that_does_not_fit_is_left_out_and_the_others_are_whole(
     tokenizer = reward_model.tokenizer
     length = len(scored_tokens(tokenizer, ASKED[0], "The Nile."))
     asked = Asked("p", ASKED[0], ["The Nile.", "The Nile..", "", "The Nile is a river. " * 3])
-    group, reasons = fitting(tokenizer, asked, length)
+    group, reasons = fit_responses(tokenizer, asked, length)
     assert reasons == ["", "too_long", "", "too_long"]
     assert group is not None
     whole = [[*group.prefix, *branch] for branch in group.branches]
@@ -102,8 +103,8 @@ def test_the_end_of_the_template_counts_among_the_tokens(reward_model: "RewardMo
     # The last tokens of the conversation are the template's: one fewer, and it does not fit.
     length = len(scored_tokens(reward_model.tokenizer, ASKED[0], ""))
     asked = Asked("p", ASKED[0], [""])
-    assert fitting(reward_model.tokenizer, asked, length).reasons == [""]
-    assert fitting(reward_model.tokenizer, asked, length - 1) == (None, ["too_long"])
+    assert fit_responses(reward_model.tokenizer, asked, length).reasons == [""]
+    assert fit_responses(reward_model.tokenizer, asked, length - 1) == (None, ["too_long"])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.rows import Row, keyed, read
+from mutual_taught.prepare.rows import Row, keyed, read
 
 USER = {"role": "user", "content": "Hi"}
 

@@ -7,9 +7,10 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
 
-from mutual_taught import near, pipeline
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
+from mutual_taught.running import repro
+from mutual_taught.terminal import near
 from tests import project
 
 
@@ -62,9 +63,9 @@ def test_path_is_told_with_the_stage_that_makes_it(path: str, stage: str) -> Non
 
 def test_a_stage_of_every_iteration_and_of_one_can_be_run() -> None:
     for names in (["dpo"], ["dpo@1"], ["dpo@2"], ["prepare_policy"]):
-        pipeline.require_stages(names)
+        repro.require_stages(names)
     with pytest.raises(InputError):
-        pipeline.require_stages(["dpo@3"])
+        repro.require_stages(["dpo@3"])
 
 
 @pytest.mark.parametrize("text", ["a: 1", "stages: 3", "stages: {x: {do: 1}}", "stages: {x: 1}"])
@@ -102,11 +103,11 @@ LINES = ["Stage 'a' didn't change, skipping", "Running stage 'b@1':", "> python 
 def test_the_stage_at_work_is_the_one_whose_result_is_not_kept_yet(
     more: list[str], stage: str | None
 ) -> None:
-    assert pipeline.at_work([*LINES, *more]) == stage
+    assert repro.at_work([*LINES, *more]) == stage
 
 
 def test_nothing_is_at_work_before_the_first_stage() -> None:
-    assert pipeline.at_work(LINES[:1]) is None
+    assert repro.at_work(LINES[:1]) is None
 
 
 def test_names_of_stages_complete_in_any_folder(
@@ -132,6 +133,6 @@ def test_ctrl_c_in_any_command_is_exit_code_130(monkeypatch: pytest.MonkeyPatch)
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mutual_taught.params.validate", interrupted)
+    monkeypatch.setattr("mutual_taught.config.params.validate", interrupted)
     result = CliRunner().invoke(main, ["check"])
     assert (result.exit_code, result.output) == (130, "interrupted\n")

@@ -12,9 +12,10 @@ import pytest
 from dvc.repo import Repo
 from dvc.repo.reproduce import plan_repro
 
-from mutual_taught import graph, params, rates, schedule
+from mutual_taught.config import params
 from mutual_taught.errors import InputError
-from mutual_taught.schedule import Schedule
+from mutual_taught.planning import graph, rates, schedule
+from mutual_taught.planning.schedule import Schedule
 from tests import project
 
 STAGES = ("sample@1", "dpo@1", "duel@1")

@@ -13,13 +13,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from mutual_taught import scoring, tables
-from mutual_taught.blocks import Score, Tokens
+from mutual_taught.artifacts import tables
+from mutual_taught.config.blocks import Score, Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.packing import Group
-from mutual_taught.progress import Counted, ignore
-from mutual_taught.reward import Asked, Rewards
-from mutual_taught.scorers import Local
+from mutual_taught.models.packed.conversations import Asked
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.scoring.local import Local
+from mutual_taught.scoring.rewards import Rewards
+from mutual_taught.scoring.shards import score_all, score_prompts, spread
+from mutual_taught.steps import answer
+from mutual_taught.steps.score import rewards
+from mutual_taught.terminal.progress import Counted, ignore
 from tests import project
 
 SCORE = Score(dtype="float32", token_budget=200, shard_size=3)
@@ -64,13 +68,13 @@ def scorer(here: Path, reward_folder: Path) -> Counting:
 
 
 def run(scorer: Local, asked: Sequence[Asked], parts: Path) -> pa.Table:
-    return scoring.score_prompts(scorer, asked, TOKENS.max_length, parts, "score")
+    return score_prompts(scorer, asked, TOKENS.max_length, parts, "score")
 
 
 def test_a_reward_is_that_of_its_prompt_and_index(
     here: Path, scorer: Counting, reward_folder: Path
 ) -> None:
-    whole = scoring.score_all(scorer, reward_folder, ASKED, TOKENS, "score@1")
+    whole = score_all(scorer, reward_folder, ASKED, TOKENS, "score@1")
     by_key = {(r["prompt_id"], r["response_index"]): r["reward"] for r in whole.to_pylist()}
     for one in ASKED[::4]:
         for index, text in enumerate(one.responses):
@@ -81,9 +85,9 @@ def test_a_reward_is_that_of_its_prompt_and_index(
 def test_the_order_in_which_prompts_are_given_changes_no_bit(
     here: Path, scorer: Counting, reward_folder: Path
 ) -> None:
-    whole = scoring.score_all(scorer, reward_folder, ASKED, TOKENS, "one")
+    whole = score_all(scorer, reward_folder, ASKED, TOKENS, "one")
     mixed = random.Random(1).sample(ASKED, len(ASKED))
-    assert scoring.score_all(scorer, reward_folder, mixed, TOKENS, "other").equals(whole)
+    assert score_all(scorer, reward_folder, mixed, TOKENS, "other").equals(whole)
 
 
 def test_finished_shards_are_not_scored_again_and_the_bytes_are_the_same(
@@ -112,7 +116,7 @@ def test_rewards_are_spread_by_id_and_index(here: Path, scorer: Counting) -> Non
     scored = run(scorer, ASKED[:2], here)
     mixed = scored.take(pa.array([4, 2, 5, 0, 3, 1]))
     values = scored["reward"].to_pylist()
-    assert scoring.spread(mixed, [ASKED[1].prompt_id, ASKED[0].prompt_id], 3).tolist() == [
+    assert spread(mixed, [ASKED[1].prompt_id, ASKED[0].prompt_id], 3).tolist() == [
         values[3:],
         values[:3],
     ]
@@ -157,7 +161,7 @@ def test_shard_in_which_no_answer_fits_is_written_all_the_same(
     assert found["reason"].to_pylist() == ["too_long"] * 4
     assert found["reward"].null_count == 4
     assert scorer.branches == 0
-    assert np.isnan(scoring.spread(found, [one.prompt_id for one in asked], 1)).all()
+    assert np.isnan(spread(found, [one.prompt_id for one in asked], 1)).all()
 
 
 STRICT = (
@@ -179,7 +183,7 @@ def test_answer_that_the_template_refuses_has_a_null_reward_with_its_reason(
         "template_refuses", "", "too_long", "template_refuses", "template_refuses"
     ]  # fmt: skip
     assert found["reward"].is_valid().to_pylist() == [False, True, False, False, False]
-    why = scoring.spread(found, [asked[0].prompt_id], 4, "reason")
+    why = spread(found, [asked[0].prompt_id], 4, "reason")
     assert why.tolist() == [["template_refuses", "", "too_long", "template_refuses"]]
 
 
@@ -196,7 +200,7 @@ def test_answer_rewards_have_a_reason_for_each_side(
         pa.table({"prompt_id": ids, "response": texts})
         for texts in (["Yes.", long, long], ["No.", "No.", long])
     )
-    rows, made_from = scoring.answer_rewards(
+    rows, made_from = answer.answer_rewards(
         scorer, now, before, Path("answers"), reward_folder, prompts, TOKENS, "answer@1-rewards"
     )
     assert rows["reason"].to_pylist() == ["", "too_long", "too_long"]
@@ -218,9 +222,7 @@ def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
         {"prompt_id": [ASKED[0].prompt_id] * 2, "response_index": [0, 1],
          "response": ["Yes.", "No."], "finish_reason": ["too_long", "stop"]}
     )  # fmt: skip
-    rows, _ = scoring.rewards(
-        scorer, responses, here, reward_folder, prompts, here, TOKENS, "score@1"
-    )
+    rows, _ = rewards(scorer, responses, here, reward_folder, prompts, here, TOKENS, "score@1")
     assert rows["reason"].to_pylist() == ["too_long", ""]
     assert rows["reward"].is_valid().to_pylist() == [False, True]
 
@@ -255,7 +257,7 @@ def test_a_killed_scoring_goes_on_and_ends_with_the_same_bytes(
     process.send_signal(signal.SIGKILL)
     process.wait()
     asked = questions(60)
-    resumed = scoring.score_all(scorer, reward_folder, asked, TOKENS, "score@1")
+    resumed = score_all(scorer, reward_folder, asked, TOKENS, "score@1")
     assert set(scorer.asked) <= set(range(len(kept), 20))
-    assert resumed.equals(scoring.score_all(scorer, reward_folder, asked, TOKENS, "other"))
+    assert resumed.equals(score_all(scorer, reward_folder, asked, TOKENS, "other"))
     assert tables.rows_digest(resumed) == tables.rows_digest(run(scorer, asked, here / "third"))

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from mutual_taught import chat
-from mutual_taught.blocks import Tokens
-from mutual_taught.conversations import REASONS, Prompt
+from mutual_taught.config.blocks import Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.keys import Message, prompt_id
-from mutual_taught.screening import Screen, screen
-from mutual_taught.start import CHATML, _tiny_tokenizer
+from mutual_taught.keys import prompt_id
+from mutual_taught.models import chat
+from mutual_taught.models.message import Message
+from mutual_taught.prepare.base_models import CHATML, _tiny_tokenizer
+from mutual_taught.prepare.conversations import REASONS, Prompt
+from mutual_taught.prepare.screening import Screen, screen
 
 # Turns take turns, there is no system role, and marks are text that is no token.
 STRICT = (

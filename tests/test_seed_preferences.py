@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from mutual_taught.errors import InputError
-from mutual_taught.gold import gold
-from mutual_taught.seed_preferences import Sizes, pairs
+from mutual_taught.evaluation.gold import gold
+from mutual_taught.prepare.seed_preferences import Sizes, pairs
 
 NO_COMMA = "Old red hats and old red coats on one wall"
 SHORT = "Old, red"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.selection import (
+from mutual_taught.method.selection import (
     Selected,
     Ties,
     judge_duels,

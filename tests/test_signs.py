@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.signs import fit, visible, without_secrets
+from mutual_taught.terminal.signs import fit, visible, without_secrets
 
 ANY = st.text(st.characters(), max_size=40)  # lone surrogates among them
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.blocks import Columns, Data, Split, Splits
-from mutual_taught.conversations import REASONS, Prompt
+from mutual_taught.config.blocks import Columns, Data, Split, Splits
 from mutual_taught.errors import InputError
-from mutual_taught.sources import (
+from mutual_taught.prepare.conversations import REASONS, Prompt
+from mutual_taught.prepare.sources import (
     Dropped,
     Read,
     allowed,

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught import splits
 from mutual_taught.errors import InputError
 from mutual_taught.keys import prompt_id
-from mutual_taught.splits import assign_splits, policy_part
+from mutual_taught.method import splits
+from mutual_taught.method.splits import assign_splits, policy_part
 
 IDS = [prompt_id([{"role": "user", "content": str(number)}]) for number in range(400)]
 SHARES = {"policy_1": 0.25, "policy_2": 0.25, "reward": 0.3, "selection": 0.1, "eval": 0.1}

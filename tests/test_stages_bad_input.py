@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from mutual_taught import tables
+from mutual_taught.artifacts import tables
 from tests import in_process, project
 
 UNTIL_RANKED = ("prepare_prompts", "prepare_policy", "prepare_reward_model", "sample", "score",

@@ -14,9 +14,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mutual_taught import folders, models, start
-from mutual_taught.blocks import Model, Tokens
+from mutual_taught.config.blocks import Model, Tokens
 from mutual_taught.errors import InputError, MissingFileError, first_line
+from mutual_taught.models import folders
+from mutual_taught.models.load import load_tokenizer
+from mutual_taught.prepare import base_models
 from tests.project import ROOT
 
 MODEL = {
@@ -53,7 +55,7 @@ def weights(folder: Path, name: str = "model.safetensors") -> None:
 
 def copied(theirs: Path, own: Path) -> set[str]:
     own.mkdir()
-    start.fetch(source(theirs), own)
+    base_models.fetch(source(theirs), own)
     return {path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()}
 
 
@@ -125,7 +127,7 @@ def test_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
 def test_model_of_the_hub_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
     wanted = Model(source="hub", path="nobody/nothing", revision="0" * 40)
     with pytest.raises(InputError) as caught:
-        start.fetch(wanted, tmp_path)
+        base_models.fetch(wanted, tmp_path)
     said = str(caught.value)
     assert said.startswith(f"model 'nobody/nothing' at {'0' * 40}: ")
     assert said.endswith("; expected it on the hub; check id, access and network")
@@ -154,8 +156,8 @@ def test_tokenizer_that_transformers_mends_by_its_models_name_reads_the_same_in_
     (theirs / "tokenizer_config.json").write_text(json.dumps(said))
     Path("own").mkdir()
     limits = Tokens(max_prompt_tokens=400, max_length=500, date=None)
-    assert start.take(source(theirs), Path("own"), "policy", limits) == str(theirs)
-    found = models.load_tokenizer(Path("own"))
+    assert base_models.take(source(theirs), Path("own"), "policy", limits) == str(theirs)
+    found = load_tokenizer(Path("own"))
     ids = found("a boat for two", add_special_tokens=False)["input_ids"]
     assert found.decode(ids) == "a boat for two"
 
@@ -171,7 +173,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from mutual_taught import start
-from mutual_taught.blocks import Model
+from mutual_taught.config.blocks import Model
 source = Model(source="hub", path="someone/model", revision="0" * 40)
 print(start.fetch(source, Path(sys.argv[1])))
 """

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import files, schedule
+from mutual_taught.artifacts import files
+from mutual_taught.audit.verify import verify
 from mutual_taught.cli import main
-from mutual_taught.verify import verify
+from mutual_taught.planning import schedule
 from tests import project
 
 

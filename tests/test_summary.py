@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from mutual_taught import files, params, summary
-from mutual_taught.verify import verify
+from mutual_taught.artifacts import files
+from mutual_taught.audit.verify import verify
+from mutual_taught.config import params
+from mutual_taught.report import summary
 from tests import project
 
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught import tables
+from mutual_taught.artifacts import joins, tables
+from mutual_taught.artifacts.tables import RANKED_PAIRS, RESPONSES, REWARDS
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.tables import RANKED_PAIRS, RESPONSES, REWARDS
 
 ROWS: dict[str, list[Any]] = {
     "prompt_id": ["b", "a", "a"],
@@ -237,12 +237,12 @@ def test_digest_in_the_file_is_that_of_the_rows_read(
 
 def test_aligned_rows_are_in_the_order_asked_for() -> None:
     data = pa.table({"prompt_id": ["a", "b", "c"], "x": [1, 2, 3]})
-    assert tables.align(data, ["c", "a", "c"], Path("x"))["x"].to_pylist() == [3, 1, 3]
+    assert joins.align(data, ["c", "a", "c"], Path("x"))["x"].to_pylist() == [3, 1, 3]
 
 
 def test_prompt_without_a_row_is_one_line() -> None:
     with pytest.raises(InputError) as caught:
-        tables.align(pa.table({"prompt_id": ["a"]}), ["a", "z"], Path("run/0/prompts.parquet"))
+        joins.align(pa.table({"prompt_id": ["a"]}), ["a", "z"], Path("run/0/prompts.parquet"))
     assert str(caught.value) == "run/0/prompts.parquet has no row for prompt 'z'; run dvc repro"
 
 
@@ -250,7 +250,7 @@ def test_tables_of_other_rows_are_one_line() -> None:
     left = pa.table({"prompt_id": ["a", "b"], "response_index": [0, 0]})
     right = pa.table({"prompt_id": ["a", "b"], "response_index": [0, 1]})
     with pytest.raises(InputError) as caught:
-        tables.same_keys(left, right, REWARDS, Path("run/1/rewards.parquet"))
+        joins.same_keys(left, right, REWARDS, Path("run/1/rewards.parquet"))
     assert str(caught.value) == (
         "run/1/rewards.parquet: its response_index values are not those it belongs to; "
         "run dvc repro"
@@ -259,7 +259,7 @@ def test_tables_of_other_rows_are_one_line() -> None:
 
 def test_width_is_the_number_of_responses_of_every_prompt() -> None:
     data = pa.table({"prompt_id": ["a", "a", "b", "b"], "response_index": [0, 1, 0, 1]})
-    assert tables.width(data, Path("x")) == 2
+    assert joins.width(data, Path("x")) == 2
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_prompts_with_different_numbers_of_responses_are_refused(
 ) -> None:
     data = pa.table({"prompt_id": list(prompts), "response_index": indices})
     with pytest.raises(InputError, match=r"^r\.parquet: prompts do not all have responses 0 to "):
-        tables.width(data, Path("r.parquet"))
+        joins.width(data, Path("r.parquet"))
 
 
 keys = st.tuples(st.text(max_size=3), st.integers(-(2**63), 2**63 - 1))

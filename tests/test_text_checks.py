@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from mutual_taught import text_checks
-from mutual_taught.start import CHATML
+from mutual_taught.checks import text_checks
+from mutual_taught.prepare.base_models import CHATML
 from tests.families import FAMILIES, tokenizer
 
 LOST = "text as tokens and back"

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import files, tables, trace
+from mutual_taught.artifacts import files, tables
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.reading import trace
 
 
 @pytest.fixture

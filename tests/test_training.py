@@ -16,23 +16,35 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from bench import architectures
-from mutual_taught import models, train_policy, train_reward
-from mutual_taught.blocks import Dpo, Dtype, LossType, Optimisation, RewardOptimisation, Training
-from mutual_taught.errors import InputError, TrainingError
-from mutual_taught.files import STEP, read_manifest
-from mutual_taught.jobs import keep_last
-from mutual_taught.packing import Group, share_prefix
-from mutual_taught.train_policy import dataset as policy_data
-from mutual_taught.train_reward import dataset as reward_data
-from mutual_taught.training import (
-    COMPLETE,
-    Outcome,
-    collate,
-    newest_complete,
-    packed_step,
-    total_steps,
-    tracker,
+from mutual_taught.artifacts.manifests import STEP, read_manifest
+from mutual_taught.config.blocks import (
+    Dpo,
+    Dtype,
+    LossType,
+    Optimisation,
+    RewardOptimisation,
+    Training,
 )
+from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.models.load import (
+    EXAMPLE,
+    Policy,
+    RewardModel,
+    load_policy,
+    load_reward_model,
+    new_reward_model,
+)
+from mutual_taught.models.packed.forward import packed_rewards
+from mutual_taught.models.packed.rows import Group, share_prefix
+from mutual_taught.training import dpo as train_policy
+from mutual_taught.training import reward as train_reward
+from mutual_taught.training.dpo import dataset as policy_data
+from mutual_taught.training.export import Weights, save_model
+from mutual_taught.training.jobs import keep_last
+from mutual_taught.training.loop import COMPLETE, Outcome, newest_complete
+from mutual_taught.training.packed import collate, packed_step
+from mutual_taught.training.reward import dataset as reward_data
+from mutual_taught.training.settings import total_steps, tracker
 
 TRAINING = Training(
     precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
@@ -111,7 +123,7 @@ def test_packed_dpo_has_the_loss_and_gradient_of_the_stock_trainer(
     policy_folder: Path, tmp_path: Path, loss_type: LossType, budget: int
 ) -> None:
     config = train_policy.config(dpo(loss_type), TRAINING, 1, tmp_path)
-    learner = models.load_policy(policy_folder, "float32")
+    learner = load_policy(policy_folder, "float32")
     rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
     packed = train_policy.PackedDPOTrainer(
         model=learner.model, args=config, data_collator=collate,
@@ -120,7 +132,7 @@ def test_packed_dpo_has_the_loss_and_gradient_of_the_stock_trainer(
     packed.token_budget = budget
     loss = float(packed_step(packed, learner.model, rows))
 
-    other = models.load_policy(policy_folder, "float32")
+    other = load_policy(policy_folder, "float32")
     stock = StockDPOTrainer(
         model=other.model, args=config, train_dataset=Dataset.from_list(PAIRS),
         processing_class=other.tokenizer,
@@ -152,7 +164,7 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
 ) -> None:
     settings = REWARD.model_copy(update={"margin": margin, "center_rewards": centring})
     config = train_reward.config(settings, TRAINING, 1, tmp_path)
-    learner = models.load_reward_model(reward_folder, "float32")
+    learner = load_reward_model(reward_folder, "float32")
     packed = train_reward.PackedRewardTrainer(
         model=learner.model, args=config, data_collator=collate,
         train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=learner.tokenizer,
@@ -160,7 +172,7 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     packed.token_budget, packed.margin = budget, margin
     loss = float(packed_step(packed, learner.model, reward_rows()))
 
-    other = models.load_reward_model(reward_folder, "float32")
+    other = load_reward_model(reward_folder, "float32")
     whole = [
         {"chosen_ids": chosen, "rejected_ids": rejected, **({"margin": margin} if margin else {})}
         for chosen, rejected in SEQUENCES
@@ -178,12 +190,12 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
 
 @pytest.mark.parametrize("name", ["Llama 3", "Mistral"])  # policies without a padding token
 def test_a_reward_model_made_here_has_plain_trls_loss(tmp_path: Path, name: str) -> None:
-    made = models.new_reward_model(architectures.make(name, tmp_path / "policy"), 1, None)
+    made = new_reward_model(architectures.make(name, tmp_path / "policy"), 1, None)
     folder = tmp_path / "r0"
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    models.export(made.model, made.model.state_dict(), made.tokenizer, folder, "float32", said)
+    save_model(made.model, made.model.state_dict(), made.tokenizer, folder, "float32", said)
     texts = ("Great Wave.", "No idea at all, for it is large.")
-    turns = [[*models.EXAMPLE, {"role": "assistant", "content": text}] for text in texts]
+    turns = [[*EXAMPLE, {"role": "assistant", "content": text}] for text in texts]
     config = train_reward.config(REWARD, TRAINING, 1, tmp_path / "work")
     config.remove_unused_columns = True
     stock = RewardTrainer(
@@ -198,9 +210,9 @@ def test_a_reward_model_made_here_has_plain_trls_loss(tmp_path: Path, name: str)
     batch = RewardCollator(pad_token_id=made.tokenizer.pad_token_id)(list(stock.train_dataset))
     with torch.inference_mode():
         expected = float(stock.compute_loss(stock.model.eval(), batch))
-        pair = train_reward.tokenise(made.tokenizer, "p", models.EXAMPLE, *texts, 256)
+        pair = train_reward.tokenise(made.tokenizer, "p", EXAMPLE, *texts, 256)
         group = Group(pair["prefix"], [pair["chosen"], pair["rejected"]])
-        chosen, rejected = models.packed_rewards(made.model, [group], torch.device("cpu"))
+        chosen, rejected = packed_rewards(made.model, [group], torch.device("cpu"))
     loss = -torch.nn.functional.logsigmoid(chosen - rejected)
     assert float(loss) == pytest.approx(expected, abs=1e-5)
 
@@ -215,12 +227,12 @@ def test_precision_decides_how_the_forward_pass_is_computed(
         work = tmp_path / precision
         trainer: Any
         if kind == "policy":
-            learner: Any = models.load_policy(policy_folder, "float32")
+            learner: Any = load_policy(policy_folder, "float32")
             rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
             config: Any = train_policy.config(DPO, training, 1, work)
             trainer = train_policy.PackedDPOTrainer
         else:
-            learner = models.load_reward_model(reward_folder, "float32")
+            learner = load_reward_model(reward_folder, "float32")
             rows = reward_rows()
             config = train_reward.config(REWARD, training, 1, work)
             trainer = train_reward.PackedRewardTrainer
@@ -241,12 +253,12 @@ def trained(
     policy: Path, dpo: Dpo, training: Training, work: Path, stop: int | None = None
 ) -> tuple[Outcome, str]:
     """Train a policy, interrupted at step `stop`; give the outcome and the result's digest."""
-    learner = models.load_policy(policy, "float32")
+    learner = load_policy(policy, "float32")
 
-    def export(model: Any, weights: models.Weights, step: int) -> None:
+    def export(model: Any, weights: Weights, step: int) -> None:
         if step == stop:
             raise KeyboardInterrupt
-        models.export(model, weights, learner.tokenizer, work / "out", "float32", SAID)
+        save_model(model, weights, learner.tokenizer, work / "out", "float32", SAID)
 
     found = train_policy.train_policy(learner, policy_data(PAIRS), dpo, training, 1, work, export)
     return found, read_manifest(work / "out").digest
@@ -255,14 +267,14 @@ def trained(
 class Exports:
     """Keeps the digest of every exported policy; goes wrong at one step if told to."""
 
-    def __init__(self, learner: models.Policy, folder: Path, fail_at: int | None = None) -> None:
+    def __init__(self, learner: Policy, folder: Path, fail_at: int | None = None) -> None:
         self.learner, self.folder, self.fail_at = learner, folder, fail_at
         self.digests: dict[int, str] = {}
 
-    def __call__(self, model: Any, weights: models.Weights, step: int) -> None:
+    def __call__(self, model: Any, weights: Weights, step: int) -> None:
         if step == self.fail_at:
             raise KeyboardInterrupt
-        self.digests[step] = models.export(
+        self.digests[step] = save_model(
             model, weights, self.learner.tokenizer, self.folder / str(step), "float32", SAID
         ).files["model.safetensors"]  # fmt: skip
 
@@ -273,7 +285,7 @@ def run_dpo(
     fail_at: int | None = None,
 ) -> tuple[dict[int, str], list[dict[str, float]]]:  # fmt: skip
     """Train by DPO: six steps of two pairs."""
-    learner = models.load_policy(policy_folder, "float32")
+    learner = load_policy(policy_folder, "float32")
     export = Exports(learner, work / "exports", fail_at)
     outcome = train_policy.train_policy(
         learner, policy_data(pairs), settings, TRAINING, 1, work, export
@@ -335,7 +347,7 @@ def test_loss_that_is_no_number_names_its_step_and_pair(
 def test_gradient_that_is_no_number_stops_before_anything_is_saved(
     reward_folder: Path, tmp_path: Path
 ) -> None:
-    learner = models.load_reward_model(reward_folder, "float32")
+    learner = load_reward_model(reward_folder, "float32")
     learner.model.score.weight.register_hook(lambda gradient: gradient * float("inf"))
     with pytest.raises(TrainingError, match=r"^step 1: gradient norm is (inf|nan); expected a "):
         train_reward.train_reward(
@@ -374,7 +386,7 @@ def test_last_batch_of_an_epoch_may_be_smaller(
     assert total_steps(pairs, settings) == steps
 
 
-def test_pair_is_trained_on_as_it_is_scored(reward_model: models.RewardModel) -> None:
+def test_pair_is_trained_on_as_it_is_scored(reward_model: RewardModel) -> None:
     asked = [{"role": "user", "content": "Hi"}]
     row = train_reward.tokenise(reward_model.tokenizer, "p", asked, "Yes.<|im_end|>", "No.", 500)
     decode = reward_model.tokenizer.decode
@@ -384,7 +396,7 @@ def test_pair_is_trained_on_as_it_is_scored(reward_model: models.RewardModel) ->
     assert row["size"] == sum(len(row[name]) for name in ("prefix", "chosen", "rejected"))
 
 
-def test_pair_that_is_too_long_is_one_line(reward_model: models.RewardModel) -> None:
+def test_pair_that_is_too_long_is_one_line(reward_model: RewardModel) -> None:
     asked = [{"role": "user", "content": "Hi"}]
     length = (
         train_reward.tokenise(reward_model.tokenizer, "p", asked, "Yes.", "Yes.", 500)["size"] - 1
@@ -408,7 +420,7 @@ def test_only_the_last_candidates_are_kept(tmp_path: Path, count: int, left: lis
 def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Path) -> None:
     losses: list[float] = []
     for changes in ({}, {"margin": 1.0}, {"center_rewards": 1.0}):
-        learner = models.load_reward_model(reward_folder, "float32")
+        learner = load_reward_model(reward_folder, "float32")
         outcome = train_reward.train_reward(
             learner, reward_data(reward_rows()), REWARD.model_copy(update=changes), TRAINING, 1,
             tmp_path / str(len(losses)), lambda *_: None,
@@ -424,12 +436,12 @@ def test_progress_shows_loss_accuracy_and_tokens_a_second(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     if kind == "policy":
-        learner = models.load_policy(policy_folder, "float32")
+        learner = load_policy(policy_folder, "float32")
         train_policy.train_policy(
             learner, policy_data(PAIRS), DPO, TRAINING, 1, tmp_path, lambda *_: None
         )
     else:
-        judge = models.load_reward_model(reward_folder, "float32")
+        judge = load_reward_model(reward_folder, "float32")
         train_reward.train_reward(
             judge,
             reward_data(reward_rows()),
@@ -450,7 +462,7 @@ def test_numbers_go_to_tensorboard_on_request(
 
     monkeypatch.setenv("MUTUAL_TAUGHT_REPORT_TO", "tensorboard")
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
-    learner = models.load_policy(policy_folder, "float32")
+    learner = load_policy(policy_folder, "float32")
     work = tmp_path / ".work" / "dpo@1" / "0123"
     outcome = train_policy.train_policy(
         learner, policy_data(PAIRS), DPO, TRAINING, 1, work, lambda *_: None
@@ -492,9 +504,9 @@ def test_every_pair_is_kept_as_it_was_met_also_by_an_interrupted_run(
     settings = REWARD.model_copy(update={"batch_size": 3, "epochs": 2})
 
     def train(work: Path, stop: int | None) -> pa.Table:
-        learner = models.load_reward_model(reward_folder, "float32")
+        learner = load_reward_model(reward_folder, "float32")
 
-        def export(model: Any, weights: models.Weights, step: int) -> None:
+        def export(model: Any, weights: Weights, step: int) -> None:
             if stop:
                 raise KeyboardInterrupt
 
@@ -509,7 +521,7 @@ def test_every_pair_is_kept_as_it_was_met_also_by_an_interrupted_run(
     for rows in (met.slice(0, 4), met.slice(4)):
         assert sorted(rows["pair_id"].to_pylist()) == ["p0", "p1", "p2", "p3"]
     # The first step is made with the base model's own rewards.
-    base = models.load_reward_model(reward_folder, "float32")
+    base = load_reward_model(reward_folder, "float32")
     by_name = dict(zip((row["pair"] for row in reward_rows()), SEQUENCES, strict=True))
     for row in met.slice(0, 3).to_pylist():
         for side, tokens in zip(("chosen", "rejected"), by_name[row["pair_id"]], strict=True):

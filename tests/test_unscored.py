@@ -10,22 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import (
-    base_reward_model,
-    choose,
-    evaluation,
-    files,
-    models,
-    mstep_models,
-    report,
-    sampling,
-    tables,
-    trace,
-)
-from mutual_taught.blocks import SelectPolicy, Tokens
+from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts.decision import Decision
 from mutual_taught.cli import main
-from mutual_taught.decision import Decision
+from mutual_taught.config.blocks import SelectPolicy, Tokens
 from mutual_taught.errors import InputError
+from mutual_taught.evaluation import metrics
+from mutual_taught.evaluation.judge import Systems, judge, own_pairs
+from mutual_taught.models.load import load_tokenizer
+from mutual_taught.prepare import reward_model
+from mutual_taught.reading import trace
+from mutual_taught.report import markdown
+from mutual_taught.steps import sample, select_policy
+from mutual_taught.training import reward as train_reward
 from tests import project
 from tests.conftest import run_tiny
 from tests.test_verify_whole import copy, first, found, sign
@@ -222,7 +219,7 @@ def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
     # Step 8 wins 1 of the 2 told, step 16 both; the third prompt is left out.
     fought = duels({8: [1.0, 0.0, None], 16: [1.0, 1.0, None]})
     (here / "checkpoints" / "step-000016").mkdir(parents=True)
-    choose.choose(
+    select_policy.choose(
         fought, here / "checkpoints", here, Decision(True, "0"), here / "1", "1",
         SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"), 1,
     )  # fmt: skip
@@ -235,7 +232,7 @@ def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
 def test_selection_without_any_told_duel_is_one_line(here: Path) -> None:
     fought = duels({8: [None, None], 16: [None, None]})
     with pytest.raises(InputError) as caught:
-        choose.choose(
+        select_policy.choose(
             fought, here, here, Decision(True, "0"), Path("run/1"), "1",
             SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"), 1,
         )  # fmt: skip
@@ -263,15 +260,15 @@ def generations(r0: list[float | None], rt: list[float | None], gold: list[float
 def test_unscored_answer_is_a_failure_under_the_judge_r_0_and_gold_is_as_it_was() -> None:
     own = generations([NONE, NONE, 1.0, 2.0], [NONE, NONE, 4.0, 6.0], [0.0, 1.0, 0.5, 0.5])
     base = generations([0.0, NONE, NONE, 3.0], [0.0, NONE, NONE, 3.0], [1.0, 0.0, 0.5, 0.5])
-    systems = evaluation.Systems(own, base, own)
-    judged = evaluation.judge(systems).to_pylist()
+    systems = Systems(own, base, own)
+    judged = judge(systems).to_pylist()
     by = {judge: [row["outcome"] for row in judged
                   if (row["judge"], row["system_b"]) == (judge, "base")]
           for judge in ("reward_model", "verifiable")}  # fmt: skip
     # lost against a scored one, tied with another unscored, won, lost by its reward
     assert by["reward_model"] == [0.0, 0.5, 1.0, 0.0]
     assert by["verifiable"] == [0.0, 1.0, 0.5, 0.5]
-    numbers = evaluation.policy_metrics(systems, evaluation.judge(systems), 1)
+    numbers = metrics.policy_metrics(systems, judge(systems), 1)
     assert (numbers["policy.reward.r0.mean"], numbers["policy.reward.rt.mean"]) == (1.5, 5.0)
     assert numbers["policy.unscored"] == 2.0
     name = "policy.win_rate.vs_base.reward_model"
@@ -281,8 +278,8 @@ def test_unscored_answer_is_a_failure_under_the_judge_r_0_and_gold_is_as_it_was(
 
 def test_evaluation_without_any_reward_has_no_mean_reward() -> None:
     own = generations([NONE], [NONE], [0.5])
-    systems = evaluation.Systems(own, own, own)
-    numbers = evaluation.policy_metrics(systems, evaluation.judge(systems), 1)
+    systems = Systems(own, own, own)
+    numbers = metrics.policy_metrics(systems, judge(systems), 1)
     assert numbers["policy.reward.r0.mean"] is None
     assert numbers["policy.win_rate.vs_base.reward_model.mean"] == 0.5
 
@@ -290,10 +287,10 @@ def test_evaluation_without_any_reward_has_no_mean_reward() -> None:
 def test_own_pair_with_an_unscored_side_is_wrong() -> None:
     # Gold 0 < 0.5 < 1: three pairs. r_t has no reward for the middle one: 1 over 0 is left.
     own = generations([0.0, 1.0, 2.0], [0.0, NONE, 2.0], [0.0, 0.5, 1.0])
-    scores = evaluation.own_pairs(own).cast(
+    scores = own_pairs(own).cast(
         pa.schema([pa.field(name, kind) for name, kind in tables.RM_SCORES.columns.items()])
     )
-    numbers = evaluation.reward_model_metrics(scores, 1)
+    numbers = metrics.reward_model_metrics(scores, 1)
     prefix = "reward_model.own_samples"
     assert numbers[f"{prefix}.r0.accuracy"] == 1.0
     assert numbers[f"{prefix}.rt.accuracy"] == pytest.approx(1 / 3)
@@ -317,7 +314,7 @@ def test_given_answer_that_is_too_long_for_the_policy_is_kept_and_says_so(
         schema=tables.PROMPTS.schema,
     )  # fmt: skip
     limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
-    found, made_from = sampling._given(policy_folder, prompts, limits)
+    found, made_from = sample._given(policy_folder, prompts, limits)
     assert found["finish_reason"].to_pylist() == ["stop", "too_long"]
     assert found["response"].to_pylist() == ["Yes.", "No " * 200]
     assert made_from["max_length"] == 100
@@ -344,19 +341,19 @@ def test_seed_preference_with_a_side_that_does_not_fit_is_dropped(
     pairs = preferences([("Yes.", "No."), (long, "No."), ("Yes.", long), ("Well.", "No.")])
     path = tables.write(here, tables.GOLD_PAIRS, pairs, {})
     limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
-    kept = base_reward_model._fitting(path, policy_folder, limits, here / "0")
+    kept = reward_model._fitting(path, policy_folder, limits, here / "0")
     assert kept["chosen"].to_pylist() == ["Yes.", "Well."]
     assert files.read_json(here / "0" / "metrics" / "prepare_reward_model.json") == {
         "active": 1.0, "rows": 4.0, "kept": 2.0, "dropped_too_long": 2.0,
     }  # fmt: skip
-    tokenizer = models.load_tokenizer(policy_folder)
-    assert len(mstep_models.tokenised(tokenizer, ["x", "y"], kept, limits)) == 2
+    tokenizer = load_tokenizer(policy_folder)
+    assert len(train_reward.tokenised(tokenizer, ["x", "y"], kept, limits)) == 2
 
 
 def test_seed_preferences_of_which_none_fits_are_one_line(here: Path, policy_folder: Path) -> None:
     path = tables.write(here, tables.GOLD_PAIRS, preferences([("No " * 200, "No.")]), {})
     with pytest.raises(InputError) as caught:
-        base_reward_model._fitting(
+        reward_model._fitting(
             path, policy_folder, Tokens(max_prompt_tokens=50, max_length=100, date=None), here
         )
     assert str(caught.value) == (
@@ -367,4 +364,4 @@ def test_seed_preferences_of_which_none_fits_are_one_line(here: Path, policy_fol
 
 
 def test_counts_of_an_iteration_before_its_stages_ran_are_dashes() -> None:
-    assert report.unscored({"score": {"unscored": 3.0}}) == "3 / – / –"
+    assert markdown.unscored({"score": {"unscored": 3.0}}) == "3 / – / –"

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught import files, params, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.audit.verify import verify
 from mutual_taught.cli import main
-from mutual_taught.verify import verify
+from mutual_taught.config import params
 from tests.project import ROOT
 
 ALL = {

@@ -8,7 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mutual_taught import files, presets, tables
+from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config import presets
 from tests import in_process, project
 from tests.test_verify_whole import Change, copy, found, say, setting, sign
 
@@ -97,7 +99,7 @@ def previous(name: str) -> Change:
     """A candidate of iteration 2 says that it was trained from pi_1."""
 
     def do(run: Path) -> None:
-        say(name, parent=files.read_manifest(run / "1" / "policy").digest)(run)
+        say(name, parent=read_manifest(run / "1" / "policy").digest)(run)
 
     return do
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import work
+from mutual_taught.artifacts.files import read_json
 from mutual_taught.errors import InputError
-from mutual_taught.files import read_json
+from mutual_taught.pipeline import work
 
 ROOT = Path(__file__).resolve().parent.parent
 INPUTS = {"policy": "abc", "seed": 1}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import __version__, process
+from mutual_taught import __version__
 from mutual_taught.cli import (
     cleaning,
     experiments,
@@ -19,6 +19,7 @@ from mutual_taught.cli import (
     settings,
 )
 from mutual_taught.errors import MutualTaughtError
+from mutual_taught.terminal import process
 
 PLACE = {  # what is wrong with a place that the user named, or with the disk
     errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mutual_taught import process
-from mutual_taught.disk import spell
+from mutual_taught.keeping.disk import spell
+from mutual_taught.terminal import process
 
 if TYPE_CHECKING:
-    from mutual_taught.garbage import Found
+    from mutual_taught.keeping.garbage import Found
 
 KINDS = ("work", "temporary", "logs", "leftovers", "cache")
 
@@ -29,7 +29,7 @@ def gc(kinds: tuple[str, ...], yes: bool, as_json: bool) -> None:
     Use it when the disk is full, in place of `dvc gc -w`, which deletes the data of other branches
     and experiments. For example, `mutual-taught gc work --yes`.
     """
-    from mutual_taught import garbage
+    from mutual_taught.keeping import garbage
 
     found = garbage.collect(kinds or KINDS, remove=yes)
     if as_json:

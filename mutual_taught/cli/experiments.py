@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import process
+from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.cli.place import ORIGIN, PLACE
 from mutual_taught.cli.settings import PRESETS, complete_ablation
-from mutual_taught.files import write_bytes
+from mutual_taught.terminal import process
 
 
 @click.command(short_help="Check values, then run them as an experiment.")
@@ -38,8 +38,9 @@ def exp(
     \b
     Example: mutual-taught exp -S dpo.beta=0.05 -n small-beta
     """
-    from mutual_taught import experiments, overrides, pipeline
-    from mutual_taught.interrupt import InterruptedRunError
+    from mutual_taught.config import overrides
+    from mutual_taught.running import experiments, repro
+    from mutual_taught.running.interrupt import InterruptedRunError
 
     if hidden := [one for one in rest if one.startswith(("-S", "--set-param"))]:
         raise click.UsageError(f"{hidden[0]} stands after --; expected it before, to be checked")
@@ -53,7 +54,7 @@ def exp(
     options += ["-n", name] if name else []
     options += ["--queue"] * queue + ["--temp"] * temp
     try:
-        code = pipeline.dvc(["exp", "run", *options, *rest])
+        code = repro.dvc(["exp", "run", *options, *rest])
     except InterruptedRunError as ended:
         click.echo(str(ended), err=True)
         code = ended.code
@@ -86,7 +87,8 @@ def grid(seeds: int, only: tuple[str, ...], preset: str | None, dry: bool) -> No
     \b
     Example: mutual-taught grid --seeds 3 --only plain --only no-filter
     """
-    from mutual_taught import experiments, grid, schedule
+    from mutual_taught.planning import schedule
+    from mutual_taught.running import experiments, grid
 
     experiments.require_commit()
     wanted = grid.trials(seeds, only, preset)
@@ -128,8 +130,9 @@ def compare(
     Example: mutual-taught compare workspace small-beta
              mutual-taught compare --seeds --against plain
     """
-    from mutual_taught import columns, comparison, runs
-    from mutual_taught import compare as comparing
+    from mutual_taught.reading import compare as comparing
+    from mutual_taught.reading import comparison, runs
+    from mutual_taught.terminal import columns
 
     typed = [_place(name) for name in names]
     first = against or (typed[0] if typed else runs.WORKSPACE)

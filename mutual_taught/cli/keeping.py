@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import process
 from mutual_taught.cli.place import PLACE
+from mutual_taught.terminal import process
 
 KINDS = {
     "both": ("policy", "reward_model"),
@@ -27,7 +27,7 @@ def export(iteration: str | None, target: Path, what: str, folder: Path) -> None
 
     Example: mutual-taught export --to models/mine
     """
-    from mutual_taught import export as exporting
+    from mutual_taught.keeping import export as exporting
 
     for made in exporting.export(folder, iteration, target, KINDS[what]):
         process.say(f"{made}: README.md says what it is and how to load it")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from mutual_taught import process
 from mutual_taught.cli.place import PLACE
-from mutual_taught.signs import without_secrets
+from mutual_taught.terminal import process
+from mutual_taught.terminal.signs import without_secrets
 
 AS_JSON = click.option(
     "--json",
@@ -31,7 +31,7 @@ def status(folder: Path, as_json: bool, watch: bool, every: float) -> None:
     Says whether the run is not run, not pulled, running, unfinished, stopped or finished, and what
     to do next. Works while dvc repro runs: `mutual-taught status --watch` in a second terminal.
     """
-    from mutual_taught import status as table
+    from mutual_taught.reading import status as table
 
     if as_json and watch:
         raise click.UsageError("--json and --watch: expected one of them")
@@ -66,7 +66,7 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
 
     Example: mutual-taught verify --resample 2
     """
-    from mutual_taught import verify as checking
+    from mutual_taught.audit import verify as checking
 
     faults = 0
     for fault in checking.verify(folder, models):
@@ -75,7 +75,7 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
     if not faults:
         process.say(f"{folder}: every decision and every digest is as it should be")
     if count:
-        from mutual_taught import resample
+        from mutual_taught.audit import resample
 
         for shard in resample.resample(folder, count, seed):
             process.say(str(shard))
@@ -104,7 +104,7 @@ def prompts(
     on the eval split, the reward model's on the policy split. --worst sorts by gold, then by how
     much it changed since iteration 0. Such as: mutual-taught prompts --split eval --contains comma
     """
-    from mutual_taught import prompt_list
+    from mutual_taught.reading import prompt_list
 
     if dropped and (split or worst):
         raise click.UsageError("--dropped has no --split and no --worst; expected one of them")
@@ -142,7 +142,7 @@ def trace(
     PROMPT_ID is an id, or its first six or more characters; `mutual-taught prompts` lists them.
     Such as: mutual-taught trace --random --split policy --full
     """
-    from mutual_taught import trace as telling
+    from mutual_taught.reading import trace as telling
 
     if drawn == (prompt_id is not None) or (split and not drawn):
         raise click.UsageError(
@@ -150,7 +150,7 @@ def trace(
             "mutual-taught prompts lists the ids"
         )
     if prompt_id is None:
-        from mutual_taught import prompt_list
+        from mutual_taught.reading import prompt_list
 
         prompt_id = prompt_list.draw(folder, split, seed)
     story = telling.prompt(folder, prompt_id)
@@ -172,14 +172,14 @@ def why(
     PAIR_ID is an id of run/*/reward_pairs.parquet, or its first six or more characters; `trace`
     names the pairs of a prompt. Such as: mutual-taught why --random
     """
-    from mutual_taught import trace as telling
+    from mutual_taught.reading import trace as telling
 
     if drawn == (pair_id is not None):
         raise click.UsageError(
             "expected PAIR_ID, or --random; mutual-taught trace names the pairs of a prompt"
         )
     if pair_id is None:
-        from mutual_taught import prompt_list
+        from mutual_taught.reading import prompt_list
 
         pair_id = prompt_list.draw_pair(folder, seed)
     story = telling.pair(folder, pair_id)
@@ -200,8 +200,8 @@ def doctor(folder: Path) -> None:
 
     Example: mutual-taught doctor
     """
-    from mutual_taught import doctor as looking
-    from mutual_taught.doctor_machine import Note
+    from mutual_taught.planning import doctor as looking
+    from mutual_taught.planning.doctor_machine import Note
 
     faults = 0
     for check in looking.examine(folder):

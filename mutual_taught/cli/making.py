@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
-from mutual_taught import blocks, process
 from mutual_taught.cli.place import PLACE
+from mutual_taught.config import blocks
+from mutual_taught.terminal import process
 
 
 @click.command("seed-preferences", short_help="Make data/seed_preferences.parquet anew.")
@@ -27,8 +28,8 @@ def seed_preferences(
 
     Example: mutual-taught seed-preferences --prompts 100 --train 40 --heldout 20 --out mine
     """
-    from mutual_taught import params
-    from mutual_taught import seed_preferences as making
+    from mutual_taught.config import params
+    from mutual_taught.prepare import seed_preferences as making
 
     measured = making.make(
         policy, templates, out, count, making.Sizes(train, heldout, longer),

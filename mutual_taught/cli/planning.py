@@ -7,22 +7,22 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from mutual_taught import process
 from mutual_taught.cli import place
 from mutual_taught.errors import MutualTaughtError
+from mutual_taught.terminal import process
 
 
 def complete_stage(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the stages that begin as what was typed."""
-    from mutual_taught import pipeline
+    from mutual_taught.running import repro
 
     with (
         contextlib.chdir(place.root(Path.cwd()) or Path.cwd()),
         contextlib.suppress(MutualTaughtError),
     ):
-        return [CompletionItem(name) for name in pipeline.stages() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in repro.stages() if name.startswith(incomplete)]
     return []
 
 
@@ -42,10 +42,11 @@ def plan(targets: tuple[str, ...], machine: str | None, as_json: bool) -> None:
 
     Example: mutual-taught plan --machine 8x80
     """
-    from mutual_taught import pipeline, plan_text
-    from mutual_taught import plan as making
+    from mutual_taught.planning import plan as making
+    from mutual_taught.planning import plan_text
+    from mutual_taught.running import repro
 
-    pipeline.require_stages(targets)
+    repro.require_stages(targets)
     made = making.make(targets, machine)
     if as_json:
         click.echo(json.dumps(plan_text.as_json(made), indent=2))

@@ -31,9 +31,10 @@ def run(targets: tuple[str, ...], dry: bool, force: bool, pull: bool, single: bo
       mutual-taught run --force -s eval@1  that stage again, nothing else
       mutual-taught run --pull             with what others have pushed
     """
-    from mutual_taught import params, pipeline
-    from mutual_taught.interrupt import InterruptedRunError
-    from mutual_taught.stale import Flags
+    from mutual_taught.config import params
+    from mutual_taught.planning.stale import Flags
+    from mutual_taught.running import repro
+    from mutual_taught.running.interrupt import InterruptedRunError
 
     flags = Flags(force, single, pull)
     check_flags(targets, {"dry": dry, **flags._asdict()})
@@ -42,10 +43,10 @@ def run(targets: tuple[str, ...], dry: bool, force: bool, pull: bool, single: bo
     if dry:
         context.invoke(plan, targets=targets, machine=None, as_json=False)
         return
-    pipeline.require_stages(targets)
-    noted = pipeline.planned(targets, flags)
+    repro.require_stages(targets)
+    noted = repro.planned(targets, flags)
     try:
-        ran = pipeline.repro(targets, flags, noted)
+        ran = repro.repro(targets, flags, noted)
     except InterruptedRunError as ended:
         click.echo(str(ended), err=True)
         context.exit(ended.code)

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from mutual_taught import process
+from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.cli import place
-from mutual_taught.files import write_bytes
+from mutual_taught.terminal import process
 
 PRESETS = ("tiny", "laptop", "paper")
 
@@ -19,7 +19,7 @@ def complete_ablation(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the ablations that begin as what was typed, with what they change."""
-    from mutual_taught import presets
+    from mutual_taught.config import presets
 
     with contextlib.chdir(place.root(Path.cwd()) or Path.cwd()):
         found = [name for name in presets.names() if name.startswith(incomplete)]
@@ -31,7 +31,7 @@ class Preset(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the ablations of the project."""
-        from mutual_taught import presets
+        from mutual_taught.config import presets
 
         if names := presets.names():
             told = f"Ablations: {', '.join(names)}."
@@ -41,7 +41,7 @@ class Preset(click.Command):
 
 def show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     """Print all presets and ablations, a line or two each, and end."""
-    from mutual_taught import presets
+    from mutual_taught.config import presets
 
     if not wanted or ctx.resilient_parsing:
         return
@@ -79,7 +79,7 @@ def preset(name: str, ablations: tuple[str, ...], force: bool) -> None:
     \b
     Example: mutual-taught preset laptop --with no-filter --with three-iterations
     """
-    from mutual_taught import params, presets
+    from mutual_taught.config import params, presets
 
     text = presets.compose(name, ablations)
     if params.PARAMS.exists() and not force and not presets.known(params.PARAMS):
@@ -101,7 +101,7 @@ def check() -> None:
 
     Example: mutual-taught check
     """
-    from mutual_taught import params
+    from mutual_taught.config import params
 
     checked = params.validate(params.read(params.PARAMS))
     click.echo(f"params.yaml is in order; {len(checked.iterations)} iterations")

@@ -19,7 +19,7 @@ import pytest
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from mutual_taught import interrupt
+from mutual_taught.running import interrupt
 from tests import project
 
 STAGE = """

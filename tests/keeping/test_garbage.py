@@ -16,8 +16,9 @@ import psutil
 import pytest
 from click.testing import CliRunner, Result
 
-from mutual_taught import disk, work
 from mutual_taught.cli import main
+from mutual_taught.keeping import disk
+from mutual_taught.pipeline import work
 from tests import project
 from tests.test_disk_use import du
 
@@ -199,7 +200,7 @@ def test_a_folder_half_removed_has_another_name(tmp_path: Path) -> None:
         path = folder / str(number % 50) / str(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    code = "import sys, pathlib, mutual_taught.disk as disk; disk.remove(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib, mutual_taught.keeping.disk as disk; disk.remove(pathlib.Path(sys.argv[1]))"
     removal = subprocess.Popen([sys.executable, "-c", code, folder], env=project.ENVIRONMENT)
     while folder.exists():
         time.sleep(0.001)

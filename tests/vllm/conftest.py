@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mutual_taught import files
-from mutual_taught.blocks import Engine
-from mutual_taught.start import _tiny_tokenizer
-from mutual_taught.vllm_engine import Vllm
+from mutual_taught.artifacts.manifests import write_manifest
+from mutual_taught.config.blocks import Engine
+from mutual_taught.prepare.base_models import _tiny_tokenizer
+from mutual_taught.sampling.vllm import Vllm
 
 CONTEXT = 32
 SETTINGS = Engine(
@@ -35,7 +35,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
         )  # fmt: skip
         LlamaForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        files.write_manifest(folder, "policy", "small random Llama", None, {})
+        write_manifest(folder, "policy", "small random Llama", None, {})
         return folder
 
     return make

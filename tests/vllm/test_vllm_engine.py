@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from mutual_taught.errors import InputError
-from mutual_taught.generate import Decode, Draw, Request
-from mutual_taught.models import load_policy, reference_logps
-from mutual_taught.packing import Group
-from mutual_taught.progress import Moved, moved
-from mutual_taught.vllm_engine import Vllm
+from mutual_taught.models.load import load_policy
+from mutual_taught.models.packed.forward import reference_logps
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.sampling.keyed import Decode, Draw, Request, moved
+from mutual_taught.sampling.vllm import Vllm
+from mutual_taught.terminal.progress import Moved
 from tests.vllm.conftest import CONTEXT, SETTINGS
 
 DECODE = Decode(0.8, 0.95, 12)

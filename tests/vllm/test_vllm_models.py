@@ -13,19 +13,22 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from bench import architectures
-from mutual_taught import blocks, files, params
-from mutual_taught import export as exporting
-from mutual_taught.models import EXAMPLE, export, load_reward_model, new_reward_model
-from mutual_taught.packing import Group
-from mutual_taught.reward import Asked, score, tokenise
+from mutual_taught.artifacts.manifests import write_manifest
+from mutual_taught.config import blocks, params
+from mutual_taught.keeping import export as exporting
+from mutual_taught.models.load import EXAMPLE, load_reward_model, new_reward_model
+from mutual_taught.models.packed.conversations import Asked, tokenise
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.scoring.rewards import score
+from mutual_taught.training.export import save_model
 from tests import project
 
 # Each in a process of its own: one holds one engine.
 DRAW = """
 import json, sys
 from pathlib import Path
-from mutual_taught.generate import Decode, Request
-from mutual_taught.vllm_engine import Vllm
+from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.sampling.vllm import Vllm
 from tests.vllm.conftest import SETTINGS
 
 engine = Vllm(SETTINGS, 64)
@@ -37,7 +40,7 @@ engine.close()
 """
 POOL = """
 import json, os, sys
-from mutual_taught.vllm_engine import ENVIRONMENT
+from mutual_taught.sampling.vllm import ENVIRONMENT
 os.environ |= {**ENVIRONMENT, "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 from vllm import LLM
 from vllm.config import PoolerConfig
@@ -63,7 +66,7 @@ def said(script: str, *arguments: str) -> Any:
 
 def test_capped_scores_are_those_of_plain_transformers(tmp_path: Path) -> None:
     folder = architectures.make("Gemma 2", tmp_path / "policy")
-    files.write_manifest(folder, "policy", "small random Gemma 2", None, {})
+    write_manifest(folder, "policy", "small random Gemma 2", None, {})
     plain = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
     ).eval()
@@ -93,7 +96,7 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
     tokenizer.save_pretrained(policy)
     model, own = new_reward_model(policy, 1, None)
     made: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    export(model, model.state_dict(), own, folder, "float32", made)
+    save_model(model, model.state_dict(), own, folder, "float32", made)
     answers = ["Great Wave.", "No", "No idea"]
     loaded = load_reward_model(folder, "float32")
     ours = score(loaded, [tokenise(own, Asked("p", EXAMPLE, answers))], 500)[0].tolist()
@@ -109,7 +112,7 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
 
 CHAT = """
 import json, os, sys
-from mutual_taught.vllm_engine import ENVIRONMENT
+from mutual_taught.sampling.vllm import ENVIRONMENT
 os.environ |= {**ENVIRONMENT, "VLLM_LOGGING_LEVEL": "ERROR", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
 from vllm import LLM
 
@@ -133,7 +136,9 @@ def test_exported_models_are_served_as_they_are(
     made = new_reward_model(policy, 1, None)
     reward_model = Path("run/1/reward_model")
     said_of: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    export(made.model, made.model.state_dict(), made.tokenizer, reward_model, "float32", said_of)
+    save_model(
+        made.model, made.model.state_dict(), made.tokenizer, reward_model, "float32", said_of
+    )
     shutil.copy(project.ROOT / "presets" / "tiny.yaml", "params.yaml")
     folders = exporting.export(Path("run"), "1", Path("out"), ("policy", "reward_model"))
     drawn = said(CHAT, str(folders[0]))

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mutual_taught import tables
-from mutual_taught.resample import resample
-from mutual_taught.verify import verify
+from mutual_taught.artifacts import tables
+from mutual_taught.audit.resample import resample
+from mutual_taught.audit.verify import verify
 from tests import project
 from tests.conftest import run_tiny
 

@@ -12,14 +12,31 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from bench import architectures
-from mutual_taught import agreement, engines, files, jobs, lora, models, reward, train_policy
-from mutual_taught import train_reward as rewards
-from mutual_taught.blocks import BaseRewardModel, Dpo, Engine, Lora, Training
-from mutual_taught.chat import prompt_tokens, scored_tokens
+from mutual_taught.artifacts import files
+from mutual_taught.artifacts.manifests import STEP, write_manifest
+from mutual_taught.checks.policies import compare_policy
+from mutual_taught.checks.rewards import compare_new_reward_model, compare_reward_model
+from mutual_taught.config.blocks import BaseRewardModel, Dpo, Engine, Lora, Training
 from mutual_taught.errors import InputError
-from mutual_taught.generate import Decode, Request
-from mutual_taught.models import EXAMPLE
-from mutual_taught.packing import Group
+from mutual_taught.models.chat import prompt_tokens, scored_tokens
+from mutual_taught.models.load import (
+    EXAMPLE,
+    give_padding,
+    load_policy,
+    load_reward_model,
+    load_tokenizer,
+    scoring_tokenizer,
+)
+from mutual_taught.models.packed.conversations import Asked, tokenise
+from mutual_taught.models.packed.forward import packed_logps, reference_logps
+from mutual_taught.models.packed.rows import Group
+from mutual_taught.sampling.agreement import compare_sampling
+from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.sampling.local import local_engine
+from mutual_taught.scoring import rewards as reward
+from mutual_taught.training import dpo, jobs, lora
+from mutual_taught.training import reward as rewards
+from mutual_taught.training.export import save_model
 
 CPU = torch.device("cpu")
 ENGINE = Engine(
@@ -30,16 +47,16 @@ TRAINING = Training(
     precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
     optimizer="adamw", resume_steps=10, launcher="single", processes=1, accelerate_config=None,
 )  # fmt: skip
-STEP = {
+ONE_STEP = {
     "learning_rate": 1e-3, "batch_size": 2, "epochs": 1, "warmup_ratio": 0.0, "scheduler": "cosine",
     "max_grad_norm": 1.0, "token_budget": 500,
 }  # fmt: skip
 DPO = Dpo.model_validate({
-    **STEP, "start": "previous", "beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0,
+    **ONE_STEP, "start": "previous", "beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0,
     "save_steps": 1, "keep_checkpoints": None,
 })  # fmt: skip
 REWARD = BaseRewardModel.model_validate(
-    {**STEP, "layers": None, "margin": 0.0, "center_rewards": 0.0}
+    {**ONE_STEP, "layers": None, "margin": 0.0, "center_rewards": 0.0}
 )
 ANSWERS = ("Great Wave.", "No", "No idea")
 PAGE = (Path(__file__).parent.parent.parent / architectures.PAGE).read_text()
@@ -47,7 +64,7 @@ PAGE = (Path(__file__).parent.parent.parent / architectures.PAGE).read_text()
 
 def base(folder: Path) -> Path:
     """Give a model the manifest that a stage would have written."""
-    files.write_manifest(folder, "policy", "random", None, {"stage": "prepare_policy"})
+    write_manifest(folder, "policy", "random", None, {"stage": "prepare_policy"})
     return folder
 
 
@@ -84,16 +101,16 @@ def plain_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
 
 def our_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
     """Score as the stage does."""
-    rows = agreement.reward_model(folder, architectures.LIMITS).rows
-    loaded = models.load_reward_model(folder, "float32", rows)
-    group = reward.tokenise(loaded.tokenizer, reward.Asked("p", EXAMPLE, answers))
+    rows = compare_reward_model(folder, architectures.LIMITS).rows
+    loaded = load_reward_model(folder, "float32", rows)
+    group = tokenise(loaded.tokenizer, Asked("p", EXAMPLE, answers))
     found: list[float] = reward.score(loaded, [group], 500)[0].tolist()
     return found
 
 
 def sampled(folder: Path, prompt: Sequence[int]) -> list[list[int]]:
     """Draw two answers as the stage does, and compare their log-probs with a plain pass's."""
-    engine = engines.local(ENGINE, 256, architectures.LIMITS)
+    engine = local_engine(ENGINE, 256, architectures.LIMITS)
     engine.load(folder)
     [(_, [draws])] = engine.answer({0: [Request(prompt, [1, 2])]}, Decode(1.0, 1.0, 6))
     engine.close()
@@ -108,7 +125,7 @@ def trained(kind: jobs.Kind, folder: Path, pairs: Any, settings: Any, rows: Any,
     job = jobs.Job(kind, folder, pairs, settings, TRAINING, 1, {"stage": "test"}, rows)
     outcome = jobs.train(job, at)
     assert outcome.steps == 1
-    return at / "checkpoints" / files.STEP.format(1) if kind == "policy" else at / "model"
+    return at / "checkpoints" / STEP.format(1) if kind == "policy" else at / "model"
 
 
 @pytest.mark.parametrize("name", architectures.ARCHITECTURES)
@@ -121,27 +138,27 @@ def test_a_policy_is_sampled_trained_and_exported_as_transformers_computes_it(
     here: Path, name: str
 ) -> None:
     folder = base(architectures.make(name, here / "policy"))
-    tokenizer = models.load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     prompt = prompt_tokens(tokenizer, EXAMPLE, "p")
-    found = agreement.policy(folder, architectures.LIMITS)
-    if found.sampled:
+    found = compare_sampling(folder, architectures.LIMITS)
+    if found.wrong:
         with pytest.raises(InputError, match=r"expected what a plain forward pass"):
             sampled(folder, prompt)
         answers = [[40, 41, 42], [50, 51]]
     else:
         answers = sampled(folder, prompt)
     group = Group(prompt, answers)
-    policy = models.load_policy(folder, "float32", found.rows)
-    logps = models.reference_logps(policy, [group], "float32", 500)[0]
+    policy = load_policy(folder, "float32", found.rows)
+    logps = reference_logps(policy, [group], "float32", 500)[0]
     pair = {
         "pair": "p", "prompt_ids": prompt, "chosen_ids": answers[0], "rejected_ids": answers[1],
         "ref_chosen_logps": logps[0], "ref_rejected_logps": logps[1],
     }  # fmt: skip
-    pairs = train_policy.dataset([pair, {**pair, "pair": "q"}])
+    pairs = dpo.dataset([pair, {**pair, "pair": "q"}])
     out = trained("policy", folder, pairs, DPO, found.rows, here / "work")
-    learnt = models.load_policy(out, "float32", agreement.policy(out, architectures.LIMITS).rows)
+    learnt = load_policy(out, "float32", compare_policy(out, architectures.LIMITS).rows)
     with torch.inference_mode():
-        ours = models.packed_logps(learnt.model, [group], CPU)
+        ours = packed_logps(learnt.model, [group], CPU)
     for own, plain, before in zip(ours, plain_logps(out, group), logps, strict=True):
         torch.testing.assert_close(own, plain, atol=1e-4, rtol=0)
         assert float(own.sum()) != before
@@ -157,22 +174,22 @@ def test_a_reward_model_is_trained_scored_and_exported_as_transformers_computes_
     here: Path, name: str
 ) -> None:
     folder = base(architectures.make(name, here / "policy"))
-    rows = agreement.new_reward_model(folder, architectures.LIMITS, None).rows
-    tokenizer = models.give_padding(models.load_tokenizer(folder))
+    rows = compare_new_reward_model(folder, architectures.LIMITS, None).rows
+    tokenizer = give_padding(load_tokenizer(folder))
     pairs = rewards.dataset(
         rewards.tokenise(tokenizer, str(n), EXAMPLE, ANSWERS[0], ANSWERS[n + 1], 256)
         for n in range(2)
     )
     out = trained("new_reward_model", folder, pairs, REWARD, rows, here / "work")
     assert our_rewards(out, ANSWERS) == pytest.approx(plain_rewards(out, ANSWERS), abs=1e-4)
-    last = scored_tokens(models.scoring_tokenizer(out), EXAMPLE, ANSWERS[0])[-1]
+    last = scored_tokens(scoring_tokenizer(out), EXAMPLE, ANSWERS[0])[-1]
     assert files.read_json(out / "config.json").get("pad_token_id", -1) != last
 
 
 @pytest.mark.parametrize("name", ["Llama 3", "Mixtral", "Gemma 3, text and pictures", "GPT-2"])
 def test_adapters_are_merged_into_what_is_exported(here: Path, name: str) -> None:
     folder = base(architectures.make(name, here / "policy"))
-    policy = models.load_policy(folder, "float32")
+    policy = load_policy(folder, "float32")
     lora.adapt(policy.model, Lora(rank=4, alpha=8, targets="all-linear"), 1)
     with torch.no_grad():
         for part, value in policy.model.named_parameters():
@@ -180,10 +197,10 @@ def test_adapters_are_merged_into_what_is_exported(here: Path, name: str) -> Non
                 value.normal_(0, 0.05)
     said: dict[str, Any] = {"kind": "policy", "base": "b", "parent": None, "made_by": {}}
     out = here / "out"
-    models.export(policy.model, policy.model.state_dict(), policy.tokenizer, out, "float32", said)
+    save_model(policy.model, policy.model.state_dict(), policy.tokenizer, out, "float32", said)
     group = Group([9, 30, 31, 32], [[40, 41, 42], [50, 51]])
     with torch.inference_mode():
-        adapted = models.packed_logps(policy.model, [group], CPU)
+        adapted = packed_logps(policy.model, [group], CPU)
     for own, plain, first in zip(
         adapted, plain_logps(out, group), plain_logps(folder, group), strict=True
     ):
@@ -193,6 +210,6 @@ def test_adapters_are_merged_into_what_is_exported(here: Path, name: str) -> Non
 
 def test_a_step_that_would_adapt_a_router_is_one_line(here: Path) -> None:
     folder = architectures.make("Mixtral", here / "policy")
-    policy = models.load_policy(folder, "float32")
+    policy = load_policy(folder, "float32")
     with pytest.raises(InputError, match=r"is no linear layer, and its adapter could not be"):
         lora.adapt(policy.model, Lora(rank=4, alpha=8, targets=["gate"]), 1)

@@ -1,0 +1,1 @@
+"""The files that stages exchange: tables, models' manifests, decisions."""

@@ -1,0 +1,134 @@
+"""Faults of a run, its tables read once, and comparisons that name what differs."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mutual_taught.artifacts import tables
+
+
+class Fault(NamedTuple):
+    """One thing that is not as it should be; `where` names a row, column or key."""
+
+    path: Path
+    where: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        return f"{self.path}: {self.where} is {self.found}; expected {self.expected}"
+
+
+Faults = Iterator[Fault]
+EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
+
+
+class Run:
+    """A run's tables, each read and hashed once, in other threads where they are asked ahead."""
+
+    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
+        self.folder, self.keys = folder, keys
+        self._pool = ThreadPoolExecutor(2, "tables")
+        self._read: dict[Path, Future[pa.Table]] = {}
+        self._hashed: dict[Path, Future[dict[str, str]]] = {}
+
+    def listed(self, key: str) -> list[tuple[Path, tables.Table]]:
+        """List an iteration's tables."""
+        folder = self.folder / key
+        listed = [(folder / f"{table.name}.parquet", table) for table in tables.EXCHANGED]
+        listed.append((folder / "reward_training.parquet", tables.REWARD_TRAINING))
+        listed += [(folder / "eval" / f"{table.name}.parquet", table) for table in EVAL]
+        return [(path, table) for path, table in listed if key != "0" or path.exists()]
+
+    def ahead(self, listed: Iterable[tuple[Path, tables.Table]]) -> None:
+        """Begin to read and hash tables that will be asked for."""
+        new = [(path, table) for path, table in listed if path not in self._read]
+        # Threads take jobs in order: a table's reading has begun before its hashing waits.
+        for path, table in new:
+            self._read[path] = self._pool.submit(tables.read, path, table)
+        for path, _ in new:
+            if path not in self._hashed:
+                self._hashed[path] = self._pool.submit(_digests, self._read[path])
+
+    def table(self, path: Path, table: tables.Table) -> pa.Table:
+        """Read a table, once."""
+        if path not in self._read:
+            self.ahead([(path, table)])
+        return self._read[path].result()
+
+    def columns(self, path: Path, table: tables.Table) -> dict[str, str]:
+        """Hash a table's columns, once."""
+        if path not in self._hashed:
+            self.ahead([(path, table)])
+        return self._hashed[path].result()
+
+    def digest(self, path: Path, table: tables.Table) -> str:
+        """Hash a table's rows."""
+        return tables.joined(self.columns(path, table))
+
+    def forget(self, unneeded: Iterable[Path]) -> None:
+        """Let go of tables, but not of their digests; one that is asked for again is read again."""
+        for path in unneeded:
+            self._read.pop(path, None)
+
+
+def _digests(read: Future[pa.Table]) -> dict[str, str]:
+    return tables.column_digests(read.result())
+
+
+def compare(path: Path, table: tables.Table, found: pa.Table, expected: pa.Table) -> Faults:
+    """Compare two tables cell by cell; name the first cell of every column that differs."""
+    if len(found) != len(expected):
+        yield Fault(path, "the number of rows", str(len(found)), str(len(expected)))
+        return
+    for name in expected.column_names:
+        if name not in table.columns:
+            continue
+        kind = table.columns[name]
+        mine = found[name].cast(kind).combine_chunks()
+        right = expected[name].cast(kind).combine_chunks()
+        if mine.equals(right):
+            continue
+        both = zip(mine.to_pylist(), right.to_pylist(), strict=True)
+        row = next((i for i, (a, b) in enumerate(both) if a != b), 0)
+        yield Fault(
+            path, f"{row_name(found, table, row)} {name}", cell(mine, row), cell(right, row)
+        )
+
+
+def row_name(data: pa.Table, table: tables.Table, row: int) -> str:
+    """Name a row by its keys."""
+    return "row " + ", ".join(f"{key} {data[key][row].as_py()}" for key in table.keys)
+
+
+def cell(column: pa.Array, row: int) -> str:
+    """Show a value, shortened."""
+    return repr(column[row].as_py())[:80]
+
+
+def first(
+    path: Path, table: tables.Table, data: pa.Table, name: str, bad: Any, expected: str
+) -> Faults:
+    """Report the first row where `bad` (a mask) holds."""
+    where = np.flatnonzero(np.asarray(bad))
+    if len(where):
+        row = int(where[0])
+        yield Fault(
+            path, f"{row_name(data, table, row)} {name}", cell(data[name].combine_chunks(), row),
+            expected,
+        )  # fmt: skip
+
+
+def numbers(path: Path, found: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:
+    """Compare metrics, name by name; what is no number is not to be there."""
+    right = {k: v for k, v in expected.items() if v is not None and np.isfinite(v)}
+    for name, value in right.items():
+        if type(found.get(name)) not in (int, float) or found[name] != value:
+            yield Fault(path, name, str(found.get(name)), str(value))
+    for name in sorted(set(found) - set(right)):
+        yield Fault(path, name, str(found[name]), "no such number")

@@ -1,0 +1,1 @@
+"""`params.yaml`: its blocks, presets and overrides."""

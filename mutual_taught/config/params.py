@@ -1,0 +1,239 @@
+"""Reading `params.yaml`: every block typed and range-checked; one line says what is wrong."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from mutual_taught.config.blocks import Block, Decoding, Dpo, Params, Sample, TrainRm, Workers
+from mutual_taught.errors import InputError, MissingFileError
+
+PARAMS = Path("params.yaml")
+TEMPLATE_END = 8  # tokens with which a template may end an answer
+B = TypeVar("B", bound=Block)
+
+
+def load(block: type[B], iteration: str | None = None, path: Path = PARAMS) -> B:
+    """Read a block of params.yaml, with the iteration's own values where it has some.
+
+    Args:
+        block: which block.
+        iteration: t, whose `iterations.<t>.<block>` overrides single keys; None for none.
+        path: the file.
+
+    Raises:
+        InputError: anything in the file, in this block or another, is not as expected.
+    """
+    raw = read(path)
+    validate(raw, path)
+    values: dict[str, Any] = dict(raw[block.key])
+    if iteration is not None and block.key in ("sample", "dpo", "train_rm"):
+        if iteration not in raw["iterations"]:
+            raise InputError(
+                f"{path}: iterations has no {iteration!r}; expected one of "
+                f"{', '.join(raw['iterations'])}; add it, or run another iteration"
+            )
+        values |= raw["iterations"][iteration][block.key]
+    return block.model_validate(values)
+
+
+def seed(path: Path = PARAMS) -> int:
+    """Read the run's global seed."""
+    return validate(read(path), path).seed
+
+
+def longest_answer(path: Path = PARAMS) -> int:
+    """Read the largest `max_new_tokens` of all stages that draw answers."""
+    return _longest(validate(read(path), path))
+
+
+def gold_pairs(path: Path = PARAMS) -> Path | None:
+    """Read where held-out gold pairs are, if there are any."""
+    place = validate(read(path), path).eval.gold_pairs
+    return None if place is None else Path(place)
+
+
+def workers(path: Path = PARAMS) -> Workers:
+    """Read where shards are scored: in the params of no stage, for it decides nothing."""
+    return validate(read(path), path).engine.workers
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read a YAML 1.2 mapping (`5e-07` is a number in it, unlike in YAML 1.1)."""
+    try:
+        return _parse(path, path.stat().st_mtime_ns)
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{path} does not exist; run in the project's folder, or mutual-taught preset laptop"
+        ) from None
+
+
+@functools.lru_cache(maxsize=4)
+def _parse(path: Path, _mtime_ns: int) -> dict[str, Any]:
+    try:
+        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds {type(values).__name__}; expected blocks of parameters")
+    return values
+
+
+def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
+    """Check a whole params file, every iteration's overrides included.
+
+    Raises:
+        InputError: naming the first key that is wrong, what it is and what was expected.
+    """
+    _check_iteration_keys(raw, path)
+    params = _validated(Params, raw, path, "")
+    for name, item in params.iterations.items():
+        for block in (Sample, Dpo, TrainRm):
+            override = getattr(item, block.key)
+            given = _validated(
+                block, {**raw[block.key], **override}, path, f"iterations.{name}.{block.key}."
+            )
+            if isinstance(given, Sample):
+                _check_given(given, params, name, path)
+                _check_longest(given, params, name, path)
+    _check_room(params, path)
+    _check_places(params, path)
+    return params
+
+
+def _longest(params: Params) -> int:
+    return max(block.max_new_tokens for block in _drawing(params).values())
+
+
+def _drawing(params: Params) -> dict[str, Decoding]:
+    listed = (params.sample, params.duel, params.answer, params.eval)
+    return {block.key: block for block in listed}
+
+
+def _check_longest(sample: Sample, params: Params, iteration: str, path: Path) -> None:
+    """Prompts leave room for the longest answer of the blocks, so that no iteration has longer."""
+    if sample.max_new_tokens > (longest := _longest(params)):
+        raise InputError(
+            f"{path}: iterations.{iteration}.sample.max_new_tokens is {sample.max_new_tokens}; "
+            f"expected at most {longest}, the largest max_new_tokens of "
+            f"{', '.join(_drawing(params))}; raise one of these"
+        )
+
+
+def _check_room(params: Params, path: Path) -> None:
+    """The longest prompt, the longest answer and the end of a template fit a reward model."""
+    limits, longest = params.tokens, _longest(params)
+    room = limits.max_prompt_tokens + longest + TEMPLATE_END
+    if room > limits.max_length:
+        name = next(n for n, b in _drawing(params).items() if b.max_new_tokens == longest)
+        raise InputError(
+            f"{path}: tokens.max_length is {limits.max_length}; expected at least {room}: "
+            f"tokens.max_prompt_tokens {limits.max_prompt_tokens} + {name}.max_new_tokens "
+            f"{longest} + {TEMPLATE_END} for the template's end; raise it, or lower one of these"
+        )
+
+
+def _check_places(params: Params, path: Path) -> None:
+    """No file is reached through a link that leaves the project, or that DVC does not follow."""
+    data, gold, settings = params.data, params.eval.gold_pairs, params.training.accelerate_config
+    if data.source == "hub" and (path.parent / data.path).exists():
+        raise InputError(
+            f"{path}: data.path is {data.path!r}, which is here, too, and would be read instead "
+            "of the hub's; expected a data set of the hub; rename what is here, or use source file"
+        )
+    files = {"data.path": None if data.source == "hub" else data.path, "eval.gold_pairs": gold}
+    for name, place in files.items():
+        parents = [path.parent / parent for parent in Path(place or "").parents]
+        for parent in parents:
+            if parent != path.parent and parent.is_symlink():
+                raise InputError(
+                    f"{path}: {name} is {place!r}, and {parent} is a linked folder; expected a "
+                    "folder, or a linked file; DVC does not see what changes in linked folders"
+                )
+    if settings and not (path.parent / settings).resolve().is_relative_to(path.parent.resolve()):
+        raise InputError(
+            f"{path}: training.accelerate_config is {settings!r}, a link out of the project; "
+            "expected a file inside it; copy it here"
+        )
+
+
+def _check_given(sample: Sample, params: Params, iteration: str, path: Path) -> None:
+    """Given preferences need their columns, their pair rule, and a file or hub data set."""
+    given = sample.source == "given"
+    if given != (params.rank_pairs.chosen == "given"):
+        raise InputError(
+            f"{path}: sample.source of iteration {iteration} is {sample.source}, rank_pairs.chosen "
+            f"is {params.rank_pairs.chosen}; expected both given, or neither"
+        )
+    if given and params.rank_pairs.reference_logps == "sampler":
+        raise InputError(
+            f"{path}: rank_pairs.reference_logps is sampler; expected trainer, for given "
+            "preferences come without log-probs"
+        )
+    if given and params.data.columns.chosen is None:
+        raise InputError(
+            f"{path}: data.columns.chosen is null; expected a column of data.path, for "
+            "sample.source is given"
+        )
+
+
+def _check_iteration_keys(raw: Mapping[str, Any], path: Path) -> None:
+    iterations = raw.get("iterations")
+    if not isinstance(iterations, Mapping):
+        return
+    for name in iterations:
+        if not isinstance(name, str):
+            raise InputError(
+                f'{path}: iterations has the key {name!r}; expected it quoted, "{name}" '
+                "(without quotes DVC runs no stage at all)"
+            )
+
+
+def _validated(block: type[B], raw: Mapping[str, Any], path: Path, prefix: str) -> B:
+    try:
+        return block.model_validate(dict(raw))
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error.errors()[0], block, prefix)}") from None
+
+
+def _explain(error: ErrorDetails, block: type[Block], prefix: str) -> str:
+    name = prefix + ".".join(str(part) for part in error["loc"])
+    value = error["input"]
+    match error["type"]:
+        case "missing":
+            return f"{name} is missing; expected a value, see presets/laptop.yaml"
+        case "extra_forbidden":
+            known = ", ".join(_siblings(block, error["loc"]))
+            return f"{name} is unknown; expected one of {known}"
+        case "value_error":
+            where = name.rstrip(".") or "the file"
+            return f"{where}: expected {error['ctx']['error']!s}"
+        case "model_type" | "dict_type":
+            return f"{name} is {value!r}; expected a block of keys"
+    expected = error["msg"].removeprefix("Input should be ")
+    wants_number = "number" in expected or "integer" in expected
+    quoted = wants_number and isinstance(value, str) and _numeric(value)
+    return f"{name} is {value!r}; expected {expected}{'; write it without quotes' * quoted}"
+
+
+def _siblings(block: type[Block], loc: tuple[int | str, ...]) -> list[str]:
+    fields = block.model_fields
+    for part in loc[:-1]:
+        inner = fields[str(part)].annotation if str(part) in fields else None
+        if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
+            return ["the keys of presets/laptop.yaml"]
+        fields = inner.model_fields
+    return sorted(fields)
+
+
+def _numeric(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Gold, judgements and every number of an evaluation."""

@@ -1,0 +1,1 @@
+"""The paper, on arrays: it imports errors and keys only."""

@@ -1,0 +1,86 @@
+"""Preference pairs of the M-step: pi_t's answer over pi_{t-1}'s, filtered."""
+
+from typing import Literal
+
+import numpy as np
+
+from mutual_taught.method.arrays import Bools, Floats, Ints
+from mutual_taught.method.reasons import UNSCORED
+
+FilterRule = Literal["tolerance", "none", "positive"]
+Accumulated = Literal["none", "last", "all"]
+
+
+def tolerance(previous_rewards: Floats) -> float:
+    """Compute epsilon_t: the population standard deviation of the previous policy's rewards.
+
+    Args:
+        previous_rewards: r_{t-1}(x, y_{t-1}) over all answers to the reward prompts that have a
+            reward, blank ones too, shape (answers,).
+
+    Returns:
+        The standard deviation with ddof 0, in the units of the rewards.
+
+    Raises:
+        ValueError: there is no reward, or one is not finite.
+
+    Source: Mutual-Taught, M-step, Low-Quality Data Filtering (equations 5 and 8): epsilon_t.
+    """
+    if previous_rewards.size == 0 or not np.isfinite(previous_rewards).all():
+        raise ValueError("epsilon_t needs at least one reward, all of them finite")
+    alike = previous_rewards.min() == previous_rewards.max()  # whose mean may be rounded
+    return 0.0 if alike else float(previous_rewards.std())
+
+
+def filter_pseudo_pairs(
+    margins: Floats, epsilon: float, blank: Bools, same: Bools, rule: FilterRule
+) -> list[str]:
+    """Decide which pseudo-labelled pairs (y_t chosen, y_{t-1} rejected) are kept.
+
+    With rule `tolerance` a pair stays if its margin exceeds -epsilon: slightly negative margins
+    regularise. `none` keeps all (epsilon infinite), `positive` only margins above 0. Pairs without
+    a margin, with a blank side, or with both sides the same text, are dropped under every rule.
+
+    Args:
+        margins: r_{t-1}(x, y_t) - r_{t-1}(x, y_{t-1}), NaN where a side has no reward, shape
+            (prompts,).
+        epsilon: epsilon_t.
+        blank: whether either side has no visible text, shape (prompts,).
+        same: whether both sides are the same text, shape (prompts,).
+        rule: which margins are kept.
+
+    Returns:
+        The reason each pair was dropped for, empty if it is kept.
+
+    Raises:
+        ValueError: a margin is infinite.
+
+    Source: Mutual-Taught, M-step, Low-Quality Data Filtering (equations 5 and 8, appendix F):
+    pairs with margin <= -epsilon_t are removed.
+    """
+    if np.isinf(margins).any():
+        raise ValueError("margins must be finite")
+    floor = {"tolerance": -epsilon, "none": -np.inf, "positive": 0.0}[rule]
+    reasons = [UNSCORED, "blank", "same_text", "margin"]
+    conditions = [np.isnan(margins), blank, same, margins <= floor]
+    return list(np.select(conditions, reasons, "").tolist())
+
+
+def carried(iterations: Ints, iteration: int, rule: Accumulated) -> Bools:
+    """Decide which pairs of earlier mixes are in the mix of t, too.
+
+    `none` carries no pair on, `last` those made in t - 1, `all` whatever the mix of t - 1 holds:
+    made by the same rule, it has the pairs of all earlier iterations.
+
+    Args:
+        iterations: the iteration every pair of the mix of t - 1 was made in, shape (pairs,).
+        iteration: t.
+        rule: how far back.
+
+    Returns:
+        Whether a pair is carried on, shape (pairs,).
+
+    Source: ours; the paper mixes the pairs of iteration t only.
+    """
+    oldest = {"none": iteration, "last": iteration - 1, "all": 0}[rule]
+    return iterations >= oldest

@@ -1,0 +1,3 @@
+"""Why a preference pair is dropped."""
+
+UNSCORED = "unscored"  # the reason of a pair with too few rewards

@@ -1,0 +1,1 @@
+"""Policies and reward models: their folders, chat templates, checks and weights."""

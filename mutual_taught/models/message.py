@@ -1,0 +1,5 @@
+"""TODO."""
+
+from collections.abc import Mapping
+
+Message = Mapping[str, str]

@@ -1,0 +1,1 @@
+"""What every stage uses around its work: resume, locks, devices, costs."""

@@ -1,0 +1,97 @@
+"""The stages of dvc.yaml, and the order in which DVC runs them, read without DVC."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mutual_taught.config import params
+from mutual_taught.errors import InputError
+
+GRAPH = Path("dvc.yaml")
+
+
+class Node(NamedTuple):
+    """A stage of one iteration: the paths it reads and writes."""
+
+    name: str
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+
+
+def order(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[str]:
+    """List all stages as `dvc repro` runs them."""
+    return sorted_as_dvc(read(graph, values))
+
+
+def read(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[Node]:
+    """Read the stages of every iteration, in the order of dvc.yaml.
+
+    Raises:
+        InputError: params.yaml is not in order, or dvc.yaml has no stages that can be read.
+    """
+    raw = params.read(values)
+    params.validate(raw, values)
+    try:
+        return nodes(params.read(graph)["stages"], raw["iterations"])
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{graph}: expected stages with cmd, deps and outs; dvc stage list says more"
+        ) from None
+
+
+def nodes(stages: Mapping[str, Any], iterations: Mapping[str, Any]) -> list[Node]:
+    """Write out the stages of every iteration, in the order of dvc.yaml."""
+    found = []
+    for name, stage in stages.items():
+        body = stage.get("do", stage)
+        keys = iterations if "do" in stage else [""]
+        for key in keys:
+            previous = iterations[key]["prev"] if key else ""
+            deps = (_resolved(path, key, previous) for path in body.get("deps", []))
+            outs = (_resolved(path, key, previous) for path in _written(body))
+            found.append(Node(f"{name}@{key}" if key else name, tuple(deps), tuple(outs)))
+    return found
+
+
+def sorted_as_dvc(listed: Sequence[Node]) -> list[str]:
+    """Sort stages as DVC does: each after those it reads from, depth first.
+
+    DVC goes through the stages in the order of dvc.yaml; before one it runs those that make its
+    deps, in the order of its deps, and before them those that make theirs.
+    """
+    by_name = {node.name: node for node in listed}
+    above = {node.name: list(_upstream(node, listed)) for node in listed}
+    done: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        for other in above[name]:
+            if other not in done:
+                visit(other)
+        done[name] = None
+
+    for name in by_name:
+        if name not in done:
+            visit(name)
+    return list(done)
+
+
+def _upstream(node: Node, listed: Sequence[Node]) -> Iterator[str]:
+    for dep in node.deps:
+        for other in listed:
+            if other.name != node.name and any(overlap(dep, out) for out in other.outs):
+                yield other.name
+
+
+def overlap(one: str, other: str) -> bool:
+    """Tell whether two paths are the same, or one lies in the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _written(body: Mapping[str, Any]) -> Iterator[str]:
+    for kind in ("outs", "metrics", "plots"):
+        for entry in body.get(kind, []):
+            yield entry if isinstance(entry, str) else next(iter(entry))
+
+
+def _resolved(path: str, key: str, previous: str) -> str:
+    return path.replace("${key}", key).replace("${item.prev}", previous)

@@ -1,0 +1,1 @@
+"""Iteration 0: prompts, the base models, seed preferences."""

@@ -1,0 +1,90 @@
+"""The base reward model r_0: copied, or trained on the seed preferences."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.files import link_tree, write_metrics
+from mutual_taught.artifacts.joins import counts
+from mutual_taught.artifacts.manifests import read_manifest, write_manifest
+from mutual_taught.checks import preflight
+from mutual_taught.checks.rewards import compare_new_reward_model, compare_reward_model
+from mutual_taught.config.blocks import BaseRewardModel, Model, Tokens, Training
+from mutual_taught.errors import InputError
+from mutual_taught.models.load import give_padding, load_reward_model, load_tokenizer
+from mutual_taught.models.packed.conversations import Asked, fit_responses
+from mutual_taught.models.precision import settle
+from mutual_taught.pipeline import work
+from mutual_taught.prepare import base_models
+from mutual_taught.training import launch
+from mutual_taught.training.jobs import Job
+from mutual_taught.training.reward import tokenised
+
+SEED_PART = "train"
+METRICS = Path("metrics", "prepare_reward_model.json")
+
+
+def prepare_base(
+    policy: Path, preferences: Path, out: Path, source: Model, settings: BaseRewardModel,
+    training: Training, tokens: Tokens, seed: int,
+) -> None:  # fmt: skip
+    """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences.
+
+    A seed preference with a side that does not fit is dropped, and counted in the metrics.
+
+    Raises:
+        InputError: the model is not read as transformers reads it, in any way.
+    """
+    folder = out / "reward_model"
+    if source.source not in ("trained", "tiny"):
+        folder.mkdir(parents=True)
+        base = base_models.take(source, folder, "reward_model", tokens)
+        said = {"stage": "prepare_reward_model", "date": tokens.date}
+        write_manifest(folder, "reward_model", base, None, said)
+        write_metrics(out / METRICS, {"active": 1.0, "rows": 0.0, "kept": 0.0})
+        loaded = load_reward_model(folder, "bfloat16")
+        preflight.require(preflight.reward_model(loaded), folder)
+        compare_reward_model(folder, tokens)
+        return
+    chosen = _fitting(preferences, policy, tokens, out)
+    training = settle(training)
+    rows = compare_new_reward_model(policy, tokens, settings.layers).rows
+    made_by = {
+        "stage": "prepare_reward_model", "policy": read_manifest(policy).digest,
+        "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
+        "preferences": tables.rows_digest(chosen),
+    }  # fmt: skip
+    with work.folder("prepare_reward_model", {**made_by, "all": training.model_dump()}) as place:
+        tokenizer = give_padding(load_tokenizer(policy))
+        ready = tokenised(tokenizer, chosen["prompt_id"].to_pylist(), chosen, tokens)
+        job = Job("new_reward_model", policy, ready, settings, training, seed, made_by, rows)
+        launch.train(job, place)
+        link_tree(place / "model", folder)
+
+
+def _fitting(preferences: Path, policy: Path, tokens: Tokens, out: Path) -> pa.Table:
+    """Read the seed preferences that r_0 learns from; a pair with a side that does not fit is out.
+
+    Raises:
+        InputError: no pair fits.
+    """
+    pairs = tables.read(preferences, tables.GOLD_PAIRS)
+    listed = pairs.filter(pc.equal(pairs["part"], SEED_PART))
+    tokenizer = give_padding(load_tokenizer(policy))
+    columns = (listed[name].to_pylist() for name in ("prompt_id", "messages", "chosen", "rejected"))
+    reasons = [  # one a pair: that of a side, if either has one
+        max(fit_responses(tokenizer, Asked(prompt, turns, texts), tokens.max_length).reasons)
+        for prompt, turns, *texts in zip(*columns, strict=True)
+    ]
+    fits = [not reason for reason in reasons]
+    if not any(fits):
+        raise InputError(
+            f"{preferences}: of {len(fits)} pairs to train on none fits tokens.max_length "
+            f"{tokens.max_length} by the policy's tokenizer; expected at least one; raise it, or "
+            "make others with mutual-taught seed-preferences"
+        )
+    counted = counts(pa.chunked_array([fits]), pa.chunked_array([reasons]))
+    write_metrics(out / METRICS, {"active": 1.0, **counted})
+    return listed.filter(pa.array(fits))

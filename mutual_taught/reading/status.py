@@ -1,0 +1,281 @@
+"""What happened so far, for the terminal: a table, or a block an iteration where it is narrow."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.manifests import MANIFEST, read_manifest
+from mutual_taught.config import params
+from mutual_taught.planning.schedule import spell
+from mutual_taught.reading import run_state
+from mutual_taught.reading.run_state import Running, State
+from mutual_taught.report import markdown, summary
+from mutual_taught.terminal.signs import fit, visible
+
+# Row of the table -> row of the report.
+ROWS = {
+    "best checkpoint": "selected step",
+    "win rate on D_MS": "win rate on D_MS",
+    "pairs kept": "ranked pairs kept",
+    "pseudo pairs kept": "pseudo pairs kept",
+    "without a reward": "without a reward: responses / duel prompts / eval answers",
+    "ε_t": "tolerance",
+    "gold": "gold",
+    "change of gold from base": "gold, change from base",
+    "win rate vs base (gold)": "win rate vs base (gold)",
+    "mean reward, r_0": "mean reward, r_0",
+    "mean reward, r_t": "mean reward, r_t",
+    "length, tokens": "length, tokens",
+    "r_t right on gold pairs": "r_t on held-out gold pairs",
+    "r_t right on own samples": "r_t on own samples",
+    "r_0 right on own samples": "r_0 on own samples",
+}
+NOTE = "Brackets: 95 % intervals. The win rate on D_MS is the best checkpoint's."
+
+
+class Iteration(NamedTuple):
+    """One iteration: `final` is the iteration whose policy it ends with."""
+
+    key: str
+    state: str
+    final: int
+    metrics: Mapping[str, Any]
+
+
+class Setting(NamedTuple):
+    """What the numbers of a run depend on most; None or a dash where nothing tells."""
+
+    rule: str
+    win_rate_threshold: float | None
+    policy: str
+    reward_model: str
+    seed: int | None
+    sampling_dtype: str
+    training_dtype: str
+
+
+def iterations(run: Path, state: State) -> list[Iteration]:
+    """Read what each iteration did, without those that params.yaml does not have."""
+    keys = [key for key in run_state.present(run) if key not in state.leftovers]
+    history: list[dict[str, Any]] = [
+        {"iteration": int(key), "metrics": markdown.read_metrics(run / key / "metrics")}
+        for key in keys
+    ]
+    return [
+        Iteration(
+            key, _state(key, history[place]["metrics"]),
+            summary.final_iteration(history[: place + 1]), history[place]["metrics"],
+        )
+        for place, key in enumerate(keys)
+    ]  # fmt: skip
+
+
+def _state(key: str, metrics: Mapping[str, Any]) -> str:
+    """Say how far an iteration has come."""
+    if key == "0":
+        return "start"
+    if "select_policy" not in metrics:
+        last = [stage for stage in markdown.STAGES if stage in metrics]
+        return f"after {last[-1]}" if last else "begun"
+    return markdown.state(metrics, int(key)) + ("" if "eval" in metrics else ", unfinished")
+
+
+def setting(run: Path) -> Setting:
+    """Read the threshold, both models, the seed, and what number formats were used."""
+    rule, threshold, seed, auto = "–", None, None, ("–", "–")
+    named = ("–", "–")
+    if path := run_state.beside(run):
+        values = params.validate(params.read(path), path)
+        rule, threshold = values.select_policy.rule, values.select_policy.win_rate_threshold
+        seed, auto = values.seed, (values.engine.dtype, values.training.precision)
+        named = (values.models.policy.path, values.models.reward_model.path)
+    return Setting(
+        rule, threshold if rule == "win_rate" else None,
+        _base(run / "0" / "policy") or named[0], _base(run / "0" / "reward_model") or named[1],
+        seed, _sampled_in(run) or auto[0], _trained_in(run) or auto[1],
+    )  # fmt: skip
+
+
+def _base(folder: Path) -> str | None:
+    if not (folder / MANIFEST).exists():
+        return None
+    return read_manifest(folder).base
+
+
+def _sampled_in(run: Path) -> str | None:
+    """Find what `engine.dtype` came to: it is part of what the base policy's answers say."""
+    path = run / "0" / "answers.parquet"
+    if not path.exists():
+        return None
+    try:
+        said = tables.provenance(pq.read_schema(path).empty_table())
+    except (pa.ArrowException, OSError):
+        return None  # `verify` says what is wrong with the file
+    return str(said["dtype"]) if "dtype" in said else None
+
+
+def _trained_in(run: Path) -> str | None:
+    """Find what `training.precision` came to, from the first policy that was trained."""
+    for key in run_state.present(run)[1:]:
+        if (run / key / "policy" / MANIFEST).exists():
+            made = read_manifest(run / key / "policy").made_by
+            if isinstance(made.get("training"), Mapping):
+                return str(made["training"].get("precision", "–"))
+    return None
+
+
+def show(run: Path, width: int | None = None) -> State:
+    """Print the state, the table, and what to do next; give the state."""
+    state = run_state.look(run)
+    console = Console(width=width, markup=False, emoji=False, highlight=False)
+
+    def say(text: str) -> None:
+        console.print(fit(visible(text), console.encoding), soft_wrap=True)
+
+    listed, given = iterations(run, state), setting(run)
+    say(f"Mutual-Taught in {run}: {_headline(state, listed)}")
+    for line in _about(given):
+        say(line)
+    if listed:
+        _print_numbers(console, listed)
+        say(NOTE)
+    for line in advice(run, state, listed, given.win_rate_threshold):
+        say(line)
+    return state
+
+
+def _headline(state: State, listed: list[Iteration]) -> str:
+    stopped = [one.key for one in listed if one.state.startswith("stopped here")]
+    return (
+        f"{state.kind} at t = {stopped[0]}" if stopped and state.kind == "stopped" else state.kind
+    )
+
+
+def _about(given: Setting) -> Iterator[str]:
+    tau = given.win_rate_threshold
+    rule = "the last checkpoint is taken" if tau is None else f"τ {tau:.3f}"
+    seed = "–" if given.seed is None else given.seed
+    formats = f"{given.sampling_dtype} sampling, {given.training_dtype} training"
+    yield f"policy {given.policy}"
+    yield f"reward model {given.reward_model}"
+    yield f"{rule}, seed {seed}, {formats}"
+
+
+def _print_numbers(console: Console, listed: list[Iteration]) -> None:
+    """Print one column an iteration, or one block where the columns do not fit."""
+
+    def fitted(text: str) -> str:
+        return fit(visible(text), console.encoding)
+
+    cells = [[fitted(text) for text in _cells(one)] for one in listed]
+    labels = [fitted(name) for name in ("state", "policy of iteration", *ROWS)]
+    table = Table("", *(f"t = {one.key}" for one in listed))
+    for label, *row in zip(labels, *cells, strict=True):
+        table.add_row(label, *row)
+    if (
+        Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+        <= console.width
+    ):
+        console.print(table)
+        return
+    for one, column in zip(listed, cells, strict=True):
+        console.print(f"t = {one.key}")
+        for label, text in zip(labels, column, strict=True):
+            console.print(f"  {label:26}{text}")
+
+
+def _cells(one: Iteration) -> list[str]:
+    return [
+        one.state, str(one.final),
+        *(markdown.cell(row, one.metrics, one.final) for row in ROWS.values()),
+    ]  # fmt: skip
+
+
+def advice(
+    run: Path, state: State, listed: list[Iteration], threshold: float | None
+) -> Iterator[str]:
+    """Say where the results are, why a run stopped, or what to do next."""
+    known = "select_policy.win_rate_threshold" not in state.changed
+    yield from _stopped(listed, threshold if known else None)
+    reports = [run / one.key / "report" / "report.md" for one in listed]
+    if there := [path for path in reports if path.exists()]:
+        yield f"Report: {there[-1]}"
+    if state.kind in ("finished", "stopped"):
+        last = run / listed[-1].key
+        yield f"Final models: {last / 'policy'}, {last / 'reward_model'}"
+    if state.kind == "not run":
+        yield "Nothing has run yet: make run, or dvc repro."
+    elif state.kind == "not pulled":
+        yield "Not pulled: dvc pull fetches what is missing, dvc repro --pull what it needs."
+    elif state.kind == "unfinished" and state.missing:
+        yield f"Not finished: dvc repro goes on, with {state.missing[0]}."
+    for at in state.running:
+        yield f"Running: {describe(at)}"
+    if state.changed:
+        names = ", ".join(state.changed[:3]) + ", ..." * (len(state.changed) > 3)
+        yield f"params.yaml has changed since ({names}); mutual-taught plan says what would run."
+    for key in state.leftovers:
+        yield f"Leftover: {run / key}, which params.yaml does not have; {run_state.WAY_OUT}."
+
+
+def _stopped(listed: list[Iteration], threshold: float | None) -> Iterator[str]:
+    """Say why a run stopped; `threshold` is the τ that it was made with, None if not known."""
+    tau = "the share τ" if threshold is None else f"τ = {threshold:.3f}"
+    for one in listed:
+        if one.state.startswith("stopped here"):
+            step = markdown.shown(markdown.number(one.metrics, "select_policy", "step"), 0)
+            rate = markdown.shown(markdown.number(one.metrics, "select_policy", "win_rate"))
+            best = f"(the best, step {step}: {rate})"
+            yield f"Stopped at t = {one.key}: no checkpoint won {tau} of its duels {best}."
+            yield f"Both models stay those of iteration {one.final}."
+
+
+def describe(at: Running) -> str:
+    """Say which stage runs, since when, and how long is left of the run."""
+    place = f" (stage {at.place} of {at.stages})" if at.place else ""
+    left = "" if at.left is None else f", about {spell(at.left)} left"
+    return f"{at.stage}{place}, for {spell(at.seconds)}{left}"
+
+
+def as_json(run: Path) -> str:
+    """Give everything that `show` prints as JSON: numbers as numbers, None where there is none."""
+    state = run_state.look(run)
+    listed = iterations(run, state)
+    ended = state.kind in ("finished", "stopped")
+    told = {
+        "run": str(run),
+        "state": state.kind,
+        "next_stage": state.missing[0] if state.missing else None,
+        "changed_params": list(state.changed),
+        "running": [at._asdict() for at in state.running],
+        "leftovers": list(state.leftovers),
+        **setting(run)._asdict(),
+        "iterations": [
+            {"iteration": int(one.key), "state": one.state, "policy_from": one.final,
+             "evaluated": markdown.number(one.metrics, "eval", "active") == 1,
+             "metrics": one.metrics}
+            for one in listed
+        ],
+        "policy_folder": str(run / listed[-1].key / "policy") if ended else None,
+        "reward_model_folder": str(run / listed[-1].key / "reward_model") if ended else None,
+    }  # fmt: skip
+    return json.dumps(told, indent=2)
+
+
+def watch(run: Path, seconds: float) -> None:
+    """Show the status again and again, until the run has ended."""
+    console = Console()
+    while True:
+        console.clear()
+        if show(run).kind in ("finished", "stopped"):
+            return
+        time.sleep(seconds)

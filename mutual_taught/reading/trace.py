@@ -1,0 +1,331 @@
+"""The story of one record: everything a run knows of a prompt, or of a training pair."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from mutual_taught.artifacts import decision, files, tables
+from mutual_taught.errors import InputError, MissingFileError
+
+Record = dict[str, Any]
+Happened = Mapping[str, list[Record]]
+Shown = Callable[[str], str]
+SHORTEST = 6
+WORDS = {1.0: "won", 0.5: "tied", 0.0: "lost"}
+TOKENS = ("token_ids", "previous_token_ids")
+
+
+def prompt(run: Path, prefix: str) -> Record:
+    """Collect all that happened to a prompt.
+
+    Args:
+        run: folder of the run.
+        prefix: a prompt id, or its first six or more characters.
+
+    Returns:
+        `prompt_id`, `messages`, `split`, `source` and `row`, and under `iterations` what each
+        iteration holds of it: rows of the tables by name, `learnt_by` the models that were
+        trained on it.
+
+    Raises:
+        MissingFileError: there is no run.
+        InputError: no prompt, or several, begin so.
+    """
+    found = _one(run / "0", tables.ALL_PROMPTS, "prompt_id", prefix)
+    name = found["prompt_id"]
+    story: Record = {
+        "prompt_id": name, "messages": found["messages"], "split": found["split"],
+        "source": found["source"], "row": found["row"], "iterations": {},
+    }  # fmt: skip
+    for folder in files.iterations(run):
+        happened: Record = {table.name: _rows(folder, table, name) for table in tables.EXCHANGED}
+        happened["generations"] = _rows(folder / "eval", tables.GENERATIONS, name)
+        happened = {table: rows for table, rows in happened.items() if rows}
+        if happened:
+            happened["learnt_by"] = _learnt_by(run, folder, happened)
+            story["iterations"][folder.name] = happened
+    return story
+
+
+def pair(run: Path, prefix: str) -> Record:
+    """Tell why a pair is among those a reward model was trained on.
+
+    Args:
+        run: folder of the run.
+        prefix: a pair id, or its first six or more characters.
+
+    Raises:
+        MissingFileError: there is no run.
+        InputError: no pair, or several, begin so.
+    """
+    for folder in files.iterations(run):
+        path = folder / "reward_pairs.parquet"
+        rows = _begins(folder, tables.REWARD_PAIRS, "pair_id", prefix) if path.exists() else []
+        own = [row for row in rows if str(row["iteration"]) == folder.name]
+        if len(own) > 1:
+            raise _several(prefix, [row["pair_id"] for row in own], path)
+        if own:
+            name = own[0]["prompt_id"]
+            ranked = own[0]["kind"] == "ranked"
+            source = tables.RANKED_PAIRS if ranked else tables.PSEUDO_PAIRS
+            why: Record = {**own[0], "learnt_by": _trained_on(run, own[0]["pair_id"])}
+            why["decided_by"] = _must(folder, source, name)[0]
+            why["rule"] = _rule(folder, source, "chosen" if ranked else "filter")
+            if ranked:
+                why["rewards"] = [row["reward"] for row in _must(folder, tables.REWARDS, name)]
+                drawn = _must(folder, tables.RESPONSES, name)
+                why["lengths"] = [row["length_tokens"] for row in drawn]
+            else:
+                why["tolerance"] = _rule(folder, source, "tolerance")
+            return why
+    raise InputError(f"{run}: no pair id begins with {prefix!r}; see run/*/reward_pairs.parquet")
+
+
+def _one(folder: Path, table: tables.Table, column: str, prefix: str) -> Record:
+    path, rows = _path(folder, table), _begins(folder, table, column, prefix)
+    if not rows:
+        raise InputError(f"{path}: no {column} begins with {prefix!r}; expected one that is there")
+    if len(rows) > 1:
+        raise _several(prefix, [row[column] for row in rows], path)
+    return rows[0]
+
+
+def _several(prefix: str, names: list[str], path: Path) -> InputError:
+    return InputError(
+        f"{path}: {len(names)} ids begin with {prefix!r} ({names[0]}, {names[1]}, …); "
+        "expected one; give more of it"
+    )
+
+
+def _begins(folder: Path, table: tables.Table, column: str, prefix: str) -> list[Record]:
+    """Read the rows whose id begins so; files are sorted by prompt, so few row groups are read."""
+    if len(prefix) < SHORTEST or not set(prefix) <= set("0123456789abcdef"):
+        raise InputError(
+            f"{prefix!r} is no id; expected {SHORTEST} to 32 digits 0-9, a-f, as in the tables"
+        )
+    field = pc.field(column)
+    return _read(folder, table, (field >= prefix) & (field < prefix + "g"))
+
+
+def _rows(folder: Path, table: tables.Table, name: str) -> list[Record]:
+    there = _path(folder, table).exists()
+    return _read(folder, table, pc.field("prompt_id") == name) if there else []
+
+
+def _must(folder: Path, table: tables.Table, name: str) -> list[Record]:
+    """Read a prompt's rows of a table that must have some."""
+    found = _read(folder, table, pc.field("prompt_id") == name)
+    if not found:
+        raise InputError(f"{_path(folder, table)} has no row for prompt {name!r}; run dvc repro")
+    return found
+
+
+def _rule(folder: Path, table: tables.Table, name: str) -> Any:
+    """Read what a table was decided by from its provenance."""
+    path = _path(folder, table)
+    said = tables.provenance(pq.read_schema(path).empty_table())
+    if name not in said:
+        raise InputError(f"{path}: its provenance lacks {name}; run dvc repro")
+    return said[name]
+
+
+def _path(folder: Path, table: tables.Table) -> Path:
+    return folder / f"{table.name}.parquet"
+
+
+def _read(folder: Path, table: tables.Table, condition: pc.Expression) -> list[Record]:
+    path = _path(folder, table)
+    if not path.exists():
+        raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}")
+    try:
+        source = ds.dataset(path, format="parquet")
+        names = [name for name in source.schema.names if name not in TOKENS]
+        if lacking := [name for name in table.columns if name not in source.schema.names]:
+            raise InputError(f"{path} lacks column {lacking[0]!r}; run dvc repro")
+        return list(source.to_table(columns=names, filter=condition).to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not readable as its stage wrote it ({said})") from None
+
+
+def _learnt_by(run: Path, folder: Path, happened: Mapping[str, list[Record]]) -> list[str]:
+    """Name the models that were trained on the prompt's pairs of an iteration."""
+    learnt = []
+    if any(row["kept"] for row in happened.get("ranked_pairs", [])):
+        learnt.append(str(folder / "checkpoints"))
+    for row in happened.get("reward_pairs", []):
+        learnt += _trained_on(run, row["pair_id"])
+    return sorted(set(learnt))
+
+
+def _trained_on(run: Path, pair: str) -> list[str]:
+    """Name the reward models whose training met a pair."""
+    condition = pc.field("pair_id") == pair
+    table = tables.REWARD_TRAINING
+    there = [folder for folder in files.iterations(run) if _path(folder, table).exists()]
+    met = [folder for folder in there if _read(folder, table, condition)]
+    return [str(folder / "reward_model") for folder in met]
+
+
+def lines(story: Record, run: Path, full: bool = False) -> list[str]:
+    """Tell a prompt's story in lines; texts as excerpts, or `full`, below what they belong to."""
+    short = _whole if full else _short
+    place = f"source {story['source']} row {story['row']}"
+    said = [f"prompt {story['prompt_id']}  split {story['split']}  {place}"]
+    said += [
+        f"  {turn['role']}: {_whole(turn['content']) if full else _short(turn['content'], 300)}"
+        for turn in story["messages"]
+    ]
+    for key, happened in story["iterations"].items():
+        said += ["", f"iteration {key}"]
+        for tell in TELLERS:
+            said += tell(happened, run / key, short)
+        said += [f"  learnt by {name}" for name in happened["learnt_by"]]
+    return said
+
+
+def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
+    scored = {row["response_index"]: row for row in happened.get("rewards", [])}
+    known = [row["reward"] for row in scored.values() if row["reward"] is not None]
+    pairs = happened.get("ranked_pairs", [])
+    marks = {}
+    if pairs and pairs[0]["chosen_index"] is not None:
+        marks = {pairs[0]["chosen_index"]: "chosen", pairs[0]["rejected_index"]: "rejected"}
+    said = [
+        f"  response {row['response_index']}  {_reward(scored.get(row['response_index']))}"
+        f"  {row['length_tokens']} tokens  {row['finish_reason']}"
+        f"  {marks.get(row['response_index'], ''):8}  {short(row['response'])}"
+        for row in happened.get("responses", [])
+    ]
+    for row in pairs:
+        if known:
+            said.append(f"  mean reward {_number(sum(known) / len(known))}")
+        said.append(
+            f"  pair kept: response {row['chosen_index']} over {row['rejected_index']}"
+            if row["kept"]
+            else f"  pair dropped: {row['reason']}"
+        )
+    return said
+
+
+def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
+    rows = happened.get("duels", [])
+    if not rows:
+        return []
+    decided = (folder / "decision.json").exists()
+    metrics = folder / "metrics" / "select_policy.json"
+    numbers = files.read_json(metrics) if decided else {}
+    ties_lose = numbers.get("tie_counts_as") == 0
+    went_on = decided and decision.read(folder / "decision.json").active
+    best = "selected" if went_on else "the best, not selected"
+    words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
+    said = [
+        f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
+        f"{short(rows[0]['previous_response'])}"
+    ]
+    for row in rows:
+        mark = f"  ({best})" if row["step"] == numbers.get("step") else ""
+        outcome = words.get(row["outcome"], f"left out: {row['reason']}")
+        said.append(
+            f"  checkpoint {row['step']}{mark} {outcome}  "
+            f"reward {_number(row['reward'])}  {short(row['response'])}"
+        )
+    if not decided:
+        return [*said, "  no checkpoint is selected yet"]
+    return [*said, f"  the iteration {'went on' if went_on else 'stopped here'}"]
+
+
+def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
+    pairs = happened.get("pseudo_pairs", [])
+    if not pairs:
+        return [f"  answer  {short(row['response'])}" for row in happened.get("answers", [])]
+    row = pairs[0]
+    return [
+        f"  answer           reward {_number(row['reward'])}  {short(row['response'])}",
+        f"  previous answer  reward {_number(row['previous_reward'])}  "
+        f"{short(row['previous_response'])}",
+        f"  pseudo pair {'kept' if row['kept'] else 'dropped: ' + row['reason']}, "
+        f"margin {_number(row['reward_margin'])}",
+    ]
+
+
+def _evaluated(happened: Happened, folder: Path, short: Shown) -> list[str]:
+    return [
+        f"  eval answer {row['response_index']}  gold {_number(row['gold'])}"
+        f"  r_0 {_number(row['reward_r0'])}  r_t {_number(row['reward_rt'])}"
+        f"  {short(row['response'])}"
+        for row in happened.get("generations", [])
+    ]
+
+
+def _mixed(happened: Happened, folder: Path, short: Shown) -> list[str]:
+    return [f"  {row['kind']} pair {row['pair_id']}" for row in happened.get("reward_pairs", [])]
+
+
+TELLERS: tuple[Callable[[Happened, Path, Shown], list[str]], ...] = (
+    _sampled, _duelled, _labelled, _mixed, _evaluated,
+)  # fmt: skip
+
+
+def pair_lines(why: Record, full: bool = False) -> list[str]:
+    """Tell why a pair is there in lines; its texts as excerpts, or `full`."""
+    short = _whole if full else _short
+    by = why["decided_by"]
+    said = [
+        f"{why['kind']} pair {why['pair_id']}  iteration {why['iteration']}  "
+        f"prompt {why['prompt_id']}",
+        f"  chosen    {short(why['chosen'])}",
+        f"  rejected  {short(why['rejected'])}",
+    ]
+    if why["kind"] == "ranked":
+        listed = zip(why["rewards"], why["lengths"], strict=True)
+        said += [
+            f"  response {index}  reward {_number(reward)}  {length} tokens"
+            for index, (reward, length) in enumerate(listed)
+        ]
+        known = [reward for reward in why["rewards"] if reward is not None]
+        said += [
+            f"  mean reward {_number(sum(known) / len(known))}; by the rule "
+            f"{why['rule']} chosen is response {by['chosen_index']}, rejected response "
+            f"{by['rejected_index']}",
+        ]
+    else:
+        said += [
+            f"  margin {_number(by['reward_margin'])} = {_number(by['reward'])} - "
+            f"{_number(by['previous_reward'])}; {_floor(why)}"
+        ]
+    return [*said, *(f"  learnt by {name}" for name in why["learnt_by"])]
+
+
+def _floor(why: Record) -> str:
+    """Say which margins the filter drops."""
+    if why["rule"] == "none":
+        return "the filter none drops no margin"
+    floor = "0" if why["rule"] == "positive" else f"-{_number(why['tolerance'])}"
+    return f"the filter {why['rule']} drops margins of {floor} and below"
+
+
+def _reward(row: Record | None) -> str:
+    """Say a response's reward, or why it has none."""
+    why = f" ({row['reason']})" if row and row["reason"] else ""
+    return f"reward {_number(row['reward'] if row else None)}{why}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _short(text: str, size: int = 90) -> str:
+    """Show the beginning of a text on one line."""
+    shown = " ".join(text.split())
+    return repr(shown if len(shown) <= size else shown[: size - 1] + "…")
+
+
+def _whole(text: str) -> str:
+    """Show a whole text, below the line that it belongs to."""
+    return "".join(f"\n      | {line}" for line in text.splitlines() or ["(blank)"])

@@ -1,0 +1,286 @@
+"""The report over iterations 0 to t: a Markdown page with tables and plots."""
+
+import io
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from mutual_taught.artifacts.files import read_json, write_bytes, write_json
+from mutual_taught.errors import InputError
+from mutual_taught.report.summary import final_iteration
+from mutual_taught.terminal.signs import visible
+
+History = list[dict[str, Any]]
+STAGES = (
+    "sample", "score", "rank_pairs", "dpo", "duel", "select_policy", "answer", "build_pairs",
+    "train_rm", "eval",
+)  # fmt: skip
+
+
+def entry(iteration: int, metrics: Mapping[str, Any], examples: Sequence[Any]) -> dict[str, Any]:
+    """Make one iteration's part of the cumulative data."""
+    return {"iteration": iteration, "metrics": dict(metrics), "examples": list(examples)}
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Read the metrics of an iteration's stages, those that exist.
+
+    Raises:
+        InputError: one is no number.
+    """
+    paths = {stage: folder / f"{stage}.json" for stage in STAGES}
+    found = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
+    for stage, numbers in found.items():
+        for name, value in numbers.items():
+            if type(value) not in (int, float) or not abs(value) < sys.float_info.max:
+                raise InputError(
+                    f"{paths[stage]}: {name} is {str(value)[:40]!r}; expected a number; "
+                    "run dvc repro"
+                )
+    return found
+
+
+def examples(generations: pa.Table, prompts: pa.Table, count: int) -> list[dict[str, Any]]:
+    """Take the first answer to the first prompts, to show."""
+    rows = generations.filter(pa.array(generations["response_index"].to_numpy() == 0)).to_pylist()
+    texts = {row["prompt_id"]: row["messages"][-1]["content"] for row in prompts.to_pylist()}
+    return [
+        {"prompt_id": row["prompt_id"], "prompt": texts[row["prompt_id"]],
+         "response": row["response"], "gold": row["gold"]}
+        for row in rows[:count]
+    ]  # fmt: skip
+
+
+def write(folder: Path, history: History) -> None:
+    """Write `data.json`, `report.md` and its plots."""
+    write_json(folder / "data.json", history)
+    for name, lines in PLOTS.items():
+        write_bytes(folder / f"{name}.png", _plot(history, lines))
+    write_bytes(folder / "report.md", _page(history).encode())
+
+
+def number(metrics: Mapping[str, Any], stage: str, name: str) -> float | None:
+    """Look up one number of an iteration."""
+    value = metrics.get(stage, {}).get(name)
+    return None if value is None else float(value)
+
+
+def shown(value: float | None, digits: int = 3) -> str:
+    """Format a number, or a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if digits == 0 else f"{value:.{digits}f}"
+
+
+def with_interval(metrics: Mapping[str, Any], stage: str, mean: str, low: str, high: str) -> str:
+    """Format a mean with its 95 % interval."""
+    values = [number(metrics, stage, name) for name in (mean, low, high)]
+    if values[0] is None:
+        return "–"
+    return f"{shown(values[0])} [{shown(values[1])}, {shown(values[2])}]"
+
+
+def _eval(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda m: with_interval(m, "eval", f"{name}.mean", f"{name}.ci_lo", f"{name}.ci_hi")
+
+
+def _accuracy(name: str) -> Callable[[Mapping[str, Any]], str]:
+    return lambda m: with_interval(m, "eval", f"{name}.accuracy", f"{name}.ci_lo", f"{name}.ci_hi")
+
+
+def dropped(metrics: Mapping[str, Any], stage: str) -> str:
+    """Format kept and dropped pairs with the reasons."""
+    values = metrics.get(stage, {})
+    if "kept" not in values:
+        return "–"
+    reasons = [
+        f"{name.removeprefix('dropped_')} {value:.0f}"
+        for name, value in sorted(values.items())
+        if name.startswith("dropped_")
+    ]
+    return f"{values['kept']:.0f} / {values['rows']:.0f}" + (
+        f" ({', '.join(reasons)})" if reasons else ""
+    )
+
+
+def unscored(metrics: Mapping[str, Any]) -> str:
+    """Format how many answers, or prompts, were left out because they did not fit r."""
+    places = (("score", "unscored"), ("select_policy", "unscored"), ("eval", "policy.unscored"))
+    return " / ".join(shown(number(metrics, *place), 0) for place in places)
+
+
+def state(metrics: Mapping[str, Any], iteration: int) -> str:
+    """Say what became of an iteration."""
+    if iteration == 0:
+        return "start"
+    if not number(metrics, "sample", "active"):
+        return "stopped before"
+    return "active" if number(metrics, "select_policy", "active") else "stopped here"
+
+
+def selected(metrics: Mapping[str, Any]) -> str:
+    """Name the step of the checkpoint that won; of a stopped iteration none did."""
+    step = shown(number(metrics, "select_policy", "step"), 0)
+    went_on = step == "–" or number(metrics, "select_policy", "active")
+    return step if went_on else f"none (best: {step})"
+
+
+ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
+    "selected step": selected,
+    "win rate on D_MS": lambda m: with_interval(
+        m, "select_policy", "win_rate", "win_rate_ci_lo", "win_rate_ci_hi"
+    ),
+    "ranked pairs kept": lambda m: dropped(m, "rank_pairs"),
+    "pseudo pairs kept": lambda m: dropped(m, "build_pairs"),
+    "without a reward: responses / duel prompts / eval answers": unscored,
+    "tolerance": lambda m: shown(number(m, "build_pairs", "tolerance")),
+    "gold": _eval("policy.gold"),
+    "gold, change from base": _eval("policy.gold_vs_base"),
+    "all instructions followed": lambda m: with_interval(
+        m, "eval", "policy.gold.pass_rate", "policy.gold.pass_rate_ci_lo",
+        "policy.gold.pass_rate_ci_hi",
+    ),
+    "win rate vs base (gold)": _eval("policy.win_rate.vs_base.verifiable"),
+    "win rate vs base (r_0)": _eval("policy.win_rate.vs_base.reward_model"),
+    "win rate vs previous (gold)": _eval("policy.win_rate.vs_previous.verifiable"),
+    "mean reward, r_0": lambda m: shown(number(m, "eval", "policy.reward.r0.mean")),
+    "mean reward, r_t": lambda m: shown(number(m, "eval", "policy.reward.rt.mean")),
+    "length, tokens": lambda m: shown(number(m, "eval", "policy.length_tokens.mean"), 1),
+    "cut at the limit": lambda m: shown(number(m, "eval", "policy.truncated_rate")),
+    "distinct-2": lambda m: shown(number(m, "eval", "policy.distinct_2")),
+    "r_t on held-out gold pairs": _accuracy("reward_model.gold_pairs"),
+    "r_t on own samples": _accuracy("reward_model.own_samples.rt"),
+    "r_0 on own samples": _accuracy("reward_model.own_samples.r0"),
+}  # fmt: skip
+# Of the iteration itself. The other rows are of the evaluation, which a stopped one carries on.
+OF_STEPS = {
+    "selected step", "win rate on D_MS", "ranked pairs kept", "pseudo pairs kept", "tolerance",
+    "without a reward: responses / duel prompts / eval answers",
+}  # fmt: skip
+
+
+def cell(name: str, metrics: Mapping[str, Any], final: int) -> str:
+    """Give one number of an iteration as text.
+
+    Args:
+        name: of a row.
+        metrics: of the iteration, by stage.
+        final: the iteration whose policy this one ends with. A stopped iteration evaluates nothing:
+            what it carries on is named, not repeated.
+    """
+    if name not in OF_STEPS and number(metrics, "eval", "active") == 0:
+        return f"as t = {final}"
+    return ROWS[name](metrics)
+
+
+MARK = re.compile(r"[!-/:-@\[-`{-~]")
+LIVE = re.compile("&#(?:35|64);")  # number sign, at sign
+NOTES = (
+    "Brackets: 95 % bootstrap intervals over prompts. The win rate on D_MS is that of the best of "
+    "several checkpoints, hence biased upwards; the win rates vs base and vs previous are from "
+    "held-out prompts. The judge r_0 is not independent of training. An answer that is too long "
+    "for the reward model, or refused by its template, has no reward: it counts as a failure under "
+    "the judge r_0, its pair as one that the reward model got wrong, and mean rewards leave it out."
+)
+PLOTS = {
+    "gold": (
+        ("gold", "eval", "policy.gold.mean", "policy.gold.ci_lo", "policy.gold.ci_hi"),
+        ("all followed", "eval", "policy.gold.pass_rate", "policy.gold.pass_rate_ci_lo",
+         "policy.gold.pass_rate_ci_hi"),
+    ),
+    "reward_model": (
+        ("r_t, held-out gold pairs", "eval", "reward_model.gold_pairs.accuracy",
+         "reward_model.gold_pairs.ci_lo", "reward_model.gold_pairs.ci_hi"),
+        ("r_t, own samples", "eval", "reward_model.own_samples.rt.accuracy",
+         "reward_model.own_samples.rt.ci_lo", "reward_model.own_samples.rt.ci_hi"),
+        ("r_0, own samples", "eval", "reward_model.own_samples.r0.accuracy",
+         "reward_model.own_samples.r0.ci_lo", "reward_model.own_samples.r0.ci_hi"),
+    ),
+}  # fmt: skip
+
+
+def _plot(history: History, lines: Sequence[tuple[str, str, str, str, str]]) -> bytes:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for label, stage, *names in lines:
+        points = [
+            (item["iteration"], *(number(item["metrics"], stage, name) for name in names))
+            for item in history
+        ]
+        known = [point for point in points if None not in point]
+        if known:
+            x, mean, low, high = zip(*known, strict=True)
+            axes.errorbar(
+                x, mean, [[m - v for m, v in zip(mean, low, strict=True)],
+                          [v - m for m, v in zip(mean, high, strict=True)]],
+                marker="o", capsize=3, label=label,
+            )  # fmt: skip
+    axes.set_xlabel("iteration")
+    axes.set_ylim(0, 1)
+    axes.set_xticks([item["iteration"] for item in history])
+    if axes.has_data():
+        axes.legend()
+    page = io.BytesIO()
+    figure.savefig(page, format="png", dpi=110, metadata={"Software": None})
+    return page.getvalue()
+
+
+def _page(history: History) -> str:
+    head = ["", *(f"t = {item['iteration']}" for item in history)]
+    rows = [["state", *(state(item["metrics"], item["iteration"]) for item in history)]]
+    finals = [final_iteration(history[: place + 1]) for place in range(len(history))]
+    rows += [
+        [name, *(cell(name, item["metrics"], final)
+                 for item, final in zip(history, finals, strict=True))]
+        for name in ROWS
+    ]  # fmt: skip
+    table = [head, ["---"] * len(head), *rows]
+    lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
+    lines += [f"| {' | '.join(row)} |" for row in table]
+    lines += ["", NOTES, "", *_dropped_prompts(history[-1]["metrics"])]
+    for name, title in (("gold", "gold"), ("reward_model", "reward-model accuracy")):
+        lines += [f"![{title} by iteration]({name}.png)", ""]
+    if history[-1]["examples"]:
+        lines += ["## The same prompts, answered in every iteration", ""]
+    for place, example in enumerate(history[-1]["examples"]):
+        lines += [f"**{_safe(example['prompt'])}**", "", "| t | gold | answer |", "|---|---|---|"]
+        for item in history:
+            answer = item["examples"][place]
+            cells = (str(item["iteration"]), shown(answer["gold"], 2), _safe(answer["response"]))
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(map(visible, lines)) + "\n"
+
+
+def _dropped_prompts(metrics: Mapping[str, Any]) -> list[str]:
+    """Count the rows of the source that are no prompts; nothing where none was dropped."""
+    counted = metrics.get("prepare_prompts", {})
+    if not counted.get("dropped"):
+        return []
+    reasons = {
+        name.removeprefix("dropped_"): value for name, value in sorted(counted.items())
+        if name.startswith("dropped_")
+    }  # fmt: skip
+    total = f"{counted['dropped']:.0f} of {counted['rows']:.0f} rows of the source are no prompts."
+    lines = ["## Dropped prompts", "", total, "", "| reason | rows |", "|---|---|"]
+    return [*lines, *(f"| {_safe(name)} | {value:.0f} |" for name, value in reasons.items()), ""]
+
+
+def _safe(text: str) -> str:
+    """Escape text of models and data sets for a Markdown table: no markup, link or new cell.
+
+    Every mark of ASCII is written as its number, for some renderers make links of bare addresses.
+    GitHub looks for mail addresses, mentions and issues where numbers are signs again: there an
+    empty comment parts the sign from what follows.
+    """
+    shown = MARK.sub(lambda mark: f"&#{ord(mark[0])};", visible(" ".join(text.split())))
+    return LIVE.sub(r"\g<0><!-- -->", shown) or "(blank)"

@@ -1,0 +1,1 @@
+"""DVC, started and stopped; experiments."""

@@ -1,0 +1,268 @@
+"""Sampling with the transformers engine: keyed draws, shared prefill, finished rows leave."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from mutual_taught.models.load import Policy, device
+from mutual_taught.models.packed.rows import shared_length
+from mutual_taught.models.sight import sees_all
+from mutual_taught.terminal.progress import Moved, ignore
+
+TOP = 256
+CHUNK = 32
+SHRINK_AT = 0.85
+
+
+class Request(NamedTuple):
+    """One prompt and the seeds of the answers wanted."""
+
+    tokens: Sequence[int]
+    seeds: Sequence[int]
+
+
+class Draw(NamedTuple):
+    """One sampled answer; `logprob` is the sum of raw (temperature 1) log-probs in nats."""
+
+    token_ids: list[int]
+    finish_reason: str
+    logprob: float
+
+
+Seen = Callable[[Moved], object]
+
+
+class Decode(NamedTuple):
+    """How tokens are drawn."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+
+
+class RoomyLayer(DynamicLayer):  # type: ignore[misc]
+    """A key-value cache layer that grows by blocks instead of being copied at every token."""
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append keys and values, shape (rows, heads, new, size), and return all so far."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+            self._room = (key_states, value_states)
+            self.keys, self.values = key_states, value_states
+            return self.keys, self.values
+        start, new = self.keys.shape[-2], key_states.shape[-2]
+        moved = self._room[0].data_ptr() != self.keys.data_ptr()  # rows were taken out or reordered
+        if moved or self._room[0].shape[-2] < start + new:
+            self._room = (_grown(self.keys, new + CHUNK), _grown(self.values, new + CHUNK))
+        self._room[0][:, :, start : start + new] = key_states
+        self._room[1][:, :, start : start + new] = value_states
+        self.keys = self._room[0][:, :, : start + new]
+        self.values = self._room[1][:, :, : start + new]
+        return self.keys, self.values
+
+
+def _grown(states: Tensor, more: int) -> Tensor:
+    rows, heads, length, size = states.shape
+    room = states.new_empty(rows, heads, length + more, size)
+    room[:, :, :length] = states
+    return room
+
+
+class RoomyCache(DynamicCache):  # type: ignore[misc]
+    """A cache of roomy layers."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = [RoomyLayer() for _ in range(layers)]
+
+
+def uniforms(seed: int, count: int) -> NDArray[np.float64]:
+    """Give an answer's random numbers: one in [0, 1) a token, by its seed alone."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(count)
+
+
+def draw_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
+    """Draw one token a row by inverting its own uniform number.
+
+    The nucleus is the smallest set of most probable tokens whose probability reaches top_p.
+
+    Args:
+        logits: float32, shape (rows, vocabulary).
+        uniform: in [0, 1), float32, shape (rows,).
+        temperature: divides the logits.
+        top_p: size of the nucleus.
+
+    Returns:
+        Token ids, shape (rows,).
+    """
+    scaled = logits / temperature
+    total = scaled.logsumexp(dim=1, keepdim=True)
+    values, ids = scaled.topk(min(TOP, scaled.shape[1]), dim=1)
+    probs = (values - total).exp()
+    drawn = _invert(probs, ids, uniform, top_p)
+    wide = (probs.sum(dim=1) < top_p).nonzero().squeeze(1)
+    if len(wide) and ids.shape[1] < scaled.shape[1]:
+        values, ids = scaled[wide].sort(dim=1, descending=True)
+        drawn[wide] = _invert((values - total[wide]).exp(), ids, uniform[wide], top_p)
+    return drawn
+
+
+def _invert(probs: Tensor, ids: Tensor, uniform: Tensor, top_p: float) -> Tensor:
+    """Draw from the most probable tokens, shape (rows, candidates), sorted."""
+    kept = probs * (probs.cumsum(dim=1) - probs < top_p)
+    mass = kept.cumsum(dim=1)
+    target = uniform[:, None] * mass[:, -1:]
+    place = (mass <= target).sum(dim=1, keepdim=True).clamp(max=ids.shape[1] - 1)
+    place = torch.minimum(place, (kept > 0).sum(dim=1, keepdim=True) - 1)
+    return ids.gather(1, place).squeeze(1)
+
+
+def sample(
+    policy: Policy, requests: Sequence[Request], decode: Decode, seen: Seen = ignore
+) -> list[list[Draw]]:
+    """Draw answers to a batch of prompts.
+
+    Every prompt is read once, and once for all of them what they begin with; a prompt's answers
+    continue from the same cache. Rows that have ended leave the batch. An answer depends on its
+    seed, the policy and the batch's arithmetic, never on the draws of other rows.
+
+    Args:
+        policy: pi.
+        requests: prompts with the seeds of their answers.
+        decode: temperature, top-p, and the most tokens an answer may have.
+        seen: told after every token of how many answers drew one, and ended with it.
+
+    Returns:
+        The draws of each request, in order of its seeds; `token_ids` include the final eos.
+    """
+    state = _Rows(policy, requests, decode)
+    drawing = sum(len(request.seeds) for request in requests)
+    while (left := state.left()) and state.time < decode.max_new_tokens:
+        seen(Moved(drawing, drawing - left, 0))
+        drawing = left
+        state.step()
+    seen(Moved(drawing, drawing, left))
+    draws = state.draws()
+    ends = np.cumsum([len(request.seeds) for request in requests])
+    return [draws[end - len(r.seeds) : end] for r, end in zip(requests, ends, strict=True)]
+
+
+class _Rows:
+    """The answers being drawn: one row each, and the batch of those not ended yet."""
+
+    @torch.inference_mode()
+    def __init__(self, policy: Policy, requests: Sequence[Request], decode: Decode) -> None:
+        self.policy, self.decode, self.where = policy, decode, device()
+        counts = torch.tensor([len(request.seeds) for request in requests])
+        seeds = [seed for request in requests for seed in request.seeds]
+        noise = np.stack([uniforms(seed, decode.max_new_tokens) for seed in seeds])
+        self.noise = torch.from_numpy(noise).float().to(self.where)
+        self.tokens = torch.full((len(seeds), decode.max_new_tokens), -1, device=self.where)
+        self.logprob = torch.zeros(len(seeds), dtype=torch.float64, device=self.where)
+        self.stops = torch.tensor(sorted(policy.stop_ids), device=self.where)
+        self.time = 0
+        self.batch = torch.arange(len(seeds), device=self.where)
+        self.ended = torch.zeros(len(seeds), dtype=torch.bool, device=self.where)
+        self.cache = RoomyCache(policy.model.config.get_text_config().num_hidden_layers)
+        self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
+        logits = self._read([request.tokens for request in requests])
+        self.position = self.mask.sum(dim=1)
+        source = torch.repeat_interleave(torch.arange(len(requests)), counts).to(self.where)
+        self.cache.batch_select_indices(source)
+        self.mask, self.position = self.mask[source], self.position[source]
+        self._take(logits[source])
+
+    def left(self) -> int:
+        """Count the answers that have not ended."""
+        return len(self.ended) - int(self.ended.sum())
+
+    def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Read prompts, what all begin with in one row first; logits after each.
+
+        Padding then stands between the two, which counts for a window of attention, but not where
+        every token sees all before it.
+        """
+        alike = len(prompts) > 1 and sees_all(self.policy.model.config)
+        start = shared_length(prompts, 1) if alike else 0
+        if start:
+            self._prefill([prompts[0][:start]])
+            self.cache.batch_repeat_interleave(len(prompts))
+        self.mask = self.mask.expand(len(prompts), -1)
+        return self._prefill([tokens[start:] for tokens in prompts])
+
+    def _prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Read tokens after those in the cache; logits after the last of each row."""
+        ids = _left_padded(prompts, self.where)
+        real = _left_padded([[1] * len(tokens) for tokens in prompts], self.where)
+        self.mask = torch.cat([self.mask, real], dim=1)
+        output = self.policy.model(
+            input_ids=ids, attention_mask=self.mask,
+            position_ids=(self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :],
+            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
+        )  # fmt: skip
+        logits: Tensor = output.logits[:, -1]
+        return logits
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Read the last token of every row and draw the next."""
+        if float((~self.ended).float().mean()) < SHRINK_AT:
+            self._shrink()
+        self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
+        output = self.policy.model(
+            input_ids=self.tokens[self.batch, self.time - 1].clamp(min=0)[:, None],
+            attention_mask=self.mask, position_ids=self.position[:, None],
+            past_key_values=self.cache, use_cache=True,
+        )  # fmt: skip
+        self.position = self.position + 1
+        self._take(output.logits[:, -1])
+
+    def _take(self, logits: Tensor) -> None:
+        logits = logits.float()
+        drawn = draw_tokens(
+            logits, self.noise[self.batch, self.time], self.decode.temperature, self.decode.top_p
+        )
+        logps = logits.gather(1, drawn[:, None]).squeeze(1) - logits.logsumexp(dim=1)
+        open_rows = ~self.ended
+        rows = self.batch[open_rows]
+        self.tokens[rows, self.time] = drawn[open_rows]
+        self.logprob[rows] += logps[open_rows].double()
+        self.ended = self.ended | torch.isin(drawn, self.stops)
+        self.time += 1
+
+    def _shrink(self) -> None:
+        keep = (~self.ended).nonzero().squeeze(1)
+        self.cache.batch_select_indices(keep)
+        self.mask, self.position = self.mask[keep], self.position[keep]
+        self.batch, self.ended = self.batch[keep], self.ended[keep]
+
+    def draws(self) -> list[Draw]:
+        """Give every answer's tokens, why it ended and its log-prob."""
+        found = []
+        logprobs = self.logprob.tolist()
+        for row, logprob in zip(self.tokens.tolist(), logprobs, strict=True):
+            tokens = [token for token in row if token >= 0]
+            ended = tokens[-1] in self.policy.stop_ids
+            found.append(Draw(tokens, "stop" if ended else "length", logprob))
+        return found
+
+
+def _left_padded(rows: Sequence[Sequence[int]], where: torch.device) -> Tensor:
+    width = max(map(len, rows))
+    padded = torch.zeros(len(rows), width, dtype=torch.long)
+    for row, values in enumerate(rows):
+        padded[row, width - len(values) :] = torch.tensor(values)
+    return padded.to(where)
+
+
+def moved(draws: "Sequence[Draw]") -> Moved:
+    """Count answers that came whole."""
+    cut = sum(draw.finish_reason == "length" for draw in draws)
+    return Moved(sum(len(draw.token_ids) for draw in draws), len(draws), cut)

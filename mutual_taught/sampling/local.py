@@ -1,0 +1,13 @@
+"""The engine of this process, as `engine.name` says."""
+
+from mutual_taught.config import blocks
+from mutual_taught.sampling import vllm
+from mutual_taught.sampling.engine import Engine
+from mutual_taught.sampling.transformers import Transformers
+
+
+def local_engine(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Engine:
+    """Make the engine that `engine.name` names, in this process."""
+    if settings.name == "vllm":
+        return vllm.Vllm(settings, context)
+    return Transformers(settings, tokens)

@@ -1,0 +1,171 @@
+"""Sampling in fixed shards of prompts, each a file when finished: resumable, same bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config import blocks
+from mutual_taught.config.blocks import Decoding, Tokens
+from mutual_taught.errors import InputError
+from mutual_taught.keys import sampling_seeds
+from mutual_taught.models.chat import prompt_tokens, texts
+from mutual_taught.pipeline import work
+from mutual_taught.sampling.engine import Answers, Engine
+from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.terminal.progress import Tally, bar, title
+
+Drawn = tuple[pa.Table, dict[str, object]]
+
+
+class Plan(NamedTuple):
+    """Whose seeds are used, how answers are drawn, and how the work is cut."""
+
+    stage: str
+    iteration: int
+    seed: int
+    responses_per_prompt: int
+    decode: Decode
+    max_prompt_tokens: int
+    shard_size: int
+    batch_size: int
+
+    @property
+    def context(self) -> int:
+        """Give the tokens of a prompt and its answer together, at most."""
+        return self.max_prompt_tokens + self.decode.max_new_tokens
+
+
+def sample_prompts(
+    engine: Engine, prompts: pa.Table, plan: Plan, parts: Path, name: str
+) -> pa.Table:
+    """Draw answers to all prompts; finished shards in `parts` are not drawn again.
+
+    Shards hold `shard_size` prompts by sorted id. The partition depends on nothing else, so an
+    interrupted run ends with the same bytes.
+
+    Args:
+        engine: holds pi.
+        prompts: `prompt_id` and `messages`, sorted by id.
+        plan: seeds, decoding, partition.
+        parts: folder of finished shards.
+        name: of the work folder, for the bar.
+
+    Returns:
+        Rows of the table `responses`.
+
+    Raises:
+        InputError: a prompt is too long or holds special tokens.
+    """
+    asked = _requests(engine, prompts, plan)
+    cut = [asked[at : at + plan.shard_size] for at in range(0, len(asked), plan.shard_size)]
+    paths = [parts / f"part-{number:05d}" / "responses.parquet" for number in range(len(cut))]
+    todo = {
+        number: [request for _, request in cut[number]]
+        for number, path in enumerate(paths)
+        if not path.exists()
+    }
+    width, limit = plan.responses_per_prompt, plan.decode.max_new_tokens
+    ready = len(asked) - sum(map(len, todo.values()))
+    with bar(title(name, "answers"), len(asked) * width, "answer", ready * width) as progress:
+        tally = Tally(progress, limit)
+        for number, path in enumerate(paths):
+            if number not in todo:
+                before = tables.read(path, tables.RESPONSES)["finish_reason"]
+                tally.earlier(before.to_pylist())
+        for number, answers in engine.answer(todo, plan.decode, tally.add):
+            rows = _rows(engine, cut[number], answers)
+            tables.write(paths[number].parent, tables.RESPONSES, rows, {})
+    tally.warn()
+    finished = [tables.read(path, tables.RESPONSES) for path in paths]
+    return pa.concat_tables(part.replace_schema_metadata() for part in finished)
+
+
+def redraw(engine: Engine, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:
+    """Draw one shard again: rows of `responses`, sorted.
+
+    Args:
+        engine: holds pi.
+        prompts: all prompts of the plan, sorted by id.
+        plan: the same as before.
+        shard: its number, from 0.
+    """
+    part = prompts.slice(shard * plan.shard_size, plan.shard_size)
+    asked = _requests(engine, part, plan)
+    [(_, answers)] = engine.answer({shard: [request for _, request in asked]}, plan.decode)
+    return _rows(engine, asked, answers).sort_by(
+        [(key, "ascending") for key in tables.RESPONSES.keys]
+    )
+
+
+def _requests(engine: Engine, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:
+    requests = []
+    for prompt, messages in zip(
+        prompts["prompt_id"].to_pylist(), prompts["messages"].to_pylist(), strict=True
+    ):
+        tokens = prompt_tokens(engine.tokenizer, messages, prompt)
+        if len(tokens) > plan.max_prompt_tokens:
+            raise InputError(
+                f"prompt {prompt}: {len(tokens)} tokens; expected at most "
+                f"tokens.max_prompt_tokens {plan.max_prompt_tokens}; raise it or drop the prompt"
+            )
+        indices = np.arange(plan.responses_per_prompt)
+        seeds = sampling_seeds(
+            plan.seed, plan.iteration, plan.stage, [prompt] * len(indices), indices
+        )
+        requests.append((prompt, Request(tokens, seeds.tolist())))
+    return requests
+
+
+def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], answers: Answers) -> pa.Table:
+    """Lay out the draws of a shard as rows of `responses`."""
+    rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
+    for (prompt, request), draws in zip(asked, answers, strict=True):
+        said = texts(engine.tokenizer, [draw.token_ids for draw in draws])
+        for index, (draw, text) in enumerate(zip(draws, said, strict=True)):
+            values = (
+                prompt, index, text, draw.token_ids, len(draw.token_ids), draw.finish_reason,
+                request.seeds[index], draw.logprob,
+            )  # fmt: skip
+            for name, value in zip(rows, values, strict=True):
+                rows[name].append(value)
+    return pa.table(rows, tables.RESPONSES.schema)
+
+
+def make_plan(
+    stage: str, iteration: int, seed: int, count: int, decoding: Decoding,
+    engine: blocks.Engine,
+    tokens: Tokens,
+) -> Plan:  # fmt: skip
+    """Put together what decides the draws of a stage."""
+    decode = Decode(decoding.temperature, decoding.top_p, decoding.max_new_tokens)
+    return Plan(
+        stage, iteration, seed, count, decode, tokens.max_prompt_tokens, engine.shard_size,
+        engine.batch_size,
+    )  # fmt: skip
+
+
+def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str) -> Drawn:
+    """Draw answers by a plan, going on from the shards that an interrupted run finished.
+
+    Args:
+        policy: folder of the model; the engine takes its weights.
+        prompts: table `prompts`, those to answer.
+        plan: seeds, decoding, partition.
+        engine: what draws.
+        name: of the work folder.
+    """
+    made_from: dict[str, object] = {
+        "policy": read_manifest(policy).digest,
+        "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
+        "plan": [*plan[:4], *plan.decode, *plan[5:]],
+        "dtype": engine.settings.dtype,
+        **engine.settings.decides(),
+    }
+    with work.folder(name, made_from) as parts:
+        engine.load(policy)
+        return sample_prompts(engine, prompts, plan, parts, name), made_from

@@ -1,0 +1,70 @@
+"""The transformers engine: keyed sampling in this process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from mutual_taught.checks import preflight
+from mutual_taught.config import blocks
+from mutual_taught.models.load import Policy, load_policy
+from mutual_taught.sampling import keyed
+from mutual_taught.sampling.agreement import require_sampling
+from mutual_taught.sampling.engine import Answers
+from mutual_taught.sampling.keyed import Decode, Request, Seen
+from mutual_taught.terminal.progress import ignore
+
+
+class Transformers:
+    """Keyed sampling with transformers, in this process: generate.py."""
+
+    tokenizer: PreTrainedTokenizerBase
+
+    def __init__(self, settings: blocks.Engine, tokens: blocks.Tokens) -> None:
+        self.settings, self.tokens = settings, tokens
+        self.policy: Policy | None = None
+
+    def load(self, policy: Path) -> None:
+        """Load a policy; the one before goes first, so that two are never in memory."""
+        self.close()
+        require_sampling(policy, self.tokens, self.settings)
+        self.policy = load_policy(policy, self.settings.dtype)
+        self.tokenizer = self.policy.tokenizer
+        preflight.require(preflight.policy(self.policy), policy)
+
+    def answer(
+        self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
+    ) -> Iterator[tuple[int, Answers]]:
+        """Draw shard after shard, each in batches of prompts of similar lengths."""
+        for number, requests in shards.items():
+            yield number, self._shard(requests, decode, seen)
+
+    def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> Answers:
+        assert self.policy is not None
+        found: Answers = [[] for _ in requests]
+        for batch in batches(requests, self.settings.batch_size):
+            asked = [requests[place] for place in batch]
+            draws = keyed.sample(self.policy, asked, decode, seen)
+            for place, answers in zip(batch, draws, strict=True):
+                found[place] = answers
+        return found
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self.policy = None
+
+
+def batches(requests: Sequence[Request], answers: int) -> Iterator[list[int]]:
+    """Cut requests into batches of so many answers, prompts of similar lengths together.
+
+    Args:
+        requests: of one shard, each for as many answers.
+        answers: that a batch holds at most, unless one request has more.
+
+    Returns:
+        Places of the requests.
+    """
+    ordered = sorted(range(len(requests)), key=lambda place: (len(requests[place].tokens), place))
+    size = max(1, answers // max(1, len(requests[0].seeds))) if requests else 1
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]

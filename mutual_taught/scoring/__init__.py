@@ -1,0 +1,1 @@
+"""Reward models over prompts with their answers, in shards."""

@@ -1,0 +1,1 @@
+"""The stages of an iteration on tables, one module a stage."""

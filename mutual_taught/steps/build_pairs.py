@@ -1,0 +1,186 @@
+"""The M-step on tables: pseudo-labelled pairs, their filter, and the mix r_t is trained on."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import files, joins, tables
+from mutual_taught.artifacts.joins import counts, sides
+from mutual_taught.artifacts.texts import is_blank
+from mutual_taught.config.blocks import BuildPairs
+from mutual_taught.errors import InputError
+from mutual_taught.keys import pair_ids
+from mutual_taught.method.pseudo_pairs import (
+    Accumulated,
+    FilterRule,
+    carried,
+    filter_pseudo_pairs,
+    tolerance,
+)
+
+PAIR = ["prompt_id", "chosen", "rejected"]
+
+
+class Inputs(NamedTuple):
+    """The tables build_pairs reads, as paths."""
+
+    answers: Path
+    previous_answers: Path
+    answer_rewards: Path
+    ranked_pairs: Path
+    responses: Path
+    previous_pairs: Path
+
+
+def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> None:
+    """Read the tables, decide, and write `pseudo_pairs`, `reward_pairs` and the metrics."""
+    answers = tables.read(inputs.answers, tables.ANSWERS)
+    previous = tables.read(inputs.previous_answers, tables.ANSWERS)
+    rewards = tables.read(inputs.answer_rewards, tables.ANSWER_REWARDS)
+    joins.same_keys(answers, previous, tables.ANSWERS, inputs.previous_answers)
+    joins.same_keys(answers, rewards, tables.ANSWER_REWARDS, inputs.answer_rewards)
+    ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)
+    responses = tables.read(inputs.responses, tables.RESPONSES)
+    earlier = tables.read(inputs.previous_pairs, tables.REWARD_PAIRS)
+    pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter)
+    pairs = combine(ranked, responses, pseudo, earlier, iteration, settings)
+    made_from = tables.digests(answers=answers, previous_answers=previous, answer_rewards=rewards)
+    tables.write(
+        out, tables.PSEUDO_PAIRS, pseudo,
+        {**made_from, "filter": settings.filter, "tolerance": epsilon},
+    )  # fmt: skip
+    mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
+    if settings.accumulate != "none":
+        mixed_from |= tables.digests(previous_pairs=earlier)
+    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.model_dump()})
+    files.write_metrics(out / "metrics" / "build_pairs.json", metrics(pseudo, epsilon, pairs))
+
+
+def combine(
+    ranked: pa.Table, responses: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int,
+    settings: BuildPairs,
+) -> pa.Table:  # fmt: skip
+    """Mix what the settings ask for: see `mix`."""
+    none = earlier.slice(0, 0)
+    return mix(
+        kept_ranked(ranked, responses) if settings.ranked else none,
+        kept_pseudo(pseudo) if settings.pseudo else none,
+        carry(earlier, iteration, settings.accumulate),
+        iteration,
+    )
+
+
+def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[str, float | None]:
+    """Describe the filter and the mix; what is over no scored answer is None."""
+    margins = pseudo["reward_margin"].drop_null().to_numpy()
+    return {
+        "active": 1.0, "tolerance": epsilon, **counts(pseudo["kept"], pseudo["reason"]),
+        "reward_margin_mean": float(margins.mean()) if len(margins) else None,
+        "pairs": float(len(pairs)),
+        "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
+        "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
+    }  # fmt: skip
+
+
+def write_stopped(out: Path) -> None:
+    """Write the empty tables of a stopped iteration."""
+    tables.empty(out, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS)
+    files.write_metrics(out / "metrics" / "build_pairs.json", {"active": 0.0})
+
+
+def carry(earlier: pa.Table, iteration: int, rule: Accumulated) -> pa.Table:
+    """Keep the pairs of the mix of t - 1 that the mix of t holds, too: see `pseudo_pairs.carried`."""
+    return earlier.filter(pa.array(carried(earlier["iteration"].to_numpy(), iteration, rule)))
+
+
+def pseudo_pairs(
+    answers: pa.Table, previous: pa.Table, rewards: pa.Table, rule: FilterRule
+) -> tuple[pa.Table, float | None]:
+    """Label pi_t's answer chosen and pi_{t-1}'s rejected, and drop what is confidently wrong.
+
+    Args:
+        answers: table `answers` of pi_t, sorted by prompt.
+        previous: that of pi_{t-1}, the same prompts.
+        rewards: table `answer_rewards`, the same prompts; a null is no reward.
+        rule: the filter.
+
+    Returns:
+        Table `pseudo_pairs` and epsilon_t, which is over all of pi_{t-1}'s answers that have a
+        reward, whether or not pi_t's has one; None if none has, and then there is no margin.
+    """
+    own, before = (table["response"].combine_chunks() for table in (answers, previous))
+    reward = rewards["reward"].to_numpy()
+    previous_reward = rewards["previous_reward"].to_numpy()
+    margins = reward - previous_reward
+    scored = previous_reward[~np.isnan(previous_reward)]
+    epsilon = tolerance(scored) if len(scored) else None
+    blank = pc.or_(is_blank(own), is_blank(before)).to_numpy(zero_copy_only=False)
+    same = pc.equal(own, before).to_numpy(zero_copy_only=False)
+    reasons = filter_pseudo_pairs(margins, epsilon or 0.0, blank, same, rule)
+    table = pa.table(
+        {
+            "prompt_id": answers["prompt_id"], "response": own, "previous_response": before,
+            "reward": tables.numbers(reward),
+            "previous_reward": tables.numbers(previous_reward),
+            "reward_margin": tables.numbers(margins),
+            "kept": [not reason for reason in reasons], "reason": reasons,
+        }
+    )  # fmt: skip
+    return table, epsilon
+
+
+def mix(ranked: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int) -> pa.Table:
+    """Put together the pairs r_t is trained on.
+
+    Args:
+        ranked: `prompt_id`, `chosen`, `rejected` of the E-step's kept pairs.
+        pseudo: the same of the M-step's kept pairs.
+        earlier: table `reward_pairs` to carry on; no rows unless pairs accumulate.
+        iteration: t.
+
+    Returns:
+        Table `reward_pairs`.
+
+    Raises:
+        InputError: there is no pair.
+
+    Source: Mutual-Taught, M-step (comparison pairs mixed with RM-ranked pairs).
+    """
+    if not len(ranked) and not len(pseudo) and not len(earlier):
+        raise InputError(
+            f"iteration {iteration}: no pair is left for the reward model; expected at least one; "
+            "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
+        )
+    parts = [_named("ranked", ranked, iteration), _named("pseudo", pseudo, iteration)]
+    return pa.concat_tables(
+        [*parts, earlier.select(list(tables.REWARD_PAIRS.columns)).replace_schema_metadata()]
+    )
+
+
+def _named(kind: str, pairs: pa.Table, iteration: int) -> pa.Table:
+    """Lay out pairs of one kind as rows of `reward_pairs`."""
+    prompts, chosen, rejected = (pairs[name].combine_chunks() for name in PAIR)
+    return pa.table(
+        {
+            "pair_id": pair_ids(kind, iteration, prompts, chosen, rejected),
+            "kind": pa.repeat(kind, len(pairs)), "iteration": pa.repeat(iteration, len(pairs)),
+            "prompt_id": prompts, "chosen": chosen, "rejected": rejected,
+        },
+        schema=tables.REWARD_PAIRS.schema,
+    )  # fmt: skip
+
+
+def kept_ranked(ranked: pa.Table, responses: pa.Table) -> pa.Table:
+    """List the E-step's kept pairs as texts: `prompt_id`, `chosen`, `rejected`."""
+    chosen, rejected = sides(ranked, responses, "response", len(responses) // len(ranked))
+    prompts = ranked.filter(ranked["kept"])["prompt_id"]
+    return pa.table([prompts, chosen, rejected], PAIR)
+
+
+def kept_pseudo(pseudo: pa.Table) -> pa.Table:
+    """List the M-step's kept pairs as texts: `prompt_id`, `chosen`, `rejected`."""
+    kept = pseudo.filter(pseudo["kept"])
+    return kept.select(["prompt_id", "response", "previous_response"]).rename_columns(PAIR)

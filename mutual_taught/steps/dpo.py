@@ -1,0 +1,85 @@
+"""DPO on tables: the kept pairs in, candidate policies out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from mutual_taught.artifacts import joins, tables
+from mutual_taught.artifacts.files import link_tree, write_json
+from mutual_taught.artifacts.joins import sides
+from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest
+from mutual_taught.checks.policies import compare_policy
+from mutual_taught.config.blocks import Dpo, Tokens, Training
+from mutual_taught.models import chat
+from mutual_taught.models.load import load_tokenizer
+from mutual_taught.models.precision import settle
+from mutual_taught.pipeline import work
+from mutual_taught.training import dpo as train_policy
+from mutual_taught.training import launch
+from mutual_taught.training.jobs import Job
+from mutual_taught.training.loop import Outcome
+
+
+def train(
+    ranked: pa.Table, responses: pa.Table, prompts: pa.Table, policy: Path, out: Path,
+    iteration: str, dpo: Dpo, training: Training, tokens: Tokens, seed: int,
+) -> Outcome:  # fmt: skip
+    """Train candidates from a policy into `out/step-NNNNNN`, going on from an interrupted run."""
+    training = settle(training)
+    rows = compare_policy(policy, tokens).rows
+    made_by = {
+        "stage": f"dpo@{iteration}", "policy": read_manifest(policy).digest,
+        "dpo": dpo.model_dump(), "training": training.decides(), "seed": seed,
+        **tables.digests(ranked_pairs=ranked, responses=responses),
+    }  # fmt: skip
+    with work.folder(f"dpo@{iteration}", {**made_by, "all": training.model_dump()}) as place:
+        pairs = dpo_pairs(ranked, responses, prompts, load_tokenizer(policy))
+        job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by, rows)
+        outcome = launch.train(job, place)
+        steps = sorted(int(path.name.split("-")[1]) for path in (place / "checkpoints").iterdir())
+        for step in steps:
+            link_tree(place / "checkpoints" / STEP.format(step), out / STEP.format(step))
+        write_json(out / STEPS, {"steps": steps})
+        return outcome
+
+
+def dpo_pairs(
+    ranked: pa.Table, responses: pa.Table, prompts: pa.Table, tokenizer: PreTrainedTokenizerBase
+) -> list[dict[str, Any]]:
+    """Lay out the kept pairs as DPO trains on them: the sampled token ids, nothing appended."""
+    kept = ranked.filter(ranked["kept"])
+    ids = kept["prompt_id"].to_pylist()
+    asked = joins.align(prompts, ids, Path("the policy split"))["messages"].to_pylist()
+    width = len(responses) // len(ranked)
+    chosen, rejected = (side.to_pylist() for side in sides(ranked, responses, "token_ids", width))
+    return [
+        {
+            "pair": prompt,
+            "prompt_ids": chat.prompt_tokens(tokenizer, messages, prompt),
+            "chosen_ids": better,
+            "rejected_ids": worse,
+            "ref_chosen_logps": logps[0],
+            "ref_rejected_logps": logps[1],
+        }
+        for prompt, messages, better, worse, logps in zip(
+            ids, asked, chosen, rejected,
+            zip(kept["reference_chosen_logps"].to_pylist(),
+                kept["reference_rejected_logps"].to_pylist(), strict=True),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+def metrics(outcome: Outcome) -> Mapping[str, float]:
+    """Describe a DPO run by its last logged step."""
+    last = outcome.curve[-1]
+    return {
+        "active": 1.0,
+        "steps": float(outcome.steps),
+        "loss": last["loss"],
+        "reward_accuracy": last["rewards/accuracies"],
+        "reward_margin": last["rewards/margins"],
+    }

@@ -1,0 +1,146 @@
+"""Evaluation with models: answers to the held-out prompts, scores under r_t and r_0."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import files, joins, tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config.blocks import Engine, Eval, Score, Tokens
+from mutual_taught.evaluation import metrics as evaluation
+from mutual_taught.evaluation.judge import (
+    HELD_OUT,
+    Systems,
+    add_gold,
+    gold_pair_scores,
+    judge,
+    model_outputs,
+    own_pairs,
+)
+from mutual_taught.sampling.shards import Drawn, draw, make_plan
+from mutual_taught.sampling.start import start_engine
+from mutual_taught.scoring import shards
+from mutual_taught.scoring.scorer import Scorer
+from mutual_taught.scoring.start import start_scorer
+
+
+class Inputs(NamedTuple):
+    """Models, gold pairs, and earlier evaluations: None at iteration 0, compared with itself."""
+
+    policy: Path
+    reward_model: Path
+    base_reward_model: Path
+    gold_pairs: Path
+    base_eval: Path | None
+    previous_eval: Path | None
+
+
+def assess(
+    inputs: Inputs, prompts: pa.Table, out: Path, settings: Eval, engine: Engine, score: Score,
+    tokens: Tokens, seed: int,
+) -> None:  # fmt: skip
+    """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
+    answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
+    with start_scorer(score, engine.workers, tokens) as scorer:
+        own, held_out = _rewards(inputs, prompts, answers, scorer, tokens, out.name)
+    limit = {"max_length": tokens.max_length}
+    path = tables.write(out / "eval", tables.GENERATIONS, own, {**drawn_from, **limit})
+    own = tables.read(path, tables.GENERATIONS)
+    systems = Systems(own, _earlier(inputs.base_eval, own), _earlier(inputs.previous_eval, own))
+    judgements = judge(systems)
+    made_from = {"reward_model": read_manifest(inputs.reward_model).digest, **limit}
+    tables.write(out / "eval", tables.JUDGEMENTS, judgements, made_from)
+    scores = _rm_scores(inputs, own, held_out)
+    tables.write(out / "eval", tables.RM_SCORES, scores, made_from, active=len(scores) > 0)
+    metrics = {
+        "active": 1.0,
+        **evaluation.policy_metrics(systems, judgements, seed),
+        **evaluation.reward_model_metrics(scores, seed),
+    }
+    files.write_metrics(out / "metrics" / "eval.json", metrics)
+    outputs = model_outputs(own, prompts, f"mutual-taught-{out.name}")
+    files.write_json(out / "eval" / "model_outputs.json", outputs)
+
+
+def _answers(
+    inputs: Inputs, prompts: pa.Table, out: Path, settings: Eval, engine: Engine, tokens: Tokens,
+    seed: int,
+) -> Drawn:  # fmt: skip
+    """Draw the policy's answers, with gold."""
+    plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
+    with start_engine(engine, plan.context, tokens) as running:
+        drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
+    keys = [(key, "ascending") for key in tables.GENERATIONS.keys]
+    return add_gold(drawn.sort_by(keys), prompts), made_from
+
+
+def _rewards(
+    inputs: Inputs, prompts: pa.Table, drawn: pa.Table, scorer: Scorer, tokens: Tokens,
+    iteration: str,
+) -> tuple[pa.Table, list[pa.Table]]:  # fmt: skip
+    """Add the rewards of r_t and r_0 to the answers, and score the held-out gold pairs."""
+    split = Path("the eval split")
+    asked = shards.by_prompt(drawn, split, prompts, split)
+    for name, model in _models(inputs).items():
+        work = f"eval@{iteration}-rewards-{name}"
+        scored = shards.score_all(scorer, model, asked, tokens, work)
+        joins.same_keys(drawn, scored, tables.REWARDS, split)
+        drawn = drawn.append_column(f"reward_{name}", scored["reward"])
+    if "reward_r0" not in drawn.column_names:
+        drawn = drawn.append_column("reward_r0", drawn["reward_rt"])
+    drawn = drawn.append_column("reason", scored["reason"])  # r_t reads as r_0 does
+    pairs = tables.read(inputs.gold_pairs, tables.GOLD_PAIRS)
+    held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
+    if not len(held_out):
+        return drawn, []
+    return drawn, _gold_pair_scores(
+        inputs, held_out, scorer, tokens, f"eval@{iteration}-rewards-gold"
+    )
+
+
+def _models(inputs: Inputs) -> dict[str, Path]:
+    """Name the reward models to score with, r_t last; one is enough while r_t is r_0."""
+    own, base = (
+        read_manifest(folder).digest for folder in (inputs.reward_model, inputs.base_reward_model)
+    )
+    if own == base:
+        return {"rt": inputs.reward_model}
+    return {"r0": inputs.base_reward_model, "rt": inputs.reward_model}
+
+
+def _earlier(folder: Path | None, own: pa.Table) -> pa.Table:
+    """Read an earlier evaluation's generations: the same prompts and seeds."""
+    if folder is None:
+        return own
+    path = folder / "generations.parquet"
+    earlier = tables.read(path, tables.GENERATIONS)
+    joins.same_keys(own, earlier, tables.GENERATIONS, path)
+    return earlier
+
+
+def _rm_scores(inputs: Inputs, own: pa.Table, held_out: list[pa.Table]) -> pa.Table:
+    parts = [own_pairs(own), *held_out]
+    columns = list(tables.RM_SCORES.columns)
+    full = [part.select(columns).cast(tables.RM_SCORES.schema) for part in parts if len(part)]
+    return pa.concat_tables(full) if full else tables.RM_SCORES.schema.empty_table()
+
+
+def _gold_pair_scores(
+    inputs: Inputs, held_out: pa.Table, scorer: Scorer, tokens: Tokens, name: str
+) -> list[pa.Table]:
+    """Score the held-out gold pairs under r_t; r_0's scores are read from its own evaluation."""
+    ids = held_out["prompt_id"].to_pylist()
+    sides = [held_out[name].to_pylist() for name in ("chosen", "rejected")]
+    asked = shards.together(ids, sides, held_out, Path("the gold pairs"))
+    scored = shards.score_all(scorer, inputs.reward_model, asked, tokens, name)
+    rewards = shards.spread(scored, ids, 2)
+    own = gold_pair_scores(held_out, "rt", rewards)
+    if inputs.base_eval is None:
+        return [own, gold_pair_scores(held_out, "r0", rewards)]
+    earlier = tables.read(inputs.base_eval / "rm_scores.parquet", tables.RM_SCORES)
+    of_base = pc.and_(
+        pc.equal(earlier["set"], "gold_pairs"), pc.equal(earlier["reward_model"], "r0")
+    )
+    return [own, earlier.filter(of_base).replace_schema_metadata()]

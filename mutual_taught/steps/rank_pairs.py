@@ -1,0 +1,107 @@
+"""The E-step on tables: ranked pairs from scored responses, and the pairs DPO trains on."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts.joins import sides
+from mutual_taught.artifacts.texts import is_blank
+from mutual_taught.errors import InputError
+from mutual_taught.method.ranked_pairs import ChosenRule, filter_ranked_pairs, rank_pairs
+from mutual_taught.method.reasons import UNSCORED
+
+Floats = npt.NDArray[np.float64]
+REFERENCE = ("reference_chosen_logps", "reference_rejected_logps")
+DISAGREE = 2.0
+
+
+def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -> pa.Table:
+    """Pick every prompt's pair.
+
+    Args:
+        responses: table `responses`, M rows a prompt, sorted.
+        rewards: table `rewards`, the same rows; a null is no reward.
+        width: M.
+        rule: how chosen is picked.
+
+    Returns:
+        Table `ranked_pairs` without the reference log-probs, one row a prompt.
+    """
+    shape = (-1, width)
+    values = rewards["reward"].to_numpy().reshape(shape)
+    lengths = responses["length_tokens"].to_numpy().reshape(shape)
+    lots = responses["seed"].to_numpy().reshape(shape)
+    pairs = rank_pairs(values, lengths, lots, rule)
+    rows = np.arange(len(values))
+    texts = responses["response"].combine_chunks()
+    chosen, rejected = (
+        texts.take(pa.array(rows * width + np.maximum(side, 0)))
+        for side in (pairs.chosen, pairs.rejected)
+    )
+    blank = pc.or_(is_blank(chosen), is_blank(rejected)).to_numpy(zero_copy_only=False)
+    same = pc.equal(chosen, rejected).to_numpy(zero_copy_only=False)
+    reasons = filter_ranked_pairs(pairs.chosen, pairs.unscored, blank, same)
+    none = pairs.chosen < 0
+    return pa.table(
+        {
+            "prompt_id": responses["prompt_id"].take(pa.array(rows * width)),
+            "chosen_index": pa.array(pairs.chosen, mask=none),
+            "rejected_index": pa.array(pairs.rejected, mask=none),
+            "reward_chosen": pa.array(values[rows, pairs.chosen], mask=none),
+            "reward_rejected": pa.array(values[rows, pairs.rejected], mask=none),
+            "kept": [not reason for reason in reasons],
+            "reason": reasons,
+        }
+    )
+
+
+def sampled_logps(ranked: pa.Table, responses: pa.Table) -> Floats:
+    """Give the sampler's log-probs of the kept pairs: (pairs, 2), chosen and rejected, in nats."""
+    found = sides(ranked, responses, "logprob", len(responses) // len(ranked))
+    return np.array([side.to_numpy() for side in found], np.float64).T
+
+
+def compare_margins(logps: Floats, measured: Floats, policy: Path) -> dict[str, float]:
+    """Compare margins (chosen - rejected) of the sampler and of the trainer's pass.
+
+    Args:
+        logps: (pairs, 2) of the sampler.
+        measured: (pairs, 2) of the trainer's pass.
+        policy: for the message.
+
+    Raises:
+        InputError: they differ by more than `DISAGREE` nats in the mean.
+    """
+    apart = np.abs((logps[:, 0] - logps[:, 1]) - (measured[:, 0] - measured[:, 1]))
+    if not apart.mean() <= DISAGREE:
+        raise InputError(
+            f"{policy}: margins of the sampler's log-probs are {apart.mean():.3g} nats from those "
+            f"of the trainer's pass (mean of {len(apart)} pairs); expected at most {DISAGREE}; "
+            "use rank_pairs.reference_logps trainer"
+        )
+    return {
+        "reference_margin_difference_mean": float(apart.mean()),
+        "reference_margin_difference_max": float(apart.max()),
+    }
+
+
+def require_kept(ranked: pa.Table, folder: Path) -> None:
+    """Refuse to go on without a single pair.
+
+    Raises:
+        InputError: with the reasons the pairs were dropped for.
+    """
+    if not pc.any(ranked["kept"]).as_py():
+        reasons = Counter(ranked["reason"].to_pylist())
+        listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+        advice = "sample more responses, or look at the reward model"
+        if UNSCORED in reasons:
+            advice = "raise tokens.max_length, or sample shorter responses"
+        raise InputError(
+            f"{folder}: no pair is left of {len(ranked)} prompts ({listed}); expected at least "
+            f"one; {advice}"
+        )

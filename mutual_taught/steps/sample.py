@@ -1,0 +1,73 @@
+"""Stage sample on tables: M responses to each policy prompt, or the given ones."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config.blocks import Engine, Sample, Tokens
+from mutual_taught.errors import InputError
+from mutual_taught.method.splits import policy_part
+from mutual_taught.models.chat import answer_tokens, prompt_tokens
+from mutual_taught.models.load import load_tokenizer
+from mutual_taught.sampling.shards import Drawn, draw, make_plan
+from mutual_taught.sampling.start import start_engine
+
+
+def responses(
+    policy: Path, prompts: pa.Table, iteration: int, sample: Sample, engine: Engine,
+    tokens: Tokens, seed: int,
+) -> Drawn:  # fmt: skip
+    """Draw M responses to each policy prompt of iteration t, or take those given with them.
+
+    Returns:
+        Rows of `responses`, and what they were made from.
+    """
+    parts = len(pc.unique(prompts["split"]))
+    part = prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
+    if sample.source == "given":
+        return _given(policy, part, tokens)
+    plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
+    with start_engine(engine, plan.context, tokens) as running:
+        return draw(policy, part, plan, running, f"sample@{iteration}")
+
+
+def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
+    """Lay out given preferences as responses: 0 chosen, 1 rejected (offline DPO).
+
+    They are tokenised as the policy would have drawn them: what its template makes of them, up to
+    the token that ends a turn. There is no log-prob and the seed is 0, because nothing was drawn.
+    An answer that is longer with its prompt than `max_length` is kept, whole, and says so as its
+    finish reason: it gets no reward.
+
+    Raises:
+        InputError: a prompt came without answers.
+    """
+    tokenizer = load_tokenizer(policy)
+    rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
+    columns = ("prompt_id", "messages", "chosen", "rejected")
+    for prompt, messages, *texts in zip(
+        *(prompts[name].to_pylist() for name in columns), strict=True
+    ):
+        asked = len(prompt_tokens(tokenizer, messages, prompt))
+        for index, text in enumerate(texts):
+            if text is None:
+                raise InputError(
+                    f"prompt {prompt}: came without answers; expected data.columns.chosen and "
+                    "rejected with sample.source given"
+                )
+            tokens = answer_tokens(tokenizer, text, messages)
+            fits = asked + len(tokens) <= limits.max_length
+            finish = "stop" if fits else tables.TOO_LONG
+            values = (prompt, index, text, tokens, len(tokens), finish, 0, None)
+            for name, value in zip(rows, values, strict=True):
+                rows[name].append(value)
+    made_from: dict[str, object] = {
+        "policy": read_manifest(policy).digest,
+        "prompts": tables.rows_digest(prompts),
+        "source": "given",
+        "max_length": limits.max_length,
+    }
+    return pa.table(rows, schema=tables.RESPONSES.schema), made_from

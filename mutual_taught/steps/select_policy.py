@@ -1,0 +1,73 @@
+"""Model selection on tables and folders; no model is loaded."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import decision, files
+from mutual_taught.artifacts.manifests import STEP
+from mutual_taught.config.blocks import SelectPolicy
+from mutual_taught.errors import InputError
+from mutual_taught.method.selection import Floats, Selected, Ties, select_checkpoint, wins, worth
+from mutual_taught.method.statistics import bootstrap
+
+
+def by_step(duels: pa.Table, ties: Ties) -> dict[int, Floats]:
+    """Group what the duels count by checkpoint; a prompt that is left out does not count."""
+    told = duels.filter(duels["outcome"].is_valid())
+    steps, results = told["step"].to_numpy(), wins(told["outcome"].to_numpy(), ties)
+    return {int(step): results[steps == step] for step in np.unique(steps)}
+
+
+def require_told(duels: pa.Table, folder: Path) -> None:
+    """Refuse to choose where every prompt is left out.
+
+    Raises:
+        InputError: no duel has an outcome.
+    """
+    if duels["outcome"].null_count == len(duels):
+        prompts = pc.count_distinct(duels["prompt_id"]).as_py()
+        raise InputError(
+            f"{folder}: no duel is told of {prompts} prompts (unscored {prompts}); expected at "
+            "least one; raise tokens.max_length, or lower duel.max_new_tokens"
+        )
+
+
+def metrics(
+    best: Selected, results: dict[int, Floats], duels: pa.Table, ties: Ties, seed: int
+) -> dict[str, float]:
+    """Describe the selection: the best checkpoint's win rate with its interval.
+
+    `n` counts the prompts it is over, `unscored` those that are left out.
+    """
+    interval = bootstrap(results[best.step], seed)
+    return {
+        "active": float(best.active), "step": float(best.step), "win_rate": best.win_rate,
+        "win_rate_ci_lo": interval.ci_lo, "win_rate_ci_hi": interval.ci_hi,
+        "n": float(interval.n), "candidates": float(len(results)),
+        "tie_counts_as": worth(ties),
+        "unscored": float(duels["outcome"].null_count / len(results)),
+    }  # fmt: skip
+
+
+def choose(
+    duels: pa.Table, checkpoints: Path, policy: Path, previous: decision.Decision, out: Path,
+    iteration: str, settings: SelectPolicy, seed: int,
+) -> None:  # fmt: skip
+    """Link the selected policy to `out/policy`, or the previous one, and write the decision."""
+    numbers: dict[str, float] = {"active": 0.0}
+    decided = decision.Decision(False, previous.policy_from)
+    source = policy
+    if previous.active:
+        require_told(duels, out)
+        results = by_step(duels, settings.ties)
+        best = select_checkpoint(results, settings.win_rate_threshold, settings.rule == "last")
+        numbers = metrics(best, results, duels, settings.ties, seed)
+        if best.active:
+            decided = decision.Decision(True, iteration)
+            source = checkpoints / STEP.format(best.step)
+    files.link_tree(source, out / "policy")
+    decision.write(out, decided)
+    files.write_metrics(out / "metrics" / "select_policy.json", numbers)

@@ -1,0 +1,73 @@
+"""Reward training on tables: pairs in, a reward model out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+
+from mutual_taught.artifacts import joins, tables
+from mutual_taught.artifacts.files import link_tree
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.checks.rewards import compare_reward_model
+from mutual_taught.config.blocks import RewardOptimisation, Tokens, Training
+from mutual_taught.models.load import scoring_tokenizer
+from mutual_taught.models.precision import settle
+from mutual_taught.pipeline import work
+from mutual_taught.training import launch
+from mutual_taught.training.jobs import Job
+from mutual_taught.training.loop import Outcome
+from mutual_taught.training.reward import tokenised
+
+
+def train(
+    pairs: pa.Table, splits: Path, begin: Path, folder: Path, iteration: str,
+    settings: RewardOptimisation, training: Training, tokens: Tokens, seed: int,
+) -> Outcome:  # fmt: skip
+    """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
+    training = settle(training)
+    rows = compare_reward_model(begin, tokens).rows
+    made_by = {
+        "stage": f"train_rm@{iteration}", "reward_model": read_manifest(begin).digest,
+        "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
+        **tables.digests(reward_pairs=pairs),
+    }  # fmt: skip
+    asked = pa.concat_tables(
+        tables.read(splits / f"{name}.parquet", tables.PROMPTS).replace_schema_metadata()
+        for name in ("policy", "reward")
+    )
+    messages = joins.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]
+    with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.model_dump()}) as place:
+        joined = pairs.append_column("messages", messages)
+        tokenizer = scoring_tokenizer(begin)
+        ready = tokenised(tokenizer, pairs["pair_id"].to_pylist(), joined, tokens)
+        job = Job("reward_model", begin, ready, settings, training, seed, made_by, rows)
+        outcome = launch.train(job, place)
+        link_tree(place / "model", folder)
+        return outcome
+
+
+def metrics(met: pa.Table, outcome: Outcome) -> Mapping[str, float]:
+    """Describe a reward-model run: its last step, and every pair exactly as it was met."""
+    last = outcome.curve[-1]
+    return {
+        "active": 1.0,
+        "steps": float(outcome.steps),
+        "loss": last["loss"],
+        "accuracy": last["accuracy"],
+        "margin": last["margin"],
+        **accuracy_by_epoch(met),
+    }
+
+
+def accuracy_by_epoch(table: pa.Table) -> dict[str, float]:
+    """Give the exact accuracy over all pairs in the first and in the last epoch; a tie is wrong.
+
+    Args:
+        table: `reward_training`. In the first epoch no pair had been learnt from.
+    """
+    epochs = table["epoch"].to_numpy()
+    correct = table["correct"].to_numpy()
+    return {
+        "accuracy_first_epoch": float(correct[epochs == epochs.min()].mean()),
+        "accuracy_last_epoch": float(correct[epochs == epochs.max()].mean()),
+    }

@@ -1,0 +1,1 @@
+"""DPO and reward training over packed pairs, in one process or several."""

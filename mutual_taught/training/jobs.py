@@ -1,0 +1,121 @@
+"""A training as a thing of its own: made in this process, or in several that a launcher starts."""
+
+import importlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from datasets import Dataset, load_from_disk
+
+from mutual_taught.artifacts.files import Json, read_json, write_json
+from mutual_taught.artifacts.manifests import STEP, read_manifest
+from mutual_taught.config.blocks import BaseRewardModel, Dpo, RewardOptimisation, Training
+from mutual_taught.models.packed.whole import Rows
+from mutual_taught.training.export import Weights, save_model
+from mutual_taught.training.loop import Export, Outcome
+
+Kind = Literal["policy", "reward_model", "new_reward_model"]
+JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
+SETTINGS: dict[str, Callable[..., Dpo | RewardOptimisation]] = {
+    "policy": Dpo, "reward_model": RewardOptimisation, "new_reward_model": BaseRewardModel,
+}  # fmt: skip
+
+
+# By name: an edit of one trainer does not change what the other one is made of.
+TRAINERS = {
+    "policy": "mutual_taught.training.dpo",
+    "reward_model": "mutual_taught.training.reward",
+    "new_reward_model": "mutual_taught.training.reward",
+}
+
+
+class Job(NamedTuple):
+    """What a training starts from and what decides it.
+
+    kind: a policy's DPO, a reward model's training, or that of a new head on a policy. start: the
+    model's folder. pairs: of `dpo.dataset` or `reward.dataset`. made_by: what the
+    result's manifest says of its making. rows: how the model reads conversations.
+    """
+
+    kind: Kind
+    start: Path
+    pairs: Dataset
+    settings: Any
+    training: Training
+    seed: int
+    made_by: Json
+    rows: Rows = "packed"
+
+
+def train(job: Job, place: Path) -> Outcome:
+    """Train in this process, which may be one of several, going on from an interrupted run.
+
+    Args:
+        job: what to train.
+        place: folder of the work in progress: resumable checkpoints, and the result. Policies go
+            to `place/checkpoints/step-NNNNNN`, a reward model to `place/model`.
+    """
+    trainer = importlib.import_module(TRAINERS[job.kind])
+    outcome: Outcome = trainer.learn(job, place)
+    return outcome
+
+
+def exporter(job: Job, tokenizer: Any, place: Path, keep: int | None) -> Export:
+    """Make what writes the weights of a step; only the first of several processes calls it."""
+    parent = read_manifest(job.start)
+
+    def export(model: Any, weights: Weights, step: int) -> None:
+        steps = place / "checkpoints"
+        folder = steps / STEP.format(step) if job.kind == "policy" else place / "model"
+        kind = "policy" if job.kind == "policy" else "reward_model"
+        save_model(
+            model, weights, tokenizer, folder, job.training.export_dtype,
+            {"kind": kind, "base": parent.base, "parent": parent.digest,
+             "made_by": {**job.made_by, "step": step}},
+        )  # fmt: skip
+        if keep:
+            keep_last(steps, keep)
+
+    return export
+
+
+def keep_last(folder: Path, count: int) -> None:
+    """Delete all candidates but the last `count`, so that a long run does not fill the disk."""
+    for path in sorted(folder.iterdir())[:-count]:
+        shutil.rmtree(path)
+
+
+def write(job: Job, place: Path) -> None:
+    """Write a job where other processes can read it."""
+    job.pairs.save_to_disk(place / PAIRS)
+    write_json(
+        place / JOB,
+        {
+            "kind": job.kind, "start": str(job.start), "settings": job.settings.model_dump(),
+            "training": job.training.model_dump(), "seed": job.seed, "made_by": job.made_by,
+            "rows": job.rows,
+        },
+    )  # fmt: skip
+
+
+def read(place: Path) -> Job:
+    """Read a job that another process wrote."""
+    said = read_json(place / JOB)
+    settings = SETTINGS[said["kind"]](**said["settings"])
+    return Job(
+        said["kind"], Path(said["start"]), load_from_disk(place / PAIRS), settings,
+        Training(**said["training"]), said["seed"], said["made_by"], said["rows"],
+    )  # fmt: skip
+
+
+def write_outcome(outcome: Outcome, place: Path) -> None:
+    """Write what came of a job, when all it exports is there: it is not made again."""
+    write_json(place / OUTCOME, outcome._asdict())
+
+
+def read_outcome(place: Path) -> Outcome:
+    """Read what came of a job."""
+    said = read_json(place / OUTCOME)
+    pairs = [(step, [(name, a, b) for name, a, b in rows]) for step, rows in said["pairs"]]
+    return Outcome(said["curve"], said["steps"], pairs)
