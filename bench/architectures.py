@@ -59,7 +59,10 @@ MANNERS = {
         "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
         "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
         ("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
-        None, "<|im_end|>", "<|endoftext|>", ("<|im_end|>", "<|endoftext|>"),
+        None,
+        "<|im_end|>",
+        "<|endoftext|>",
+        ("<|im_end|>", "<|endoftext|>"),
     ),
     # no padding token; a turn ends in the tokenizer's eos, and nothing follows it
     "llama3": Manner(
@@ -67,9 +70,17 @@ MANNERS = {
         "<|end_header_id|>\n\n{{ m['content'] | trim }}<|eot_id|>{% endfor %}"
         "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n"
         "{% endif %}",
-        ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
-         "<|eot_id|>"),
-        "<|begin_of_text|>", "<|eot_id|>", None, ("<|eot_id|>", "<|end_of_text|>"),
+        (
+            "<|begin_of_text|>",
+            "<|end_of_text|>",
+            "<|start_header_id|>",
+            "<|end_header_id|>",
+            "<|eot_id|>",
+        ),
+        "<|begin_of_text|>",
+        "<|eot_id|>",
+        None,
+        ("<|eot_id|>", "<|end_of_text|>"),
     ),
     # a turn ends in another token than the tokenizer's eos; no system role
     "gemma": Manner(
@@ -78,7 +89,10 @@ MANNERS = {
         "<end_of_turn>\n{% endfor %}"
         "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}",
         ("<pad>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"),
-        "<bos>", "<eos>", "<pad>", ("<eos>", "<end_of_turn>"),
+        "<bos>",
+        "<eos>",
+        "<pad>",
+        ("<eos>", "<end_of_turn>"),
     ),
     # no padding token, and none that is neither begin nor end
     "mistral": Manner(
@@ -86,15 +100,21 @@ MANNERS = {
         "[INST] {{ m['content'] }} [/INST]{% else %} {{ m['content'] | trim }}{{ eos_token }}"
         "{% endif %}{% endfor %}",
         ("<unk>", "<s>", "</s>"),
-        "<s>", "</s>", None, ("</s>",),
+        "<s>",
+        "</s>",
+        None,
+        ("</s>",),
     ),
     "phi3": Manner(
         "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|assistant|>\n{% endif %}",
         ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<|end|>"),
-        None, "<|endoftext|>", "<|endoftext|>", ("<|end|>", "<|endoftext|>"),
+        None,
+        "<|endoftext|>",
+        "<|endoftext|>",
+        ("<|end|>", "<|endoftext|>"),
     ),
-}  # fmt: skip
+}
 
 
 class Made(NamedTuple):
@@ -106,36 +126,63 @@ class Made(NamedTuple):
 
 
 SMALL: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 1024, "initializer_range": 0.2,
-}  # fmt: skip
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 1024,
+    "initializer_range": 0.2,
+}
 EXPERTS = {
-    "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
-    "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32, "decoder_sparse_step": 1,
-}  # fmt: skip
+    "num_experts": 4,
+    "num_local_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "shared_expert_intermediate_size": 32,
+    "decoder_sparse_step": 1,
+}
 GEMMA = {"head_dim": 32, "sliding_window": 512, "query_pre_attn_scalar": 16}
 OLD = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024}
 EYES = {
-    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "image_size": 28, "patch_size": 14,
-}  # fmt: skip
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
 LATENT = {
-    "num_key_value_heads": 4, "q_lora_rank": 8, "kv_lora_rank": 8, "qk_rope_head_dim": 8,
-    "qk_nope_head_dim": 8, "v_head_dim": 12, "n_routed_experts": 4, "num_experts_per_tok": 2,
-    "n_group": 1, "topk_group": 1, "moe_intermediate_size": 16, "first_k_dense_replace": 1,
-}  # fmt: skip
+    "num_key_value_heads": 4,
+    "q_lora_rank": 8,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 12,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "moe_intermediate_size": 16,
+    "first_k_dense_replace": 1,
+}
 LONG = {
     "rope_parameters": {
-        "rope_type": "longrope", "rope_theta": 1e4, "long_factor": [4.0] * 4,
-        "short_factor": [1.0] * 4, "original_max_position_embeddings": 100, "factor": 4.0,
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "long_factor": [4.0] * 4,
+        "short_factor": [1.0] * 4,
+        "original_max_position_embeddings": 100,
+        "factor": 4.0,
         "partial_rotary_factor": 1.0,
     },
-    "original_max_position_embeddings": 100, "sliding_window": None,
-}  # fmt: skip
+    "original_max_position_embeddings": 100,
+    "sliding_window": None,
+}
 STRETCHED = {
     "rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0},
     "max_position_embeddings": 100,
-}  # fmt: skip
+}
 ARCHITECTURES = {
     "Llama 3": Made("llama", "llama3", {}),
     "Mistral": Made("mistral", "mistral", {"sliding_window": None}),
@@ -173,13 +220,21 @@ ARCHITECTURES = {
     "Falcon": Made("falcon", "chatml", {"alibi": False, "multi_query": True}),
     "Falcon, ALiBi": Made("falcon", "chatml", {"alibi": True, "multi_query": True}),
     "Gemma 4, text": Made(
-        "gemma4_text", "gemma",
-        {"head_dim": 16, "global_head_dim": 16, "hidden_size_per_layer_input": 8,
-         "vocab_size_per_layer_input": 400, "sliding_window": 512, "num_kv_shared_layers": 0,
-         "layer_types": ["sliding_attention", "full_attention"]},
+        "gemma4_text",
+        "gemma",
+        {
+            "head_dim": 16,
+            "global_head_dim": 16,
+            "hidden_size_per_layer_input": 8,
+            "vocab_size_per_layer_input": 400,
+            "sliding_window": 512,
+            "num_kv_shared_layers": 0,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
     ),
     "OLMo 3": Made(
-        "olmo3", "chatml",
+        "olmo3",
+        "chatml",
         {"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]},
     ),
     "GPT-OSS": Made("gpt_oss", "chatml", {**EXPERTS, "head_dim": 16, "sliding_window": 512}),
@@ -191,15 +246,17 @@ ARCHITECTURES = {
     "DeepSeek V3": Made("deepseek_v3", "chatml", LATENT),
     "Doge": Made("doge", "chatml", {}),
     "RecurrentGemma": Made(
-        "recurrent_gemma", "gemma",
+        "recurrent_gemma",
+        "gemma",
         {"lru_width": 32, "attention_window_size": 2048, "head_dim": 8, "num_hidden_layers": 3},
     ),
     "Jamba": Made(
-        "jamba", "chatml",
+        "jamba",
+        "chatml",
         {**EXPERTS, "attn_layer_offset": 1, "attn_layer_period": 2, "use_mamba_kernels": False},
     ),
     "MiniMax": Made("minimax", "chatml", EXPERTS),
-}  # fmt: skip
+}
 
 
 def tokenizer(manner: str) -> PreTrainedTokenizerFast:
@@ -209,18 +266,21 @@ def tokenizer(manner: str) -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=list(family.specials), show_progress=False,
+        vocab_size=400,
+        special_tokens=list(family.specials),
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     text = (
         "user assistant model what is a good name for a boat great wave no idea the sea and wind "
     )
     bpe.train_from_iterator([text * 20], trainer)
     if family.bos:
         bpe.post_processor = TemplateProcessing(
-            single=f"{family.bos} $A", pair=f"{family.bos} $A {family.bos} $B",
+            single=f"{family.bos} $A",
+            pair=f"{family.bos} $A {family.bos} $B",
             special_tokens=[(family.bos, bpe.token_to_id(family.bos))],
-        )  # fmt: skip
+        )
     made = PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         bos_token=family.bos,
@@ -265,9 +325,13 @@ def settings(made: Made, own: PreTrainedTokenizerFast) -> Any:
     if not whole.pop("eyes", False):
         return CONFIG_MAPPING[made.model_type](**whole)
     config = CONFIG_MAPPING[made.model_type](
-        text_config=whole, vision_config=EYES, mm_tokens_per_image=4, image_token_index=5,
-        boi_token_index=6, eoi_token_index=7,
-    )  # fmt: skip
+        text_config=whole,
+        vision_config=EYES,
+        mm_tokens_per_image=4,
+        image_token_index=5,
+        boi_token_index=6,
+        eoi_token_index=7,
+    )
     config.pad_token_id = own.pad_token_id
     return config
 

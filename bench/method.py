@@ -66,9 +66,12 @@ def measured(work: Callable[[], object]) -> tuple[float, object]:
 def alone() -> tuple[float, ...]:
     """Verify in a process of its own: seconds, those of its imports, processor time, MiB."""
     done = subprocess.run(
-        [sys.executable, "-c", ALONE], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", ALONE],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**os.environ, "PYTHONPATH": str(PRESET.parent.parent)},
-    )  # fmt: skip
+    )
     return tuple(map(float, done.stdout.split()))
 
 
@@ -88,8 +91,7 @@ def model(
 
 def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, object]]]:
     """Make prompts until every split has its share of `count`."""
-    wanted = {"policy_1": count, "reward": count // 3, "selection": DUELLING,
-              "eval": EVALUATED}  # fmt: skip
+    wanted = {"policy_1": count, "reward": count // 3, "selection": DUELLING, "eval": EVALUATED}
     from mutual_taught.prepare.sources import split_plan
 
     shares, _ = split_plan(settings.data)
@@ -105,11 +107,17 @@ def prompts(settings: blocks.Params, count: int) -> dict[str, list[dict[str, obj
         if place < len(names) and len(found[names[place]]) < wanted.get(names[place], 0):
             found[names[place]].append(
                 {
-                    "prompt_id": name, "messages": messages, "split": names[place],
-                    "source": "synthetic", "instruction_ids": [], "instruction_kwargs": [],
-                    "chosen": None, "rejected": None, "row": number,
+                    "prompt_id": name,
+                    "messages": messages,
+                    "split": names[place],
+                    "source": "synthetic",
+                    "instruction_ids": [],
+                    "instruction_kwargs": [],
+                    "chosen": None,
+                    "rejected": None,
+                    "row": number,
                 }
-            )  # fmt: skip
+            )
     return found
 
 
@@ -124,15 +132,19 @@ def answers(ids: np.ndarray, stage: str, t: int, width: int, seed: int) -> pa.Ta
     named = np.repeat(ids, width)
     return pa.table(
         {
-            "prompt_id": named, "response_index": index,
-            "response": [f"answer {number} of some length, as answers are" * 3
-                         for number in chance.integers(0, 10**9, rows)],
-            "token_ids": pa.ListArray.from_arrays(offsets, tokens), "length_tokens": lengths,
+            "prompt_id": named,
+            "response_index": index,
+            "response": [
+                f"answer {number} of some length, as answers are" * 3
+                for number in chance.integers(0, 10**9, rows)
+            ],
+            "token_ids": pa.ListArray.from_arrays(offsets, tokens),
+            "length_tokens": lengths,
             "finish_reason": ["stop"] * rows,
             "seed": sampling_seeds(seed, t, stage, named.tolist(), index),
             "logprob": chance.normal(size=rows),
         }
-    )  # fmt: skip
+    )
 
 
 def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
@@ -145,8 +157,13 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     everything = [row for rows in split.values() for row in rows]
     prepared = provenance.prepared(run / "0", settings)
     tables.write(run / "0", tables.ALL_PROMPTS, pa.Table.from_pylist(everything), prepared)
-    tables.write(run / "0", tables.DROPPED_PROMPTS, tables.DROPPED_PROMPTS.schema.empty_table(),
-                 {**prepared, "rows": len(everything)}, active=False)  # fmt: skip
+    tables.write(
+        run / "0",
+        tables.DROPPED_PROMPTS,
+        tables.DROPPED_PROMPTS.schema.empty_table(),
+        {**prepared, "rows": len(everything)},
+        active=False,
+    )
     for name in ("policy", "reward", "selection", "eval"):
         rows = split["policy_1" if name == "policy" else name]
         if name == "policy":
@@ -160,94 +177,165 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     )
     decision.write(run / "0", decision.Decision(True, "0"))
     tables.empty(run / "0", tables.REWARD_PAIRS)
-    ids = {name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
-           for name in ("policy_1", "reward", "selection")}  # fmt: skip
+    ids = {
+        name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
+        for name in ("policy_1", "reward", "selection")
+    }
     here = run / "1"
     for stage, (loss, *names) in CURVES.items():
         row = dict.fromkeys([loss, *names], 1.0)
         files.write_curve(here / "curves" / f"{stage}.csv", list(row), [row])
-    drawn = _written(here, tables.RESPONSES, answers(ids["policy_1"], "sample", 1, WIDTH, seed),
-                     {"policy": base, **asked(split["policy_1"]), **told["responses"]})  # fmt: skip
-    scores = pa.table({"prompt_id": drawn["prompt_id"], "response_index": drawn["response_index"],
-                       "reward": chance.normal(size=len(drawn)),
-                       "reason": [""] * len(drawn)})  # fmt: skip
+    drawn = _written(
+        here,
+        tables.RESPONSES,
+        answers(ids["policy_1"], "sample", 1, WIDTH, seed),
+        {"policy": base, **asked(split["policy_1"]), **told["responses"]},
+    )
+    scores = pa.table(
+        {
+            "prompt_id": drawn["prompt_id"],
+            "response_index": drawn["response_index"],
+            "reward": chance.normal(size=len(drawn)),
+            "reason": [""] * len(drawn),
+        }
+    )
     judged_by = {"reward_model": reward_model}
     rewards = _written(
-        here, tables.REWARDS, scores,
+        here,
+        tables.REWARDS,
+        scores,
         {**judged_by, **tables.digests(responses=drawn), **told["rewards"]},
-    )  # fmt: skip
+    )
     pairing, ranked = measured(
         lambda: rank_pairs.rank(drawn, rewards, WIDTH, settings.rank_pairs.chosen)
     )
     assert isinstance(ranked, pa.Table)
     for name in ("reference_chosen_logps", "reference_rejected_logps"):
-        ranked = ranked.append_column(name, pa.array(
-            chance.normal(size=len(ranked)), mask=~ranked["kept"].to_numpy()))  # fmt: skip
-    made_from = {"policy": base, **tables.digests(responses=drawn, rewards=rewards),
-                 **told["ranked_pairs"]}  # fmt: skip
+        ranked = ranked.append_column(
+            name, pa.array(chance.normal(size=len(ranked)), mask=~ranked["kept"].to_numpy())
+        )
+    made_from = {
+        "policy": base,
+        **tables.digests(responses=drawn, rewards=rewards),
+        **told["ranked_pairs"],
+    }
     ranked = _written(here, tables.RANKED_PAIRS, ranked, made_from)
-    policy = model(here / "checkpoints" / STEP.format(50), "policy", base,
-                   {**tables.digests(ranked_pairs=ranked, responses=drawn), **learnt,
-                    "policy": base, "dpo": params.load(blocks.Dpo, "1").model_dump()},
-                   start.policy.called)  # fmt: skip
+    policy = model(
+        here / "checkpoints" / STEP.format(50),
+        "policy",
+        base,
+        {
+            **tables.digests(ranked_pairs=ranked, responses=drawn),
+            **learnt,
+            "policy": base,
+            "dpo": params.load(blocks.Dpo, "1").model_dump(),
+        },
+        start.policy.called,
+    )
     files.write_json(here / "checkpoints" / "steps.json", {"steps": [50]})
     own, theirs = chance.normal(1, 1, len(ids["selection"])), chance.normal(size=DUELLING)
     duels = pa.table(
         {
-            "step": np.full(DUELLING, 50), "prompt_id": ids["selection"],
-            "response": ["a"] * DUELLING, "previous_response": ["b"] * DUELLING,
+            "step": np.full(DUELLING, 50),
+            "prompt_id": ids["selection"],
+            "response": ["a"] * DUELLING,
+            "previous_response": ["b"] * DUELLING,
             "token_ids": pa.array([[1]] * DUELLING, tables.TOKENS),
             "previous_token_ids": pa.array([[2]] * DUELLING, tables.TOKENS),
-            "finish_reason": ["stop"] * DUELLING, "previous_finish_reason": ["stop"] * DUELLING,
-            "reward": own, "previous_reward": theirs, "outcome": outcomes(own, theirs),
+            "finish_reason": ["stop"] * DUELLING,
+            "previous_finish_reason": ["stop"] * DUELLING,
+            "reward": own,
+            "previous_reward": theirs,
+            "outcome": outcomes(own, theirs),
             "reason": [""] * DUELLING,
         }
-    )  # fmt: skip
-    fought = {"reward_model": reward_model, "policies": [base, policy],
-              **asked(split["selection"]), **told["duels"]}  # fmt: skip
+    )
+    fought = {
+        "reward_model": reward_model,
+        "policies": [base, policy],
+        **asked(split["selection"]),
+        **told["duels"],
+    }
     duels = _written(here, tables.DUELS, duels, fought)
     select_policy.choose(
-        duels, here / "checkpoints", run / "0" / "policy", decision.Decision(True, "0"), here,
-        "1", settings.select_policy, seed,
-    )  # fmt: skip
+        duels,
+        here / "checkpoints",
+        run / "0" / "policy",
+        decision.Decision(True, "0"),
+        here,
+        "1",
+        settings.select_policy,
+        seed,
+    )
     both = []
     for t, made_by in ((1, policy), (0, base)):
         made = answers(ids["reward"], "answer", t, 1, seed).select(list(tables.ANSWERS.columns))
-        answered = {"policy": made_by, **asked(split["reward"]),
-                    **provenance.terms(str(t), settings)["answers"]}  # fmt: skip
+        answered = {
+            "policy": made_by,
+            **asked(split["reward"]),
+            **provenance.terms(str(t), settings)["answers"],
+        }
         both.append(_written(run / str(t), tables.ANSWERS, made, answered))
     now, before = both
-    judged = pa.table({"prompt_id": ids["reward"], "reward": chance.normal(size=len(now)),
-                       "previous_reward": chance.normal(size=len(now)),
-                       "reason": [""] * len(now), "previous_reason": [""] * len(now)})  # fmt: skip
-    made_from = {**judged_by, **tables.digests(answers=now, previous_answers=before),
-                 **told["answer_rewards"]}  # fmt: skip
+    judged = pa.table(
+        {
+            "prompt_id": ids["reward"],
+            "reward": chance.normal(size=len(now)),
+            "previous_reward": chance.normal(size=len(now)),
+            "reason": [""] * len(now),
+            "previous_reason": [""] * len(now),
+        }
+    )
+    made_from = {
+        **judged_by,
+        **tables.digests(answers=now, previous_answers=before),
+        **told["answer_rewards"],
+    }
     _written(here, tables.ANSWER_REWARDS, judged, made_from)
     inputs = build_pairs.Inputs(
-        here / "answers.parquet", run / "0" / "answers.parquet", here / "answer_rewards.parquet",
-        here / "ranked_pairs.parquet", here / "responses.parquet",
+        here / "answers.parquet",
+        run / "0" / "answers.parquet",
+        here / "answer_rewards.parquet",
+        here / "ranked_pairs.parquet",
+        here / "responses.parquet",
         run / "0" / "reward_pairs.parquet",
-    )  # fmt: skip
+    )
     filtering, _ = measured(
         lambda: build_pairs.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
     )
     mixing, _ = measured(lambda: build_pairs.build(inputs, 1, settings.build_pairs, here))
     mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
-    model(here / "reward_model", "reward_model", reward_model,
-          {**tables.digests(reward_pairs=mixed), **learnt,
-           "settings": params.load(blocks.TrainRm, "1").model_dump()},
-          start.reward_model.called)  # fmt: skip
+    model(
+        here / "reward_model",
+        "reward_model",
+        reward_model,
+        {
+            **tables.digests(reward_pairs=mixed),
+            **learnt,
+            "settings": params.load(blocks.TrainRm, "1").model_dump(),
+        },
+        start.reward_model.called,
+    )
     met = as_met(mixed, settings.train_rm.batch_size)
     _written(here, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=mixed))
     for key in ("0", "1"):
         evaluate(run, key, split["eval"], settings)
     for stage, numbers in (
-        ("sample", describe.answers(drawn)), ("score", describe.rewards(rewards)),
-        ("train_rm", {**trained, "accuracy": 1.0, "margin": 1.0, **train_rm.accuracy_by_epoch(met),
-                      "steps": float(met["step"].to_numpy().max())}),
+        ("sample", describe.answers(drawn)),
+        ("score", describe.rewards(rewards)),
+        (
+            "train_rm",
+            {
+                **trained,
+                "accuracy": 1.0,
+                "margin": 1.0,
+                **train_rm.accuracy_by_epoch(met),
+                "steps": float(met["step"].to_numpy().max()),
+            },
+        ),
         ("dpo", {**trained, "reward_accuracy": 1.0, "reward_margin": 1.0, "steps": 50.0}),
         ("rank_pairs", {"active": 1.0, **joins.counts(ranked["kept"], ranked["reason"])}),
-    ):  # fmt: skip
+    ):
         files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
     files.write_metrics(here / "metrics" / "answer.json", describe.answers(now))
     sizes = {f"prompts_{name}": float(len(rows)) for name, rows in split.items() if rows}
@@ -262,12 +350,15 @@ def as_met(pairs: pa.Table, batch: int) -> pa.Table:
     chosen, rejected = chance.normal(size=len(pairs)), chance.normal(size=len(pairs))
     return pa.table(
         {
-            "pair_id": pairs["pair_id"], "step": np.arange(len(pairs)) // batch + 1,
-            "epoch": np.ones(len(pairs), np.int64), "reward_chosen": chosen,
-            "reward_rejected": rejected, "reward_margin": chosen - rejected,
+            "pair_id": pairs["pair_id"],
+            "step": np.arange(len(pairs)) // batch + 1,
+            "epoch": np.ones(len(pairs), np.int64),
+            "reward_chosen": chosen,
+            "reward_rejected": rejected,
+            "reward_margin": chosen - rejected,
             "correct": chosen > rejected,
         }
-    )  # fmt: skip
+    )
 
 
 def asked(rows: list[dict[str, object]]) -> dict[str, str]:
@@ -285,8 +376,11 @@ def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.
         own = own.append_column(name, pa.array(np.random.default_rng(int(t)).normal(size=len(own))))
     own = own.append_column("reason", [[""] * len(own)])
     models = {name: read_manifest(run / t / name).digest for name in ("policy", "reward_model")}
-    drawn = {"policy": models["policy"], **asked(rows),
-             **provenance.terms(t, settings)["generations"]}  # fmt: skip
+    drawn = {
+        "policy": models["policy"],
+        **asked(rows),
+        **provenance.terms(t, settings)["generations"],
+    }
     own = _written(run / t / "eval", tables.GENERATIONS, own, drawn)
     outputs = model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
     files.write_json(run / t / "eval" / "model_outputs.json", outputs)
@@ -300,9 +394,10 @@ def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.
     scores = tables.RM_SCORES.schema.empty_table()
     tables.write(run / t / "eval", tables.RM_SCORES, scores, judged_by, active=False)
     numbers = {
-        "active": 1.0, **metrics.policy_metrics(systems, judged, settings.seed),
+        "active": 1.0,
+        **metrics.policy_metrics(systems, judged, settings.seed),
         **metrics.reward_model_metrics(scores, settings.seed),
-    }  # fmt: skip
+    }
     files.write_metrics(run / t / "metrics" / "eval.json", numbers)
 
 
@@ -337,8 +432,10 @@ def main(count: int, out: Path | None) -> None:
         f"peak memory: verify alone {verifying:.0f} MiB, pairing and filtering {made:.0f} MiB"
     )
     if out:
-        files.write_json(out, {"seconds": seconds, "peak_mib": {"verify": verifying, "all": made},
-                             "prompts": count})  # fmt: skip
+        files.write_json(
+            out,
+            {"seconds": seconds, "peak_mib": {"verify": verifying, "all": made}, "prompts": count},
+        )
 
 
 if __name__ == "__main__":

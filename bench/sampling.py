@@ -71,9 +71,14 @@ class Plain(NamedTuple):
 def settings(name: Any, batch: int, dtype: Any) -> blocks.Engine:
     """Give the block `engine` of a variant."""
     return blocks.Engine(
-        name=name, dtype=dtype, shard_size=1, batch_size=batch, tensor_parallel=1,
-        gpu_memory_utilization=0.15, workers="local",
-    )  # fmt: skip
+        name=name,
+        dtype=dtype,
+        shard_size=1,
+        batch_size=batch,
+        tensor_parallel=1,
+        gpu_memory_utilization=0.15,
+        workers="local",
+    )
 
 
 def requests(tokenizer: Any, count: int, width: int, mixed: bool = False) -> list[Request]:
@@ -103,10 +108,16 @@ def plain(held: Plain, asked: Sequence[Request], batches: Sequence[Sequence[int]
     """Make a run of `generate`; a row counts up to its end token."""
     stops = sorted(held.stop_ids)
     held.model.generation_config = GenerationConfig(
-        do_sample=True, temperature=DECODE.temperature, top_p=DECODE.top_p, top_k=0,
-        max_new_tokens=DECODE.max_new_tokens, num_return_sequences=WIDTH, use_cache=True,
-        eos_token_id=stops or None, pad_token_id=0,
-    )  # fmt: skip
+        do_sample=True,
+        temperature=DECODE.temperature,
+        top_p=DECODE.top_p,
+        top_k=0,
+        max_new_tokens=DECODE.max_new_tokens,
+        num_return_sequences=WIDTH,
+        use_cache=True,
+        eos_token_id=stops or None,
+        pad_token_id=0,
+    )
     config = held.model.generation_config
 
     def run() -> int:

@@ -103,11 +103,14 @@ def make(folder: Path) -> None:
 def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list[str]:
     """Give the whole conversations as text, which the others begin with."""
     return [
-        str(tokenizer.apply_chat_template(
-            [*map(dict, one.messages), {"role": "assistant", "content": text}], tokenize=False))
+        str(
+            tokenizer.apply_chat_template(
+                [*map(dict, one.messages), {"role": "assistant", "content": text}], tokenize=False
+            )
+        )
         for one in asked
         for text in one.responses
-    ]  # fmt: skip
+    ]
 
 
 def ours(folder: Path, asked: Sequence[Asked]) -> Run:

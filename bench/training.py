@@ -73,9 +73,13 @@ SHAPES = {
     "1B": (2048, 8192, 16, 32, 8, 128256),
 }
 OPTIMISATION: dict[str, Any] = {
-    "learning_rate": 1e-6, "epochs": 1, "warmup_ratio": 0.0, "scheduler": "cosine",
-    "max_grad_norm": 1.0, "token_budget": BUDGET,
-}  # fmt: skip
+    "learning_rate": 1e-6,
+    "epochs": 1,
+    "warmup_ratio": 0.0,
+    "scheduler": "cosine",
+    "max_grad_norm": 1.0,
+    "token_budget": BUDGET,
+}
 TRAINING = Training(
     precision=fast_dtype(),
     export_dtype="float32",
@@ -126,11 +130,19 @@ def config(shape: str, **changes: Any) -> LlamaConfig:
     """Give a model's shape."""
     hidden, inner, layers, heads, shared, vocabulary = SHAPES[shape]
     return LlamaConfig(
-        vocab_size=vocabulary, hidden_size=hidden, intermediate_size=inner,
-        num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=shared,
-        max_position_embeddings=8192, tie_word_embeddings=True, pad_token_id=0, bos_token_id=None,
-        eos_token_id=2, **changes,
-    )  # fmt: skip
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=2,
+        **changes,
+    )
 
 
 def lengths(chance: np.random.Generator, mean: int) -> int:
@@ -149,11 +161,14 @@ def pairs(case: Case, prompt: int, answer: int) -> list[dict[str, Any]]:
         ]
         made.append(
             {
-                "pair": str(number), "prompt_ids": tokens[0], "chosen_ids": tokens[1],
-                "rejected_ids": tokens[2], "ref_chosen_logps": -900.0,
+                "pair": str(number),
+                "prompt_ids": tokens[0],
+                "chosen_ids": tokens[1],
+                "rejected_ids": tokens[2],
+                "ref_chosen_logps": -900.0,
                 "ref_rejected_logps": -910.0,
             }
-        )  # fmt: skip
+        )
         made[-1]["size"] = train_policy.group(made[-1]).size
     return made
 
@@ -222,9 +237,12 @@ def dpo_ours(case: Case) -> Step:
     """Make our DPO step."""
     rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=True)
     trainer = train_policy.PackedDPOTrainer(
-        model=model, args=case.dpo, data_collator=collate,
-        train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
-    )  # fmt: skip
+        model=model,
+        args=case.dpo,
+        data_collator=collate,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=_tiny_tokenizer(),
+    )
     trainer.token_budget = BUDGET
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return with_optimiser(model, lambda: packed_step(trainer, trainer.model_wrapped, rows))
@@ -247,9 +265,11 @@ def dpo_trl(case: Case) -> Step:
     """Make TRL's DPO step at our dtype, reference log-probs given."""
     rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
     trainer = StoredReference(
-        model=model, args=case.dpo,
-        train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
-    )  # fmt: skip
+        model=model,
+        args=case.dpo,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=_tiny_tokenizer(),
+    )
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(rows))
 
@@ -260,12 +280,16 @@ def dpo_trl_default(case: Case) -> Step:
     args = case.dpo
     args.gradient_checkpointing = True
     args.precompute_ref_log_probs = False
-    plain = [{name: row[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids")}
-             for row in rows]  # fmt: skip
+    plain = [
+        {name: row[name] for name in ("prompt_ids", "chosen_ids", "rejected_ids")} for row in rows
+    ]
     trainer = Prepared(
-        model=model, ref_model=language_model(case, packed=False), args=args,
-        train_dataset=Dataset.from_list(plain), processing_class=_tiny_tokenizer(),
-    )  # fmt: skip
+        model=model,
+        ref_model=language_model(case, packed=False),
+        args=args,
+        train_dataset=Dataset.from_list(plain),
+        processing_class=_tiny_tokenizer(),
+    )
     model.gradient_checkpointing_enable({"use_reentrant": False})
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(plain))
@@ -288,12 +312,22 @@ def reward_ours(case: Case) -> Step:
     for number, pair in enumerate(whole(case)):
         group = share_prefix([pair["chosen_ids"], pair["rejected_ids"]])
         chosen, rejected = group.branches
-        rows.append({"pair": str(number), "prefix": group.prefix, "chosen": chosen,
-                     "rejected": rejected, "size": group.size})  # fmt: skip
+        rows.append(
+            {
+                "pair": str(number),
+                "prefix": group.prefix,
+                "chosen": chosen,
+                "rejected": rejected,
+                "size": group.size,
+            }
+        )
     trainer = train_reward.PackedRewardTrainer(
-        model=model, args=case.reward, data_collator=collate,
-        train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=_tiny_tokenizer(),
-    )  # fmt: skip
+        model=model,
+        args=case.reward,
+        data_collator=collate,
+        train_dataset=Dataset.from_list([{"pair": "p"}]),
+        processing_class=_tiny_tokenizer(),
+    )
     trainer.token_budget = BUDGET
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return with_optimiser(model, lambda: packed_step(trainer, trainer.model_wrapped, rows))
@@ -316,20 +350,24 @@ def reward_trl(case: Case) -> Step:
     """Make TRL's reward step at our dtype."""
     model, rows = classifier(case, packed=False), whole(case)
     trainer = PreparedReward(
-        model=model, args=case.reward,
-        train_dataset=Dataset.from_list(rows), processing_class=_tiny_tokenizer(),
-    )  # fmt: skip
+        model=model,
+        args=case.reward,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=_tiny_tokenizer(),
+    )
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, RewardCollator(pad_token_id=0)(rows))
 
 
 GROUPS: dict[str, dict[str, Callable[[Case], Step]]] = {
     "dpo": {
-        "dpo ours": dpo_ours, "dpo TRL, same dtype": dpo_trl, "dpo TRL, default": dpo_trl_default,
+        "dpo ours": dpo_ours,
+        "dpo TRL, same dtype": dpo_trl,
+        "dpo TRL, default": dpo_trl_default,
         "dpo floor": dpo_floor,
     },
     "reward": {"reward ours": reward_ours, "reward TRL": reward_trl, "reward floor": reward_floor},
-}  # fmt: skip
+}
 
 
 class Alone:

@@ -154,9 +154,12 @@ def _end_with_me() -> "subprocess.Popen[bytes]":
     """
     started = " ".join(str(one.pid) for one in psutil.Process().children(recursive=True))
     return subprocess.Popen(
-        ["sh", "-c", f"cat; kill -9 {started}"], stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        ["sh", "-c", f"cat; kill -9 {started}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 class Share(NamedTuple):

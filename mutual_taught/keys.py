@@ -51,9 +51,12 @@ def pair_id(kind: str, iteration: int, prompt: str, chosen: str, rejected: str) 
 
 
 def pair_ids(
-    kind: str, iteration: int, prompts: pa.StringArray, chosen: pa.StringArray,
+    kind: str,
+    iteration: int,
+    prompts: pa.StringArray,
+    chosen: pa.StringArray,
     rejected: pa.StringArray,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Hash pairs of one kind and iteration: see `pair_id`."""
     length = pc.utf8_length(chosen).cast(pa.string())
     texts = pc.binary_join_element_wise(chosen, rejected, "")

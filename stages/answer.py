@@ -20,9 +20,14 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, policy: Path, decided: Path, previous_answers: Path, reward_model: Path,
-    prompts: Path, out: Path,
-) -> None:  # fmt: skip
+    iteration: str,
+    policy: Path,
+    decided: Path,
+    previous_answers: Path,
+    reward_model: Path,
+    prompts: Path,
+    out: Path,
+) -> None:
     """Draw y_t on the reward prompts and score y_t and y_{t-1} (M-step, steps 1 and 2)."""
     if not decision.read(decided).active:
         tables.empty(out, tables.ANSWERS, tables.ANSWER_REWARDS)
@@ -35,16 +40,27 @@ def main(
     engine = params.load(blocks.Engine)
     with perf.measure(out, "answer") as measured:
         answers, made_from = answer.answer(
-            policy, asked, int(iteration), params.load(blocks.Answer), engine, limits,
+            policy,
+            asked,
+            int(iteration),
+            params.load(blocks.Answer),
+            engine,
+            limits,
             params.seed(),
-        )  # fmt: skip
+        )
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
         with start_scorer(params.load(blocks.Score), engine.workers, limits) as scorer:
             rewards, scored_from = answer.answer_rewards(
-                scorer, answers, tables.read(previous_answers, tables.ANSWERS), previous_answers,
-                reward_model, asked, limits, f"answer@{iteration}-rewards",
-            )  # fmt: skip
+                scorer,
+                answers,
+                tables.read(previous_answers, tables.ANSWERS),
+                previous_answers,
+                reward_model,
+                asked,
+                limits,
+                f"answer@{iteration}-rewards",
+            )
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
     files.write_metrics(out / "metrics" / "answer.json", describe.answers(answers))
 

@@ -21,9 +21,14 @@ def main(policy: Path, prompts: Path, out: Path) -> None:
 
     with perf.measure(out, "answer_base") as measured:
         answers, made_from = answer.answer(
-            policy, tables.read(prompts, tables.PROMPTS), 0, params.load(blocks.Answer),
-            params.load(blocks.Engine), params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            policy,
+            tables.read(prompts, tables.PROMPTS),
+            0,
+            params.load(blocks.Answer),
+            params.load(blocks.Engine),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
         measured.update(describe.counts(answers))
     tables.write(out, tables.ANSWERS, answers, made_from)
 

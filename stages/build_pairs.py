@@ -22,19 +22,29 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, answers: Path, previous_answers: Path, answer_rewards: Path,
-    ranked_pairs: Path, responses: Path, previous_pairs: Path, decided: Path, out: Path,
-) -> None:  # fmt: skip
+    iteration: str,
+    answers: Path,
+    previous_answers: Path,
+    answer_rewards: Path,
+    ranked_pairs: Path,
+    responses: Path,
+    previous_pairs: Path,
+    decided: Path,
+    out: Path,
+) -> None:
     """Label, filter and mix the pairs r_t is trained on (M-step, steps 1 to 3)."""
     if not decision.read(decided).active:
         build_pairs.write_stopped(out)
         return
     with perf.measure(out, "build_pairs"):
         build_pairs.build(
-            build_pairs.Inputs(answers, previous_answers, answer_rewards, ranked_pairs, responses,
-                         previous_pairs),
-            int(iteration), params.load(blocks.BuildPairs), out,
-        )  # fmt: skip
+            build_pairs.Inputs(
+                answers, previous_answers, answer_rewards, ranked_pairs, responses, previous_pairs
+            ),
+            int(iteration),
+            params.load(blocks.BuildPairs),
+            out,
+        )
 
 
 if __name__ == "__main__":

@@ -21,9 +21,15 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--prompts", required=True, type=PATH, help="The policy splits.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, ranked_pairs: Path, responses: Path, policy: Path, base: Path, decided: Path,
-    prompts: Path, out: Path,
-) -> None:  # fmt: skip
+    iteration: str,
+    ranked_pairs: Path,
+    responses: Path,
+    policy: Path,
+    base: Path,
+    decided: Path,
+    prompts: Path,
+    out: Path,
+) -> None:
     """Update the policy by DPO; keep a checkpoint every save_steps (E-step, 4)."""
     if not decision.read(decided).active:
         files.write_json(out / "checkpoints" / STEPS, {"steps": []})
@@ -40,9 +46,14 @@ def main(
             pairs,
             tables.read(responses, tables.RESPONSES),
             tables.read(prompts, tables.PROMPTS),
-            base if settings.start == "base" else policy, out / "checkpoints", iteration,
-            settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            base if settings.start == "base" else policy,
+            out / "checkpoints",
+            iteration,
+            settings,
+            params.load(blocks.Training),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
         learnt = joins.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
         measured.update(steps=outcome.steps, pairs=learnt)
     files.write_curve(out / "curves" / "dpo.csv", dpo.CURVE, outcome.curve)

@@ -19,9 +19,14 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--prompts", required=True, type=PATH, help="The selection split D_MS.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, checkpoints: Path, policy: Path, reward_model: Path, decided: Path,
-    prompts: Path, out: Path,
-) -> None:  # fmt: skip
+    iteration: str,
+    checkpoints: Path,
+    policy: Path,
+    reward_model: Path,
+    decided: Path,
+    prompts: Path,
+    out: Path,
+) -> None:
     """Let every checkpoint duel with the previous policy on the selection prompts."""
     if not decision.read(decided).active:
         tables.empty(out, tables.DUELS)
@@ -31,10 +36,17 @@ def main(
     asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "duel") as measured:
         fought, made_from = duel.duel(
-            checkpoints, policy, reward_model, asked, int(iteration),
-            params.load(blocks.Duel), params.load(blocks.Engine),
-            params.load(blocks.Score), params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            checkpoints,
+            policy,
+            reward_model,
+            asked,
+            int(iteration),
+            params.load(blocks.Duel),
+            params.load(blocks.Engine),
+            params.load(blocks.Score),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
         measured.update(duels=len(fought), answers=len(fought) + len(asked))
     tables.write(out, tables.DUELS, fought, made_from)
 

@@ -22,9 +22,16 @@ from stages._click import PATH, Stage, run
 @click.option("--gold-pairs", required=True, type=PATH, help="Held-out pairs, or none.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    policy: Path, reward_model: Path, base_reward_model: Path, decided: Path, base_eval: Path,
-    previous: Path, prompts: Path, gold_pairs: Path, out: Path,
-) -> None:  # fmt: skip
+    policy: Path,
+    reward_model: Path,
+    base_reward_model: Path,
+    decided: Path,
+    base_eval: Path,
+    previous: Path,
+    prompts: Path,
+    gold_pairs: Path,
+    out: Path,
+) -> None:
     """Compare pi_t with pi_0 and pi_{t-1}, and r_t with r_0, on held-out prompts and pairs."""
     if not decision.read(decided).active:
         copy(previous, out)
@@ -38,9 +45,15 @@ def main(
     with perf.measure(out, "eval") as measured:
         measured["answers"] = len(asked) * settings.responses_per_prompt
         evaluate.assess(
-            inputs, asked, out, settings, params.load(blocks.Engine), params.load(blocks.Score),
-            params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            inputs,
+            asked,
+            out,
+            settings,
+            params.load(blocks.Engine),
+            params.load(blocks.Score),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
 
 
 if __name__ == "__main__":

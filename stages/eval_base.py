@@ -26,10 +26,15 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
     with perf.measure(out, "eval_base") as measured:
         measured["answers"] = len(asked) * settings.responses_per_prompt
         evaluate.assess(
-            evaluate.Inputs(policy, reward_model, reward_model, gold_pairs, None, None), asked,
-            out, settings, params.load(blocks.Engine), params.load(blocks.Score),
-            params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            evaluate.Inputs(policy, reward_model, reward_model, gold_pairs, None, None),
+            asked,
+            out,
+            settings,
+            params.load(blocks.Engine),
+            params.load(blocks.Score),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
     generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)
     shown = markdown.examples(generations, asked, params.load(blocks.Report).examples)
     entry = markdown.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)

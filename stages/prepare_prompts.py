@@ -28,12 +28,16 @@ def main(out: Path) -> None:
         prompts, dropped, rows = sources.tables(data, seed, screen.reason)
         measured["rows"] = rows
     made_from = {
-        "data": data.model_dump(), "seed": seed, "tokens": limits.model_dump(),
-        "longest_answer": longest, "tokenizers": files.digest(hashes(out / "tokenizers")),
-    }  # fmt: skip
+        "data": data.model_dump(),
+        "seed": seed,
+        "tokens": limits.model_dump(),
+        "longest_answer": longest,
+        "tokenizers": files.digest(hashes(out / "tokenizers")),
+    }
     tables.write(out, tables.ALL_PROMPTS, prompts, made_from)
-    tables.write(out, tables.DROPPED_PROMPTS, dropped, {**made_from, "rows": rows},
-                 active=len(dropped) > 0)  # fmt: skip
+    tables.write(
+        out, tables.DROPPED_PROMPTS, dropped, {**made_from, "rows": rows}, active=len(dropped) > 0
+    )
     for split, members in sources.by_split(prompts).items():
         tables.write(out / "splits", tables.renamed(tables.PROMPTS, split), members, {"seed": seed})
     pairs = sources.gold_pairs(params.gold_pairs())

@@ -22,10 +22,15 @@ def main(policy: Path, seed_preferences: Path, out: Path) -> None:
     settings = params.load(blocks.BaseRewardModel)
     with perf.measure(out, "prepare_reward_model") as measured:
         reward_model.prepare_base(
-            policy, seed_preferences, out, params.load(blocks.Models).reward_model,
-            settings, params.load(blocks.Training),
-            params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            policy,
+            seed_preferences,
+            out,
+            params.load(blocks.Models).reward_model,
+            settings,
+            params.load(blocks.Training),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
         kept = files.read_json(out / reward_model.METRICS)["kept"]
         measured["pairs"] = kept * settings.epochs
 

@@ -20,7 +20,7 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
     responses: Path, rewards: Path, policy: Path, base: Path, prompts: Path, out: Path
-) -> None:  # fmt: skip
+) -> None:
     """Pair the shortest response above the mean reward with the worst (E-step, step 3)."""
     drawn = tables.read(responses, tables.RESPONSES)
     if not tables.is_active(drawn):
@@ -36,10 +36,15 @@ def main(
         from mutual_taught.steps import reference
 
         ranked, made_from, found = reference.add_logps(
-            ranked, drawn, scored, base if settings.reference == "base" else policy,
-            tables.read(prompts, tables.PROMPTS), prompts, settings,
+            ranked,
+            drawn,
+            scored,
+            base if settings.reference == "base" else policy,
+            tables.read(prompts, tables.PROMPTS),
+            prompts,
+            settings,
             params.load(blocks.Tokens),
-        )  # fmt: skip
+        )
         counted = joins.counts(ranked["kept"], ranked["reason"])
         measured["pairs"] = counted["kept"]
     tables.write(out, tables.RANKED_PAIRS, ranked, made_from)

@@ -20,15 +20,21 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--prompts", required=True, type=PATH, help="The eval split.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, previous: Path, prepared: Path, metrics: Path, evaluation: Path,
-    prompts: Path, out: Path,
-) -> None:  # fmt: skip
+    iteration: str,
+    previous: Path,
+    prepared: Path,
+    metrics: Path,
+    evaluation: Path,
+    prompts: Path,
+    out: Path,
+) -> None:
     """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
     with perf.measure(out, "report"):
         shown = markdown.examples(
             tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
-            tables.read(prompts, tables.PROMPTS), params.load(blocks.Report).examples,
-        )  # fmt: skip
+            tables.read(prompts, tables.PROMPTS),
+            params.load(blocks.Report).examples,
+        )
         counted = {"prepare_prompts": files.read_json(prepared), **markdown.read_metrics(metrics)}
         entry = markdown.entry(int(iteration), counted, shown)
         history = [*files.read_json(previous / "data.json", list), entry]

@@ -27,10 +27,14 @@ def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) 
 
     with perf.measure(out, "sample") as measured:
         responses, made_from = sample.responses(
-            policy, tables.read(prompts, tables.PROMPTS), int(iteration),
-            params.load(blocks.Sample, iteration), params.load(blocks.Engine),
-            params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            policy,
+            tables.read(prompts, tables.PROMPTS),
+            int(iteration),
+            params.load(blocks.Sample, iteration),
+            params.load(blocks.Engine),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
         measured.update(describe.counts(responses))
     tables.write(out, tables.RESPONSES, responses, made_from)
     files.write_metrics(out / "metrics" / "sample.json", describe.answers(responses))

@@ -29,9 +29,15 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
     begun = start_scorer(params.load(blocks.Score), params.workers(), params.load(blocks.Tokens))
     with perf.measure(out, "score") as measured, begun as scorer:
         rewards, made_from = score.rewards(
-            scorer, drawn, responses, reward_model, tables.read(prompts, tables.PROMPTS), prompts,
-            params.load(blocks.Tokens), f"score@{out.name}",
-        )  # fmt: skip
+            scorer,
+            drawn,
+            responses,
+            reward_model,
+            tables.read(prompts, tables.PROMPTS),
+            prompts,
+            params.load(blocks.Tokens),
+            f"score@{out.name}",
+        )
         measured["answers"] = len(drawn)
     tables.write(out, tables.REWARDS, rewards, made_from)
     files.write_metrics(out / "metrics" / "score.json", describe.rewards(rewards))

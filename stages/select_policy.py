@@ -24,9 +24,15 @@ def main(
     """Keep the checkpoint that r_{t-1} prefers most often if its win rate is at least tau."""
     with perf.measure(out, "select_policy"):
         select_policy.choose(
-            tables.read(duels, tables.DUELS), checkpoints, policy, decision.read(decided), out,
-            iteration, params.load(blocks.SelectPolicy), params.seed(),
-        )  # fmt: skip
+            tables.read(duels, tables.DUELS),
+            checkpoints,
+            policy,
+            decision.read(decided),
+            out,
+            iteration,
+            params.load(blocks.SelectPolicy),
+            params.seed(),
+        )
 
 
 if __name__ == "__main__":

@@ -19,9 +19,14 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--splits", required=True, type=PATH, help="Folder of the prompt splits.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, reward_pairs: Path, base: Path, previous: Path, decided: Path, splits: Path,
+    iteration: str,
+    reward_pairs: Path,
+    base: Path,
+    previous: Path,
+    decided: Path,
+    splits: Path,
     out: Path,
-) -> None:  # fmt: skip
+) -> None:
     """Train the reward model on the mix, starting again from r_0 (M-step, step 4)."""
     settings, active = params.load(blocks.TrainRm, iteration), decision.read(decided).active
     if not active or settings.fixed:
@@ -37,10 +42,16 @@ def main(
     pairs = tables.read(reward_pairs, tables.REWARD_PAIRS)
     with perf.measure(out, "train_rm") as measured:
         outcome = train_rm.train(
-            pairs, splits,
-            base if settings.start == "base" else previous, out / "reward_model", iteration,
-            settings, params.load(blocks.Training), params.load(blocks.Tokens), params.seed(),
-        )  # fmt: skip
+            pairs,
+            splits,
+            base if settings.start == "base" else previous,
+            out / "reward_model",
+            iteration,
+            settings,
+            params.load(blocks.Training),
+            params.load(blocks.Tokens),
+            params.seed(),
+        )
         measured.update(steps=outcome.steps, pairs=len(pairs) * settings.epochs)
     files.write_curve(out / "curves" / "train_rm.csv", reward.CURVE, outcome.curve)
     met = reward.as_met(outcome, settings.epochs)

@@ -46,9 +46,13 @@ def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("models") / "reward_model"
     model, tokenizer = new_reward_model(policy_folder, 1, None)
     save_model(
-        model, model.state_dict(), tokenizer, folder, "float32",
+        model,
+        model.state_dict(),
+        tokenizer,
+        folder,
+        "float32",
         {"kind": "reward_model", "base": "tiny", "parent": None, "made_by": {}},
-    )  # fmt: skip
+    )
     return folder
 
 

@@ -8,11 +8,24 @@ PACKAGE = "mutual_taught"
 # `checks` refuses, or picks between ways that were found to agree; where shards are drawn and
 # scored (cluster, the pools) changes no result.
 CARRIERS = {
-    "artifacts.decision", "artifacts.digests", "artifacts.files", "artifacts.joins",
-    "artifacts.manifests", "artifacts.tables", "checks", "cluster", "config.blocks",
-    "config.params", "errors", "pipeline", "sampling.agreement", "sampling.pool", "scoring.pool",
-    "terminal.process", "terminal.progress",
-}  # fmt: skip
+    "artifacts.decision",
+    "artifacts.digests",
+    "artifacts.files",
+    "artifacts.joins",
+    "artifacts.manifests",
+    "artifacts.tables",
+    "checks",
+    "cluster",
+    "config.blocks",
+    "config.params",
+    "errors",
+    "pipeline",
+    "sampling.agreement",
+    "sampling.pool",
+    "scoring.pool",
+    "terminal.process",
+    "terminal.progress",
+}
 # Folders that a stage depends on as a whole as soon as it imports one of their modules.
 WHOLE = ("models", "sampling", "scoring")
 

@@ -15,9 +15,15 @@ from mutual_taught.planning import stale
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
-    "dvc.yaml", "stages", "mutual_taught", "data", "presets", ".dvcignore", ".gitignore",
+    "dvc.yaml",
+    "stages",
+    "mutual_taught",
+    "data",
+    "presets",
+    ".dvcignore",
+    ".gitignore",
     ".gitattributes",
-)  # fmt: skip
+)
 RUNNING = re.compile(r"Running stage '([^']+)'")
 ENVIRONMENT = {
     **os.environ,

@@ -44,15 +44,25 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     ),
     "offline-dpo": (
         {
-            "iterations.2.prev", "iterations.2.sample", "iterations.2.dpo",
-            "iterations.2.train_rm", "data.source", "data.path", "data.columns.messages",
-            "data.columns.prompt", "data.columns.chosen", "data.columns.rejected",
-            "data.policy_parts", "sample.source", "rank_pairs.chosen", "select_policy.rule",
+            "iterations.2.prev",
+            "iterations.2.sample",
+            "iterations.2.dpo",
+            "iterations.2.train_rm",
+            "data.source",
+            "data.path",
+            "data.columns.messages",
+            "data.columns.prompt",
+            "data.columns.chosen",
+            "data.columns.rejected",
+            "data.policy_parts",
+            "sample.source",
+            "rank_pairs.chosen",
+            "select_policy.rule",
             "train_rm.fixed",
         },
         "prepare_prompts",
     ),
-}  # fmt: skip
+}
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
 
@@ -159,9 +169,13 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "alike"),
-    [([], True), (["base-start"], False), (["base-reference"], False),
-     (["base-start", "base-reference"], True)],
-)  # fmt: skip
+    [
+        ([], True),
+        (["base-start"], False),
+        (["base-reference"], False),
+        (["base-start", "base-reference"], True),
+    ],
+)
 def test_either_start_goes_with_either_reference(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], alike: bool
 ) -> None:
@@ -365,13 +379,21 @@ def _third(run: Path) -> None:
 
 
 EFFECTS = {
-    "fixed-reward-model": _fixed, "no-selection": _last, "ties-lose": _ties,
+    "fixed-reward-model": _fixed,
+    "no-selection": _last,
+    "ties-lose": _ties,
     "ranked-only": _only("ranked"),
-    "pseudo-only": _only("pseudo"), "accumulate": _made_in({1}, {1, 2}, {2, 3}),
-    "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}), "warm-start": _warm,
-    "no-filter": _margins(float("-inf")), "positive-only": _margins(0.0),
-    "highest-reward": _highest, "offline-dpo": _offline, "sampler-logps": _sampler,
+    "pseudo-only": _only("pseudo"),
+    "accumulate": _made_in({1}, {1, 2}, {2, 3}),
+    "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}),
+    "warm-start": _warm,
+    "no-filter": _margins(float("-inf")),
+    "positive-only": _margins(0.0),
+    "highest-reward": _highest,
+    "offline-dpo": _offline,
+    "sampler-logps": _sampler,
     "base-reference": _based,
     "base-start": _anew,
-    "random-pairs": _random, "three-iterations": _third,
-}  # fmt: skip
+    "random-pairs": _random,
+    "three-iterations": _third,
+}

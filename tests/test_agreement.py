@@ -23,9 +23,14 @@ from mutual_taught.sampling.agreement import compare_sampling, require_sampling
 
 TOKENS = architectures.LIMITS
 TRANSFORMERS = Engine(
-    name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
-    gpu_memory_utilization=0.5, workers="local",
-)  # fmt: skip
+    name="transformers",
+    dtype="float32",
+    shard_size=2,
+    batch_size=8,
+    tensor_parallel=1,
+    gpu_memory_utilization=0.5,
+    workers="local",
+)
 VLLM = TRANSFORMERS.model_copy(update={"name": "vllm"})
 STRETCHED = "Llama, dynamic NTK beyond its first length"
 
@@ -135,9 +140,14 @@ def test_of_a_large_model_a_layer_of_each_kind_is_looked_at(
 
 def test_one_layer_of_each_kind_is_kept() -> None:
     sliding = Gemma3TextConfig(
-        vocab_size=8, hidden_size=8, num_hidden_layers=12, num_attention_heads=2, head_dim=4,
-        num_key_value_heads=1, intermediate_size=8,
-    )  # fmt: skip
+        vocab_size=8,
+        hidden_size=8,
+        num_hidden_layers=12,
+        num_attention_heads=2,
+        head_dim=4,
+        num_key_value_heads=1,
+        intermediate_size=8,
+    )
     kept = cut(sliding, AutoModelForCausalLM)
     assert kept.layer_types == ["sliding_attention", "full_attention"]
     dense = DeepseekV3Config(

@@ -57,9 +57,10 @@ def test_answer_whose_template_ends_a_turn_in_no_token_ends_in_eos() -> None:
 def test_token_that_spans_prompt_and_answer_is_not_the_answers() -> None:
     # "Wave" is one token; the template ends the prompt in "W" and the answer is "ave".
     one = tokenizer(
-        "chatml", "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }} W{% else %}"
+        "chatml",
+        "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }} W{% else %}"
         "{{ m.content }}<|im_end|>{% endif %}{% endfor %}",
-    )  # fmt: skip
+    )
     answer = chat.answer_tokens(one, "ave")
     assert one.decode(answer) == "ave<|im_end|>"
     prompt = chat.prompt_tokens(one, chat.QUESTION, "p")
@@ -84,9 +85,10 @@ def test_template_that_shows_contents_as_parts_reads_the_same_as_one_of_texts() 
 @pytest.mark.parametrize("hidden", ["user", "system"])
 def test_template_that_leaves_out_a_turn_is_one_line(hidden: str) -> None:
     one = tokenizer(
-        "chatml", "{% for m in messages %}{% if m.role != '" + hidden + "' %}{{ m.content }}"
+        "chatml",
+        "{% for m in messages %}{% if m.role != '" + hidden + "' %}{{ m.content }}"
         "{% endif %}{% endfor %}",
-    )  # fmt: skip
+    )
     messages: Any = [{"role": "system", "content": "Be brief."}, *chat.QUESTION]
     with pytest.raises(InputError) as caught:
         chat.prompt_tokens(one, messages, "p")
@@ -97,8 +99,9 @@ def test_template_that_leaves_out_a_turn_is_one_line(hidden: str) -> None:
 
 
 def test_template_may_trim_and_change_what_is_no_letter() -> None:
-    one = tokenizer("chatml", "{% for m in messages %}{{ m.content | trim | replace('\n', ' ') }}"
-                              "{% endfor %}")  # fmt: skip
+    one = tokenizer(
+        "chatml", "{% for m in messages %}{{ m.content | trim | replace('\n', ' ') }}{% endfor %}"
+    )
     messages: Any = [{"role": "user", "content": " One.\nTwo.\n"}]
     assert chat.render(one, messages, True) == "One. Two."
 
@@ -122,9 +125,10 @@ def test_template_that_writes_any_part_of_the_time_is_refused(form: str) -> None
 
 def test_template_that_writes_the_date_only_without_a_system_turn_reads_one_with_it() -> None:
     one = tokenizer(
-        "chatml", "{% if messages[0].role != 'system' %}{{ strftime_now('%Y') }}{% endif %}"
+        "chatml",
+        "{% if messages[0].role != 'system' %}{{ strftime_now('%Y') }}{% endif %}"
         + FAMILIES["chatml"].template,
-    )  # fmt: skip
+    )
     messages: Any = [{"role": "system", "content": "Be brief."}, *chat.QUESTION]
     assert "Be brief." in chat.render(one, messages, True)
     with pytest.raises(InputError, match="writes today's date"):
@@ -160,11 +164,14 @@ def test_pinned_template_writes_its_date_on_any_day(monkeypatch: pytest.MonkeyPa
         ("{{ strftime_now('%d %b %Y, %A %j, 100%% %%d') }}", "09 Jan 2026, Friday 009, 100% %d"),
         ("{% if strftime_now is defined %}{{ strftime_now('%Y-%m-%d') }}{% endif %}", "2026-01-09"),
         ("{% macro m() %}{{ strftime_now('%y') }}{% endmacro %}{{ m() }}", "26"),
-        ("{% if date_string is not defined %}{% set date_string = '26 Jul 2024' %}{% endif %}"
-         "{{ date_string }}", "09 Jan 2026"),
+        (
+            "{% if date_string is not defined %}{% set date_string = '26 Jul 2024' %}{% endif %}"
+            "{{ date_string }}",
+            "09 Jan 2026",
+        ),
         ("\n  a\n{{ strftime_now('%H:%M') }}", "\n  a\n00:00"),
     ],
-)  # fmt: skip
+)
 def test_every_way_to_ask_for_the_date_is_pinned(template: str, text: str) -> None:
     render = chat_template_utils.render_jinja_template
     [found], _ = render([[{"role": "user"}]], chat_template=dates.pinned(template, "2026-01-09"))

@@ -79,10 +79,13 @@ def test_exit_codes_are_in_the_help() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "near"),
-    [(["stauts"], "Did you mean 'status'?"), (["run", "--forse"], "Did you mean '--force'?"),
-     (["preset", "lap"], "is not one of 'tiny', 'laptop', 'paper'"),
-     (["preset", "tiny", "--with", "no-filters"], "did you mean 'no-filter'")],
-)  # fmt: skip
+    [
+        (["stauts"], "Did you mean 'status'?"),
+        (["run", "--forse"], "Did you mean '--force'?"),
+        (["preset", "lap"], "is not one of 'tiny', 'laptop', 'paper'"),
+        (["preset", "tiny", "--with", "no-filters"], "did you mean 'no-filter'"),
+    ],
+)
 def test_mistyped_name_is_told_with_the_nearest(
     monkeypatch: pytest.MonkeyPatch, arguments: list[str], near: str
 ) -> None:
@@ -103,9 +106,12 @@ def test_stage_has_help_by_its_short_name(stage: str) -> None:
 @pytest.mark.slow
 def test_bare_make_lists_every_target_a_line_each() -> None:
     said = subprocess.run(
-        ["make", "--no-print-directory"], cwd=project.ROOT, capture_output=True, text=True,
+        ["make", "--no-print-directory"],
+        cwd=project.ROOT,
+        capture_output=True,
+        text=True,
         check=True,
-    ).stdout  # fmt: skip
+    ).stdout
     [phony] = re.findall(r"^\.PHONY: help (.*)$", (project.ROOT / "Makefile").read_text(), re.M)
     lines = said.splitlines()
     assert sorted(line.split()[0] for line in lines[1:]) == sorted(phony.split())

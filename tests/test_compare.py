@@ -27,10 +27,12 @@ def run(
 ) -> Run:
     """A run of two parameters; its answers' gold by prompt."""
     rows = [(prompt, value) for prompt, values in prompts.items() for value in values]
-    answers = pa.table({
-        "prompt_id": pa.array([prompt for prompt, _ in rows], pa.string()),
-        "gold": pa.array([value for _, value in rows], pa.float64()),
-    })  # fmt: skip
+    answers = pa.table(
+        {
+            "prompt_id": pa.array([prompt for prompt, _ in rows], pa.string()),
+            "gold": pa.array([value for _, value in rows], pa.float64()),
+        }
+    )
     values = {"seed": seed, "dpo": {"beta": beta}}
     return Run(name, values, {"gold": gold}, answers)
 
@@ -60,12 +62,14 @@ def test_runs_without_a_prompt_in_common_have_no_difference() -> None:
 def test_seeds_are_pooled_and_compared_seed_by_seed() -> None:
     rows = compare.pooled(
         [
-            run("plain-s1", 1, gold=0.4, p=[0.0]), run("plain-s2", 2, gold=0.8, p=[1.0], q=[0.0]),
-            run("wide-s1", 1, beta=0.2, p=[0.5]), run("wide-s2", 2, beta=0.2, p=[1.0], q=[1.0]),
+            run("plain-s1", 1, gold=0.4, p=[0.0]),
+            run("plain-s2", 2, gold=0.8, p=[1.0], q=[0.0]),
+            run("wide-s1", 1, beta=0.2, p=[0.5]),
+            run("wide-s2", 2, beta=0.2, p=[1.0], q=[1.0]),
             run("wide-s3", 3, beta=0.2, p=[0.0]),
         ],
         "plain",
-    )  # fmt: skip
+    )
     plain, wide = rows
     assert (plain.name, wide.name) == ("plain", "wide")
     # 0.4 and 0.8: mean 0.6, deviations 0.2, sd = sqrt(0.08 / 1) = 0.28284
@@ -113,8 +117,12 @@ def test_csv_and_json_have_the_numbers_in_full() -> None:
 def test_columns_that_do_not_fit_go_below_with_the_names() -> None:
     table = [["name", "first", "second"], ["a\x1b", "1", "2"]]
     assert list(columns.lines(table, 12, "utf-8")) == [
-        "name   first", r"a\x1b  1", "", "name   second", r"a\x1b  2",
-    ]  # fmt: skip
+        "name   first",
+        r"a\x1b  1",
+        "",
+        "name   second",
+        r"a\x1b  2",
+    ]
     assert list(columns.lines(table, 80, "utf-8")) == ["name   first  second", r"a\x1b  1      2"]
     assert next(columns.lines([["–"]], 9, "ascii")) == "-"
 

@@ -50,9 +50,11 @@ def test_conversation_is_kept_as_it_is() -> None:
 
 def test_keys_and_speakers_of_sharegpt_are_read() -> None:
     said = [
-        {"from": "system", "value": "Be brief."}, {"from": "human", "value": "Hi"},
-        {"from": "gpt", "value": "Yes?"}, {"from": "human", "value": "Hi"},
-    ]  # fmt: skip
+        {"from": "system", "value": "Be brief."},
+        {"from": "human", "value": "Hi"},
+        {"from": "gpt", "value": "Yes?"},
+        {"from": "human", "value": "Hi"},
+    ]
     assert prompt({"messages": said}, TURNS).messages == [SYSTEM, USER, ANSWER, USER]
     both = {"role": None, "content": None}  # as columns of Parquet that hold both kinds have them
     mixed = [{**turn, **both} for turn in said[:3]] + [{**USER, "from": None, "value": None}]
@@ -116,10 +118,13 @@ FIVE = {"num_words": 5, "relation": "at least"}
 
 
 def test_instructions_are_read_as_json_text_or_as_objects_without_nulls() -> None:
-    made = prompt({
-        "prompt": "a", "instruction_ids": [NO_COMMA, WORDS],
-        "instruction_kwargs": ['{"x": null}', {**FIVE, "num_sections": None}],
-    })  # fmt: skip
+    made = prompt(
+        {
+            "prompt": "a",
+            "instruction_ids": [NO_COMMA, WORDS],
+            "instruction_kwargs": ['{"x": null}', {**FIVE, "num_sections": None}],
+        }
+    )
     assert made.instruction_ids == [NO_COMMA, WORDS]
     assert made.instruction_kwargs == ['{"x": null}', '{"num_words": 5, "relation": "at least"}']
 
@@ -168,9 +173,11 @@ def test_instructions_that_cannot_be_verified(ids: object, kwargs: object, expec
 
 def test_answers_are_texts_or_conversations_that_end_in_them() -> None:
     for chosen, rejected in (
-        ("Yes?", "No!"), ([ANSWER], [OTHER]), ([USER, ANSWER], [USER, OTHER]),
+        ("Yes?", "No!"),
+        ([ANSWER], [OTHER]),
+        ([USER, ANSWER], [USER, OTHER]),
         (json.dumps([USER, ANSWER]), json.dumps([USER, OTHER])),
-    ):  # fmt: skip
+    ):
         found = prompt({"prompt": "Hi", "chosen": chosen, "rejected": rejected}, PAIRS)
         assert (found.chosen, found.rejected) == ("Yes?", "No!")
 
@@ -195,16 +202,22 @@ def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_answer() 
 @pytest.mark.parametrize(
     ("chosen", "expected"),
     [
-        (None, "no_answer"), ("", "no_answer"), ("\u200b", "no_answer"), (3, "no_answer"),
-        ([], "no_answer"), ([USER], "no_answer"), (["Yes?"], "no_answer"),
+        (None, "no_answer"),
+        ("", "no_answer"),
+        ("\u200b", "no_answer"),
+        (3, "no_answer"),
+        ([], "no_answer"),
+        ([USER], "no_answer"),
+        (["Yes?"], "no_answer"),
         ([USER, {"role": "assistant", "content": " "}], "no_answer"),
         ([USER, {"role": "assistant", "content": None}], "not_text"),
         ([{"role": "user", "content": "Ho"}, ANSWER], "other_prompt"),
         ([SYSTEM, USER, ANSWER], "other_prompt"),
-        ("a\x1bb", "control_sign"), ("\ud83d", "lone_surrogate"),
+        ("a\x1bb", "control_sign"),
+        ("\ud83d", "lone_surrogate"),
         ([{"role": "user", "content": "\ud83d"}, ANSWER], "lone_surrogate"),
     ],
-)  # fmt: skip
+)
 def test_answers_that_are_none_or_anothers(chosen: object, expected: str) -> None:
     assert reason({"prompt": "Hi", "chosen": chosen, "rejected": "No!"}, PAIRS) == expected
     assert reason({"prompt": "Hi", "chosen": "Yes?", "rejected": chosen}, PAIRS) == expected

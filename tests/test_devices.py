@@ -66,9 +66,13 @@ def begin(copy: Path) -> Iterator[Begin]:
         told = {"DVC_STAGE": stage, "DVC_ROOT": str(copy.parents[3]), **environment}
         command = [sys.executable, "stage.py", str(seconds)]
         one = subprocess.Popen(
-            command, cwd=copy, env={**project.ENVIRONMENT, **told}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+            command,
+            cwd=copy,
+            env={**project.ENVIRONMENT, **told},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         begun.append(one)
         return one
 
@@ -141,9 +145,12 @@ def test_gpus_are_those_that_the_driver_lists_and_mig_parts_stand_for_one_that_i
     ],
 )
 def test_stage_takes_as_many_gpus_as_it_computes_on(
-    copy: Path, monkeypatch: pytest.MonkeyPatch, stage: str, changes: dict[str, object],
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    changes: dict[str, object],
     expected: int,
-) -> None:  # fmt: skip
+) -> None:
     for name, value in changes.items():
         project.set_param(copy / "params.yaml", name, value)
     monkeypatch.chdir(copy)

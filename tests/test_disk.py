@@ -36,9 +36,13 @@ def run(here: Path, *steps: str) -> tuple[int, list[str], dict[str, bytes]]:
     """
     script = " && ".join(steps[:-1]) + f"; {steps[-1]}; code=$?; cp -r .work kept; exit $code"
     done = subprocess.run(
-        ["unshare", "--map-root-user", "--mount", "sh", "-c", script], cwd=here,
-        env=project.ENVIRONMENT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", script],
+        cwd=here,
+        env=project.ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert "Traceback" not in done.stderr, done.stderr
     kept = {path.parent.name: path.read_bytes() for path in (here / "kept").rglob("*.parquet")}

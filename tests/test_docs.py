@@ -114,9 +114,10 @@ def test_stages_that_a_block_runs_again_are_those_that_list_it(block: str) -> No
     said = re.search(r"^Re-runs: (.*?)\.\n\n", text, re.M | re.S)
     assert said
     listed = {
-        name for name, stage in STAGES.items()
+        name
+        for name, stage in STAGES.items()
         if any(str(key).split(".")[0] == block for key in stage.get("do", stage)["params"])
-    }  # fmt: skip
+    }
     assert {name for name in coded(said[1]) if "." not in name} == listed
 
 
@@ -219,8 +220,11 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_dependencies_are_imported_somewhere() -> None:
-    names = {"huggingface-hub": "huggingface_hub", "if-verifiable": "if_verifiable",
-             "ruamel.yaml": "ruamel"}  # fmt: skip
+    names = {
+        "huggingface-hub": "huggingface_hub",
+        "if-verifiable": "if_verifiable",
+        "ruamel.yaml": "ruamel",
+    }
     indirect = {"accelerate", "dvc", "gguf", "if-verifiable"}
     sources = [*(ROOT / "mutual_taught").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
     imported: set[str] = set()

@@ -29,8 +29,9 @@ def preset(name: str, **changes: dict[str, Any]) -> Params:
 
 
 PAPER = preset("paper")
-BOTH = Models(*(shapes.KNOWN["hub", one.path] for one in
-                (PAPER.models.policy, PAPER.models.reward_model)))  # fmt: skip
+BOTH = Models(
+    *(shapes.KNOWN["hub", one.path] for one in (PAPER.models.policy, PAPER.models.reward_model))
+)
 WORKS = workload.of_run(PAPER, workload.sizes(PAPER.data, None), 0)
 
 
@@ -207,11 +208,20 @@ def ask(endpoint: str, tmp_path: Path, *wanted: tuple[str, str], **more: str) ->
     """Look for things of a hub in another process, which reads its address when it starts."""
     done = subprocess.run(
         [sys.executable, "-c", LOOK, json.dumps(wanted)],
-        env={**os.environ, "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0",
-             "HF_HOME": str(tmp_path), "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(project.ROOT),
-             **more},
-        text=True, capture_output=True, check=False, timeout=100,
-    )  # fmt: skip
+        env={
+            **os.environ,
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path),
+            "NO_PROXY": "127.0.0.1",
+            "PYTHONPATH": str(project.ROOT),
+            **more,
+        },
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=100,
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -223,9 +233,13 @@ def test_hub_is_asked_for_access_and_every_refusal_says_what_to_do(tmp_path: Pat
     endpoint = f"http://127.0.0.1:{server.server_port}"
     try:
         mine, gated, none, data = ask(
-            endpoint, tmp_path, ("model", "someone/model"), ("model", "gated/model"),
-            ("model", "none/model"), ("dataset", "someone/data"),
-        )  # fmt: skip
+            endpoint,
+            tmp_path,
+            ("model", "someone/model"),
+            ("model", "gated/model"),
+            ("model", "none/model"),
+            ("dataset", "someone/data"),
+        )
         [[with_token, _]] = ask(endpoint, tmp_path, ("model", "someone/model"), HF_TOKEN="hf_x")
     finally:
         server.shutdown()

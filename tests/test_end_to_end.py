@@ -17,9 +17,15 @@ from tests import project
 
 MISSING_ONLY_IF_STOPPED = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
 PER_ITERATION = (
-    tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS, tables.ANSWERS,
-    tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
-)  # fmt: skip
+    tables.RESPONSES,
+    tables.REWARDS,
+    tables.RANKED_PAIRS,
+    tables.DUELS,
+    tables.ANSWERS,
+    tables.ANSWER_REWARDS,
+    tables.PSEUDO_PAIRS,
+    tables.REWARD_PAIRS,
+)
 
 
 def rows(run: Path, t: int, table: tables.Table) -> list[dict[str, object]]:
@@ -106,9 +112,12 @@ def test_no_table_holds_a_time_and_no_output_a_pickle(finished: Path) -> None:
     assert not [path for path in finished.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
     for path in finished.rglob("*.parquet"):
         assert set(pq.read_schema(path).metadata or {}) == {
-            b"mutual_taught.version", b"mutual_taught.rows_sha256", b"mutual_taught.active",
-            b"mutual_taught.provenance", b"mutual_taught.columns_sha256",
-        }  # fmt: skip
+            b"mutual_taught.version",
+            b"mutual_taught.rows_sha256",
+            b"mutual_taught.active",
+            b"mutual_taught.provenance",
+            b"mutual_taught.columns_sha256",
+        }
 
 
 def test_the_report_shows_every_iteration(finished: Path) -> None:
@@ -160,9 +169,12 @@ def _marks(repo: Path) -> list[Path]:
 @pytest.mark.slow
 def test_a_killed_repro_goes_on_and_ends_with_the_same_bytes(under_dvc: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "dpo@1"], cwd=under_dvc, env=project.ENVIRONMENT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "dvc", "repro", "dpo@1"],
+        cwd=under_dvc,
+        env=project.ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     while not _marks(under_dvc):
         assert process.poll() is None, "dpo@1 ended before it could be killed"
         time.sleep(0.05)

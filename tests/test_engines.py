@@ -14,9 +14,14 @@ from mutual_taught.sampling.start import start_engine
 from mutual_taught.terminal.progress import Moved
 
 TRANSFORMERS = Engine(
-    name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
-    gpu_memory_utilization=0.5, workers="local",
-)  # fmt: skip
+    name="transformers",
+    dtype="float32",
+    shard_size=2,
+    batch_size=8,
+    tensor_parallel=1,
+    gpu_memory_utilization=0.5,
+    workers="local",
+)
 TOKENS = Tokens(max_prompt_tokens=20, max_length=100, date=None)
 VLLM = TRANSFORMERS.model_copy(update={"name": "vllm", "tensor_parallel": 2})
 

@@ -30,14 +30,18 @@ def by_hand(answered: list[Answer]) -> tuple[int | None, int | None, str]:
     return chosen, rejected, "blank" if blank else "same_text" if texts[0] == texts[1] else ""
 
 
-@given(st.integers(1, 4).flatmap(
-    lambda width: st.lists(st.lists(answers, min_size=width, max_size=width), min_size=1)
-))  # fmt: skip
+@given(
+    st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(answers, min_size=width, max_size=width), min_size=1)
+    )
+)
 def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Answer]]) -> None:
     width = len(prompts[0])
     flat = [answer for answered in prompts for answer in answered]
-    keys = {"prompt_id": [f"{row // width:032x}" for row in range(len(flat))],
-            "response_index": [row % width for row in range(len(flat))]}  # fmt: skip
+    keys = {
+        "prompt_id": [f"{row // width:032x}" for row in range(len(flat))],
+        "response_index": [row % width for row in range(len(flat))],
+    }
     rewards, lengths, texts = zip(*flat, strict=True)
     zeros = [0] * len(flat)
     drawn = pa.table({**keys, "response": texts, "length_tokens": lengths, "seed": zeros})
@@ -62,8 +66,9 @@ def test_agreement_is_of_margins_and_not_of_what_both_sides_share() -> None:
     ours = np.array([[-5.0, -6.0], [-4.0, -2.0]])
     trainer = np.array([[-14.5, -16.0], [-4.0, -2.0]])
     assert compare_margins(ours, trainer, Path("p")) == {
-        "reference_margin_difference_mean": 0.25, "reference_margin_difference_max": 0.5,
-    }  # fmt: skip
+        "reference_margin_difference_mean": 0.25,
+        "reference_margin_difference_max": 0.5,
+    }
 
 
 @pytest.mark.parametrize("margin", [4.1, -4.1, float("nan")])

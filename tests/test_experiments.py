@@ -19,8 +19,10 @@ from tests import project
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh project with fake stages as working directory."""
-    for name in ("GIT_CONFIG_COUNT", *(f"GIT_CONFIG_{kind}_{i}" for kind in ("KEY", "VALUE")
-                                       for i in (0, 1))):  # fmt: skip
+    for name in (
+        "GIT_CONFIG_COUNT",
+        *(f"GIT_CONFIG_{kind}_{i}" for kind in ("KEY", "VALUE") for i in (0, 1)),
+    ):
         monkeypatch.setenv(name, project.ENVIRONMENT[name])
     monkeypatch.setenv("DVC_NO_ANALYTICS", "1")
     found = project.copy(tmp_path / "repo", "tiny", fake=True)
@@ -46,8 +48,9 @@ def test_refused_value_changes_nothing(repo: Path) -> None:
 def test_several_experiments_need_the_queue(repo: Path) -> None:
     code, said = invoke("exp", "-S", "seed=1,2")
     assert (code, said.splitlines()[-1]) == (
-        2, "Error: -S makes 2 experiments; expected one, or --queue",
-    )  # fmt: skip
+        2,
+        "Error: -S makes 2 experiments; expected one, or --queue",
+    )
 
 
 def test_value_that_hides_behind_the_dashes_is_refused(repo: Path) -> None:
@@ -91,10 +94,24 @@ def test_notes_say_what_the_baseline_lacks(repo: Path) -> None:
 @pytest.mark.slow
 def test_exp_runs_what_dvc_exp_run_would(repo: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "mutual_taught", "exp", "-S", "seed=3", "-n", "third", "--",
-         "prepare_prompts"],
-        env=project.ENVIRONMENT, text=True, capture_output=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "mutual_taught",
+            "exp",
+            "-S",
+            "seed=3",
+            "-n",
+            "third",
+            "--",
+            "prepare_prompts",
+        ],
+        env=project.ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert "note: dvc.lock is in no commit" in done.stdout
     assert project.ran(done.stdout) == {"prepare_prompts"}
@@ -106,8 +123,11 @@ def test_exp_runs_what_dvc_exp_run_would(repo: Path) -> None:
 def test_failure_of_dvc_is_the_exit_code(repo: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "mutual_taught", "exp", "--", "no_such_stage"],
-        env=project.ENVIRONMENT, text=True, capture_output=True, check=False,
-    )  # fmt: skip
+        env=project.ENVIRONMENT,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 255
     assert "no_such_stage" in done.stderr
     assert "Traceback" not in done.stderr

@@ -67,9 +67,12 @@ def test_plain_transformers_compute_the_same(here_run: Path) -> None:
     tokens = torch.tensor([[5, 40, 41, 42, 43, 44, 2]])
     pairs = [
         (load_policy(Path("run/2/policy"), "float32").model, AutoModelForCausalLM, "policy"),
-        (load_reward_model(Path("run/2/reward_model"), "float32").model,
-         AutoModelForSequenceClassification, "reward_model"),
-    ]  # fmt: skip
+        (
+            load_reward_model(Path("run/2/reward_model"), "float32").model,
+            AutoModelForSequenceClassification,
+            "reward_model",
+        ),
+    ]
     for ours, loader, kind in pairs:
         plain = loader.from_pretrained(Path("out") / kind, trust_remote_code=False).eval()
         same = ours.state_dict()
@@ -227,16 +230,25 @@ def test_trl_trains_on_from_both(here_run: Path) -> None:
     turns = [{"role": "user", "content": "Name a bird."}]
     good, bad = ([{"role": "assistant", "content": text}] for text in ("A robin.", "No."))
     rows = Dataset.from_list([{"prompt": turns, "chosen": good, "rejected": bad}] * 2)
-    plain = {"max_steps": 1, "report_to": "none", "use_cpu": True, "bf16": False,
-             "per_device_train_batch_size": 2, "save_strategy": "no"}  # fmt: skip
+    plain = {
+        "max_steps": 1,
+        "report_to": "none",
+        "use_cpu": True,
+        "bf16": False,
+        "per_device_train_batch_size": 2,
+        "save_strategy": "no",
+    }
     for trainer, config, folder in (
-        (DPOTrainer, DPOConfig, policy), (RewardTrainer, RewardConfig, judge)
-    ):  # fmt: skip
+        (DPOTrainer, DPOConfig, policy),
+        (RewardTrainer, RewardConfig, judge),
+    ):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         learner = trainer(
-            model=str(folder), args=config(output_dir=f"work-{folder.name}", **plain),
-            train_dataset=rows, processing_class=tokenizer,
-        )  # fmt: skip
+            model=str(folder),
+            args=config(output_dir=f"work-{folder.name}", **plain),
+            train_dataset=rows,
+            processing_class=tokenizer,
+        )
         assert learner.train().training_loss > 0
 
 

@@ -210,19 +210,40 @@ def said_to_hold(folder: Path, name: object, digest: object = "0" * 64) -> None:
 
 
 LEADS_OUT = [
-    "../secret", "sub/../../secret", "/etc/hostname", "..", ".", "", "sub//config", "sub/./config",
-    "./weights", "sub/", "..\\secret", "C:\\secret", "weights\0", "weights\n", "\u202eweights",
-    "\ud800", "x" * 300,
-]  # fmt: skip
+    "../secret",
+    "sub/../../secret",
+    "/etc/hostname",
+    "..",
+    ".",
+    "",
+    "sub//config",
+    "sub/./config",
+    "./weights",
+    "sub/",
+    "..\\secret",
+    "C:\\secret",
+    "weights\0",
+    "weights\n",
+    "\u202eweights",
+    "\ud800",
+    "x" * 300,
+]
 
 
 @pytest.mark.parametrize("name", LEADS_OUT, ids=ascii)
 def test_manifest_that_names_a_file_elsewhere_is_refused(model: Path, name: str) -> None:
     Path("secret").write_text("x")
     (model / "manifest.json").write_text(
-        json.dumps({"kind": "policy", "base": "x", "parent": None, "made_by": {},
-                    "files": {name: files.sha256(Path("secret"))}})
-    )  # fmt: skip
+        json.dumps(
+            {
+                "kind": "policy",
+                "base": "x",
+                "parent": None,
+                "made_by": {},
+                "files": {name: files.sha256(Path("secret"))},
+            }
+        )
+    )
     for read in (read_manifest, require_whole):
         with pytest.raises(InputError) as caught:
             read(model)

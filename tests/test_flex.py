@@ -72,10 +72,15 @@ def test_log_probs_are_those_of_plain_products(
 ) -> None:
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=16, hidden_size=8 * heads, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=heads, num_key_value_heads=2, initializer_range=0.3,
+        vocab_size=16,
+        hidden_size=8 * heads,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=heads,
+        num_key_value_heads=2,
+        initializer_range=0.3,
         attn_implementation=attention.NAME,
-    )  # fmt: skip
+    )
     model = LlamaForCausalLM(config).eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         expected = packed_logps(model, GROUPS, CPU)

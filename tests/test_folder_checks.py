@@ -86,9 +86,16 @@ def named(*names: str) -> Spoil:
 def more_tokens(folder: Path) -> None:
     said = json.loads((folder / "tokenizer.json").read_text())
     said["added_tokens"].append(
-        {"id": 314, "content": "<new>", "single_word": False, "lstrip": False, "rstrip": False,
-         "normalized": False, "special": True}
-    )  # fmt: skip
+        {
+            "id": 314,
+            "content": "<new>",
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+    )
     (folder / "tokenizer.json").write_text(json.dumps(said))
 
 
@@ -141,14 +148,17 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "no template": (template(""), "chat template: none; expected one"),
     "template that is no Jinja": (template("{{ '}}"), "chat template: no Jinja"),
     "templates without a default": (
-        named("rag", "tool_use"), "chat template: rag, tool_use; expected one called default"
+        named("rag", "tool_use"),
+        "chat template: rag, tool_use; expected one called default",
     ),
     "template by chance": (template("{{ [1, 2] | random }}"), "chat template: "),
     "template with a date": (
-        template("{{ strftime_now('%Y') }}{{ messages[0].content }}"), "set tokens.date"
+        template("{{ strftime_now('%Y') }}{{ messages[0].content }}"),
+        "set tokens.date",
     ),
     "template without the question": (
-        template("{% for m in messages %}{{ m.role }}{% endfor %}"), "leaves out a turn of 'user'"
+        template("{% for m in messages %}{{ m.role }}{% endfor %}"),
+        "leaves out a turn of 'user'",
     ),
     "tokenizer larger than the embedding": (
         more_tokens,
@@ -159,7 +169,8 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         f"weights: {UP} holds NaN or an infinite number; expected numbers",
     ),
     "no finite number": (
-        weights(lambda w: w[UP].view(-1)[7].fill_(-float("inf"))), f"weights: {UP} holds NaN or"
+        weights(lambda w: w[UP].view(-1)[7].fill_(-float("inf"))),
+        f"weights: {UP} holds NaN or",
     ),
     "half a file": (cut, f"weights: {WEIGHTS} cannot be read (SafetensorError: "),
     "empty file": (content(WEIGHTS, ""), f"weights: {WEIGHTS} cannot be read (SafetensorError: "),
@@ -168,13 +179,12 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         weights(lambda w: w.update({UP: w[UP][:5].clone()})),
         f"weight '{UP}' is of shape [5, 64]; expected [128, 64] by its config",
     ),
-    "sentencepiece in name": (
-        sentencepiece_label, "text as tokens and back: loses spaces, "
-    ),
+    "sentencepiece in name": (sentencepiece_label, "text as tokens and back: loses spaces, "),
     "generation settings that are no JSON": (
-        content("generation_config.json", "{"), "generation_config.json: not valid JSON"
+        content("generation_config.json", "{"),
+        "generation_config.json: not valid JSON",
     ),
-}  # fmt: skip
+}
 OF_POLICIES = {"generation settings that are no JSON", "template that is no Jinja"}
 
 
@@ -256,8 +266,14 @@ def put(model: Any, folder: Path) -> Path:
     return folder
 
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
-         "intermediate_size": 32, "vocab_size": 400, "num_labels": 1}  # fmt: skip
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "vocab_size": 400,
+    "num_labels": 1,
+}
 
 
 def test_encoders_are_refused_as_reward_models(tmp_path: Path) -> None:
@@ -270,16 +286,25 @@ def test_encoders_are_refused_as_reward_models(tmp_path: Path) -> None:
 
 
 def test_encoder_with_decoder_is_refused_as_reward_model(tmp_path: Path) -> None:
-    config = T5Config(vocab_size=400, d_model=32, d_kv=16, d_ff=32, num_layers=1, num_heads=2,
-                      num_labels=1, decoder_start_token_id=0)  # fmt: skip
+    config = T5Config(
+        vocab_size=400,
+        d_model=32,
+        d_kv=16,
+        d_ff=32,
+        num_layers=1,
+        num_heads=2,
+        num_labels=1,
+        decoder_start_token_id=0,
+    )
     folder = put(T5ForSequenceClassification(config), tmp_path / "t5")
     said = taken(folder, tmp_path, "reward_model")
     assert "how it reads: an encoder with a decoder; expected a decoder" in said
 
 
 def test_several_labels_are_refused(tmp_path: Path) -> None:
-    config = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=400, num_labels=3,
-                        pad_token_id=0)  # fmt: skip
+    config = GPT2Config(
+        n_embd=32, n_layer=1, n_head=2, vocab_size=400, num_labels=3, pad_token_id=0
+    )
     folder = put(GPT2ForSequenceClassification(config), tmp_path / "gpt2")
     assert "labels: 3; expected one" in taken(folder, tmp_path, "reward_model")
 
@@ -290,10 +315,18 @@ def test_several_labels_are_refused(tmp_path: Path) -> None:
         ({"rope_type": "default"}, "1000"),
         ({"rope_type": "linear", "factor": 4.0}, "4000"),
         ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1000}, "4000"),
-        ({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-          "original_max_position_embeddings": 100}, "1000"),
+        (
+            {
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 100,
+            },
+            "1000",
+        ),
     ],
-)  # fmt: skip
+)
 def test_positions_reach_as_far_as_rotary_scaling_says(rope: Any, found: str) -> None:
     rope = {"rope_theta": 10000.0, **rope}
     config = LlamaConfig(max_position_embeddings=1000, rope_parameters=rope)

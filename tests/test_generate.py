@@ -132,10 +132,16 @@ def test_window_of_attention_counts_no_padding(policy: "Policy") -> None:
     # a short prompt's answers must see what they see alone: 8 tokens, padding or none
     torch.manual_seed(0)
     config = MistralConfig(
-        vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, sliding_window=8, initializer_range=0.5,
+        vocab_size=400,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        sliding_window=8,
+        initializer_range=0.5,
         attn_implementation=attention.NAME,
-    )  # fmt: skip
+    )
     windowed = policy._replace(model=MistralForCausalLM(config).eval())
     requests = [Request([5, 6, 7], [1, 2]), Request([5, 6, *LONG, *LONG], [3])]
     together = sample(windowed, requests, DECODE)

@@ -24,8 +24,10 @@ CASES: list[tuple[str, Values, str, str]] = [
     ("detectable_format:constrained_response", {}, "My answer is yes.", "Yes."),
     ("detectable_format:json_format", {}, '{"colour": "red"}', "colour: red"),
     (
-        "detectable_format:multiple_sections", {"num_sections": 2, "section_spliter": "Section"},
-        "Section 1 red Section 2 blue", "Section 1 red",
+        "detectable_format:multiple_sections",
+        {"num_sections": 2, "section_spliter": "Section"},
+        "Section 1 red Section 2 blue",
+        "Section 1 red",
     ),
     ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* red\n- blue", "* red\nblue"),
     ("detectable_format:number_highlighted_sections", {"num_highlights": 1}, "*red* hat", "hat"),
@@ -38,7 +40,8 @@ CASES: list[tuple[str, Values, str, str]] = [
     (
         "keywords:letter_frequency",
         {"letter": "e", "let_frequency": 2, "let_relation": "less than"},
-        "One hat.", "Three hats.",
+        "One hat.",
+        "Three hats.",
     ),
     ("length_constraints:number_paragraphs", {"num_paragraphs": 2}, "Red.\n***\nBlue.", "Red."),
     # Three words are at least three and not less than three; an apostrophe parts two words.
@@ -47,7 +50,7 @@ CASES: list[tuple[str, Values, str, str]] = [
     ("punctuation:no_comma", {}, "Old red hats.", "Old, red hats."),
     ("startend:end_checker", {"end_phrase": "the end."}, "So. The end.", "The end. So."),
     ("startend:quotation", {}, '"Old hats."', 'Old "hats".'),
-]  # fmt: skip
+]
 NO_COMMA_12 = (
     ["punctuation:no_comma", "length_constraints:number_words"],
     ["{}", '{"num_words": 12, "relation": "at least"}'],
@@ -106,40 +109,47 @@ def test_gold_of_a_prompt_without_instructions_is_refused() -> None:
     [
         ("punctuation:no_coma", "{}", "instruction 'punctuation:no_coma' is unknown; expected one"),
         (
-            "length_constraints:number_sentences", "{}",
+            "length_constraints:number_sentences",
+            "{}",
             "instruction 'length_constraints:number_sentences' needs NLTK's punkt data, which is "
             "downloaded apart; leave this instruction out",
         ),
         (
-            "punctuation:no_comma", '{"num_words": 3}',
+            "punctuation:no_comma",
+            '{"num_words": 3}',
             "instruction 'punctuation:no_comma': kwargs are ['num_words']; expected []",
         ),
         (
-            "length_constraints:number_words", '{"num_words": 3}',
+            "length_constraints:number_words",
+            '{"num_words": 3}',
             "instruction 'length_constraints:number_words': kwargs are ['num_words']; "
             "expected ['num_words', 'relation']",
         ),
         (
-            "length_constraints:number_words", '{"num_words": true, "relation": "at least"}',
+            "length_constraints:number_words",
+            '{"num_words": true, "relation": "at least"}',
             "instruction 'length_constraints:number_words': num_words is True; "
             "expected a whole number ≥ 1",
         ),
         (
-            "length_constraints:number_words", '{"num_words": 3, "relation": "at most"}',
+            "length_constraints:number_words",
+            '{"num_words": 3, "relation": "at most"}',
             "instruction 'length_constraints:number_words': relation is 'at most'; "
             "expected 'less than' or 'at least'",
         ),
         (
-            "keywords:existence", '{"keywords": ["c++"]}',
+            "keywords:existence",
+            '{"keywords": ["c++"]}',
             "instruction 'keywords:existence': keywords is ['c++']; "
             "expected a list of words of letters, digits, spaces, ' and -",
         ),
         (
-            "punctuation:no_comma", "no",
+            "punctuation:no_comma",
+            "no",
             "instruction 'punctuation:no_comma': kwargs are 'no'; expected a JSON object",
         ),
     ],
-)  # fmt: skip
+)
 def test_wrong_instruction_is_one_line(name: str, kwargs: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         check_instructions([name], [kwargs])

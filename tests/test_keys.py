@@ -83,10 +83,14 @@ def test_pair_id_hashes_its_parts_and_where_chosen_ends() -> None:
 
 def test_pair_id_depends_on_everything_that_names_the_pair() -> None:
     pairs = [
-        ("ranked", 1, "p", "a", "b"), ("pseudo", 1, "p", "a", "b"), ("ranked", 2, "p", "a", "b"),
-        ("ranked", 1, "q", "a", "b"), ("ranked", 1, "p", "b", "a"), ("ranked", 1, "p", "ab", ""),
+        ("ranked", 1, "p", "a", "b"),
+        ("pseudo", 1, "p", "a", "b"),
+        ("ranked", 2, "p", "a", "b"),
+        ("ranked", 1, "q", "a", "b"),
+        ("ranked", 1, "p", "b", "a"),
+        ("ranked", 1, "p", "ab", ""),
         ("ranked", 1, "p", "", "ab"),
-    ]  # fmt: skip
+    ]
     assert len({pair_id(*pair) for pair in pairs}) == len(pairs)
 
 
@@ -139,9 +143,13 @@ def test_seed_mixes_id_key_and_index_as_splitmix64_does() -> None:
 
 def test_every_part_of_its_key_changes_a_seed() -> None:
     keys = [
-        (1, 1, "sample", P, 0), (2, 1, "sample", P, 0), (1, 2, "sample", P, 0),
-        (1, 1, "duel", P, 0), (1, 1, "sample", Q, 0), (1, 1, "sample", P, 1),
-    ]  # fmt: skip
+        (1, 1, "sample", P, 0),
+        (2, 1, "sample", P, 0),
+        (1, 2, "sample", P, 0),
+        (1, 1, "duel", P, 0),
+        (1, 1, "sample", Q, 0),
+        (1, 1, "sample", P, 1),
+    ]
     assert len({sampling_seed(*key) for key in keys}) == len(keys)
 
 

@@ -18,9 +18,13 @@ from tests import in_process, project
 KILLS = int(os.environ.get("MUTUAL_TAUGHT_KILLS", "2"))
 # Enough work that a kill finds it going on: some 2 s after the first part of it is there.
 CHANGES: dict[str, object] = {
-    "dpo.epochs": 40, "dpo.save_steps": 7, "train_rm.epochs": 40, "sample.max_new_tokens": 200,
-    "engine.shard_size": 1, "engine.batch_size": 5,
-}  # fmt: skip
+    "dpo.epochs": 40,
+    "dpo.save_steps": 7,
+    "train_rm.epochs": 40,
+    "sample.max_new_tokens": 200,
+    "engine.shard_size": 1,
+    "engine.batch_size": 5,
+}
 STAGES = {
     "sample": ("responses.parquet", "metrics/sample.json"),
     "dpo": ("checkpoints", "curves/dpo.csv", "metrics/dpo.json"),
@@ -43,8 +47,11 @@ def start(repo: Path, stage: str) -> "subprocess.Popen[bytes]":
     for name in STAGES[stage]:
         path = repo / "run" / "1" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    command = next(words for name, key, words in in_process.commands(repo / "params.yaml")
-                   if (name, key) == (stage, "1"))  # fmt: skip
+    command = next(
+        words
+        for name, key, words in in_process.commands(repo / "params.yaml")
+        if (name, key) == (stage, "1")
+    )
     return subprocess.Popen(
         [sys.executable, "-m", f"stages.{stage}", *command], cwd=repo, env=project.ENVIRONMENT
     )

@@ -68,8 +68,10 @@ def starts(policy_folder: Path, reward_folder: Path) -> dict[jobs.Kind, Path]:
         if not (folder / "manifest.json").exists():
             write_json(folder / "manifest.json", said)
     return {
-        "policy": policy_folder, "reward_model": reward_folder, "new_reward_model": policy_folder,
-    }  # fmt: skip
+        "policy": policy_folder,
+        "reward_model": reward_folder,
+        "new_reward_model": policy_folder,
+    }
 
 
 def assert_same_curve(found: Outcome, expected: Outcome) -> None:
@@ -123,9 +125,12 @@ def test_two_processes_have_the_losses_of_one(
     ("kind", "adapters"), [("policy", None), ("reward_model", None), ("policy", ADAPTERS)]
 )
 def test_weights_in_shards_have_the_losses_of_one_process(
-    starts: dict[jobs.Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    kind: jobs.Kind, adapters: Lora | None,
-) -> None:  # fmt: skip
+    starts: dict[jobs.Kind, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: jobs.Kind,
+    adapters: Lora | None,
+) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     monkeypatch.chdir(ROOT)
     last = Path("checkpoints") / "step-000004" if kind == "policy" else Path("model")
@@ -146,16 +151,33 @@ def test_packed_losses_and_gradients_are_the_same_under_fully_shard(
     starts: dict[jobs.Kind, Path],
 ) -> None:
     found = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         "-m", "tests.sharded", str(starts["policy"]), str(starts["reward_model"])],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node",
+            "2",
+            "-m",
+            "tests.sharded",
+            str(starts["policy"]),
+            str(starts["reward_model"]),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert found.returncode == 0, found.stderr
     gaps = dict(re.findall(r"(\w+) differs by (\S+)", found.stdout))
     assert sorted(gaps) == [
-        "adapters_gradient", "adapters_loss", "policy_gradient", "policy_loss", "reward_gradient",
+        "adapters_gradient",
+        "adapters_loss",
+        "policy_gradient",
+        "policy_loss",
+        "reward_gradient",
         "reward_loss",
-    ]  # fmt: skip
+    ]
     assert all(float(gap) < 1e-6 for gap in gaps.values()), gaps
 
 
@@ -221,6 +243,8 @@ def test_killed_training_leaves_no_process_and_goes_on_to_the_same_weights(
 
 def test_every_process_makes_as_many_passes() -> None:
     # One long pair and four short ones: 1 pass against 2 under a budget of 10.
-    split = [list(fill(share, (size for _ in share), 10)) for share, size in
-             zip(shares([20, 5, 5, 5, 5], 2), (20, 5), strict=True)]  # fmt: skip
+    split = [
+        list(fill(share, (size for _ in share), 10))
+        for share, size in zip(shares([20, 5, 5, 5, 5], 2), (20, 5), strict=True)
+    ]
     assert [len(parts) for parts in split] == [1, 2]

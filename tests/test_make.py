@@ -18,9 +18,14 @@ def make(folder: Path, *words: str, stderr: int = subprocess.STDOUT) -> list[str
     # as from a terminal, though the tests may run under make
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
     done = subprocess.run(
-        ["make", *words], cwd=folder, env=environment, check=True, text=True,
-        stdout=subprocess.PIPE, stderr=stderr,
-    )  # fmt: skip
+        ["make", *words],
+        cwd=folder,
+        env=environment,
+        check=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+    )
     return done.stdout.splitlines()
 
 

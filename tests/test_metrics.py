@@ -126,13 +126,20 @@ def test_numbers_of_reward_models_do_not_depend_on_the_order_of_rows() -> None:
     chance = np.random.default_rng(0)
     rows = [
         {
-            "set": name, "pair_id": f"{number:04d}", "subset": name, "prompt_id": f"p{number % 7}",
-            "reward_model": model, "reward_chosen": chance.normal(),
-            "reward_rejected": chance.normal(), "length_chosen": number % 5,
+            "set": name,
+            "pair_id": f"{number:04d}",
+            "subset": name,
+            "prompt_id": f"p{number % 7}",
+            "reward_model": model,
+            "reward_chosen": chance.normal(),
+            "reward_rejected": chance.normal(),
+            "length_chosen": number % 5,
             "length_rejected": number % 3,
         }
-        for name in ("gold_pairs", "own_samples") for model in ("rt", "r0") for number in range(99)
-    ]  # fmt: skip
+        for name in ("gold_pairs", "own_samples")
+        for model in ("rt", "r0")
+        for number in range(99)
+    ]
     scores = pa.Table.from_pylist(rows, tables.RM_SCORES.schema)
     expected = reward_model_metrics(scores, 1)
     for seed in range(5):

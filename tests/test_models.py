@@ -29,9 +29,13 @@ from mutual_taught.scoring.rewards import score
 from mutual_taught.training.export import save_model
 
 SMALL: dict[str, Any] = {
-    "vocab_size": 384, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2,
-}  # fmt: skip
+    "vocab_size": 384,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 def test_new_reward_model_has_the_first_layers_of_its_policy(

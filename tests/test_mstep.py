@@ -23,22 +23,28 @@ def answers(texts: list[str]) -> pa.Table:
     size = len(texts)
     return pa.table(
         {
-            "prompt_id": PROMPTS[:size], "response": texts, "token_ids": [[1]] * size,
-            "length_tokens": [1] * size, "finish_reason": ["stop"] * size, "seed": [0] * size,
+            "prompt_id": PROMPTS[:size],
+            "response": texts,
+            "token_ids": [[1]] * size,
+            "length_tokens": [1] * size,
+            "finish_reason": ["stop"] * size,
+            "seed": [0] * size,
         },
         schema=tables.ANSWERS.schema,
-    )  # fmt: skip
+    )
 
 
 def rewards(now: list[float | None], before: list[float | None]) -> pa.Table:
     return pa.table(
         {
-            "prompt_id": PROMPTS[: len(now)], "reward": now, "previous_reward": before,
+            "prompt_id": PROMPTS[: len(now)],
+            "reward": now,
+            "previous_reward": before,
             "reason": ["too_long" if reward is None else "" for reward in now],
             "previous_reason": ["too_long" if reward is None else "" for reward in before],
         },
         schema=tables.ANSWER_REWARDS.schema,
-    )  # fmt: skip
+    )
 
 
 def pairs(*rows: tuple[str, str, str]) -> pa.Table:
@@ -49,9 +55,11 @@ def pairs(*rows: tuple[str, str, str]) -> pa.Table:
 def pseudo(rule: FilterRule = "tolerance") -> tuple[pa.Table, float | None]:
     """Previous rewards 0, 2, 4, 6: mean 3, variance 5, epsilon the root of 5 (about 2.236)."""
     return build_pairs.pseudo_pairs(
-        answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
-        rewards([1.0, 0.0, 1.0, 3.7], [0.0, 2.0, 4.0, 6.0]), rule,
-    )  # fmt: skip
+        answers(["w", "x", "y", "z"]),
+        answers(["p", "q", "r", "s"]),
+        rewards([1.0, 0.0, 1.0, 3.7], [0.0, 2.0, 4.0, 6.0]),
+        rule,
+    )
 
 
 def test_new_answer_is_chosen_and_the_old_one_rejected() -> None:
@@ -76,9 +84,11 @@ def test_positive_rule_keeps_the_one_positive_margin() -> None:
 
 def test_blank_and_equal_answers_are_dropped_but_count_in_the_tolerance() -> None:
     table, epsilon = build_pairs.pseudo_pairs(
-        answers([" ", "same", "new"]), answers(["old", "same", ""]),
-        rewards([5.0, 1.0, 9.0], [1.0, 1.0, 4.0]), "none",
-    )  # fmt: skip
+        answers([" ", "same", "new"]),
+        answers(["old", "same", ""]),
+        rewards([5.0, 1.0, 9.0], [1.0, 1.0, 4.0]),
+        "none",
+    )
     assert table["reason"].to_pylist() == ["blank", "same_text", "blank"]
     assert epsilon == pytest.approx(np.sqrt(2))
 
@@ -88,18 +98,27 @@ def test_pair_with_a_side_that_has_no_reward_is_dropped_and_the_tolerance_is_ove
 ):
     # pi_{t-1}'s rewards 1 and 5, mean 3, are there: epsilon 2, although pair b has only one side
     table, epsilon = build_pairs.pseudo_pairs(
-        answers(["w", "x", "y", "z"]), answers(["p", "q", "r", "s"]),
-        rewards([0.0, None, 9.0, None], [1.0, 5.0, None, None]), "tolerance",
-    )  # fmt: skip
+        answers(["w", "x", "y", "z"]),
+        answers(["p", "q", "r", "s"]),
+        rewards([0.0, None, 9.0, None], [1.0, 5.0, None, None]),
+        "tolerance",
+    )
     assert epsilon == 2.0
     assert table["reason"].to_pylist() == ["", "unscored", "unscored", "unscored"]
     assert table["reward_margin"].to_pylist() == [-1.0, None, None, None]
     assert table["previous_reward"].to_pylist() == [1.0, 5.0, None, None]
     assert build_pairs.kept_pseudo(table).to_pylist() == pairs(("a", "w", "p")).to_pylist()
     assert build_pairs.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p"))) == {
-        "active": 1.0, "tolerance": 2.0, "rows": 4.0, "kept": 1.0, "dropped_unscored": 3.0,
-        "reward_margin_mean": -1.0, "pairs": 1.0, "pairs_pseudo": 0.0, "pairs_ranked": 1.0,
-    }  # fmt: skip
+        "active": 1.0,
+        "tolerance": 2.0,
+        "rows": 4.0,
+        "kept": 1.0,
+        "dropped_unscored": 3.0,
+        "reward_margin_mean": -1.0,
+        "pairs": 1.0,
+        "pairs_pseudo": 0.0,
+        "pairs_ranked": 1.0,
+    }
 
 
 def test_without_any_scored_previous_answer_there_is_no_tolerance_and_no_pseudo_pair() -> None:
@@ -119,7 +138,7 @@ def reward_pairs(iteration: int, *rows: tuple[str, str, str]) -> pa.Table:
 def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
     rows = build_pairs.mix(
         pairs(("a", "good", "bad")), pairs(("b", "new", "old")), NO_PAIR, 2
-    ).to_pylist()  # fmt: skip
+    ).to_pylist()
     assert [(row["kind"], row["iteration"], row["prompt_id"]) for row in rows] == [
         ("ranked", 2, "a"),
         ("pseudo", 2, "b"),
@@ -156,10 +175,14 @@ def test_nothing_is_carried_into_the_first_iteration() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.text(max_size=3), st.text(max_size=3)),
-             min_size=1, max_size=6, unique=True),
+    st.lists(
+        st.tuples(st.sampled_from("abc"), st.text(max_size=3), st.text(max_size=3)),
+        min_size=1,
+        max_size=6,
+        unique=True,
+    ),
     st.randoms(),
-)  # fmt: skip
+)
 def test_order_of_the_pairs_does_not_change_the_written_mix(
     rows: list[tuple[str, str, str]], random: "np.random.Generator"
 ) -> None:
@@ -183,22 +206,31 @@ def ranked_and_responses() -> tuple[pa.Table, pa.Table]:
     """Prompt a: response 1 over 0; prompt b: dropped."""
     responses = pa.table(
         {
-            "prompt_id": ["a", "a", "b", "b"], "response_index": [0, 1, 0, 1],
-            "response": ["bad", "good", "same", "same"], "token_ids": [[1]] * 4,
-            "length_tokens": [1] * 4, "finish_reason": ["stop"] * 4, "seed": [0] * 4,
+            "prompt_id": ["a", "a", "b", "b"],
+            "response_index": [0, 1, 0, 1],
+            "response": ["bad", "good", "same", "same"],
+            "token_ids": [[1]] * 4,
+            "length_tokens": [1] * 4,
+            "finish_reason": ["stop"] * 4,
+            "seed": [0] * 4,
             "logprob": [0.0] * 4,
         },
         schema=tables.RESPONSES.schema,
-    )  # fmt: skip
+    )
     ranked = pa.table(
         {
-            "prompt_id": ["a", "b"], "chosen_index": [1, None], "rejected_index": [0, None],
-            "reward_chosen": [1.0, None], "reward_rejected": [0.0, None],
-            "reference_chosen_logps": [0.0, None], "reference_rejected_logps": [0.0, None],
-            "kept": [True, False], "reason": ["", "rewards_alike"],
+            "prompt_id": ["a", "b"],
+            "chosen_index": [1, None],
+            "rejected_index": [0, None],
+            "reward_chosen": [1.0, None],
+            "reward_rejected": [0.0, None],
+            "reference_chosen_logps": [0.0, None],
+            "reference_rejected_logps": [0.0, None],
+            "kept": [True, False],
+            "reason": ["", "rewards_alike"],
         },
         schema=tables.RANKED_PAIRS.schema,
-    )  # fmt: skip
+    )
     return ranked, responses
 
 
@@ -225,10 +257,16 @@ def test_metrics_count_pairs_by_kind_and_reason() -> None:
     table, epsilon = pseudo()
     mixed = build_pairs.mix(pairs(("a", "x", "y")), build_pairs.kept_pseudo(table), NO_PAIR, 1)
     assert build_pairs.metrics(table, epsilon, mixed) == {
-        "active": 1.0, "tolerance": epsilon, "rows": 4.0, "kept": 2.0, "dropped_margin": 2.0,
-        "reward_margin_mean": pytest.approx(-1.575), "pairs": 3.0, "pairs_pseudo": 2.0,
+        "active": 1.0,
+        "tolerance": epsilon,
+        "rows": 4.0,
+        "kept": 2.0,
+        "dropped_margin": 2.0,
+        "reward_margin_mean": pytest.approx(-1.575),
+        "pairs": 3.0,
+        "pairs_pseudo": 2.0,
         "pairs_ranked": 1.0,
-    }  # fmt: skip
+    }
 
 
 def test_accuracy_is_of_all_pairs_of_an_epoch() -> None:
@@ -236,5 +274,6 @@ def test_accuracy_is_of_all_pairs_of_an_epoch() -> None:
         {"epoch": [1, 1, 1, 2, 2, 2], "correct": [True, False, False, True, True, False]}
     )
     assert train_rm.accuracy_by_epoch(met) == {
-        "accuracy_first_epoch": pytest.approx(1 / 3), "accuracy_last_epoch": pytest.approx(2 / 3),
-    }  # fmt: skip
+        "accuracy_first_epoch": pytest.approx(1 / 3),
+        "accuracy_last_epoch": pytest.approx(2 / 3),
+    }

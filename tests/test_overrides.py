@@ -38,10 +38,13 @@ def at(values: dict[str, Any], name: str) -> object:
         ("params.yaml:seed=7", "seed", 7),
         ("training.lora={rank: 4, alpha: 8, targets: all-linear}", "training.lora.rank", 4),
         (THIRD, "iterations.3.prev", "2"),
-        ("~iterations.2", "iterations", {"1": {"prev": "0", "sample": {}, "dpo": {},
-                                               "train_rm": {}}}),
+        (
+            "~iterations.2",
+            "iterations",
+            {"1": {"prev": "0", "sample": {}, "dpo": {}, "train_rm": {}}},
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_value_of_every_kind_is_read_as_dvc_reads_it(
     tiny: Path, option: str, name: str, value: object
 ) -> None:
@@ -106,8 +109,12 @@ def test_overrides_between_two_files_name_what_is_gone_new_and_changed() -> None
     before = {"a": {"x": 1, "y": None}, "t": {"1": {}, "2": {"p": "1"}}, "b": True}
     after = {"a": {"x": 1.0, "y": ["it's"]}, "t": {"1": {"q": 5e-7}}, "b": True, "c": "null"}
     assert overrides.between(before, after) == [
-        "a.x=1.0", "a.y=['it\\'s']", "+t.1.q=5e-07", "~t.2", "+c='null'",
-    ]  # fmt: skip
+        "a.x=1.0",
+        "a.y=['it\\'s']",
+        "+t.1.q=5e-07",
+        "~t.2",
+        "+c='null'",
+    ]
 
 
 @pytest.mark.parametrize("name", ["fixed-reward-model", "offline-dpo", "three-iterations"])

@@ -74,10 +74,11 @@ def test_code_in_a_models_folder_does_not_run_even_if_the_terminal_says_yes(
     shutil.copytree(reward_folder if "reward" in load[0] else policy_folder, folder)
     (folder / "own.py").write_text(CODE.format(mark=str(mark)))
     classes = {
-        "AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel",
+        "AutoConfig": "own.OwnConfig",
+        "AutoModelForCausalLM": "own.OwnModel",
         "AutoModelForSequenceClassification": "own.OwnModel",
         "AutoTokenizer": ["own.OwnTokenizer", "own.OwnTokenizer"],
-    }  # fmt: skip
+    }
     for name in files:
         said = json.loads((folder / name).read_text())
         said |= {"auto_map": classes, "tokenizer_class": "OwnTokenizer"}
@@ -85,10 +86,15 @@ def test_code_in_a_models_folder_does_not_run_even_if_the_terminal_says_yes(
             said["model_type"] = "own"
         (folder / name).write_text(json.dumps(said))
     answers = subprocess.run(
-        [sys.executable, "-c", LOAD, load[0], str(folder), *load[1:]], cwd=tmp_path,
+        [sys.executable, "-c", LOAD, load[0], str(folder), *load[1:]],
+        cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "cache")},
-        input="y\n" * 20, text=True, capture_output=True, check=False, timeout=300,
-    )  # fmt: skip
+        input="y\n" * 20,
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
     assert answers.returncode == 0, answers.stderr
     assert not mark.exists()
     assert "[y/N]" not in answers.stdout + answers.stderr

@@ -42,10 +42,17 @@ ALIKE = [
 
 def config() -> LlamaConfig:
     return LlamaConfig(
-        vocab_size=16, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3, num_labels=1,
-        pad_token_id=0, attn_implementation=attention.NAME,
-    )  # fmt: skip
+        vocab_size=16,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,
+        num_labels=1,
+        pad_token_id=0,
+        attn_implementation=attention.NAME,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -210,9 +217,15 @@ def test_model_without_packed_attention_is_refused() -> None:
 
 def test_model_with_attention_sinks_is_refused() -> None:
     sinks = GptOssConfig(
-        vocab_size=16, hidden_size=32, intermediate_size=32, num_hidden_layers=1, head_dim=8,
-        num_attention_heads=4, num_key_value_heads=2, num_local_experts=2,
-    )  # fmt: skip
+        vocab_size=16,
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        head_dim=8,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        num_local_experts=2,
+    )
     with pytest.raises(ValueError, match="scaled_dot_product_attention"):
         AutoModelForCausalLM.from_config(sinks, attn_implementation=attention.NAME)
 
@@ -369,8 +382,9 @@ ROWS = st.lists(
         st.lists(TOKENS, min_size=1, max_size=4),
         st.lists(st.lists(TOKENS, min_size=1, max_size=3), min_size=1, max_size=3),
     ),
-    min_size=1, max_size=4,
-)  # fmt: skip
+    min_size=1,
+    max_size=4,
+)
 
 
 @settings(max_examples=50, deadline=None)

@@ -270,8 +270,10 @@ def test_rule_positive_keeps_margins_above_zero_alone() -> None:
 @pytest.mark.parametrize("rule", get_args(FilterRule))
 def test_blank_and_same_texts_are_dropped_under_every_rule(rule: FilterRule) -> None:
     assert kept([9.0, 9.0, -9.0], 0.5, rule, blank=(0, 2), same=(1, 2)) == [
-        "blank", "same_text", "blank",
-    ]  # fmt: skip
+        "blank",
+        "same_text",
+        "blank",
+    ]
 
 
 @pytest.mark.parametrize("rule", get_args(FilterRule))
@@ -373,10 +375,17 @@ def test_every_ranked_pair_is_kept_or_has_the_first_reason_that_holds(
     unscored = columns[0] < -1
     found = filter_ranked_pairs(columns[0], unscored, columns[1] == 1, columns[2] == 1)
     assert found == [
-        "unscored" if chosen < -1 else "rewards_alike" if chosen < 0
-        else "blank" if blank else "same_text" if same else ""
+        "unscored"
+        if chosen < -1
+        else "rewards_alike"
+        if chosen < 0
+        else "blank"
+        if blank
+        else "same_text"
+        if same
+        else ""
         for chosen, blank, same in pairs
-    ]  # fmt: skip
+    ]
 
 
 margins = st.lists(st.integers(-6, 6).map(lambda number: number / 2), max_size=8)

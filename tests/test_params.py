@@ -46,20 +46,34 @@ PAPER: dict[type[blocks.Block], dict[str, object]] = {
     blocks.Sample: {"responses_per_prompt": 5, "temperature": 0.8, "top_p": 0.95},
     blocks.RankPairs: {"chosen": "shortest_above_mean", "reference": "previous"},
     blocks.Dpo: {
-        "beta": 0.01, "learning_rate": 7e-7, "scheduler": "cosine", "warmup_ratio": 0.1,
-        "batch_size": 128, "epochs": 1, "save_steps": 50, "loss_type": "sigmoid",
-        "label_smoothing": 0.0, "start": "previous",
+        "beta": 0.01,
+        "learning_rate": 7e-7,
+        "scheduler": "cosine",
+        "warmup_ratio": 0.1,
+        "batch_size": 128,
+        "epochs": 1,
+        "save_steps": 50,
+        "loss_type": "sigmoid",
+        "label_smoothing": 0.0,
+        "start": "previous",
     },
     blocks.Tokens: {"max_length": 2048},
     blocks.SelectPolicy: {"rule": "win_rate", "win_rate_threshold": 0.6, "ties": "half"},
     blocks.BuildPairs: {
-        "filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": "none",
+        "filter": "tolerance",
+        "ranked": True,
+        "pseudo": True,
+        "accumulate": "none",
     },
     blocks.TrainRm: {
-        "learning_rate": 2e-6, "batch_size": 512, "epochs": 1, "scheduler": "cosine",
-        "warmup_ratio": 0.1, "start": "base",
+        "learning_rate": 2e-6,
+        "batch_size": 512,
+        "epochs": 1,
+        "scheduler": "cosine",
+        "warmup_ratio": 0.1,
+        "start": "base",
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("block", PAPER, ids=lambda block: block.key)
@@ -129,177 +143,221 @@ def test_block_cannot_be_changed(write: Any) -> None:
 
 FAULTS = {
     "unknown key": (
-        "  loss_type: sigmoid", "  loss_type: sigmoid\n  beta2: 1",
+        "  loss_type: sigmoid",
+        "  loss_type: sigmoid\n  beta2: 1",
         "dpo.beta2 is unknown; expected one of batch_size, beta, epochs, "
         "keep_checkpoints, label_smoothing, learning_rate, loss_type, max_grad_norm, save_steps, "
         "scheduler, start, token_budget, warmup_ratio",
     ),
     "unknown loss": (
-        "  loss_type: sigmoid", "  loss_type: kto_pair",
+        "  loss_type: sigmoid",
+        "  loss_type: kto_pair",
         "dpo.loss_type is 'kto_pair'; expected 'sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', "
         "'robust', 'bco_pair', 'sppo_hard', 'apo_zero', 'apo_down', 'discopop' or 'sigmoid_norm'",
     ),
     "unknown block": (
-        "seed: 1", "seed: 1\nextra: {}",
+        "seed: 1",
+        "seed: 1\nextra: {}",
         "extra is unknown; expected one of answer, base_reward_model, build_pairs, data, dpo, "
         "duel, engine, eval, iterations, models, rank_pairs, report, sample, score, seed, "
         "select_policy, tokens, train_rm, training",
     ),
     "missing key": (
-        "  save_steps: 16", "",
+        "  save_steps: 16",
+        "",
         "dpo.save_steps is missing; expected a value, see presets/laptop.yaml",
     ),
     "missing block": (
-        "report:\n  examples: 3", "",
+        "report:\n  examples: 3",
+        "",
         "report is missing; expected a value, see presets/laptop.yaml",
     ),
     "text for a number": (
-        "win_rate_threshold: 0.6", "win_rate_threshold: 60%",
+        "win_rate_threshold: 0.6",
+        "win_rate_threshold: 60%",
         "select_policy.win_rate_threshold is '60%'; expected a valid number",
     ),
     "quoted number": (
-        "learning_rate: 5.0e-5\n  batch_size: 8", "learning_rate: '5e-07'\n  batch_size: 8",
+        "learning_rate: 5.0e-5\n  batch_size: 8",
+        "learning_rate: '5e-07'\n  batch_size: 8",
         "dpo.learning_rate is '5e-07'; expected a valid number; write it without quotes",
     ),
     "fraction for a count": (
-        "save_steps: 16", "save_steps: 4.5", "dpo.save_steps is 4.5; expected a valid integer",
+        "save_steps: 16",
+        "save_steps: 4.5",
+        "dpo.save_steps is 4.5; expected a valid integer",
     ),
     "number for a flag": (
-        "ranked: true", "ranked: 1", "build_pairs.ranked is 1; expected a valid boolean",
+        "ranked: true",
+        "ranked: 1",
+        "build_pairs.ranked is 1; expected a valid boolean",
     ),
     "null": ("beta: 0.1", "beta: null", "dpo.beta is None; expected a valid number"),
     "below its range": (
-        "win_rate_threshold: 0.6", "win_rate_threshold: -0.1",
+        "win_rate_threshold: 0.6",
+        "win_rate_threshold: -0.1",
         "select_policy.win_rate_threshold is -0.1; expected greater than or equal to 0",
     ),
     "zero beta": ("beta: 0.1", "beta: 0.0", "dpo.beta is 0.0; expected greater than 0"),
     "above its range": (
-        "top_p: 0.95", "top_p: 1.5", "sample.top_p is 1.5; expected less than or equal to 1",
+        "top_p: 0.95",
+        "top_p: 1.5",
+        "sample.top_p is 1.5; expected less than or equal to 1",
     ),
     "infinite": (
-        "max_grad_norm: 1.0\n  token_budget: 1280\n  beta", "max_grad_norm: .inf\n"
-        "  token_budget: 1280\n  beta", "dpo.max_grad_norm is inf; expected a finite number",
+        "max_grad_norm: 1.0\n  token_budget: 1280\n  beta",
+        "max_grad_norm: .inf\n  token_budget: 1280\n  beta",
+        "dpo.max_grad_norm is inf; expected a finite number",
     ),
     "one response": (
-        "responses_per_prompt: 5", "responses_per_prompt: 1",
+        "responses_per_prompt: 5",
+        "responses_per_prompt: 1",
         "sample.responses_per_prompt is 1; expected greater than or equal to 2",
     ),
     "unknown choice": (
-        "filter: tolerance", "filter: strict",
+        "filter: tolerance",
+        "filter: strict",
         "build_pairs.filter is 'strict'; expected 'tolerance', 'none' or 'positive'",
     ),
     "base reference with the sampler's log-probs": (
         "reference: previous           # of DPO: previous (pi_{t-1}, as the paper) | base (pi_0)"
-        "\n  reference_logps: trainer", "reference: base\n  reference_logps: sampler",
+        "\n  reference_logps: trainer",
+        "reference: base\n  reference_logps: sampler",
         "rank_pairs: expected reference_logps trainer with reference base (the sampler's are of "
         "the previous policy)",
     ),
     "accumulate as a flag that was on": (
-        "accumulate: none", "accumulate: true",
+        "accumulate: none",
+        "accumulate: true",
         "build_pairs.accumulate is True; expected 'none', 'last' or 'all'; write last",
     ),
     "accumulate as a flag that was off": (
-        "accumulate: none", "accumulate: false",
+        "accumulate: none",
+        "accumulate: false",
         "build_pairs.accumulate is False; expected 'none', 'last' or 'all'; write none",
     ),
     "unknown iterations to accumulate": (
-        "accumulate: none", "accumulate: every",
+        "accumulate: none",
+        "accumulate: every",
         "build_pairs.accumulate is 'every'; expected 'none', 'last' or 'all'",
     ),
     "unquoted iterations": (
-        "'1': {", "1: {",
+        "'1': {",
+        "1: {",
         'iterations has the key 1; expected it quoted, "1" (without quotes DVC runs no stage '
         "at all)",
     ),
     "missing override block": (
-        FIRST, "'1': {prev: '0', sample: {}, train_rm: {}}",
+        FIRST,
+        "'1': {prev: '0', sample: {}, train_rm: {}}",
         "iterations.1.dpo is missing; expected a value, see presets/laptop.yaml",
     ),
     "null override block": (
-        FIRST, FIRST.replace("dpo: {}", "dpo: null"),
+        FIRST,
+        FIRST.replace("dpo: {}", "dpo: null"),
         "iterations.1.dpo is None; expected a block of keys",
     ),
     "wrong prev": (
-        SECOND, SECOND.replace("prev: '1'", "prev: '0'"),
+        SECOND,
+        SECOND.replace("prev: '1'", "prev: '0'"),
         "the file: expected iterations.2.prev \"1\" (it is '0')",
     ),
     "unquoted prev": (
-        SECOND, SECOND.replace("prev: '1'", "prev: 1"),
+        SECOND,
+        SECOND.replace("prev: '1'", "prev: 1"),
         "iterations.2.prev is 1; expected a valid string",
     ),
     "gap between iterations": (
-        "'2': {", "'3': {",
+        "'2': {",
+        "'3': {",
         "the file: expected iterations \"1\", \"2\", ... (they are ['1', '3'])",
     ),
     "bad override value": (
-        SECOND, SECOND.replace("dpo: {}", "dpo: {beta: -1.0}"),
+        SECOND,
+        SECOND.replace("dpo: {}", "dpo: {beta: -1.0}"),
         "iterations.2.dpo.beta is -1.0; expected greater than 0",
     ),
     "unknown override": (
-        FIRST, FIRST.replace("sample: {}", "sample: {top_k: 5}"),
+        FIRST,
+        FIRST.replace("sample: {}", "sample: {top_k: 5}"),
         "iterations.1.sample.top_k is unknown; expected one of max_new_tokens, "
         "responses_per_prompt, source, temperature, top_p",
     ),
     "override that breaks a rule": (
-        FIRST, FIRST.replace("dpo: {}", "dpo: {loss_type: exo_pair}"),
+        FIRST,
+        FIRST.replace("dpo: {}", "dpo: {loss_type: exo_pair}"),
         "iterations.1.dpo: expected label_smoothing above 0 with exo_pair",
     ),
     "shares above one": (
-        "reward: {share: 0.2", "reward: {share: 0.3",
+        "reward: {share: 0.2",
+        "reward: {share: 0.3",
         "data: expected shares of the splits that sum to at most 1 (they sum to 1.1)",
     ),
     "hub without a commit": (
-        "source: embedded              #", "source: hub #",
+        "source: embedded              #",
+        "source: hub #",
         "data: expected source hub needs revision (a commit) and subset (a split)",
     ),
     "two columns": (
-        "{messages: null, prompt: prompt,", "{messages: messages, prompt: prompt,",
+        "{messages: null, prompt: prompt,",
+        "{messages: messages, prompt: prompt,",
         "data.columns: expected exactly one of messages and prompt, the other null",
     ),
     "one side of a preference": (
-        "chosen: null, rejected: null}", "chosen: better, rejected: null}",
+        "chosen: null, rejected: null}",
+        "chosen: better, rejected: null}",
         "data.columns: expected both of chosen and rejected, or both null",
     ),
     "given preferences without their rule": (
-        "source: policy ", "source: given ",
+        "source: policy ",
+        "source: given ",
         "sample.source of iteration 1 is given, rank_pairs.chosen is shortest_above_mean; "
         "expected both given, or neither",
     ),
     "no room for an answer": (
-        "max_length: 512", "max_length: 256", "tokens: expected max_length above max_prompt_tokens",
+        "max_length: 512",
+        "max_length: 256",
+        "tokens: expected max_length above max_prompt_tokens",
     ),
     "no room for the template's end": (  # 256 + 48 + 8
-        "max_length: 512", "max_length: 311",
+        "max_length: 512",
+        "max_length: 311",
         "tokens.max_length is 311; expected at least 312: tokens.max_prompt_tokens 256 + "
         "sample.max_new_tokens 48 + 8 for the template's end; raise it, or lower one of these",
     ),
     "no room for the longest answer": (
-        EVAL_LENGTH, EVAL_LENGTH.replace("48", "249"),
+        EVAL_LENGTH,
+        EVAL_LENGTH.replace("48", "249"),
         "tokens.max_length is 512; expected at least 513: tokens.max_prompt_tokens 256 + "
         "eval.max_new_tokens 249 + 8 for the template's end; raise it, or lower one of these",
     ),
     "answers longer than prompts leave room for": (
-        SECOND, SECOND.replace("sample: {}", "sample: {max_new_tokens: 49}"),
+        SECOND,
+        SECOND.replace("sample: {}", "sample: {max_new_tokens: 49}"),
         "iterations.2.sample.max_new_tokens is 49; expected at most 48, the largest "
         "max_new_tokens of sample, duel, answer, eval; raise one of these",
     ),
     "gold pairs outside data": (
-        "gold_pairs: data/seed", "gold_pairs: data/../presets/seed",
+        "gold_pairs: data/seed",
+        "gold_pairs: data/../presets/seed",
         "eval: expected gold_pairs under data/, the folder DVC watches, without .., or null",
     ),
     "what becomes of bad rows": (
-        "on_bad_row: drop ", "on_bad_row: keep ",
+        "on_bad_row: drop ",
+        "on_bad_row: keep ",
         "data.on_bad_row is 'keep'; expected 'drop' or 'refuse'",
     ),
     "nothing in the mix": (
-        "ranked: true\n  pseudo: true", "ranked: false\n  pseudo: false",
+        "ranked: true\n  pseudo: true",
+        "ranked: false\n  pseudo: false",
         "build_pairs: expected at least one of ranked and pseudo true",
     ),
     "block that is a list": (
-        "report:\n  examples: 3", "report: [3]",
+        "report:\n  examples: 3",
+        "report: [3]",
         "report is [3]; expected a block of keys",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -311,9 +369,15 @@ def test_fault_is_one_whole_line(write: Any, fault: str) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    ["templates.yaml", "/tmp/templates.yaml", "presets/templates.yaml", "data/../params.yaml",
-     "data", "../data/templates.yaml"],
-)  # fmt: skip
+    [
+        "templates.yaml",
+        "/tmp/templates.yaml",
+        "presets/templates.yaml",
+        "data/../params.yaml",
+        "data",
+        "../data/templates.yaml",
+    ],
+)
 def test_path_of_the_prompts_is_under_the_folder_that_dvc_watches(write: Any, place: str) -> None:
     write("path: data/templates.yaml", f"path: {place}")
     assert refusal() == (
@@ -324,8 +388,10 @@ def test_path_of_the_prompts_is_under_the_folder_that_dvc_watches(write: Any, pl
 
 def launched(write: Any, settings: str) -> None:
     old = "  launcher: single              # single | torchrun | accelerate: docs/training.md\n"
-    write(f"{old}  processes: 1                  # that train together\n  accelerate_config:     ",
-          f"  launcher: accelerate\n  processes: 2\n  accelerate_config: {settings}")  # fmt: skip
+    write(
+        f"{old}  processes: 1                  # that train together\n  accelerate_config:     ",
+        f"  launcher: accelerate\n  processes: 2\n  accelerate_config: {settings}",
+    )
 
 
 @pytest.mark.parametrize("place", ["/etc/zero3.yaml", "../zero3.yaml", "presets/../../zero3.yaml"])

@@ -18,9 +18,18 @@ ROOT = project.ROOT
 ENGINE = set(blocks.Engine.model_fields) - {"workers"}  # which decides no result
 GRAPH = project.load_yaml(ROOT / "dvc.yaml")["stages"]
 STAGES = (
-    "sample", "score", "rank_pairs", "dpo", "duel", "select_policy", "answer", "build_pairs",
-    "train_rm", "eval", "report",
-)  # fmt: skip
+    "sample",
+    "score",
+    "rank_pairs",
+    "dpo",
+    "duel",
+    "select_policy",
+    "answer",
+    "build_pairs",
+    "train_rm",
+    "eval",
+    "report",
+)
 PREPARE = (
     "prepare_prompts",
     "prepare_policy",
@@ -74,8 +83,9 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             read |= {f"engine.{key}" for key in ENGINE} if name == "engine" else {name}
             if len(node.args) > 1:
                 read.add(f"iterations.${{key}}.{name}")
-    listed = {name.replace(".policy", "").replace(".reward_model", "")
-              for name in body(stage)["params"]}  # fmt: skip
+    listed = {
+        name.replace(".policy", "").replace(".reward_model", "") for name in body(stage)["params"]
+    }
     assert set(listed) == read
 
 

@@ -41,8 +41,12 @@ def test_counts_of_the_laptop_preset() -> None:
     values = preset("laptop")
     prompts = workload.sizes(values.data, None)
     assert prompts == {
-        "policy_1": 128, "policy_2": 128, "reward": 40, "selection": 40, "eval": 48,
-    }  # fmt: skip
+        "policy_1": 128,
+        "policy_2": 128,
+        "reward": 40,
+        "selection": 40,
+        "eval": 48,
+    }
     works = workload.of_run(values, prompts, 232)
     assert works["sample@1"] == Work(answers=640, tokens=640 * 48)  # 128 prompts, 5 answers
     assert works["score@2"] == Work(scores=640)
@@ -72,9 +76,12 @@ def test_given_answers_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -
     raw = params.read(project.ROOT / "presets" / "laptop.yaml")
     columns = {**raw["data"]["columns"], "chosen": "chosen", "rejected": "rejected"}
     values = preset(
-        "laptop", sample={"source": "given"}, rank_pairs={"chosen": "given"},
-        data={"columns": columns}, train_rm={"fixed": True},
-    )  # fmt: skip
+        "laptop",
+        sample={"source": "given"},
+        rank_pairs={"chosen": "given"},
+        data={"columns": columns},
+        train_rm={"fixed": True},
+    )
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
     assert (works["sample@1"], works["train_rm@1"]) == (Work(), Work())
     assert works["score@1"].scores == 256  # two of each
@@ -102,8 +109,9 @@ def test_prompts_that_were_counted_count() -> None:
 def test_prompts_of_a_file_are_its_rows(here: Path) -> None:
     (here / "data").mkdir()
     (here / "data" / "mine.csv").write_text("prompt\n" + "a\n" * 100)
-    splits = {name: {"share": 0.25, "prompts": None}
-              for name in ("policy", "reward", "selection", "eval")}  # fmt: skip
+    splits = {
+        name: {"share": 0.25, "prompts": None} for name in ("policy", "reward", "selection", "eval")
+    }
     mine = {"source": "file", "path": "data/mine.csv", "splits": splits}
     values = preset("laptop", data=mine)
     assert workload.sizes(values.data, None)["reward"] == 25
@@ -227,8 +235,9 @@ def test_batch_is_no_larger_than_a_shard() -> None:
 
 
 def test_memory_of_vllm_is_its_share_of_the_device() -> None:
-    values = preset("paper", engine={"name": "vllm", "tensor_parallel": 2,
-                                     "gpu_memory_utilization": 0.5})  # fmt: skip
+    values = preset(
+        "paper", engine={"name": "vllm", "tensor_parallel": 2, "gpu_memory_utilization": 0.5}
+    )
     need = needs.of_stage("sample@1", values, EIGHT, gpus=True)
     assert need is not None
     cache = 2024 * 32 * 2 * 1024 * 2 // 2
@@ -374,9 +383,8 @@ def test_disk_and_host_are_compared_where_they_are_known() -> None:
 def test_the_paper_fits_the_machine_it_names_and_no_smaller_one() -> None:
     works = workload.of_run(PAPER, workload.sizes(PAPER.data, None), 0)
     wanted = {
-        stage: need for stage in works
-        if (need := needs.of_stage(stage, PAPER, EIGHT, gpus=True))
-    }  # fmt: skip
+        stage: need for stage in works if (need := needs.of_stage(stage, PAPER, EIGHT, gpus=True))
+    }
     assert fits.faults(machine.parse("8x80"), PAPER, wanted, {}, {}) == []
     assert fits.faults(machine.parse("8x40"), PAPER, wanted, {}, {})
 

@@ -195,8 +195,13 @@ def test_doctor_looks_at_everything(finished: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(finished.parent)
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0, result.output
-    for part in ("packages: dvc 3", "device: ", "disk: ", "params.yaml: in order, 2 iterations",
-                 "run/0/reward_model: rewards in batches of 1 and of 8"):  # fmt: skip
+    for part in (
+        "packages: dvc 3",
+        "device: ",
+        "disk: ",
+        "params.yaml: in order, 2 iterations",
+        "run/0/reward_model: rewards in batches of 1 and of 8",
+    ):
         assert f"ok    {part}" in result.output
 
 
@@ -218,11 +223,14 @@ def test_doctor_says_what_is_wrong_and_goes_on(here: Path) -> None:
         (512, None, "512 tokens"),
         (511, None, "511 tokens, fewer than tokens.max_length 512"),
         (8, ["full_attention"] * 2, "all before it"),
-        (8, ["sliding_attention", "full_attention"],
-         "8 tokens, in some layers, fewer than tokens.max_length 512"),
+        (
+            8,
+            ["sliding_attention", "full_attention"],
+            "8 tokens, in some layers, fewer than tokens.max_length 512",
+        ),
         (None, ["full_attention", "linear_attention"], "what layers of linear_attention keep"),
     ],
-)  # fmt: skip
+)
 def test_what_a_token_sees_is_said(window: int | None, kinds: list[str] | None, found: str) -> None:
     from transformers import MistralConfig
 

@@ -53,9 +53,15 @@ def test_dvc_writes_a_preset_as_it_is_with_every_ablation(name: str, tmp_path: P
 @pytest.mark.parametrize("ablation", ["", "offline-dpo", "three-iterations"])
 @pytest.mark.parametrize(
     "change",
-    ["dpo.beta=0.0525", "dpo.learning_rate=5e-7", "train_rm.fixed=null", "tokens.date='2026-01-31'",
-     "models.policy.path=models/mine", "data.splits.eval.prompts=7"],
-)  # fmt: skip
+    [
+        "dpo.beta=0.0525",
+        "dpo.learning_rate=5e-7",
+        "train_rm.fixed=null",
+        "tokens.date='2026-01-31'",
+        "models.policy.path=models/mine",
+        "data.splits.eval.prompts=7",
+    ],
+)
 def test_a_value_set_by_dvc_changes_one_line(
     name: str, ablation: str, change: str, tmp_path: Path
 ) -> None:
@@ -69,9 +75,7 @@ def test_a_value_set_by_dvc_changes_one_line(
 def test_an_iteration_added_by_dvc_adds_only_its_lines(name: str, tmp_path: Path) -> None:
     text = presets.compose(name, [])
     path = write(text, tmp_path)
-    apply_overrides(
-        str(path), ['+iterations.3={prev: "2", sample: {}, dpo: {}, train_rm: {}}']
-    )  # fmt: skip
+    apply_overrides(str(path), ['+iterations.3={prev: "2", sample: {}, dpo: {}, train_rm: {}}'])
     said = changed(text, path.read_text())
     keys = ["'3':", "prev: '2'", "sample: {}", "dpo: {}", "train_rm: {}"]
     assert [line.removeprefix("+").strip() for line in said] == keys
@@ -120,14 +124,16 @@ def test_a_file_that_no_preset_explains_is_the_users(what: str, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("values", "known"),
-    [("{x: {a: 1, b: 2, c: 0}, y: {d: 0}}", True),   # both, then one
-     ("{x: {a: 1, b: 1, c: 0}, y: {d: 0}}", True),   # one, then both
-     ("{x: {a: 0, b: 1, c: 0}, y: {d: 0}}", False),  # half of both
-     ("{x: {a: 1, b: 0, c: 0}, y: {d: 0}}", False),
-     ("{x: {a: 1, b: 2, c: 0}}", True),              # and without y
-     ("{x: {a: 1, b: 2, c: 0}, y: {}}", False),
-     ("{x: {a: 1, b: 2, c: 5}, y: {d: 0}}", False)],
-)  # fmt: skip
+    [
+        ("{x: {a: 1, b: 2, c: 0}, y: {d: 0}}", True),  # both, then one
+        ("{x: {a: 1, b: 1, c: 0}, y: {d: 0}}", True),  # one, then both
+        ("{x: {a: 0, b: 1, c: 0}, y: {d: 0}}", False),  # half of both
+        ("{x: {a: 1, b: 0, c: 0}, y: {d: 0}}", False),
+        ("{x: {a: 1, b: 2, c: 0}}", True),  # and without y
+        ("{x: {a: 1, b: 2, c: 0}, y: {}}", False),
+        ("{x: {a: 1, b: 2, c: 5}, y: {d: 0}}", False),
+    ],
+)
 def test_an_ablation_may_change_a_part_of_another_but_not_be_there_in_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: str, known: bool
 ) -> None:
@@ -150,8 +156,11 @@ def test_composing_leaves_the_ablations_as_they_are() -> None:
 
 
 def test_an_unknown_ablation_is_told_with_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"^ablation 'tie-lose' does not exist; expected one of .*"
-                       r"warm-start; did you mean 'ties-lose'$"):  # fmt: skip
+    with pytest.raises(
+        InputError,
+        match=r"^ablation 'tie-lose' does not exist; expected one of .*"
+        r"warm-start; did you mean 'ties-lose'$",
+    ):
         presets.compose("tiny", ["tie-lose"])
 
 

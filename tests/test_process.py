@@ -44,10 +44,17 @@ def test_module_is_the_command(here: Path, module: str) -> None:
 
 @ENCODINGS
 @pytest.mark.parametrize(
-    "arguments", [["status"], ["trace", "ID"], ["trace", "ID", "--json"], ["why", "PAIR"],
-                  ["verify", "--no-models"], ["check"]],
+    "arguments",
+    [
+        ["status"],
+        ["trace", "ID"],
+        ["trace", "ID", "--json"],
+        ["why", "PAIR"],
+        ["verify", "--no-models"],
+        ["check"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_command_ends_well_on_a_terminal_of_few_signs(
     finished: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], encoding: str
 ) -> None:
@@ -72,9 +79,15 @@ def test_table_of_a_run_is_aligned_in_ascii(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("told", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"},
-                                  {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=str,
+)
 def test_real_terminal_of_few_signs_shows_status_doctor_and_a_refusal(
     finished: Path, monkeypatch: pytest.MonkeyPatch, told: dict[str, str]
 ) -> None:
@@ -162,8 +175,12 @@ def test_hostile_answer_acts_in_no_command(
         tables.write(Path("run/1"), table, changed, tables.provenance(data))
         rows[table.name] = changed.to_pylist()[0]
     prompt = rows["pseudo_pairs"]["prompt_id"]
-    commands = [["trace", prompt], ["trace", prompt, "--json"],
-                ["why", rows["reward_pairs"]["pair_id"]], ["verify", "--no-models"]]  # fmt: skip
+    commands = [
+        ["trace", prompt],
+        ["trace", prompt, "--json"],
+        ["why", rows["reward_pairs"]["pair_id"]],
+        ["verify", "--no-models"],
+    ]
     for arguments in commands:
         said = CliRunner().invoke(main, arguments).output
         assert "[red]" in said, arguments
@@ -202,9 +219,10 @@ def test_nothing_reports_on_what_is_started(here: Path, entry: str) -> None:
 @pytest.mark.slow
 def test_trl_is_told_before_it_is_imported() -> None:
     done = python(
-        "-c", "import bench.training\n"
+        "-c",
+        "import bench.training\n"
         "from huggingface_hub import constants\nprint(constants.HF_HUB_DISABLE_TELEMETRY)",
-    )  # fmt: skip
+    )
     assert done.stdout.split()[-1:] == [b"True"], done.stderr
 
 

@@ -127,8 +127,9 @@ def test_what_takes_a_moment_shows_no_bar_and_loses_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert list(each("loading run/0/policy", {"a": 1, "b": 2}.items(), "tensor")) == [
-        ("a", 1), ("b", 2),
-    ]  # fmt: skip
+        ("a", 1),
+        ("b", 2),
+    ]
     assert capsys.readouterr().err == ""
 
 

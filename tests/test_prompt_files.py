@@ -46,9 +46,10 @@ def save(rows: Sequence[Mapping[str, Any]], name: str = "mine.jsonl") -> None:
 def stage(name: str, key: str = "") -> str:
     """Run one stage; give what it prints."""
     arguments = next(
-        found for stage, t, found in in_process.commands(Path("params.yaml"))
+        found
+        for stage, t, found in in_process.commands(Path("params.yaml"))
         if (stage, t) == (name, key)
-    )  # fmt: skip
+    )
     command = importlib.import_module(f"stages.{name}").main
     result = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
@@ -119,16 +120,22 @@ def test_single_prompts_with_duplicates_and_markup(repo: Path) -> None:
 def test_conversations_of_several_turns(repo: Path) -> None:
     def turns(number: int) -> list[dict[str, str]]:
         return [
-            {"from": "human", "value": f"Name boat {number}"}, {"from": "gpt", "value": "Wave."},
+            {"from": "human", "value": f"Name boat {number}"},
+            {"from": "gpt", "value": "Wave."},
             {"from": "human", "value": "And a larger one?"},
-        ]  # fmt: skip
+        ]
 
     rows = [{"conversations": turns(number)} for number in range(60)]
     rows[3] = {"conversations": turns(3)[:2]}
     rows[4] = {"conversations": [{"from": "observation", "value": "x"}, *turns(4)]}
     pq.write_table(pa.Table.from_pylist(rows), "data/mine.parquet")
-    ask(**{"data.path": "data/mine.parquet", "data.columns.messages": "conversations",
-           "data.columns.prompt": None})  # fmt: skip
+    ask(
+        **{
+            "data.path": "data/mine.parquet",
+            "data.columns.messages": "conversations",
+            "data.columns.prompt": None,
+        }
+    )
     stage("prepare_prompts")
     assert dropped() == {4: "ends_in_assistant", 5: "unknown_role"}
     assert prompts()[0]["messages"][1] == {"role": "assistant", "content": "Wave."}
@@ -153,8 +160,14 @@ def test_preference_pairs_as_messages(repo: Path) -> None:
     rows[8]["rejected"] = pair(8, "")
     rows[9]["chosen"] = pair(9, "word " * 800)
     save(rows)
-    ask(**{"data.columns.chosen": "chosen", "data.columns.rejected": "rejected",
-           "sample.source": "given", "rank_pairs.chosen": "given"})  # fmt: skip
+    ask(
+        **{
+            "data.columns.chosen": "chosen",
+            "data.columns.rejected": "rejected",
+            "sample.source": "given",
+            "rank_pairs.chosen": "given",
+        }
+    )
     stage("prepare_prompts")
     assert dropped() == {8: "other_prompt", 9: "no_answer", 10: "answer_too_long"}
     by_columns = {row["prompt_id"]: (row["chosen"], row["rejected"]) for row in prompts()}
@@ -208,8 +221,11 @@ def test_prompts_are_read_with_the_reward_models_own_template(repo: Path) -> Non
     assert dropped() == dict.fromkeys((1, 2, 3), "template_refuses")
     copied = {path.name for path in Path("run/0/tokenizers/reward_model").iterdir()}
     assert copied == {
-        "chat_template.jinja", "config.json", "tokenizer.json", "tokenizer_config.json"
-    }  # fmt: skip
+        "chat_template.jinja",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
 
 
 @pytest.mark.slow

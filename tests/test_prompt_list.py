@@ -42,9 +42,9 @@ def test_beginning_of_an_id_is_enough_for_trace(run: Path) -> None:
 
 def test_worst_are_those_of_lowest_gold_then_of_greatest_loss() -> None:
     found = [
-        {"prompt_id": name, "gold": gold} for name, gold in
-        [("a", 0.5), ("b", 0.25), ("c", 0.5), ("d", 1.0), ("e", None)]
-    ]  # fmt: skip
+        {"prompt_id": name, "gold": gold}
+        for name, gold in [("a", 0.5), ("b", 0.25), ("c", 0.5), ("d", 1.0), ("e", None)]
+    ]
     worst = prompt_list._worst(found, {"a": 0.5, "b": 0.25, "c": 0.75, "d": 1.0}, 3, None)
     assert [row["prompt_id"] for row in worst] == ["b", "c", "a"]
 

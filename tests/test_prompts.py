@@ -155,25 +155,30 @@ def test_valid_file_is_read(path: Path) -> None:
         ("[hats]", "[7]", "topics[0] is 7; expected a text"),
         ("[hats]", "[hats, hats]", "topics[1] is 'hats'; expected each text once"),
         (
-            "{topic}", "hats",
+            "{topic}",
+            "hats",
             "tasks[0] is 'Name hats.'; expected a sentence with one {topic}",
         ),
         ("style:", "styles:", "instructions lacks 'style'; expected exactly style, lower_bound"),
         (
-            "[{instruction_id: x, kwargs: {n: 5}, texts: [Five words.]}]", "[]",
+            "[{instruction_id: x, kwargs: {n: 5}, texts: [Five words.]}]",
+            "[]",
             "instructions.lower_bound is []; expected a list with at least one instruction",
         ),
         (
-            "instruction_id: x", "instruction_id: 3",
+            "instruction_id: x",
+            "instruction_id: 3",
             "instructions.lower_bound[0].instruction_id is 3; expected an id such as "
             "'punctuation:no_comma'",
         ),
         (
-            "{n: 5}", "{n: null}",
+            "{n: 5}",
+            "{n: null}",
             "instructions.lower_bound[0].kwargs is {'n': None}; expected a block without nulls",
         ),
         (
-            "[Five words.]", "['']",
+            "[Five words.]",
+            "['']",
             "instructions.lower_bound[0].texts[0] is ''; expected a text",
         ),
         (
@@ -183,7 +188,7 @@ def test_valid_file_is_read(path: Path) -> None:
         ),
         ("[hats]", "[hats", "not valid YAML ("),
     ],
-)  # fmt: skip
+)
 def test_fault_in_the_file_is_one_line(path: Path, old: str, new: str, message: str) -> None:
     assert old in VALID
     path.write_text(VALID.replace(old, new))

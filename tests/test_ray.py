@@ -30,10 +30,14 @@ DECODING = Sample(
 )
 SHARDS = 24
 ALONE = {
-    **project.ENVIRONMENT, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
-    "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0",
+    **project.ENVIRONMENT,
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_worker_niceness": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # what keeps Ray on loopback, see ray_pool.py
-}  # fmt: skip
+}
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
@@ -126,9 +130,13 @@ class Nodes:
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CLUSTER], env=ALONE, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            [sys.executable, "-c", CLUSTER],
+            env=ALONE,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
         self.address = self.tell("begin")
 
     def tell(self, what: str) -> str:
@@ -159,9 +167,11 @@ def joined(nodes: Nodes) -> Nodes:
 def begin(here: Path, models: list[str], what: str, address: str) -> subprocess.Popen[bytes]:
     """Start a stage's work on a cluster."""
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, *models, what], cwd=here, stderr=subprocess.PIPE,
+        [sys.executable, "-c", CHILD, *models, what],
+        cwd=here,
+        stderr=subprocess.PIPE,
         env={**ALONE, "RAY_ADDRESS": address},
-    )  # fmt: skip
+    )
 
 
 def until(here: Path, count: int, process: subprocess.Popen[bytes]) -> None:
@@ -179,8 +189,11 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 def pool() -> list[psutil.Process]:
     """The workers that are at work."""
-    return [one for one in psutil.process_iter(["cmdline"])
-            if one.info["cmdline"] and "MapWorker" in one.info["cmdline"][0]]  # fmt: skip
+    return [
+        one
+        for one in psutil.process_iter(["cmdline"])
+        if one.info["cmdline"] and "MapWorker" in one.info["cmdline"][0]
+    ]
 
 
 def at_work(process: psutil.Process) -> bool:

@@ -44,8 +44,12 @@ def test_cluster_whose_nodes_are_too_small_is_one_line() -> None:
 
 
 def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RAY_ADDRESS", "RAY_USAGE_STATS_ENABLED", "RAY_BACKEND_LOG_LEVEL",
-                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"):  # fmt: skip
+    for name in (
+        "RAY_ADDRESS",
+        "RAY_USAGE_STATS_ENABLED",
+        "RAY_BACKEND_LOG_LEVEL",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",
+    ):
         monkeypatch.setenv(name, "local")  # what connect sets is taken back after the test
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError) as caught:

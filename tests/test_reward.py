@@ -22,8 +22,11 @@ def user(text: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": text}]
 
 
-ASKED = [user("Name a river."), [*user("Hi"), {"role": "assistant", "content": "Yes?"},
-                                 *user("Write about hats.")], user("Sing.")]  # fmt: skip
+ASKED = [
+    user("Name a river."),
+    [*user("Hi"), {"role": "assistant", "content": "Yes?"}, *user("Write about hats.")],
+    user("Sing."),
+]
 ANSWERS = [["The Nile.", "", "The Nile is a river. " * 3], ["Hats."], ["La", "La la", "La la", "."]]
 
 

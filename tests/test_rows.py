@@ -46,8 +46,9 @@ def test_rows_of_every_format_are_counted_as_their_owner_counts_them(tmp_path: P
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
     for path, first in ((lines, 1), (sheet, 2), (tmp_path / "p.parquet", 1)):
         assert list(read(path, ["prompt"], [])) == [
-            Row(first, {"prompt": "a"}), Row(first + 1, {"prompt": "b"})
-        ]  # fmt: skip
+            Row(first, {"prompt": "a"}),
+            Row(first + 1, {"prompt": "b"}),
+        ]
 
 
 def test_line_separator_inside_a_text_does_not_end_the_line(tmp_path: Path) -> None:
@@ -62,8 +63,9 @@ def test_blank_lines_are_counted_and_windows_line_ends_do_no_harm(tmp_path: Path
     assert [row.number for row in read(path, ["prompt"], [])] == [1, 3]
     path = save(tmp_path / "p.csv", "prompt\r\na\r\n\r\nb")
     assert [(row.number, row.values) for row in read(path, ["prompt"], [])] == [
-        (2, {"prompt": "a"}), (4, {"prompt": "b"})
-    ]  # fmt: skip
+        (2, {"prompt": "a"}),
+        (4, {"prompt": "b"}),
+    ]
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
@@ -85,10 +87,12 @@ def test_file_in_a_wide_encoding_is_one_line(tmp_path: Path, name: str, encoding
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (gzip.compress(b'{"prompt": "a"}', mtime=0), "gzip"), (b"PK\x03\x04", "a ZIP archive"),
-        (b"PAR1\x15", "Parquet"), (b"\x28\xb5\x2f\xfd", "zstd"),
+        (gzip.compress(b'{"prompt": "a"}', mtime=0), "gzip"),
+        (b"PK\x03\x04", "a ZIP archive"),
+        (b"PAR1\x15", "Parquet"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
     ],
-)  # fmt: skip
+)
 def test_packed_file_is_one_line_that_says_how(
     tmp_path: Path, name: str, content: bytes, kind: str
 ) -> None:
@@ -153,8 +157,9 @@ def test_line_that_is_no_row_is_a_bad_row_and_the_next_is_read(
     path = save(tmp_path / "p.jsonl", f'{{"prompt": "a"}}\n{line}\n{{"prompt": "c"}}\n')
     assert bad(path) == [(2, reason)]
     assert [row.values["prompt"] for row in read(path, ["prompt"], []) if not row.reason] == [
-        "a", "c"
-    ]  # fmt: skip
+        "a",
+        "c",
+    ]
 
 
 def test_path_that_is_no_file_is_one_line(tmp_path: Path) -> None:
@@ -276,9 +281,13 @@ def test_damaged_page_is_one_line_with_its_row_group(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     texts = [f"Question {number}" for number in range(60)]
     pq.write_table(
-        pa.table({"prompt": texts}), path, row_group_size=20, compression="zstd",
-        use_dictionary=False, write_page_checksum=True,
-    )  # fmt: skip
+        pa.table({"prompt": texts}),
+        path,
+        row_group_size=20,
+        compression="zstd",
+        use_dictionary=False,
+        write_page_checksum=True,
+    )
     column = pq.ParquetFile(path).metadata.row_group(1).column(0)
     content = bytearray(path.read_bytes())
     content[column.data_page_offset + column.total_compressed_size // 2] ^= 0xFF

@@ -52,10 +52,13 @@ def test_mistyped_stage_is_told_with_those_there_are_and_the_nearest(name: str) 
 
 @pytest.mark.parametrize(
     ("path", "stage"),
-    [("run/1/policy", "select_policy@1"), ("run/1/policy/", "select_policy@1"),
-     ("./run/1/policy/config.json", "select_policy@1"),
-     ("run/0/prompts.parquet", "prepare_prompts")],
-)  # fmt: skip
+    [
+        ("run/1/policy", "select_policy@1"),
+        ("run/1/policy/", "select_policy@1"),
+        ("./run/1/policy/config.json", "select_policy@1"),
+        ("run/0/prompts.parquet", "prepare_prompts"),
+    ],
+)
 def test_path_is_told_with_the_stage_that_makes_it(path: str, stage: str) -> None:
     said = f"Error: {path!r} is a path; expected a stage; say {stage}, which makes it\n"
     assert run(path).output == said
@@ -97,9 +100,12 @@ LINES = ["Stage 'a' didn't change, skipping", "Running stage 'b@1':", "> python 
 
 @pytest.mark.parametrize(
     ("more", "stage"),
-    [([], "b@1"), (["Updating lock file 'dvc.lock'"], None),
-     (["Updating lock file 'dvc.lock'", "", "Running stage 'c@1':"], "c@1")],
-)  # fmt: skip
+    [
+        ([], "b@1"),
+        (["Updating lock file 'dvc.lock'"], None),
+        (["Updating lock file 'dvc.lock'", "", "Running stage 'c@1':"], "c@1"),
+    ],
+)
 def test_the_stage_at_work_is_the_one_whose_result_is_not_kept_yet(
     more: list[str], stage: str | None
 ) -> None:

@@ -47,8 +47,12 @@ def test_files_of_similar_names_are_not_taken_for_one_another() -> None:
 
 def begun(planned: dict[str, float | None], took: dict[str, float]) -> Schedule:
     """Make a run whose finished stages took so many seconds."""
-    return Schedule(list(planned), planned, dict.fromkeys(took, 1000.0),
-                    {name: 1000.0 + seconds for name, seconds in took.items()})  # fmt: skip
+    return Schedule(
+        list(planned),
+        planned,
+        dict.fromkeys(took, 1000.0),
+        {name: 1000.0 + seconds for name, seconds in took.items()},
+    )
 
 
 def test_line_names_place_and_time() -> None:
@@ -128,8 +132,10 @@ def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     return subprocess.run(
         [sys.executable, "-c", STAGE, *arguments],
         env={**project.ENVIRONMENT, **environment},
-        text=True, capture_output=True, check=False,
-    )  # fmt: skip
+        text=True,
+        capture_output=True,
+        check=False,
+    )
 
 
 @pytest.fixture

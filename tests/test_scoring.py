@@ -180,8 +180,12 @@ def test_answer_that_the_template_refuses_has_a_null_reward_with_its_reason(
     asked = [ASKED[0]._replace(responses=["", "Yes.", long, ""]), ASKED[1]._replace(responses=[""])]
     found = run(strict, asked, here)
     assert found["reason"].to_pylist() == [
-        "template_refuses", "", "too_long", "template_refuses", "template_refuses"
-    ]  # fmt: skip
+        "template_refuses",
+        "",
+        "too_long",
+        "template_refuses",
+        "template_refuses",
+    ]
     assert found["reward"].is_valid().to_pylist() == [False, True, False, False, False]
     why = spread(found, [asked[0].prompt_id], 4, "reason")
     assert why.tolist() == [["template_refuses", "", "too_long", "template_refuses"]]
@@ -219,9 +223,13 @@ def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
         schema=pa.schema([("prompt_id", tables.TEXT), ("messages", tables.MESSAGES)]),
     )
     responses = pa.table(
-        {"prompt_id": [ASKED[0].prompt_id] * 2, "response_index": [0, 1],
-         "response": ["Yes.", "No."], "finish_reason": ["too_long", "stop"]}
-    )  # fmt: skip
+        {
+            "prompt_id": [ASKED[0].prompt_id] * 2,
+            "response_index": [0, 1],
+            "response": ["Yes.", "No."],
+            "finish_reason": ["too_long", "stop"],
+        }
+    )
     rows, _ = rewards(scorer, responses, here, reward_folder, prompts, here, TOKENS, "score@1")
     assert rows["reason"].to_pylist() == ["too_long", ""]
     assert rows["reward"].is_valid().to_pylist() == [False, True]
@@ -248,9 +256,10 @@ def test_a_killed_scoring_goes_on_and_ends_with_the_same_bytes(
     here: Path, scorer: Counting, reward_folder: Path
 ) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(reward_folder)], env=project.ENVIRONMENT,
+        [sys.executable, "-c", CHILD, str(reward_folder)],
+        env=project.ENVIRONMENT,
         stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    )
     while len(kept := list(here.rglob("rewards.parquet"))) < 3:
         assert process.poll() is None
         time.sleep(0.02)

@@ -44,8 +44,9 @@ def tokenizer(template: str) -> PreTrainedTokenizerFast:
     return made
 
 
-def look(policy: str = CHATML, reward_model: str = CHATML, longest: int = 8,
-         limits: Tokens = LIMITS) -> Screen:  # fmt: skip
+def look(
+    policy: str = CHATML, reward_model: str = CHATML, longest: int = 8, limits: Tokens = LIMITS
+) -> Screen:
     return screen(tokenizer(policy), tokenizer(reward_model), limits, longest)
 
 
@@ -65,10 +66,11 @@ def test_prompt_that_both_models_can_read_has_no_reason() -> None:
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|im_start|>", "<|pad|>"])
 def test_special_token_of_a_model_in_a_turn_or_an_answer(token: str) -> None:
     for prompt in (
-        asked(f"Say {token} now"), asked("Hi", chosen=token, rejected="No"),
+        asked(f"Say {token} now"),
+        asked("Hi", chosen=token, rejected="No"),
         asked("Hi", chosen="Yes", rejected=f"No{token}"),
         asked({"role": "system", "content": token}, "Hi"),
-    ):  # fmt: skip
+    ):
         assert look().reason(prompt) == "special_token"
 
 
@@ -141,6 +143,11 @@ def test_template_that_writes_todays_date_is_one_line() -> None:
 
 
 def test_every_reason_has_its_word() -> None:
-    words = {"special_token", "template_refuses", "too_long", "too_long_for_reward_model",
-             "answer_too_long"}  # fmt: skip
+    words = {
+        "special_token",
+        "template_refuses",
+        "too_long",
+        "too_long_for_reward_model",
+        "answer_too_long",
+    }
     assert words <= set(REASONS)

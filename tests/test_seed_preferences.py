@@ -21,10 +21,12 @@ def tables_of(drawn: list[list[str]]) -> tuple[pa.Table, pa.Table]:
         name = f"{number:032x}"
         asked.append(
             {
-                "prompt_id": name, "messages": [{"role": "user", "content": name}],
-                "instruction_ids": ["punctuation:no_comma"], "instruction_kwargs": ["{}"],
+                "prompt_id": name,
+                "messages": [{"role": "user", "content": name}],
+                "instruction_ids": ["punctuation:no_comma"],
+                "instruction_kwargs": ["{}"],
             }
-        )  # fmt: skip
+        )
         answers += [
             {"prompt_id": name, "response": text, "length_tokens": len(text.split())}
             for text in texts

@@ -69,35 +69,53 @@ def test_rows_are_kept_by_their_numbers_and_dropped_with_reason_and_excerpt(here
     )
     kept, dropped = found(path)
     assert {number: prompt.messages[0]["content"] for number, prompt in kept.items()} == {
-        1: "a", 5: "c"
-    }  # fmt: skip
+        1: "a",
+        5: "c",
+    }
     assert dropped == [
-        Dropped(2, "blank", ""), Dropped(3, "not_text", "3"), Dropped(4, "too_long", "b" * 41)
-    ]  # fmt: skip
+        Dropped(2, "blank", ""),
+        Dropped(3, "not_text", "3"),
+        Dropped(4, "too_long", "b" * 41),
+    ]
 
 
 def test_of_equal_prompts_the_first_that_is_fit_is_kept(here: Path) -> None:
-    path = save([
-        {"prompt": "a", "instruction_ids": ["nothing:such"]}, {"prompt": " a"}, {"prompt": "b"},
-        {"prompt": "a "}, {"prompt": "a"},
-    ])  # fmt: skip
+    path = save(
+        [
+            {"prompt": "a", "instruction_ids": ["nothing:such"]},
+            {"prompt": " a"},
+            {"prompt": "b"},
+            {"prompt": "a "},
+            {"prompt": "a"},
+        ]
+    )
     kept, dropped = found(path)
     assert list(kept) == [2, 3]
     assert [(row.row, row.reason) for row in dropped] == [
-        (1, "bad_instructions"), (4, "duplicate"), (5, "duplicate")
-    ]  # fmt: skip
+        (1, "bad_instructions"),
+        (4, "duplicate"),
+        (5, "duplicate"),
+    ]
 
 
 ROWS = st.lists(
     st.one_of(
         st.sampled_from(["a", "b", " a", "c", "d", "e"]).map(lambda text: {"prompt": text}),
-        st.sampled_from([
-            {"prompt": " "}, {"prompt": 3}, {"prompt": "b" * 41}, {"prompt": "\ud83d"}, {},
-            {"prompt": "b", "instruction_ids": ["nothing:such"]}, {"prompt": "\x1b"},
-        ]),
+        st.sampled_from(
+            [
+                {"prompt": " "},
+                {"prompt": 3},
+                {"prompt": "b" * 41},
+                {"prompt": "\ud83d"},
+                {},
+                {"prompt": "b", "instruction_ids": ["nothing:such"]},
+                {"prompt": "\x1b"},
+            ]
+        ),
     ),
-    min_size=1, max_size=12,
-)  # fmt: skip
+    min_size=1,
+    max_size=12,
+)
 
 
 @given(rows=ROWS)
@@ -116,9 +134,17 @@ def test_kept_prompts_are_those_of_the_file_without_its_bad_rows(
 
 
 MIXED: list[dict[str, Any]] = [
-    {"prompt": "a"}, {"prompt": ""}, {"prompt": "b"}, {"prompt": "a"}, {"prompt": "c"},
-    {"prompt": "b "}, {"prompt": "d"}, {"prompt": "e"}, {"prompt": "f"}, {"prompt": "g"},
-]  # fmt: skip
+    {"prompt": "a"},
+    {"prompt": ""},
+    {"prompt": "b"},
+    {"prompt": "a"},
+    {"prompt": "c"},
+    {"prompt": "b "},
+    {"prompt": "d"},
+    {"prompt": "e"},
+    {"prompt": "f"},
+    {"prompt": "g"},
+]
 MIXED_SAID = (
     "data/p.jsonl: 3 of 10 rows cannot be used: 2 duplicate (the same as an earlier prompt, "
     "white space apart: rows 4, 6), 1 blank (nothing visible in a turn: row 2); "
@@ -154,10 +180,14 @@ def test_any_bad_row_is_refused_if_so_wished(here: Path) -> None:
 
 def test_only_the_first_rows_and_the_commonest_reasons_are_listed(here: Path) -> None:
     once: list[dict[str, Any]] = [
-        {}, {"prompt": 3}, {"prompt": "\ud83d"}, {"prompt": "\x1b"}, {"prompt": "x" * 41},
+        {},
+        {"prompt": 3},
+        {"prompt": "\ud83d"},
+        {"prompt": "\x1b"},
+        {"prompt": "x" * 41},
         {"prompt": "y", "instruction_ids": 3},
         {"prompt": "y", "instruction_ids": ["language:response_language"]},
-    ]  # fmt: skip
+    ]
     path = save([{"prompt": "a"}, *once, *[{"prompt": ""}] * 7, *[{"prompt": "a"}] * 2])
     with Path(path).open("a") as file:
         file.write("[]\nno json\n")
@@ -230,8 +260,12 @@ def test_parts_of_the_policy_split_share_its_share() -> None:
     shares, sizes = split_plan(plan.model_copy(update={"policy_parts": 2}))
     # half of all prompts in two parts, each of 9
     assert shares == {
-        "policy_1": 0.25, "policy_2": 0.25, "reward": 0.25, "selection": 0.1, "eval": 0.1,
-    }  # fmt: skip
+        "policy_1": 0.25,
+        "policy_2": 0.25,
+        "reward": 0.25,
+        "selection": 0.1,
+        "eval": 0.1,
+    }
     assert sizes == {"policy_1": 9, "policy_2": 9, "reward": None, "selection": 2, "eval": 2}
 
 

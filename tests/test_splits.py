@@ -13,17 +13,27 @@ from mutual_taught.method.splits import assign_splits, policy_part
 IDS = [prompt_id([{"role": "user", "content": str(number)}]) for number in range(400)]
 SHARES = {"policy_1": 0.25, "policy_2": 0.25, "reward": 0.3, "selection": 0.1, "eval": 0.1}
 SIZES: dict[str, int | None] = {
-    "policy_1": 20, "policy_2": 20, "reward": 30, "selection": 10, "eval": 10,
-}  # fmt: skip
+    "policy_1": 20,
+    "policy_2": 20,
+    "reward": 30,
+    "selection": 10,
+    "eval": 10,
+}
 
 
 @pytest.mark.parametrize(
     ("iteration", "parts", "name"),
     [
-        (1, 2, "policy_1"), (2, 2, "policy_2"), (3, 2, "policy_1"), (4, 2, "policy_2"),
-        (1, 1, "policy_1"), (5, 1, "policy_1"), (3, 3, "policy_3"), (4, 3, "policy_1"),
+        (1, 2, "policy_1"),
+        (2, 2, "policy_2"),
+        (3, 2, "policy_1"),
+        (4, 2, "policy_2"),
+        (1, 1, "policy_1"),
+        (5, 1, "policy_1"),
+        (3, 3, "policy_3"),
+        (4, 3, "policy_1"),
     ],
-)  # fmt: skip
+)
 def test_iterations_take_the_policy_parts_in_turn(iteration: int, parts: int, name: str) -> None:
     assert policy_part(iteration, parts) == name
 

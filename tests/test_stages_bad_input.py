@@ -14,8 +14,14 @@ from safetensors.torch import load_file, save_file
 from mutual_taught.artifacts import tables
 from tests import in_process, project
 
-UNTIL_RANKED = ("prepare_prompts", "prepare_policy", "prepare_reward_model", "sample", "score",
-                "rank_pairs")  # fmt: skip
+UNTIL_RANKED = (
+    "prepare_prompts",
+    "prepare_policy",
+    "prepare_reward_model",
+    "sample",
+    "score",
+    "rank_pairs",
+)
 MADE_BY = {"prepare_policy": ("run/0/policy",), "prepare_reward_model": ("run/0/reward_model",)}
 Edit = Callable[[pa.Table], pa.Table]
 
@@ -160,8 +166,9 @@ def test_prompt_longer_than_the_limit(repo: Path) -> None:
 def test_answers_that_all_do_not_fit_the_reward_model(repo: Path) -> None:
     project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 20)
     project.set_param(repo / "params.yaml", "tokens.max_length", 60)
-    arguments = next(a for n, k, a in in_process.commands(Path("params.yaml"))
-                     if n == "score" and k == "1")  # fmt: skip
+    arguments = next(
+        a for n, k, a in in_process.commands(Path("params.yaml")) if n == "score" and k == "1"
+    )
     in_process.run("score", arguments)
     count = tables.read(Path("run/1/ranked_pairs.parquet"), tables.RANKED_PAIRS).num_rows
     assert refusal("rank_pairs") == (
@@ -204,8 +211,9 @@ def test_one_prompt_of_equal_rewards_is_dropped_with_its_reason(repo: Path) -> N
     same = np.array([p == first for p in rewards["prompt_id"].to_pylist()])
     values = np.where(same, 0.25, rewards["reward"].to_numpy())
     edit("run/1/rewards.parquet", tables.REWARDS, column("reward", lambda _: list(values)))
-    arguments = next(a for n, k, a in in_process.commands(Path("params.yaml"))
-                     if n == "rank_pairs" and k == "1")  # fmt: skip
+    arguments = next(
+        a for n, k, a in in_process.commands(Path("params.yaml")) if n == "rank_pairs" and k == "1"
+    )
     in_process.run("rank_pairs", arguments)
     pairs = tables.read(Path("run/1/ranked_pairs.parquet"), tables.RANKED_PAIRS).to_pylist()
     dropped = {row["prompt_id"]: row["reason"] for row in pairs if not row["kept"]}

@@ -22,17 +22,38 @@ from mutual_taught.prepare import base_models
 from tests.project import ROOT
 
 MODEL = {
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt",
-    "tokenizer.model", "spiece.model", "chat_template.jinja", "chat_template.json",
-    "additional_chat_templates/tool_use.jinja", "model.safetensors",
-}  # fmt: skip
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "spiece.model",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/tool_use.jinja",
+    "model.safetensors",
+}
 OTHERS = (
-    "credentials.json", "notes.txt", ".env", "training_args.bin", "trainer_state.json",
-    "consolidated.safetensors", "adapter_model.safetensors", "optimizer.safetensors",
-    "modeling_own.py", "original/params.json", "README.md", "secret.jinja", "keys.model",
+    "credentials.json",
+    "notes.txt",
+    ".env",
+    "training_args.bin",
+    "trainer_state.json",
+    "consolidated.safetensors",
+    "adapter_model.safetensors",
+    "optimizer.safetensors",
+    "modeling_own.py",
+    "original/params.json",
+    "README.md",
+    "secret.jinja",
+    "keys.model",
     "model.safetensors.index.json",
-)  # fmt: skip
+)
 
 
 def source(folder: Path) -> Model:
@@ -76,9 +97,11 @@ def test_shards_of_the_index_are_copied_and_no_other_safetensors(tmp_path: Path)
         weights(theirs, f"{name}.safetensors")
     index(theirs, "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     assert copied(theirs, tmp_path / "own") == {
-        "config.json", folders.INDEX, "model-00001-of-00002.safetensors",
+        "config.json",
+        folders.INDEX,
+        "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
-    }  # fmt: skip
+    }
 
 
 def test_shard_that_is_not_there_is_one_line(tmp_path: Path) -> None:
@@ -163,12 +186,14 @@ def test_tokenizer_that_transformers_mends_by_its_models_name_reads_the_same_in_
 
 
 FILES = {
-    "config.json": b"{}", "tokenizer.json": b"{}", "notes.txt": b"private",
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "notes.txt": b"private",
     "extra.safetensors": b"",
-    "model-00001-of-00001.safetensors": b"weights", "credentials.json": b"{}",
-    "model.safetensors.index.json":
-        b'{"weight_map": {"weight": "model-00001-of-00001.safetensors"}}',
-}  # fmt: skip
+    "model-00001-of-00001.safetensors": b"weights",
+    "credentials.json": b"{}",
+    "model.safetensors.index.json": b'{"weight_map": {"weight": "model-00001-of-00001.safetensors"}}',
+}
 FETCH = """
 import sys
 from pathlib import Path
@@ -219,11 +244,20 @@ def test_known_names_alone_are_fetched_from_the_hub(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", FETCH, str(tmp_path / "own")],
-            env={**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-                 "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "cache"),
-                 "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT)},
-            text=True, capture_output=True, check=False, timeout=300,
-        )  # fmt: skip
+            env={
+                **os.environ,
+                "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
+                "HF_HUB_OFFLINE": "0",
+                "HF_HOME": str(tmp_path / "cache"),
+                "HF_HUB_DISABLE_XET": "1",
+                "NO_PROXY": "127.0.0.1",
+                "PYTHONPATH": str(ROOT),
+            },
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=300,
+        )
     finally:
         server.shutdown()
         server.server_close()
@@ -231,5 +265,8 @@ def test_known_names_alone_are_fetched_from_the_hub(tmp_path: Path) -> None:
     assert done.stdout.strip() == f"someone/model@{'0' * 40}"
     own = tmp_path / "own"
     assert {path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file()} == {
-        "config.json", "tokenizer.json", "model-00001-of-00001.safetensors", folders.INDEX
-    }  # fmt: skip
+        "config.json",
+        "tokenizer.json",
+        "model-00001-of-00001.safetensors",
+        folders.INDEX,
+    }

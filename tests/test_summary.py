@@ -29,17 +29,23 @@ def test_numbers_are_those_of_the_stages_under_short_names() -> None:
     history = [
         past(0, None),
         past(
-            1, 1.0,
+            1,
+            1.0,
             eval={"policy.gold.mean": 0.7, "policy.gold_vs_base.mean": 0.1},
-            build_pairs={"kept": 9.0, "rows": 12.0}, score={"unscored": 2.0},
+            build_pairs={"kept": 9.0, "rows": 12.0},
+            score={"unscored": 2.0},
         ),
-    ]  # fmt: skip
+    ]
     history[1]["metrics"]["select_policy"]["win_rate"] = 0.8
     found = {name: value for name, value in summary.numbers(history).items() if value is not None}
     assert found == {
-        "final_iteration": 1.0, "win_rate": 0.8, "gold": 0.7, "gold_change": 0.1,
-        "pseudo_kept": 0.75, "unscored": 2.0,
-    }  # fmt: skip
+        "final_iteration": 1.0,
+        "win_rate": 0.8,
+        "gold": 0.7,
+        "gold_change": 0.1,
+        "pseudo_kept": 0.75,
+        "unscored": 2.0,
+    }
 
 
 def test_summary_of_a_run_has_at_most_twelve_numbers(finished: Path) -> None:
@@ -47,9 +53,10 @@ def test_summary_of_a_run_has_at_most_twelve_numbers(finished: Path) -> None:
     assert 9 < len(found) <= 12
     decision = files.read_json(finished / "2" / "decision.json")
     assert found["final_iteration"] == float(decision["policy_from"])
-    assert found["gold"] == files.read_json(finished / "2" / "metrics" / "eval.json")[
-        "policy.gold.mean"
-    ]  # fmt: skip
+    assert (
+        found["gold"]
+        == files.read_json(finished / "2" / "metrics" / "eval.json")["policy.gold.mean"]
+    )
 
 
 def test_summary_of_a_stopped_run_names_the_policy_it_ends_with(stopped: Path) -> None:

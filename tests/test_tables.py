@@ -28,14 +28,16 @@ NULLS = pa.table(
         **{
             name: pa.array(np.array([0.5, 7.0]), mask=np.array([False, True]))
             for name in (
-                "reward_chosen", "reward_rejected", "reference_chosen_logps",
+                "reward_chosen",
+                "reward_rejected",
+                "reference_chosen_logps",
                 "reference_rejected_logps",
             )
         },
         "kept": [True, False],
         "reason": ["", "rewards_alike"],
     }
-)  # fmt: skip
+)
 
 
 def save(columns: dict[str, Any], name: str = "rewards.parquet") -> Path:
@@ -53,9 +55,11 @@ def refusal(path: Path) -> str:
 def test_rows_are_sorted_by_their_keys(here: Path) -> None:
     path = tables.write(here, REWARDS, ROWS, {})
     assert tables.read(path, REWARDS).to_pydict() == {
-        "prompt_id": ["a", "a", "b"], "response_index": [0, 1, 0], "reward": [2.0, -1.0, 0.5],
+        "prompt_id": ["a", "a", "b"],
+        "response_index": [0, 1, 0],
+        "reward": [2.0, -1.0, 0.5],
         "reason": ["", "", ""],
-    }  # fmt: skip
+    }
 
 
 def test_table_is_named_after_itself(here: Path) -> None:
@@ -77,8 +81,9 @@ def test_round_trip_of_nulls_gives_the_same_bytes(here: Path) -> None:
 
 def test_order_of_the_rows_given_does_not_change_the_bytes(here: Path) -> None:
     backwards = {name: values[::-1] for name, values in ROWS.items()}
-    one, other = (tables.write(here / n, REWARDS, rows, {}) for n, rows in
-                  (("1", ROWS), ("2", backwards)))  # fmt: skip
+    one, other = (
+        tables.write(here / n, REWARDS, rows, {}) for n, rows in (("1", ROWS), ("2", backwards))
+    )
     assert one.read_bytes() == other.read_bytes()
 
 

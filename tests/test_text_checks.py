@@ -21,9 +21,11 @@ TEXTS = [
 
 def made(backend: Tokenizer) -> PreTrainedTokenizerFast:
     found = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token="<|im_end|>", unk_token="<unk>",
+        tokenizer_object=backend,
+        eos_token="<|im_end|>",
+        unk_token="<unk>",
         additional_special_tokens=["<|im_start|>"],
-    )  # fmt: skip
+    )
     found.chat_template = CHATML
     return found
 
@@ -37,9 +39,13 @@ def byte_fallback() -> PreTrainedTokenizerFast:
         [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
     )
     backend.decoder = decoders.Sequence(
-        [decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(),
-         decoders.Strip(" ", 1, 0)]
-    )  # fmt: skip
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
     return made(backend)
 
 
@@ -96,8 +102,10 @@ Make = Callable[[], PreTrainedTokenizerFast]
 def test_tokenizers_of_many_families_pass(name: str) -> None:
     one = tokenizer(name)
     end = {"gemma": "<end_of_turn>", "phi": "<|end|>"}.get(name, one.eos_token)
-    checks = [*text_checks.policy(one, frozenset({one.convert_tokens_to_ids(end)})),
-              *text_checks.reward_model(one)]  # fmt: skip
+    checks = [
+        *text_checks.policy(one, frozenset({one.convert_tokens_to_ids(end)})),
+        *text_checks.reward_model(one),
+    ]
     assert [check for check in checks if check.fault] == []
 
 
@@ -146,17 +154,19 @@ def test_copy_that_reads_otherwise_is_named() -> None:
 
 def test_template_that_hides_an_earlier_turn_is_refused() -> None:
     one = tokenizer(
-        "chatml", "{% set m = messages[-1] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>",
-    )  # fmt: skip
+        "chatml",
+        "{% set m = messages[-1] %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>",
+    )
     with pytest.raises(ValueError, match="leaves out a turn of 'user'"):
         list(text_checks.reward_model(one))
 
 
 def test_template_that_hides_an_earlier_answer_is_refused() -> None:
     one = tokenizer(
-        "chatml", "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}"
+        "chatml",
+        "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}"
         "<|im_end|>{% endif %}{% endfor %}",
-    )  # fmt: skip
+    )
     found = {check.name: check for check in text_checks.reward_model(one)}
     assert found["question of one turn is in what is read"].fault == ""
     assert found["question of 3 turns is in what is read"].fault == (

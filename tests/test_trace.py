@@ -111,12 +111,18 @@ def test_no_run_is_one_line(here: Path) -> None:
 def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
     rows = [
         {
-            "prompt_id": f"abcdef{i:026x}", "messages": [{"role": "user", "content": str(i)}],
-            "split": "eval", "source": "x", "instruction_ids": [], "instruction_kwargs": [],
-            "chosen": None, "rejected": None, "row": i,
+            "prompt_id": f"abcdef{i:026x}",
+            "messages": [{"role": "user", "content": str(i)}],
+            "split": "eval",
+            "source": "x",
+            "instruction_ids": [],
+            "instruction_kwargs": [],
+            "chosen": None,
+            "rejected": None,
+            "row": i,
         }
         for i in range(3)
-    ]  # fmt: skip
+    ]
     tables.write(here / "run" / "0", tables.ALL_PROMPTS, pa.Table.from_pylist(rows), {})
     with pytest.raises(InputError, match="3 ids begin with 'abcdef'"):
         trace.prompt(Path("run"), "abcdef")

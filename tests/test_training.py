@@ -47,22 +47,43 @@ from mutual_taught.training.reward import dataset as reward_data
 from mutual_taught.training.settings import total_steps, tracker
 
 TRAINING = Training(
-    precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
-    optimizer="adamw", resume_steps=1, launcher="single", processes=1, accelerate_config=None,
-)  # fmt: skip
+    precision="float32",
+    export_dtype="float32",
+    gradient_checkpointing=False,
+    lora=None,
+    optimizer="adamw",
+    resume_steps=1,
+    launcher="single",
+    processes=1,
+    accelerate_config=None,
+)
 OPTIMISATION = Optimisation(
-    learning_rate=1e-3, batch_size=4, epochs=1, warmup_ratio=0.0, scheduler="cosine",
-    max_grad_norm=1.0, token_budget=30,
-)  # fmt: skip
+    learning_rate=1e-3,
+    batch_size=4,
+    epochs=1,
+    warmup_ratio=0.0,
+    scheduler="cosine",
+    max_grad_norm=1.0,
+    token_budget=30,
+)
 DPO = Dpo(
-    **OPTIMISATION.model_dump(), start="previous", beta=0.3, loss_type="sigmoid",
-    label_smoothing=0.0, save_steps=1, keep_checkpoints=None,
-)  # fmt: skip
+    **OPTIMISATION.model_dump(),
+    start="previous",
+    beta=0.3,
+    loss_type="sigmoid",
+    label_smoothing=0.0,
+    save_steps=1,
+    keep_checkpoints=None,
+)
 REWARD = RewardOptimisation(**OPTIMISATION.model_dump(), margin=0.0, center_rewards=0.0)
 PAIRS: list[dict[str, Any]] = [
     {
-        "pair": f"p{number}", "prompt_ids": prompt, "chosen_ids": chosen, "rejected_ids": rejected,
-        "ref_chosen_logps": logps[0], "ref_rejected_logps": logps[1],
+        "pair": f"p{number}",
+        "prompt_ids": prompt,
+        "chosen_ids": chosen,
+        "rejected_ids": rejected,
+        "ref_chosen_logps": logps[0],
+        "ref_rejected_logps": logps[1],
     }
     for number, (prompt, chosen, rejected, logps) in enumerate(
         [
@@ -72,7 +93,7 @@ PAIRS: list[dict[str, Any]] = [
             ([50, 51], [52, 53, 54, 55], [56], (-24.0, -7.0)),
         ]
     )
-]  # fmt: skip
+]
 # Whole conversations, chosen and rejected
 SEQUENCES = [
     ([9, 8, 7, 20, 21, 2], [9, 8, 7, 22, 2]),
@@ -126,17 +147,22 @@ def test_packed_dpo_has_the_loss_and_gradient_of_the_stock_trainer(
     learner = load_policy(policy_folder, "float32")
     rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
     packed = train_policy.PackedDPOTrainer(
-        model=learner.model, args=config, data_collator=collate,
-        train_dataset=Dataset.from_list(rows), processing_class=learner.tokenizer,
-    )  # fmt: skip
+        model=learner.model,
+        args=config,
+        data_collator=collate,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=learner.tokenizer,
+    )
     packed.token_budget = budget
     loss = float(packed_step(packed, learner.model, rows))
 
     other = load_policy(policy_folder, "float32")
     stock = StockDPOTrainer(
-        model=other.model, args=config, train_dataset=Dataset.from_list(PAIRS),
+        model=other.model,
+        args=config,
+        train_dataset=Dataset.from_list(PAIRS),
         processing_class=other.tokenizer,
-    )  # fmt: skip
+    )
     batch = DataCollatorForPreference(pad_token_id=other.tokenizer.pad_token_id)(PAIRS)
     expected = stock.compute_loss(other.model.train(), batch)
     expected.backward()
@@ -150,10 +176,13 @@ def reward_rows() -> list[dict[str, Any]]:
         chosen, rejected = group.branches
         rows.append(
             {
-                "pair": f"p{number}", "prefix": group.prefix, "chosen": chosen,
-                "rejected": rejected, "size": group.size,
+                "pair": f"p{number}",
+                "prefix": group.prefix,
+                "chosen": chosen,
+                "rejected": rejected,
+                "size": group.size,
             }
-        )  # fmt: skip
+        )
     return rows
 
 
@@ -166,9 +195,12 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     config = train_reward.config(settings, TRAINING, 1, tmp_path)
     learner = load_reward_model(reward_folder, "float32")
     packed = train_reward.PackedRewardTrainer(
-        model=learner.model, args=config, data_collator=collate,
-        train_dataset=Dataset.from_list([{"pair": "p"}]), processing_class=learner.tokenizer,
-    )  # fmt: skip
+        model=learner.model,
+        args=config,
+        data_collator=collate,
+        train_dataset=Dataset.from_list([{"pair": "p"}]),
+        processing_class=learner.tokenizer,
+    )
     packed.token_budget, packed.margin = budget, margin
     loss = float(packed_step(packed, learner.model, reward_rows()))
 
@@ -179,9 +211,11 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     ]
     del other.model.forward  # the class's own again
     stock = RewardTrainer(
-        model=other.model, args=config, train_dataset=Dataset.from_list(whole),
+        model=other.model,
+        args=config,
+        train_dataset=Dataset.from_list(whole),
         processing_class=other.tokenizer,
-    )  # fmt: skip
+    )
     batch = RewardCollator(pad_token_id=other.tokenizer.pad_token_id)(whole)
     expected = stock.compute_loss(other.model.train(), batch)
     expected.backward()
@@ -205,7 +239,7 @@ def test_a_reward_model_made_here_has_plain_trls_loss(tmp_path: Path, name: str)
         args=config,
         processing_class=AutoTokenizer.from_pretrained(folder, trust_remote_code=False),
         train_dataset=Dataset.from_list([{"chosen": turns[0], "rejected": turns[1]}]),
-    )  # fmt: skip
+    )
     assert stock.model.config.pad_token_id == made.tokenizer.pad_token_id
     batch = RewardCollator(pad_token_id=made.tokenizer.pad_token_id)(list(stock.train_dataset))
     with torch.inference_mode():
@@ -237,9 +271,12 @@ def test_precision_decides_how_the_forward_pass_is_computed(
             config = train_reward.config(REWARD, training, 1, work)
             trainer = train_reward.PackedRewardTrainer
         made = trainer(
-            model=learner.model, args=config, data_collator=collate,
-            train_dataset=Dataset.from_list(rows), processing_class=learner.tokenizer,
-        )  # fmt: skip
+            model=learner.model,
+            args=config,
+            data_collator=collate,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=learner.tokenizer,
+        )
         losses[precision] = float(packed_step(made, learner.model, rows))
         assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
     assert losses["float32"] != losses["bfloat16"]
@@ -276,14 +313,16 @@ class Exports:
             raise KeyboardInterrupt
         self.digests[step] = save_model(
             model, weights, self.learner.tokenizer, self.folder / str(step), "float32", SAID
-        ).files["model.safetensors"]  # fmt: skip
+        ).files["model.safetensors"]
 
 
 def run_dpo(
-    policy_folder: Path, work: Path, pairs: Sequence[dict[str, Any]] = PAIRS,
+    policy_folder: Path,
+    work: Path,
+    pairs: Sequence[dict[str, Any]] = PAIRS,
     settings: Dpo = DPO.model_copy(update={"batch_size": 2, "epochs": 3}),  # noqa: B008
     fail_at: int | None = None,
-) -> tuple[dict[int, str], list[dict[str, float]]]:  # fmt: skip
+) -> tuple[dict[int, str], list[dict[str, float]]]:
     """Train by DPO: six steps of two pairs."""
     learner = load_policy(policy_folder, "float32")
     export = Exports(learner, work / "exports", fail_at)
@@ -422,9 +461,14 @@ def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Pa
     for changes in ({}, {"margin": 1.0}, {"center_rewards": 1.0}):
         learner = load_reward_model(reward_folder, "float32")
         outcome = train_reward.train_reward(
-            learner, reward_data(reward_rows()), REWARD.model_copy(update=changes), TRAINING, 1,
-            tmp_path / str(len(losses)), lambda *_: None,
-        )  # fmt: skip
+            learner,
+            reward_data(reward_rows()),
+            REWARD.model_copy(update=changes),
+            TRAINING,
+            1,
+            tmp_path / str(len(losses)),
+            lambda *_: None,
+        )
         losses.append(outcome.curve[0]["loss"])
     assert len(set(losses)) == 3
     assert losses[0] == min(losses)
@@ -432,9 +476,12 @@ def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("kind", ["policy", "reward"])
 def test_progress_shows_loss_accuracy_and_tokens_a_second(
-    policy_folder: Path, reward_folder: Path, tmp_path: Path, kind: str,
+    policy_folder: Path,
+    reward_folder: Path,
+    tmp_path: Path,
+    kind: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     if kind == "policy":
         learner = load_policy(policy_folder, "float32")
         train_policy.train_policy(

@@ -33,10 +33,15 @@ Row = dict[str, Any]
 # Prompts have up to 91 tokens. Answers of 24 tokens by a random policy are broken signs, which the
 # reward model reads as about twice as many tokens: with most prompts they do not fit into 123.
 LIMITS: dict[str, object] = {
-    "tokens.max_prompt_tokens": 91, "tokens.max_length": 123, "sample.max_new_tokens": 24,
-    "duel.max_new_tokens": 24, "answer.max_new_tokens": 24, "eval.max_new_tokens": 24,
-    "dpo.batch_size": 1, "dpo.save_steps": 1,
-}  # fmt: skip
+    "tokens.max_prompt_tokens": 91,
+    "tokens.max_length": 123,
+    "sample.max_new_tokens": 24,
+    "duel.max_new_tokens": 24,
+    "answer.max_new_tokens": 24,
+    "eval.max_new_tokens": 24,
+    "dpo.batch_size": 1,
+    "dpo.save_steps": 1,
+}
 
 
 @pytest.fixture(scope="session")
@@ -129,8 +134,11 @@ def test_evaluation_counts_what_it_could_not_score(run: Path) -> None:
     assert 0 < len(known) < len(generations)
     assert numbers["policy.unscored"] == len(generations) - len(known)
     assert numbers["policy.reward.rt.mean"] == pytest.approx(sum(known) / len(known))
-    scores = [row for row in rows(run / "1" / "eval" / "rm_scores.parquet")
-              if (row["set"], row["reward_model"]) == ("gold_pairs", "rt")]  # fmt: skip
+    scores = [
+        row
+        for row in rows(run / "1" / "eval" / "rm_scores.parquet")
+        if (row["set"], row["reward_model"]) == ("gold_pairs", "rt")
+    ]
     whole = [row for row in scores if None not in (row["reward_chosen"], row["reward_rejected"])]
     right = sum(row["reward_chosen"] > row["reward_rejected"] for row in whole)
     assert numbers["reward_model.gold_pairs.unscored"] == len(scores) - len(whole) > 0
@@ -173,7 +181,11 @@ def test_trace_and_report_say_what_has_no_reward(run: Path) -> None:
 
 FORGED = {
     "a reward that is taken away": (
-        "1/rewards", "reward", None, "reason is ''; expected too_long or template_refuses"),
+        "1/rewards",
+        "reward",
+        None,
+        "reason is ''; expected too_long or template_refuses",
+    ),
     "a reason that is made up": ("1/rewards", "reason", "dull", "reason is 'dull'"),
     "an outcome that is taken away": ("1/duels", "outcome", None, "outcome is None"),
     "a reason of a duel": ("1/duels", "reason", "dull", "reason is 'dull'"),
@@ -181,9 +193,13 @@ FORGED = {
     "a reason of D_M": ("1/answer_rewards", "reason", "dull", "reason is 'dull'"),
     "a reason of an evaluation": ("2/eval/generations", "reason", "dull", "reason is 'dull'"),
     "a reward of an evaluation": (
-        "2/eval/generations", "reward_r0", None, "expected what goes with reward_rt"),
+        "2/eval/generations",
+        "reward_r0",
+        None,
+        "expected what goes with reward_rt",
+    ),
     "a reward of a gold pair": ("2/eval/rm_scores", "reward_chosen", None, "unscored"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FORGED)
@@ -208,11 +224,15 @@ def test_limit_that_rewards_were_given_under_is_compared(
 
 
 def duels(outcomes: dict[int, list[float | None]]) -> pa.Table:
-    listed = [(step, f"p{i}", value) for step, values in outcomes.items()
-              for i, value in enumerate(values)]  # fmt: skip
+    listed = [
+        (step, f"p{i}", value)
+        for step, values in outcomes.items()
+        for i, value in enumerate(values)
+    ]
     steps, prompts, values = zip(*listed, strict=True)
-    return pa.table({"step": steps, "prompt_id": prompts,
-                     "outcome": pa.array(values, tables.NUMBER)})  # fmt: skip
+    return pa.table(
+        {"step": steps, "prompt_id": prompts, "outcome": pa.array(values, tables.NUMBER)}
+    )
 
 
 def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
@@ -220,22 +240,37 @@ def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
     fought = duels({8: [1.0, 0.0, None], 16: [1.0, 1.0, None]})
     (here / "checkpoints" / "step-000016").mkdir(parents=True)
     select_policy.choose(
-        fought, here / "checkpoints", here, Decision(True, "0"), here / "1", "1",
-        SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"), 1,
-    )  # fmt: skip
+        fought,
+        here / "checkpoints",
+        here,
+        Decision(True, "0"),
+        here / "1",
+        "1",
+        SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"),
+        1,
+    )
     numbers = files.read_json(here / "1" / "metrics" / "select_policy.json")
     assert (numbers["step"], numbers["win_rate"], numbers["n"], numbers["unscored"]) == (
-        16, 1.0, 2, 1,
-    )  # fmt: skip
+        16,
+        1.0,
+        2,
+        1,
+    )
 
 
 def test_selection_without_any_told_duel_is_one_line(here: Path) -> None:
     fought = duels({8: [None, None], 16: [None, None]})
     with pytest.raises(InputError) as caught:
         select_policy.choose(
-            fought, here, here, Decision(True, "0"), Path("run/1"), "1",
-            SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"), 1,
-        )  # fmt: skip
+            fought,
+            here,
+            here,
+            Decision(True, "0"),
+            Path("run/1"),
+            "1",
+            SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"),
+            1,
+        )
     assert str(caught.value) == (
         "run/1: no duel is told of 2 prompts (unscored 2); expected at least one; "
         "raise tokens.max_length, or lower duel.max_new_tokens"
@@ -247,14 +282,22 @@ def generations(r0: list[float | None], rt: list[float | None], gold: list[float
     size = len(r0)
     return pa.table(
         {
-            "prompt_id": ["a"] * size, "response_index": range(size), "response": ["text"] * size,
-            "token_ids": [[1]] * size, "length_tokens": [1] * size, "length_chars": [4] * size,
-            "finish_reason": ["stop"] * size, "seed": [0] * size, "gold": gold,
-            "passed": [False] * size, "reward_r0": r0, "reward_rt": rt,
+            "prompt_id": ["a"] * size,
+            "response_index": range(size),
+            "response": ["text"] * size,
+            "token_ids": [[1]] * size,
+            "length_tokens": [1] * size,
+            "length_chars": [4] * size,
+            "finish_reason": ["stop"] * size,
+            "seed": [0] * size,
+            "gold": gold,
+            "passed": [False] * size,
+            "reward_r0": r0,
+            "reward_rt": rt,
             "reason": ["too_long" if reward is None else "" for reward in rt],
         },
         schema=tables.GENERATIONS.schema,
-    )  # fmt: skip
+    )
 
 
 def test_unscored_answer_is_a_failure_under_the_judge_r_0_and_gold_is_as_it_was() -> None:
@@ -262,9 +305,12 @@ def test_unscored_answer_is_a_failure_under_the_judge_r_0_and_gold_is_as_it_was(
     base = generations([0.0, NONE, NONE, 3.0], [0.0, NONE, NONE, 3.0], [1.0, 0.0, 0.5, 0.5])
     systems = Systems(own, base, own)
     judged = judge(systems).to_pylist()
-    by = {judge: [row["outcome"] for row in judged
-                  if (row["judge"], row["system_b"]) == (judge, "base")]
-          for judge in ("reward_model", "verifiable")}  # fmt: skip
+    by = {
+        judge: [
+            row["outcome"] for row in judged if (row["judge"], row["system_b"]) == (judge, "base")
+        ]
+        for judge in ("reward_model", "verifiable")
+    }
     # lost against a scored one, tied with another unscored, won, lost by its reward
     assert by["reward_model"] == [0.0, 0.5, 1.0, 0.0]
     assert by["verifiable"] == [0.0, 1.0, 0.5, 0.5]
@@ -306,13 +352,18 @@ def test_given_answer_that_is_too_long_for_the_policy_is_kept_and_says_so(
     prompts = pa.Table.from_pylist(
         [
             {
-                "prompt_id": "a", "messages": [{"role": "user", "content": "Hi"}],
-                "split": "policy_1", "source": "x", "instruction_ids": [],
-                "instruction_kwargs": [], "chosen": "Yes.", "rejected": "No " * 200,
+                "prompt_id": "a",
+                "messages": [{"role": "user", "content": "Hi"}],
+                "split": "policy_1",
+                "source": "x",
+                "instruction_ids": [],
+                "instruction_kwargs": [],
+                "chosen": "Yes.",
+                "rejected": "No " * 200,
             }
         ],
         schema=tables.PROMPTS.schema,
-    )  # fmt: skip
+    )
     limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
     found, made_from = sample._given(policy_folder, prompts, limits)
     assert found["finish_reason"].to_pylist() == ["stop", "too_long"]
@@ -324,14 +375,18 @@ def preferences(texts: list[tuple[str, str]]) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
-                "prompt_id": f"{place:032x}", "messages": [{"role": "user", "content": "Hi"}],
-                "chosen": chosen, "rejected": rejected, "gold_chosen": 1.0, "gold_rejected": 0.0,
+                "prompt_id": f"{place:032x}",
+                "messages": [{"role": "user", "content": "Hi"}],
+                "chosen": chosen,
+                "rejected": rejected,
+                "gold_chosen": 1.0,
+                "gold_rejected": 0.0,
                 "part": "train",
             }
             for place, (chosen, rejected) in enumerate(texts)
         ],
         tables.GOLD_PAIRS.schema,
-    )  # fmt: skip
+    )
 
 
 def test_seed_preference_with_a_side_that_does_not_fit_is_dropped(
@@ -344,8 +399,11 @@ def test_seed_preference_with_a_side_that_does_not_fit_is_dropped(
     kept = reward_model._fitting(path, policy_folder, limits, here / "0")
     assert kept["chosen"].to_pylist() == ["Yes.", "Well."]
     assert files.read_json(here / "0" / "metrics" / "prepare_reward_model.json") == {
-        "active": 1.0, "rows": 4.0, "kept": 2.0, "dropped_too_long": 2.0,
-    }  # fmt: skip
+        "active": 1.0,
+        "rows": 4.0,
+        "kept": 2.0,
+        "dropped_too_long": 2.0,
+    }
     tokenizer = load_tokenizer(policy_folder)
     assert len(train_reward.tokenised(tokenizer, ["x", "y"], kept, limits)) == 2
 

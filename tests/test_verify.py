@@ -20,11 +20,21 @@ from tests.project import ROOT
 ALL = {
     table.name: table
     for table in (
-        tables.ALL_PROMPTS, tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS, tables.DUELS,
-        tables.ANSWERS, tables.ANSWER_REWARDS, tables.PSEUDO_PAIRS, tables.REWARD_PAIRS,
-        tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES, tables.REWARD_TRAINING,
+        tables.ALL_PROMPTS,
+        tables.RESPONSES,
+        tables.REWARDS,
+        tables.RANKED_PAIRS,
+        tables.DUELS,
+        tables.ANSWERS,
+        tables.ANSWER_REWARDS,
+        tables.PSEUDO_PAIRS,
+        tables.REWARD_PAIRS,
+        tables.GENERATIONS,
+        tables.JUDGEMENTS,
+        tables.RM_SCORES,
+        tables.REWARD_TRAINING,
     )
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -84,12 +94,21 @@ EVERY_TABLE = [
     for folder, names in {
         "run/0": ("prompts", "answers"),
         "run/0/splits": ("policy", "reward", "selection", "eval"),
-        "run/1": ("responses", "rewards", "ranked_pairs", "duels", "answers", "answer_rewards",
-                  "pseudo_pairs", "reward_pairs", "reward_training"),
+        "run/1": (
+            "responses",
+            "rewards",
+            "ranked_pairs",
+            "duels",
+            "answers",
+            "answer_rewards",
+            "pseudo_pairs",
+            "reward_pairs",
+            "reward_training",
+        ),
         "run/2/eval": ("generations", "judgements", "rm_scores"),
     }.items()
     for name in names
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("table", EVERY_TABLE)
@@ -172,10 +191,15 @@ def _edit_json(path: Path, change: Callable[[Any], None]) -> None:
 
 
 NUMBERS = [
-    ("sample", "length_tokens_mean"), ("score", "reward_std"), ("rank_pairs", "kept"),
-    ("select_policy", "win_rate"), ("build_pairs", "tolerance"), ("eval", "policy.gold.mean"),
-    ("eval", "reward_model.gold_pairs.log_loss"), ("train_rm", "accuracy_first_epoch"),
-]  # fmt: skip
+    ("sample", "length_tokens_mean"),
+    ("score", "reward_std"),
+    ("rank_pairs", "kept"),
+    ("select_policy", "win_rate"),
+    ("build_pairs", "tolerance"),
+    ("eval", "policy.gold.mean"),
+    ("eval", "reward_model.gold_pairs.log_loss"),
+    ("train_rm", "accuracy_first_epoch"),
+]
 
 
 @pytest.mark.parametrize(("stage", "name"), NUMBERS)

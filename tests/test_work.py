@@ -60,8 +60,9 @@ def test_second_process_waits_a_moment_for_one_that_is_about_to_end(here: Path) 
     with work.folder("sample@1", INPUTS):
         waiting = subprocess.Popen(
             [sys.executable, "-c", SECOND.replace("()", "(0.1,) * 100")],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=1.0)
     assert waiting.communicate()[0].strip() == "entered"
@@ -84,10 +85,14 @@ def experiment(repo: Path, name: str, policy: str) -> "subprocess.Popen[str]":
     folder = repo / name
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-c", EXPERIMENT, policy], cwd=folder, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", EXPERIMENT, policy],
+        cwd=folder,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env={**os.environ, "DVC_ROOT": str(repo), "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    )
 
 
 def said(process: "subprocess.Popen[str]") -> str:
@@ -161,8 +166,10 @@ def test_parts_of_other_stages_stay(here: Path) -> None:
 def test_fingerprint_is_written_beside_the_parts(here: Path) -> None:
     with work.folder("sample@1", INPUTS) as place:
         assert read_json(place / "fingerprint.json") == {
-            **INPUTS, "code": work.code(), "versions": work.versions(),
-        }  # fmt: skip
+            **INPUTS,
+            "code": work.code(),
+            "versions": work.versions(),
+        }
 
 
 def test_parts_of_other_code_or_versions_are_removed(

@@ -48,12 +48,18 @@ class Table:
 PROMPTS = Table(
     "split",
     {
-        "prompt_id": TEXT, "messages": MESSAGES, "split": TEXT, "source": TEXT,
-        "instruction_ids": TEXTS, "instruction_kwargs": TEXTS, "chosen": TEXT, "rejected": TEXT,
+        "prompt_id": TEXT,
+        "messages": MESSAGES,
+        "split": TEXT,
+        "source": TEXT,
+        "instruction_ids": TEXTS,
+        "instruction_kwargs": TEXTS,
+        "chosen": TEXT,
+        "rejected": TEXT,
     },
     ("prompt_id",),
     frozenset({"chosen", "rejected"}),
-)  # fmt: skip
+)
 ALL_PROMPTS = replace(PROMPTS, name="prompts", columns={**PROMPTS.columns, "row": INDEX})
 DROPPED_PROMPTS = Table(
     "dropped_prompts",
@@ -63,12 +69,18 @@ DROPPED_PROMPTS = Table(
 RESPONSES = Table(
     "responses",
     {
-        "prompt_id": TEXT, "response_index": INDEX, "response": TEXT, "token_ids": TOKENS,
-        "length_tokens": INDEX, "finish_reason": TEXT, "seed": INDEX, "logprob": NUMBER,
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "response": TEXT,
+        "token_ids": TOKENS,
+        "length_tokens": INDEX,
+        "finish_reason": TEXT,
+        "seed": INDEX,
+        "logprob": NUMBER,
     },
     ("prompt_id", "response_index"),
     frozenset({"logprob"}),
-)  # fmt: skip
+)
 REWARDS = Table(
     "rewards",
     {"prompt_id": TEXT, "response_index": INDEX, "reward": NUMBER, "reason": TEXT},
@@ -78,112 +90,190 @@ REWARDS = Table(
 RANKED_PAIRS = Table(
     "ranked_pairs",
     {
-        "prompt_id": TEXT, "chosen_index": INDEX, "rejected_index": INDEX,
-        "reward_chosen": NUMBER, "reward_rejected": NUMBER,
-        "reference_chosen_logps": NUMBER, "reference_rejected_logps": NUMBER,
-        "kept": FLAG, "reason": TEXT,
+        "prompt_id": TEXT,
+        "chosen_index": INDEX,
+        "rejected_index": INDEX,
+        "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER,
+        "reference_chosen_logps": NUMBER,
+        "reference_rejected_logps": NUMBER,
+        "kept": FLAG,
+        "reason": TEXT,
     },
     ("prompt_id",),
-    frozenset({
-        "chosen_index", "rejected_index", "reward_chosen", "reward_rejected",
-        "reference_chosen_logps", "reference_rejected_logps",
-    }),
-)  # fmt: skip
+    frozenset(
+        {
+            "chosen_index",
+            "rejected_index",
+            "reward_chosen",
+            "reward_rejected",
+            "reference_chosen_logps",
+            "reference_rejected_logps",
+        }
+    ),
+)
 DUELS = Table(
     "duels",
     {
-        "step": INDEX, "prompt_id": TEXT, "response": TEXT, "previous_response": TEXT,
-        "token_ids": TOKENS, "previous_token_ids": TOKENS, "finish_reason": TEXT,
-        "previous_finish_reason": TEXT, "reward": NUMBER, "previous_reward": NUMBER,
-        "outcome": NUMBER, "reason": TEXT,
+        "step": INDEX,
+        "prompt_id": TEXT,
+        "response": TEXT,
+        "previous_response": TEXT,
+        "token_ids": TOKENS,
+        "previous_token_ids": TOKENS,
+        "finish_reason": TEXT,
+        "previous_finish_reason": TEXT,
+        "reward": NUMBER,
+        "previous_reward": NUMBER,
+        "outcome": NUMBER,
+        "reason": TEXT,
     },
     ("step", "prompt_id"),
     frozenset({"reward", "previous_reward", "outcome"}),
-)  # fmt: skip
+)
 ANSWERS = Table(
     "answers",
     {
-        "prompt_id": TEXT, "response": TEXT, "token_ids": TOKENS, "length_tokens": INDEX,
-        "finish_reason": TEXT, "seed": INDEX,
+        "prompt_id": TEXT,
+        "response": TEXT,
+        "token_ids": TOKENS,
+        "length_tokens": INDEX,
+        "finish_reason": TEXT,
+        "seed": INDEX,
     },
     ("prompt_id",),
-)  # fmt: skip
+)
 ANSWER_REWARDS = Table(
     "answer_rewards",
     {
-        "prompt_id": TEXT, "reward": NUMBER, "previous_reward": NUMBER, "reason": TEXT,
+        "prompt_id": TEXT,
+        "reward": NUMBER,
+        "previous_reward": NUMBER,
+        "reason": TEXT,
         "previous_reason": TEXT,
     },
     ("prompt_id",),
     frozenset({"reward", "previous_reward"}),
-)  # fmt: skip
+)
 PSEUDO_PAIRS = Table(
     "pseudo_pairs",
     {
-        "prompt_id": TEXT, "response": TEXT, "previous_response": TEXT, "reward": NUMBER,
-        "previous_reward": NUMBER, "reward_margin": NUMBER, "kept": FLAG, "reason": TEXT,
+        "prompt_id": TEXT,
+        "response": TEXT,
+        "previous_response": TEXT,
+        "reward": NUMBER,
+        "previous_reward": NUMBER,
+        "reward_margin": NUMBER,
+        "kept": FLAG,
+        "reason": TEXT,
     },
     ("prompt_id",),
     frozenset({"reward", "previous_reward", "reward_margin"}),
-)  # fmt: skip
+)
 REWARD_PAIRS = Table(
     "reward_pairs",
     {
-        "pair_id": TEXT, "kind": TEXT, "iteration": INDEX, "prompt_id": TEXT,
-        "chosen": TEXT, "rejected": TEXT,
+        "pair_id": TEXT,
+        "kind": TEXT,
+        "iteration": INDEX,
+        "prompt_id": TEXT,
+        "chosen": TEXT,
+        "rejected": TEXT,
     },
     ("prompt_id", "pair_id"),
-)  # fmt: skip
+)
 REWARD_TRAINING = Table(
     "reward_training",
     {
-        "pair_id": TEXT, "step": INDEX, "epoch": INDEX, "reward_chosen": NUMBER,
-        "reward_rejected": NUMBER, "reward_margin": NUMBER, "correct": FLAG,
+        "pair_id": TEXT,
+        "step": INDEX,
+        "epoch": INDEX,
+        "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER,
+        "reward_margin": NUMBER,
+        "correct": FLAG,
     },
     ("step", "pair_id"),
-)  # fmt: skip
+)
 GENERATIONS = Table(
     "generations",
     {
-        "prompt_id": TEXT, "response_index": INDEX, "response": TEXT, "token_ids": TOKENS,
-        "length_tokens": INDEX, "length_chars": INDEX, "finish_reason": TEXT, "seed": INDEX,
-        "gold": NUMBER, "passed": FLAG, "reward_r0": NUMBER, "reward_rt": NUMBER, "reason": TEXT,
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "response": TEXT,
+        "token_ids": TOKENS,
+        "length_tokens": INDEX,
+        "length_chars": INDEX,
+        "finish_reason": TEXT,
+        "seed": INDEX,
+        "gold": NUMBER,
+        "passed": FLAG,
+        "reward_r0": NUMBER,
+        "reward_rt": NUMBER,
+        "reason": TEXT,
     },
     ("prompt_id", "response_index"),
     frozenset({"gold", "passed", "reward_r0", "reward_rt"}),
-)  # fmt: skip
+)
 JUDGEMENTS = Table(
     "judgements",
     {
-        "prompt_id": TEXT, "response_index": INDEX, "system_a": TEXT, "system_b": TEXT,
-        "judge": TEXT, "order": INDEX, "outcome": NUMBER, "raw_a": NUMBER, "raw_b": NUMBER,
-        "parse_ok": FLAG, "length_a": INDEX, "length_b": INDEX,
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "system_a": TEXT,
+        "system_b": TEXT,
+        "judge": TEXT,
+        "order": INDEX,
+        "outcome": NUMBER,
+        "raw_a": NUMBER,
+        "raw_b": NUMBER,
+        "parse_ok": FLAG,
+        "length_a": INDEX,
+        "length_b": INDEX,
     },
     ("judge", "system_b", "prompt_id", "response_index"),
     frozenset({"raw_a", "raw_b"}),
-)  # fmt: skip
+)
 RM_SCORES = Table(
     "rm_scores",
     {
-        "set": TEXT, "pair_id": TEXT, "subset": TEXT, "prompt_id": TEXT, "reward_model": TEXT,
-        "reward_chosen": NUMBER, "reward_rejected": NUMBER, "length_chosen": INDEX,
+        "set": TEXT,
+        "pair_id": TEXT,
+        "subset": TEXT,
+        "prompt_id": TEXT,
+        "reward_model": TEXT,
+        "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER,
+        "length_chosen": INDEX,
         "length_rejected": INDEX,
     },
     ("set", "reward_model", "prompt_id", "pair_id"),
     frozenset({"reward_chosen", "reward_rejected"}),
-)  # fmt: skip
+)
 GOLD_PAIRS = Table(
     "gold_pairs",
     {
-        "prompt_id": TEXT, "messages": MESSAGES, "chosen": TEXT, "rejected": TEXT,
-        "gold_chosen": NUMBER, "gold_rejected": NUMBER, "part": TEXT,
+        "prompt_id": TEXT,
+        "messages": MESSAGES,
+        "chosen": TEXT,
+        "rejected": TEXT,
+        "gold_chosen": NUMBER,
+        "gold_rejected": NUMBER,
+        "part": TEXT,
     },
     ("prompt_id",),
-)  # fmt: skip
+)
 
 EXCHANGED = (
-    RESPONSES, REWARDS, RANKED_PAIRS, DUELS, ANSWERS, ANSWER_REWARDS, PSEUDO_PAIRS, REWARD_PAIRS,
-)  # fmt: skip
+    RESPONSES,
+    REWARDS,
+    RANKED_PAIRS,
+    DUELS,
+    ANSWERS,
+    ANSWER_REWARDS,
+    PSEUDO_PAIRS,
+    REWARD_PAIRS,
+)
 
 
 def write(
@@ -237,9 +327,11 @@ def encode(
     }
     buffer = io.BytesIO()
     pq.write_table(
-        data.replace_schema_metadata(metadata), buffer, compression="zstd",
+        data.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
         row_group_size=ROW_GROUP,
-    )  # fmt: skip
+    )
     return buffer.getvalue()
 
 

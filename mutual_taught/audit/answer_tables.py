@@ -31,9 +31,13 @@ def drawn(path: Path, table: tables.Table, data: pa.Table, given: bool = False) 
     """Lengths and finish reasons of answers; those that were given may be too long."""
     lengths = pc.list_value_length(data["token_ids"]).to_numpy()
     yield from faults.first(
-        path, table, data, "length_tokens", data["length_tokens"].to_numpy() != lengths,
+        path,
+        table,
+        data,
+        "length_tokens",
+        data["length_tokens"].to_numpy() != lengths,
         "the number of its token_ids",
-    )  # fmt: skip
+    )
     ends = pa.array(["stop", tables.TOO_LONG]) if given else FINISH
     known = pc.is_in(data["finish_reason"], ends).to_numpy()
     yield from faults.first(
@@ -46,9 +50,13 @@ def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:
     for name in (name for name in table.columns if name.endswith("reason")):
         without = data[name.replace("reason", "reward")].is_null().to_numpy()
         yield from faults.first(
-            path, table, data, name, ~said(data[name], without),
+            path,
+            table,
+            data,
+            name,
+            ~said(data[name], without),
             f"{' or '.join(tables.UNSCORED)} where there is no reward, else nothing",
-        )  # fmt: skip
+        )
 
 
 def said(reasons: pa.ChunkedArray, without: NDArray[np.bool_]) -> NDArray[np.bool_]:

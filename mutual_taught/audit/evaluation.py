@@ -60,9 +60,12 @@ def check(run: Run, key: str, settings: blocks.Params) -> Faults:
     if files.read_json(folder / OUTPUTS, list) != model_outputs(own, prompts, generator):
         yield Fault(folder / OUTPUTS, "the file", "another", "the first answers of generations")
     systems = Systems(
-        own, *(run.table(run.folder / place / "eval" / "generations.parquet", tables.GENERATIONS)
-               for place in ("0", previous)),
-    )  # fmt: skip
+        own,
+        *(
+            run.table(run.folder / place / "eval" / "generations.parquet", tables.GENERATIONS)
+            for place in ("0", previous)
+        ),
+    )
     judged = folder / "judgements.parquet"
     judgements = run.table(judged, tables.JUDGEMENTS)
     expected = judge(systems)
@@ -77,13 +80,14 @@ def check(run: Run, key: str, settings: blocks.Params) -> Faults:
         of_own = scores.filter(pc.equal(scores["set"], "own_samples"))
         yield from faults.compare(path, tables.RM_SCORES, of_own, mine.sort_by(by_key))
     yield from faults.numbers(
-        metrics, files.read_json(metrics),
+        metrics,
+        files.read_json(metrics),
         {
             "active": 1.0,
             **evaluation.policy_metrics(systems, judgements, settings.seed),
             **evaluation.reward_model_metrics(scores, settings.seed),
         },
-    )  # fmt: skip
+    )
 
 
 def _gold_pairs(

@@ -119,9 +119,11 @@ def first(
     if len(where):
         row = int(where[0])
         yield Fault(
-            path, f"{row_name(data, table, row)} {name}", cell(data[name].combine_chunks(), row),
+            path,
+            f"{row_name(data, table, row)} {name}",
+            cell(data[name].combine_chunks(), row),
             expected,
-        )  # fmt: skip
+        )
 
 
 def numbers(path: Path, found: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:

@@ -28,8 +28,11 @@ MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
     (tables.REWARD_TRAINING, ("reward_pairs",)),
 )
 ASKED = {
-    "responses": "policy", "duels": "selection", "answers": "reward", "generations": "eval",
-}  # fmt: skip
+    "responses": "policy",
+    "duels": "selection",
+    "answers": "reward",
+    "generations": "eval",
+}
 CONVERSATION = ["prompt_id", "messages"]
 EVALUATED: tuple[tuple[tables.Table, str], ...] = (
     (tables.GENERATIONS, "policy"),
@@ -138,8 +141,7 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
                 folder, run.folder / "0", inputs, start, ("ranked_pairs", "responses")
             )
             learnt = {"policy": inputs[start](), "dpo": dpo.model_dump(), **_training(settings)}
-            yield from _agrees(folder / MANIFEST, read_manifest(folder).made_by, learnt,
-                               "made_by")  # fmt: skip
+            yield from _agrees(folder / MANIFEST, read_manifest(folder).made_by, learnt, "made_by")
     if decision.read(here / "decision.json").active and params.load(blocks.TrainRm, key).fixed:
         digest, right = read_manifest(here / "reward_model").digest, inputs["reward_model"]()
         if digest != right:
@@ -155,9 +157,7 @@ def made_from(run: Run, key: str, previous: str, settings: blocks.Params) -> Fau
         yield from _agrees(here / "reward_model" / MANIFEST, made_by, learnt, "made_by")
 
 
-def _sources(
-    table: tables.Table, names: Sequence[str], settings: blocks.Params
-) -> dict[str, str]:  # fmt: skip
+def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params) -> dict[str, str]:
     """Say of which input each digest in a table's provenance is."""
     named = {name: name for name in names}
     if table.name == "answers":
@@ -228,10 +228,12 @@ def _base(run: Run, told: Mapping[str, files.Json], settings: blocks.Params) -> 
 def prepared(here: Path, settings: blocks.Params) -> files.Json:
     """Give what decides the prompts, as their provenance names it."""
     return {
-        "data": settings.data.model_dump(), "seed": settings.seed,
-        "tokens": settings.tokens.model_dump(), "longest_answer": params.longest_answer(),
+        "data": settings.data.model_dump(),
+        "seed": settings.seed,
+        "tokens": settings.tokens.model_dump(),
+        "longest_answer": params.longest_answer(),
         "tokenizers": files.digest(hashes(here / "tokenizers")),
-    }  # fmt: skip
+    }
 
 
 def _read_with(here: Path, settings: blocks.Params) -> Faults:
@@ -258,8 +260,11 @@ def _start(here: Path, settings: blocks.Params) -> Faults:
         second = {**second, "base": settings.models.reward_model.called}
     else:
         second = {**second, "parent": policy.digest, "base": policy.base}
-        learnt = {"policy": policy.digest, "settings": settings.base_reward_model.model_dump(),
-                  **_training(settings)}  # fmt: skip
+        learnt = {
+            "policy": policy.digest,
+            "settings": settings.base_reward_model.model_dump(),
+            **_training(settings),
+        }
     yield from _is(here / "policy", first, {"seed": settings.seed, "date": date})
     yield from _is(reward_model, second, learnt)
 
@@ -280,8 +285,11 @@ def active(run: Run, key: str, previous: str) -> Faults:
     expected = {
         **dict.fromkeys(("responses", "rewards", "ranked_pairs", "duels"), before),
         **dict.fromkeys(("answer_rewards", "pseudo_pairs", "reward_pairs"), now and key != "0"),
-        "answers": now, "reward_training": trains, "generations": True, "judgements": True,
-    }  # fmt: skip
+        "answers": now,
+        "reward_training": trains,
+        "generations": True,
+        "judgements": True,
+    }
     for path, table in run.listed(key):
         data = run.table(path, table)
         right = expected.get(table.name, len(data) > 0)
@@ -332,9 +340,12 @@ def _inputs(run: Run, here: Path, before: Path) -> dict[str, Callable[[], str]]:
 
 
 def _made_by(
-    folder: Path, start: Path, inputs: Mapping[str, Callable[[], str]], parent: str,
+    folder: Path,
+    start: Path,
+    inputs: Mapping[str, Callable[[], str]],
+    parent: str,
     names: Sequence[str],
-) -> Faults:  # fmt: skip
+) -> Faults:
     manifest = read_manifest(folder)
     path = folder / MANIFEST
     kind = "policy" if parent in ("policy", "base_policy") else "reward_model"
@@ -346,8 +357,9 @@ def _made_by(
         yield Fault(path, "parent", str(manifest.parent)[:12], inputs[parent]()[:12])
     for name in names:
         if manifest.made_by.get(name) != inputs[name]():
-            yield Fault(path, f"made_by.{name}", str(manifest.made_by.get(name))[:12],
-                        inputs[name]()[:12])  # fmt: skip
+            yield Fault(
+                path, f"made_by.{name}", str(manifest.made_by.get(name))[:12], inputs[name]()[:12]
+            )
 
 
 def models(folder: Path) -> Faults:

@@ -104,9 +104,16 @@ def _all(run: Path) -> Iterator[Draws]:
         listed = (
             ("sample", t, tables.RESPONSES, before, "policy", sample, sample.responses_per_prompt),
             ("answer", t, tables.ANSWERS, folder / "policy", "reward", settings.answer, 1),
-            ("eval", 0, tables.GENERATIONS, folder / "policy", "eval", settings.eval,
-             settings.eval.responses_per_prompt),
-        )  # fmt: skip
+            (
+                "eval",
+                0,
+                tables.GENERATIONS,
+                folder / "policy",
+                "eval",
+                settings.eval,
+                settings.eval.responses_per_prompt,
+            ),
+        )
         for stage, key, table, policy, split, decoding, width in listed:
             place = folder / "eval" if stage == "eval" else folder
             path = place / f"{table.name}.parquet"

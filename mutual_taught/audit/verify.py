@@ -53,16 +53,22 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
         run.ahead(run.listed(key))
         previous = settings.iterations[key].prev if key != "0" else "0"
         checks = [
-            provenance.active(run, key, previous), evaluation.check(run, key, settings),
-            _answers(run, key, settings), provenance.made_from(run, key, previous, settings),
-        ]  # fmt: skip
+            provenance.active(run, key, previous),
+            evaluation.check(run, key, settings),
+            _answers(run, key, settings),
+            provenance.made_from(run, key, previous, settings),
+        ]
         if key != "0":
             checks += [
-                _responses(run, key, previous, settings), _ranked(run, key, settings),
-                _duels(run, key), _selected(run, key, previous, settings),
-                _pseudo(run, key, previous, settings), _trained(run, key),
-                provenance.stopped(run, key, previous), _summary(run, key),
-            ]  # fmt: skip
+                _responses(run, key, previous, settings),
+                _ranked(run, key, settings),
+                _duels(run, key),
+                _selected(run, key, previous, settings),
+                _pseudo(run, key, previous, settings),
+                _trained(run, key),
+                provenance.stopped(run, key, previous),
+                _summary(run, key),
+            ]
         checks.append(_tables(run, key))
         if models:
             checks.append(provenance.models(folder / key))
@@ -81,9 +87,14 @@ def _guarded(folder: Path, check: Faults) -> Faults:
         said = " ".join(str(error).split())
         yield Fault(folder, "an artifact", f"refused ({said})", "one that can be read")
     except (
-        ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+        OSError,
         pa.ArrowException,
-    ) as error:  # fmt: skip
+    ) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         yield Fault(folder, "an artifact", f"at odds with the others ({said})", "a whole run")
 
@@ -119,9 +130,11 @@ def _all_prompts(run: Run) -> list[tuple[Path, tables.Table]]:
     folder = run.folder / "0"
     return [
         (folder / "prompts.parquet", tables.ALL_PROMPTS),
-        *((folder / "splits" / f"{name}.parquet", tables.renamed(tables.PROMPTS, name))
-          for name in ("policy", "reward", "selection", "eval")),
-    ]  # fmt: skip
+        *(
+            (folder / "splits" / f"{name}.parquet", tables.renamed(tables.PROMPTS, name))
+            for name in ("policy", "reward", "selection", "eval")
+        ),
+    ]
 
 
 def _prompts(run: Run, settings: blocks.Params) -> Faults:
@@ -130,9 +143,13 @@ def _prompts(run: Run, settings: blocks.Params) -> Faults:
     prompts = run.table(path, tables.ALL_PROMPTS)
     hashed = pa.array(prompt_ids(prompts["messages"].combine_chunks()), tables.TEXT)
     yield from faults.first(
-        path, tables.PROMPTS, prompts, "prompt_id",
-        pc.not_equal(prompts["prompt_id"].combine_chunks(), hashed), "the hash of its messages",
-    )  # fmt: skip
+        path,
+        tables.PROMPTS,
+        prompts,
+        "prompt_id",
+        pc.not_equal(prompts["prompt_id"].combine_chunks(), hashed),
+        "the hash of its messages",
+    )
     for place, table in listed:
         yield from _digests(run, place, table)
     for place, table in listed[1:]:
@@ -213,14 +230,20 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
     yield from answer_tables.reasons(scored, tables.REWARDS, rewards)
     overlong = pc.equal(data["finish_reason"], tables.TOO_LONG).to_numpy()
     yield from faults.first(
-        scored, tables.REWARDS, rewards, "reward",
-        overlong & rewards["reward"].is_valid().to_numpy(), "null: too long for the policy",
-    )  # fmt: skip
+        scored,
+        tables.REWARDS,
+        rewards,
+        "reward",
+        overlong & rewards["reward"].is_valid().to_numpy(),
+        "null: too long for the policy",
+    )
     metrics = run.folder / key / "metrics"
-    yield from faults.numbers(metrics / "sample.json", files.read_json(metrics / "sample.json"),
-                       describe.answers(data))  # fmt: skip
-    yield from faults.numbers(metrics / "score.json", files.read_json(metrics / "score.json"),
-                       describe.rewards(rewards))  # fmt: skip
+    yield from faults.numbers(
+        metrics / "sample.json", files.read_json(metrics / "sample.json"), describe.answers(data)
+    )
+    yield from faults.numbers(
+        metrics / "score.json", files.read_json(metrics / "score.json"), describe.rewards(rewards)
+    )
 
 
 def _ranked(run: Run, key: str, settings: blocks.Params) -> Faults:
@@ -232,9 +255,11 @@ def _ranked(run: Run, key: str, settings: blocks.Params) -> Faults:
     scored = run.table(folder / "rewards.parquet", tables.REWARDS)
     pairs = run.table(path, tables.RANKED_PAIRS)
     expected = rank_pairs.rank(
-        drawn, scored, joins.width(drawn, folder / "responses.parquet"),
+        drawn,
+        scored,
+        joins.width(drawn, folder / "responses.parquet"),
         settings.rank_pairs.chosen,
-    )  # fmt: skip
+    )
     yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
     kept = pairs["kept"].to_numpy()
     sampler = settings.rank_pairs.reference_logps == "sampler"
@@ -246,8 +271,14 @@ def _ranked(run: Run, key: str, settings: blocks.Params) -> Faults:
         yield from faults.compare(path, tables.RANKED_PAIRS, told, right)
     for name in rank_pairs.REFERENCE:
         known = pairs[name].is_valid().to_numpy()
-        yield from faults.first(path, tables.RANKED_PAIRS, pairs, name, known != kept,
-                          "a number exactly where the pair is kept")  # fmt: skip
+        yield from faults.first(
+            path,
+            tables.RANKED_PAIRS,
+            pairs,
+            name,
+            known != kept,
+            "a number exactly where the pair is kept",
+        )
     metrics = folder / "metrics" / "rank_pairs.json"
     found = files.read_json(metrics)
     if sampler:  # these need the model
@@ -264,9 +295,10 @@ def _duels(run: Run, key: str) -> Faults:
     data = run.table(path, tables.DUELS)
     yield from answer_tables.asked(path, data["prompt_id"], answer_tables.split(run, "selection"))
     judged = judge_duels(
-        data["reward"].to_numpy(), data["previous_reward"].to_numpy(),
+        data["reward"].to_numpy(),
+        data["previous_reward"].to_numpy(),
         data["prompt_id"].to_numpy(zero_copy_only=False),
-    )  # fmt: skip
+    )
     right = pa.table(
         {"outcome": tables.numbers(judged.outcomes), "reason": pa.array(judged.reasons)}
     )
@@ -284,8 +316,12 @@ def _duels(run: Run, key: str) -> Faults:
     if sorted(set(data["step"].to_pylist())) != steps:
         yield Fault(path, "steps", str(sorted(set(data["step"].to_pylist()))), str(steps))
     first = data.filter(pc.equal(data["step"], data["step"][0]))
-    shared = ("previous_response", "previous_token_ids", "previous_finish_reason",
-              "previous_reward")  # fmt: skip
+    shared = (
+        "previous_response",
+        "previous_token_ids",
+        "previous_finish_reason",
+        "previous_reward",
+    )
     for step in steps[1:]:
         rows = data.filter(pc.equal(data["step"], step))
         yield from faults.compare(path, tables.DUELS, rows, first.select(["prompt_id", *shared]))
@@ -377,14 +413,19 @@ def _trained(run: Run, key: str) -> Faults:
     mix = run.table(folder / "reward_pairs.parquet", tables.REWARD_PAIRS)
     each = -(-len(mix) // settings.batch_size)
     right = {
-        "reward_margin": margins, "correct": margins > 0,
+        "reward_margin": margins,
+        "correct": margins > 0,
         "epoch": (data["step"].to_numpy() - 1) // each + 1,
-    }  # fmt: skip
+    }
     for name, values in right.items():
         yield from faults.first(
-            path, tables.REWARD_TRAINING, data, name, data[name].to_numpy() != values,
+            path,
+            tables.REWARD_TRAINING,
+            data,
+            name,
+            data[name].to_numpy() != values,
             "what the other columns give",
-        )  # fmt: skip
+        )
     full, last = settings.batch_size, len(mix) - settings.batch_size * (each - 1)
     plan = ([full] * (each - 1) + [last]) * settings.epochs
     for step, (found, size) in enumerate(
@@ -398,9 +439,11 @@ def _trained(run: Run, key: str) -> Faults:
         if not _sorted(rows["pair_id"]).equals(ids):
             yield Fault(path, f"epoch {epoch}", "other pairs", "every pair of the mix once")
     right_numbers = {
-        "active": 1.0, "steps": float(len(plan)), **train_rm.accuracy_by_epoch(data),
+        "active": 1.0,
+        "steps": float(len(plan)),
+        **train_rm.accuracy_by_epoch(data),
         **_last(folder / "curves" / "train_rm.csv", ("loss", "accuracy", "margin")),
-    }  # fmt: skip
+    }
     yield from faults.numbers(metrics, files.read_json(metrics), right_numbers)
 
 

@@ -73,9 +73,10 @@ def examine(folder: Path, kind: Kind, max_length: int) -> Iterator[Check]:
     if kind == "reward_model":
         heads = dict(model.named_children()).keys() - {model.base_model_prefix}
         yield Check(
-            "head", ", ".join(sorted(heads)),
+            "head",
+            ", ".join(sorted(heads)),
             "" if "score" in heads else "expected a linear layer called score; choose another",
-        )  # fmt: skip
+        )
 
 
 def positions(config: PretrainedConfig, max_length: int) -> Check:
@@ -96,10 +97,12 @@ def positions(config: PretrainedConfig, max_length: int) -> Check:
             first = one.get("original_max_position_embeddings") or found
             found = max(found, int(first * float(one.get("factor") or 1)))
     return Check(
-        "positions", str(found),
-        "" if found >= max_length else f"expected tokens.max_length {max_length} or more; lower "
-        f"that to {found}",
-    )  # fmt: skip
+        "positions",
+        str(found),
+        ""
+        if found >= max_length
+        else f"expected tokens.max_length {max_length} or more; lower that to {found}",
+    )
 
 
 def rows(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> Check:
@@ -107,10 +110,12 @@ def rows(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> Check:
     tokens = 1 + max(tokenizer.get_vocab().values(), default=-1)
     size = config.get_text_config().vocab_size
     return Check(
-        "tokens and rows of the embedding", f"{tokens} and {size}",
-        "" if tokens <= size else "expected a row for every token; resize the embedding, or "
-        "choose another model",
-    )  # fmt: skip
+        "tokens and rows of the embedding",
+        f"{tokens} and {size}",
+        ""
+        if tokens <= size
+        else "expected a row for every token; resize the embedding, or choose another model",
+    )
 
 
 def _known(said: Mapping[str, object]) -> Check:
@@ -153,9 +158,10 @@ def _quantised(said: Mapping[str, Any]) -> Check:
 
 def _packed(found: str) -> Check:
     return Check(
-        "format", f"quantised ({found})",
+        "format",
+        f"quantised ({found})",
         "expected weights in float32, float16 or bfloat16; dequantise the model first",
-    )  # fmt: skip
+    )
 
 
 def _readable(folder: Path) -> Check:
@@ -166,10 +172,11 @@ def _readable(folder: Path) -> Check:
             Tokenizer.from_file(str(path))
         except Exception as error:  # it raises Exception itself
             return Check(
-                "tokenizer", f"tokenizers {version('tokenizers')} cannot read tokenizer.json "
-                f"({first_line(error)[:120]})", "expected one that it can; save the model with "
-                "these versions, or choose another",
-            )  # fmt: skip
+                "tokenizer",
+                f"tokenizers {version('tokenizers')} cannot read tokenizer.json "
+                f"({first_line(error)[:120]})",
+                "expected one that it can; save the model with these versions, or choose another",
+            )
     tokenizer = load(AutoTokenizer, folder)
     return Check("tokenizer", type(tokenizer).__name__, "")
 
@@ -187,13 +194,15 @@ def _weights(folder: Path) -> Check:
                     value = file.get_tensor(key)
                     if value.is_floating_point() and not torch.isfinite(value).all():
                         return Check(
-                            "weights", f"{key} holds NaN or an infinite number",
+                            "weights",
+                            f"{key} holds NaN or an infinite number",
                             "expected numbers; fetch the model again, or choose another",
-                        )  # fmt: skip
+                        )
                     count += 1
         except (SafetensorError, OSError) as error:
             return Check(
-                "weights", f"{name} cannot be read ({first_line(error)[:120]})",
+                "weights",
+                f"{name} cannot be read ({first_line(error)[:120]})",
                 "expected a whole file; fetch the model again",
-            )  # fmt: skip
+            )
     return Check("weights", f"{count}, all finite", "")

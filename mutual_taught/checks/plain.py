@@ -21,8 +21,14 @@ from mutual_taught.models.packed.rows import Group
 LARGE = 10**9  # parameters; of larger models one decoder layer of each kind is looked at
 # What a model raises that does not do what is asked of it: its code is of any kind.
 FAILS = (
-    LayoutLostError, RuntimeError, ValueError, TypeError, AttributeError, KeyError, IndexError,
-)  # fmt: skip
+    LayoutLostError,
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+)
 
 
 @contextmanager

@@ -45,11 +45,13 @@ def _policy(folder: Path, tokens: Tokens) -> Verdict:
         return {
             "log-probs": apart,
             "gradient": gradient_gap(
-                model, plain, lambda: packed_logps(model, groups[:1], where),
+                model,
+                plain,
+                lambda: packed_logps(model, groups[:1], where),
                 lambda: plain_logps(plain, groups[0]),
             ),
             **_balance(model, plain, groups[0], where),
-        }  # fmt: skip
+        }
 
     rows, gaps = choose(folder, model, ours)
     return Verdict(rows, gaps)

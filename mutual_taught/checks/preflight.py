@@ -84,12 +84,17 @@ def _batches(loaded: RewardModel) -> Check:
     gap = max(abs(a - b) for a, b in zip(alone, together, strict=True))
     if not math.isfinite(sum(alone) + sum(together)):
         return Check(
-            "rewards of a batch", str(together[0]), "reward is NaN or infinite; expected a number; "
+            "rewards of a batch",
+            str(together[0]),
+            "reward is NaN or infinite; expected a number; "
             "try score.dtype float32, or another reward model",
-        )  # fmt: skip
+        )
     limit = AGREE[loaded.model.dtype]
     return Check(
-        f"rewards in batches of 1 and of {BATCH}", f"differ by {gap:.2g}",
-        "" if gap <= limit else f"expected at most {limit:g}; this architecture mixes "
+        f"rewards in batches of 1 and of {BATCH}",
+        f"differ by {gap:.2g}",
+        ""
+        if gap <= limit
+        else f"expected at most {limit:g}; this architecture mixes "
         "sequences; it cannot be scored packed",
-    )  # fmt: skip
+    )

@@ -91,10 +91,12 @@ def _reward_model(
         return {
             "rewards": float(apart),
             "gradient": gradient_gap(
-                own.model, plain, lambda: list(packed_rewards(own.model, [group], where)),
+                own.model,
+                plain,
+                lambda: list(packed_rewards(own.model, [group], where)),
                 lambda: list(read(sequences[:2])),
             ),
-        }  # fmt: skip
+        }
 
     rows, gaps = choose(folder, own.model, ours)
     return Verdict(rows, gaps)

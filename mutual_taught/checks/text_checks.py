@@ -44,10 +44,13 @@ def policy(tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]) -> Iter
     ending = scored_tokens(tokenizer, QUESTION, ANSWERS[0])[-4:]
     ends = bool(stop_ids & set(ending))
     yield Check(
-        "an answer ends in a stop token", ", ".join(map(str, names)),
-        "" if ends else "the template ends a turn in none of these; set eos_token_id in "
+        "an answer ends in a stop token",
+        ", ".join(map(str, names)),
+        ""
+        if ends
+        else "the template ends a turn in none of these; set eos_token_id in "
         "generation_config.json to the token that ends a turn",
-    )  # fmt: skip
+    )
 
 
 def reward_model(tokenizer: PreTrainedTokenizerBase) -> Iterator[Check]:
@@ -70,10 +73,13 @@ def same(tokenizer: PreTrainedTokenizerBase, original: PreTrainedTokenizerBase) 
         if tokenizer(text)["input_ids"] != original(text)["input_ids"]
     ]
     return Check(
-        "copy of the tokenizer", f"reads {', '.join(other)} otherwise" if other else "the same",
+        "copy of the tokenizer",
+        f"reads {', '.join(other)} otherwise" if other else "the same",
         "expected the tokens of the original; save the model anew with transformers, which writes "
-        "a tokenizer.json" if other else "",
-    )  # fmt: skip
+        "a tokenizer.json"
+        if other
+        else "",
+    )
 
 
 def template(tokenizer: PreTrainedTokenizerBase) -> Check:
@@ -84,9 +90,10 @@ def template(tokenizer: PreTrainedTokenizerBase) -> Check:
     if not isinstance(found, str):
         if "default" not in found:
             return Check(
-                name, f"{', '.join(sorted(found))}", "expected one called default; write the one "
-                "to use into chat_template.jinja",
-            )  # fmt: skip
+                name,
+                f"{', '.join(sorted(found))}",
+                "expected one called default; write the one to use into chat_template.jinja",
+            )
         found = str(found["default"])
     try:
         chance = _draws(found)
@@ -128,10 +135,13 @@ def _words(tokenizer: PreTrainedTokenizerBase) -> Check:
 
 def _text_check(lost: Sequence[str]) -> Check:
     return Check(
-        "text as tokens and back", f"loses {', '.join(lost)}" if lost else "the same text",
+        "text as tokens and back",
+        f"loses {', '.join(lost)}" if lost else "the same text",
         "expected the same text; if tokenizer_config.json names another class than tokenizer.json "
-        "is of, set tokenizer_class to PreTrainedTokenizerFast" if lost else "",
-    )  # fmt: skip
+        "is of, set tokenizer_class to PreTrainedTokenizerFast"
+        if lost
+        else "",
+    )
 
 
 def _bare(text: str) -> list[str]:
@@ -147,10 +157,13 @@ def _bos(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Che
     adds = bos is not None and tokenizer("x")["input_ids"][:1] == [bos]
     right = count == 1 if adds else count <= 1
     return Check(
-        f"BOS at the start of {_turns(messages)}", str(count),
-        "" if right else "expected one; the template and the tokenizer disagree on who adds it; "
+        f"BOS at the start of {_turns(messages)}",
+        str(count),
+        ""
+        if right
+        else "expected one; the template and the tokenizer disagree on who adds it; "
         "mend chat_template",
-    )  # fmt: skip
+    )
 
 
 def _asked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:
@@ -158,9 +171,10 @@ def _asked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> C
     read = _letters(render(tokenizer, messages, add_generation_prompt=True))
     hidden = [turn["role"] for turn in messages if _letters(turn["content"]) not in read]
     return Check(
-        f"question of {_turns(messages)} is in what is read", "no" if hidden else "yes",
+        f"question of {_turns(messages)} is in what is read",
+        "no" if hidden else "yes",
         "expected a template that shows every turn; mend chat_template" if hidden else "",
-    )  # fmt: skip
+    )
 
 
 def _shown(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:
@@ -172,9 +186,10 @@ def _shown(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> C
         if _letters(text) not in _letters(str(tokenizer.decode(tokens)))
     ]
     return Check(
-        f"answer to {_turns(messages)} is in what is scored", "no" if hidden else "yes",
+        f"answer to {_turns(messages)} is in what is scored",
+        "no" if hidden else "yes",
         "expected a template that shows the assistant's turn; mend chat_template" if hidden else "",
-    )  # fmt: skip
+    )
 
 
 def _letters(text: str) -> str:
@@ -191,9 +206,11 @@ def _prefix(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> 
     return Check(
         f"prompt of {_turns(messages)} begins prompt + answer",
         "yes" if begins else f"not from token {same.index(False) if False in same else 0} on",
-        "" if begins else "expected a template that renders a conversation the same with and "
+        ""
+        if begins
+        else "expected a template that renders a conversation the same with and "
         "without its answer; mend chat_template",
-    )  # fmt: skip
+    )
 
 
 def _turns(messages: Sequence[Message]) -> str:

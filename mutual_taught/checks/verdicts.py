@@ -27,13 +27,27 @@ FILLING = (
     "west; by noon there are waves, and small clouds over the hills. "
 )
 VOLATILE = {
-    "_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version", "id2label",
-    "label2id", "bos_token_id", "use_cache",
-}  # fmt: skip
+    "_name_or_path",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "transformers_version",
+    "id2label",
+    "label2id",
+    "bos_token_id",
+    "use_cache",
+}
 TOKENIZER = (
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja",
-    "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "vocab.txt",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+)
 
 
 class Verdict(NamedTuple):
@@ -73,18 +87,25 @@ def place(kind: str, folder: Path, tokens: Tokens, asked: Mapping[str, object]) 
         if name not in VOLATILE and not (name == "pad_token_id" and kind == "policy")
     }
     whole = {
-        "kind": kind, "config": config, **asked,
+        "kind": kind,
+        "config": config,
+        **asked,
         "max_length": tokens.max_length,
         "files": {name: sha256(folder / name) for name in TOKENIZER if (folder / name).is_file()},
-        "code": work.code(), "versions": work.versions(), "device": device().type,
-    }  # fmt: skip
+        "code": work.code(),
+        "versions": work.versions(),
+        "device": device().type,
+    }
     return work.root() / "checks" / f"{digest(whole)[:32]}.json"
 
 
 def kept(
-    kind: str, folder: Path, tokens: Tokens, asked: Mapping[str, object],
+    kind: str,
+    folder: Path,
+    tokens: Tokens,
+    asked: Mapping[str, object],
     look: Callable[[], Verdict],
-) -> Verdict:  # fmt: skip
+) -> Verdict:
     """Read what was found of a model before, or look at it, keep it and say what is amiss."""
     require_model(folder)
     path = place(kind, folder, tokens, asked)
@@ -146,9 +167,11 @@ def filler(tokenizer: Any, text: str, length: int) -> list[int]:
 
 
 def gradient_gap(
-    model: PreTrainedModel, plain: PreTrainedModel, ours: Callable[[], Sequence[Tensor]],
+    model: PreTrainedModel,
+    plain: PreTrainedModel,
+    ours: Callable[[], Sequence[Tensor]],
     plainly: Callable[[], Sequence[Tensor]],
-) -> float:  # fmt: skip
+) -> float:
     """Compare the gradient of a pair's margin, ours as in training, with the plain pass's.
 
     Args:

@@ -22,9 +22,15 @@ from mutual_taught.errors import MutualTaughtError
 from mutual_taught.terminal import process
 
 PLACE = {  # what is wrong with a place that the user named, or with the disk
-    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR,
-    errno.EPERM, errno.EROFS,
-}  # fmt: skip
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOSPC,
+    errno.ENOTDIR,
+    errno.EPERM,
+    errno.EROFS,
+}
 
 
 class Main(click.Group):

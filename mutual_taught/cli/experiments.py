@@ -103,10 +103,11 @@ def grid(seeds: int, only: tuple[str, ...], preset: str | None, dry: bool) -> No
     process.say(f"{len(missing)} {'to queue' if dry else 'queued'}, {there} there already")
     one = grid.seconds() if preset is None else None
     process.say(
-        "how long is not known before a run of these parameters has ended here" if one is None
+        "how long is not known before a run of these parameters has ended here"
+        if one is None
         else f"at most about {schedule.spell(one * len(missing))}: one run takes about "
         f"{schedule.spell(one)}, and what two have in common runs once"
-    )  # fmt: skip
+    )
     process.say("start: dvc queue start -j 1; the table: mutual-taught compare --seeds")
 
 

@@ -95,9 +95,14 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
 @click.option("--limit", default=20, type=click.IntRange(min=0), help="Lines to show; 0: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole prompts as JSON.")
 def prompts(
-    folder: Path, split: str | None, contains: str, worst: int | None, dropped: bool, limit: int,
+    folder: Path,
+    split: str | None,
+    contains: str,
+    worst: int | None,
+    dropped: bool,
+    limit: int,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """List prompts with their ids, for `trace`.
 
     Gold and reward are means over the prompt's answers at the last iteration that has some: gold
@@ -134,9 +139,14 @@ def prompts(
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 @AS_JSON
 def trace(
-    prompt_id: str | None, drawn: bool, split: str | None, seed: int | None, full: bool,
-    folder: Path, as_json: bool,
-) -> None:  # fmt: skip
+    prompt_id: str | None,
+    drawn: bool,
+    split: str | None,
+    seed: int | None,
+    full: bool,
+    folder: Path,
+    as_json: bool,
+) -> None:
     """Tell a prompt's whole life: answers, rewards, pairs, duels, who learnt from it.
 
     PROMPT_ID is an id, or its first six or more characters; `mutual-taught prompts` lists them.

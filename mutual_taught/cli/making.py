@@ -32,10 +32,16 @@ def seed_preferences(
     from mutual_taught.prepare import seed_preferences as making
 
     measured = making.make(
-        policy, templates, out, count, making.Sizes(train, heldout, longer),
-        params.load(blocks.Sample), params.load(blocks.Engine), params.load(blocks.Tokens),
+        policy,
+        templates,
+        out,
+        count,
+        making.Sizes(train, heldout, longer),
+        params.load(blocks.Sample),
+        params.load(blocks.Engine),
+        params.load(blocks.Tokens),
         params.seed(),
-    )  # fmt: skip
+    )
     click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")
     for name, prompts, complies, differ, gold, passed, tokens, cut in measured:
         shares = " | ".join(f"{share:.2f}" for share in (complies, differ, gold, passed))

@@ -48,9 +48,12 @@ def listing(width: int) -> list[str]:
         yield title
         for name, path in found.items():
             yield from textwrap.wrap(
-                told(path), width, initial_indent=f"  {name}".ljust(room),
-                subsequent_indent=" " * room, break_on_hyphens=False,
-            )  # fmt: skip
+                told(path),
+                width,
+                initial_indent=f"  {name}".ljust(room),
+                subsequent_indent=" " * room,
+                break_on_hyphens=False,
+            )
 
     below = lines("ablations: mutual-taught preset NAME --with ABLATION", changes)
     return [*lines("presets: mutual-taught preset NAME", files), "", *below]
@@ -134,9 +137,10 @@ def _fits(change: Leaves, have: Leaves, start: Leaves, explained: set[Key]) -> b
 def _rest(leaves: Leaves, explained: set[Key]) -> Leaves:
     """Leave out what is explained, and what lies below it."""
     return {
-        key: value for key, value in leaves.items()
+        key: value
+        for key, value in leaves.items()
         if not any(key[:length] in explained for length in range(1, len(key) + 1))
-    }  # fmt: skip
+    }
 
 
 def _leaves(values: Mapping[str, Any]) -> Leaves:

@@ -68,14 +68,16 @@ KWARGS: Mapping[str, Mapping[str, Kind]] = {
     "keywords:forbidden_words": {"forbidden_words": WORDS},
     "keywords:frequency": {"frequency": COUNT, "keyword": WORD, "relation": RELATION},
     "keywords:letter_frequency": {
-        "let_frequency": COUNT, "let_relation": RELATION, "letter": LETTER
+        "let_frequency": COUNT,
+        "let_relation": RELATION,
+        "letter": LETTER,
     },
     "length_constraints:number_paragraphs": {"num_paragraphs": COUNT},
     "length_constraints:number_words": {"num_words": COUNT, "relation": RELATION},
     "punctuation:no_comma": {},
     "startend:end_checker": {"end_phrase": TEXT},
     "startend:quotation": {},
-}  # fmt: skip
+}
 NEEDS_PUNKT = "needs NLTK's punkt data, which is downloaded apart; leave this instruction out"
 UNSUPPORTED: Mapping[str, str] = {
     "change_case:capital_word_frequency": NEEDS_PUNKT,

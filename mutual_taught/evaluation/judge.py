@@ -83,17 +83,22 @@ def judge(systems: Systems) -> pa.Table:
             parts.append(
                 pa.table(
                     {
-                        "prompt_id": own["prompt_id"], "response_index": own["response_index"],
-                        "system_a": ["policy"] * size, "system_b": [name] * size,
-                        "judge": [judge_name] * size, "order": np.zeros(size, np.int64),
+                        "prompt_id": own["prompt_id"],
+                        "response_index": own["response_index"],
+                        "system_a": ["policy"] * size,
+                        "system_b": [name] * size,
+                        "judge": [judge_name] * size,
+                        "order": np.zeros(size, np.int64),
                         "outcome": outcomes_with_failures(raw_a, raw_b),
-                        "raw_a": tables.numbers(raw_a), "raw_b": tables.numbers(raw_b),
+                        "raw_a": tables.numbers(raw_a),
+                        "raw_b": tables.numbers(raw_b),
                         "parse_ok": ~np.isnan(raw_a) & ~np.isnan(raw_b),
-                        "length_a": own["length_tokens"], "length_b": theirs["length_tokens"],
+                        "length_a": own["length_tokens"],
+                        "length_b": theirs["length_tokens"],
                     },
                     schema=tables.JUDGEMENTS.schema,
                 )
-            )  # fmt: skip
+            )
     return pa.concat_tables(parts)
 
 
@@ -108,9 +113,12 @@ def own_pairs(generations: pa.Table) -> pa.Table:
         for better, worse in product(answers, answers):
             if better["gold"] > worse["gold"]:
                 name = pair_id(
-                    "own", 0, better["prompt_id"], str(better["response_index"]),
+                    "own",
+                    0,
+                    better["prompt_id"],
+                    str(better["response_index"]),
                     str(worse["response_index"]),
-                )  # fmt: skip
+                )
                 rows += [_scored("own_samples", name, model, better, worse) for model in MODELS]
     return pa.Table.from_pylist(rows) if rows else pa.table({})
 
@@ -124,11 +132,16 @@ def _by_prompt(generations: pa.Table) -> list[list[Row]]:
 
 def _scored(kind: str, name: str, model: str, better: Row, worse: Row) -> Row:
     return {
-        "set": kind, "pair_id": name, "subset": kind, "prompt_id": better["prompt_id"],
-        "reward_model": model, "reward_chosen": better[f"reward_{model}"],
-        "reward_rejected": worse[f"reward_{model}"], "length_chosen": better["length_chars"],
+        "set": kind,
+        "pair_id": name,
+        "subset": kind,
+        "prompt_id": better["prompt_id"],
+        "reward_model": model,
+        "reward_chosen": better[f"reward_{model}"],
+        "reward_rejected": worse[f"reward_{model}"],
+        "length_chosen": better["length_chars"],
         "length_rejected": worse["length_chars"],
-    }  # fmt: skip
+    }
 
 
 def gold_pair_scores(
@@ -151,13 +164,15 @@ def gold_pair_scores(
             "pair_id": [
                 pair_id("gold", 0, *row) for row in zip(prompts, chosen, rejected, strict=True)
             ],
-            "subset": ["gold_pairs"] * size, "prompt_id": prompts, "reward_model": [model] * size,
+            "subset": ["gold_pairs"] * size,
+            "prompt_id": prompts,
+            "reward_model": [model] * size,
             "reward_chosen": tables.numbers(both[:, 0]),
             "reward_rejected": tables.numbers(both[:, 1]),
             "length_chosen": [len(text) for text in chosen],
             "length_rejected": [len(text) for text in rejected],
         }
-    )  # fmt: skip
+    )
 
 
 def model_outputs(generations: pa.Table, prompts: pa.Table, generator: str) -> list[dict[str, str]]:
@@ -165,11 +180,15 @@ def model_outputs(generations: pa.Table, prompts: pa.Table, generator: str) -> l
     first = generations.filter(pa.array(generations["response_index"].to_numpy() == 0))
     return [
         {
-            "instruction": messages[-1]["content"], "output": text, "generator": generator,
+            "instruction": messages[-1]["content"],
+            "output": text,
+            "generator": generator,
             "dataset": source,
         }
         for messages, source, text in zip(
-            prompts["messages"].to_pylist(), prompts["source"].to_pylist(),
-            first["response"].to_pylist(), strict=True,
+            prompts["messages"].to_pylist(),
+            prompts["source"].to_pylist(),
+            first["response"].to_pylist(),
+            strict=True,
         )
-    ]  # fmt: skip
+    ]

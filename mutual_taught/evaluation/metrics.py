@@ -50,9 +50,11 @@ def policy_metrics(systems: Systems, judgements: pa.Table, seed: int) -> Metrics
         found |= _interval("policy.gold", bootstrap(values, seed, _codes(prompts[known])))
         passed = own["passed"].to_numpy(zero_copy_only=False)[known].astype(np.float64)
         pass_rate = bootstrap(passed, seed, _codes(prompts[known]))
-        found |= {"policy.gold.pass_rate": pass_rate.mean,
-                  "policy.gold.pass_rate_ci_lo": pass_rate.ci_lo,
-                  "policy.gold.pass_rate_ci_hi": pass_rate.ci_hi}  # fmt: skip
+        found |= {
+            "policy.gold.pass_rate": pass_rate.mean,
+            "policy.gold.pass_rate_ci_lo": pass_rate.ci_lo,
+            "policy.gold.pass_rate_ci_hi": pass_rate.ci_hi,
+        }
         found |= _gold_change(systems, known, prompts, seed)
     for name in ("base", "previous"):
         for judge_name in ("verifiable", "reward_model"):
@@ -130,14 +132,17 @@ def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
             )
             interval = measured.accuracy
             found |= {
-                f"{prefix}.accuracy": interval.mean, f"{prefix}.ci_lo": interval.ci_lo,
-                f"{prefix}.ci_hi": interval.ci_hi, f"{prefix}.n": float(len(part)),
+                f"{prefix}.accuracy": interval.mean,
+                f"{prefix}.ci_lo": interval.ci_lo,
+                f"{prefix}.ci_hi": interval.ci_hi,
+                f"{prefix}.n": float(len(part)),
                 f"{prefix}.ties": float(measured.ties),
                 f"{prefix}.unscored": float(measured.unscored),
-                f"{prefix}.log_loss": measured.log_loss, f"{prefix}.margin": measured.margin,
+                f"{prefix}.log_loss": measured.log_loss,
+                f"{prefix}.margin": measured.margin,
                 f"{prefix}.accuracy_chosen_longer": _accuracy_where(part, longer=True),
                 f"{prefix}.accuracy_chosen_shorter": _accuracy_where(part, longer=False),
-            }  # fmt: skip
+            }
             right[model] = ranked_right(chosen, rejected)
         if len(right) == 2:
             change = bootstrap(right["rt"] - right["r0"], seed, groups)
@@ -154,10 +159,7 @@ def _accuracy_where(part: pa.Table, longer: bool) -> float | None:
 
 def distinct_2(texts: Sequence[str]) -> float:
     """Give the share of distinct word pairs among all word pairs of the answers."""
-    pairs = [
-        pair for words in (text.split() for text in texts)
-        for pair in pairwise(words)
-    ]  # fmt: skip
+    pairs = [pair for words in (text.split() for text in texts) for pair in pairwise(words)]
     return len(set(pairs)) / len(pairs) if pairs else 0.0
 
 

@@ -75,9 +75,12 @@ def _made(run: Path, key: str) -> model_card.Made:
     path = run.parent / params.PARAMS
     values = params.validate(params.read(path), path).model_dump(mode="json")
     return model_card.Made(
-        key, summary.final_iteration(history), history[-1]["metrics"], _shareable(values),
+        key,
+        summary.final_iteration(history),
+        history[-1]["metrics"],
+        _shareable(values),
         _commit(run.parent),
-    )  # fmt: skip
+    )
 
 
 def _shareable(values: dict[str, Any]) -> dict[str, Any]:

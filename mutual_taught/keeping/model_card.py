@@ -17,13 +17,17 @@ PAPER = "https://arxiv.org/abs/2506.06292"
 EMBEDDED = "SmolLM2-135M-Instruct (Q4_1"  # how the manifest of the embedded model begins
 NUMBERS = {
     "policy": (
-        "gold", "gold, change from base", "all instructions followed", "win rate vs base (gold)",
-        "win rate vs base (r_0)", "length, tokens",
+        "gold",
+        "gold, change from base",
+        "all instructions followed",
+        "win rate vs base (gold)",
+        "win rate vs base (r_0)",
+        "length, tokens",
     ),
     "reward_model": ("r_t on held-out gold pairs", "r_t on own samples", "r_0 on own samples"),
-}  # fmt: skip
+}
 LOAD = {
-    "policy": '''\
+    "policy": """\
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 folder = "."  # this folder, or the model's name on the hub
@@ -35,8 +39,8 @@ inputs = tokenizer.apply_chat_template(
 )
 answer = model.generate(**inputs)[0, inputs["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True))
-''',
-    "reward_model": '''\
+""",
+    "reward_model": """\
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -50,8 +54,8 @@ conversation = [
 inputs = tokenizer.apply_chat_template(conversation, return_tensors="pt", return_dict=True)
 with torch.no_grad():
     print(model(**inputs).logits[0, 0].item())  # higher is better
-''',
-}  # fmt: skip
+""",
+}
 WHAT = {
     "policy": "A language model, the policy π",
     "reward_model": "A reward model, a sequence classifier with one label, r",

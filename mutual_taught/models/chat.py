@@ -214,16 +214,20 @@ def _turns(messages: Sequence[Message], parts: bool) -> list[dict[str, Any]]:
 
 
 def _write(
-    tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]], add_generation_prompt: bool,
+    tokenizer: PreTrainedTokenizerBase,
+    turns: list[dict[str, Any]],
+    add_generation_prompt: bool,
     day: datetime,
-) -> str:  # fmt: skip
+) -> str:
     try:
         return str(
             tokenizer.apply_chat_template(
-                turns, add_generation_prompt=add_generation_prompt, tokenize=False,
+                turns,
+                add_generation_prompt=add_generation_prompt,
+                tokenize=False,
                 strftime_now=day.strftime,
             )
-        )  # fmt: skip
+        )
     except Exception as error:  # a template is a program: it can fail in every way
         roles = ", ".join(turn["role"] for turn in turns)
         raise RefusedError(

@@ -43,9 +43,13 @@ def load_whole(auto: Any, folder: Path, **options: Any) -> PreTrainedModel:
     """
     with _quiet():
         model, info = load(
-            auto, folder, use_safetensors=True, output_loading_info=True,
-            ignore_mismatched_sizes=True, **options,
-        )  # fmt: skip
+            auto,
+            folder,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **options,
+        )
     require_weights(folder, info)
     found: PreTrainedModel = model
     return found

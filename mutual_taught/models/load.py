@@ -77,9 +77,11 @@ def load_policy(folder: Path, dtype: str, rows: Rows | None = None) -> Policy:
     require_model(folder)
     tokenizer = _load(AutoTokenizer, folder)
     model: Any = load_whole(
-        AutoModelForCausalLM, folder, dtype=DTYPES[dtype],
+        AutoModelForCausalLM,
+        folder,
+        dtype=DTYPES[dtype],
         attn_implementation=_attention(AutoModelForCausalLM, load_config(folder)),
-    )  # fmt: skip
+    )
     model.generation_config = plain_settings(model.generation_config)
     read_as(model, rows)
     return Policy(model.to(device()).eval(), tokenizer, stop_ids(folder, tokenizer))
@@ -131,9 +133,11 @@ def load_reward_model(folder: Path, dtype: str, rows: Rows | None = None) -> Rew
             "choose another models.reward_model"
         )
     model: Any = load_whole(
-        AutoModelForSequenceClassification, folder, dtype=DTYPES[dtype],
+        AutoModelForSequenceClassification,
+        folder,
+        dtype=DTYPES[dtype],
         attn_implementation=_attention(AutoModelForSequenceClassification, load_config(folder)),
-    )  # fmt: skip
+    )
     read_as(model, rows)
     return RewardModel(scores_packed(model).to(device()).eval(), scoring_tokenizer(folder))
 
@@ -190,10 +194,14 @@ def new_reward_model(
     logging.set_verbosity_error()  # or it lists the head, and what is left out, as if amiss
     try:
         model, info = _load(
-            AutoModelForSequenceClassification, policy, config=config, dtype=torch.float32,
-            use_safetensors=True, output_loading_info=True,
+            AutoModelForSequenceClassification,
+            policy,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
             attn_implementation=_attention(AutoModelForSequenceClassification, config),
-        )  # fmt: skip
+        )
     finally:
         logging.set_verbosity(before)
     if missing := sorted(set(info["missing_keys"]) - {"score.weight"}):
@@ -250,9 +258,10 @@ def plain_settings(settings: GenerationConfig) -> GenerationConfig:
     some of those that transformers reads it refuses to write.
     """
     return GenerationConfig(
-        bos_token_id=settings.bos_token_id, eos_token_id=settings.eos_token_id,
+        bos_token_id=settings.bos_token_id,
+        eos_token_id=settings.eos_token_id,
         pad_token_id=settings.pad_token_id,
-    )  # fmt: skip
+    )
 
 
 def load(auto: Any, folder: Path, config: PretrainedConfig, packed: bool) -> PreTrainedModel:
@@ -268,10 +277,14 @@ def load(auto: Any, folder: Path, config: PretrainedConfig, packed: bool) -> Pre
     logging.set_verbosity_error()  # or it lists the layers that are left out
     try:
         model = _load(
-            auto, folder, config=config, dtype=torch.float32, use_safetensors=True,
+            auto,
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
             attn_implementation=_attention(auto, config) if packed else "eager",
             ignore_mismatched_sizes=True,
-        )  # fmt: skip
+        )
     finally:
         logging.set_verbosity(before)
     return cast(PreTrainedModel, model.to(device()).eval())

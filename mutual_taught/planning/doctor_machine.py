@@ -55,9 +55,8 @@ def fit(
     """Compare what a whole run needs with devices, memory and disk, as `plan` does."""
     gpus = bool(there.devices)
     wanted = {
-        stage: need for stage in works
-        if (need := needs.of_stage(stage, values, models, gpus))
-    }  # fmt: skip
+        stage: need for stage in works if (need := needs.of_stage(stage, values, models, gpus))
+    }
     disk = {t: needs.disk(values, models, works, t) for t in ("0", *values.iterations)}
     host = needs.host(values, models) if gpus else {}
     stage, most = max(wanted.items(), key=lambda item: item[1].total)
@@ -82,18 +81,20 @@ def _name(found: str, name: str) -> str:
 def installed(values: Params) -> Iterator[Check]:
     """Look for the packages that some settings need."""
     settings = {
-        f"engine.name {values.engine.name}", f"engine.workers {values.engine.workers}",
+        f"engine.name {values.engine.name}",
+        f"engine.workers {values.engine.workers}",
         f"training.optimizer {values.training.optimizer}",
-    }  # fmt: skip
+    }
     if "zero3" in str(values.training.accelerate_config):
         settings.add("training.accelerate_config zero3")
     for setting, (module, extra) in EXTRAS.items():
         if setting in settings:
             here = importlib.util.find_spec(module) is not None
             yield Check(
-                setting, f"{module} is {'' if here else 'not '}installed",
+                setting,
+                f"{module} is {'' if here else 'not '}installed",
                 "" if here else f'expected it; pip install -e ".[{extra}]"',
-            )  # fmt: skip
+            )
 
 
 def tools() -> Iterator[Check | Note]:
@@ -103,9 +104,10 @@ def tools() -> Iterator[Check | Note]:
         return
     inside = _git("rev-parse", "--is-inside-work-tree") is not None
     yield Check(
-        "git", "a repository" if inside else "no repository here",
+        "git",
+        "a repository" if inside else "no repository here",
         "" if inside else "expected one; git clone the project, or git init",
-    )  # fmt: skip
+    )
     if not inside:
         return
     commit = _git("rev-parse", "--verify", "-q", "HEAD") is not None

@@ -16,14 +16,20 @@ OTHERWISE = {
     "engine": f"set engine.name vllm and raise engine.tensor_parallel, {SMALLER}",
     "score": f"set score.dtype bfloat16, {SMALLER}",
     "rank_pairs": "take a smaller model (models)",
-    "dpo": TRAINED, "train_rm": TRAINED, "base_reward_model": TRAINED, "sample": TRAINED,
-}  # fmt: skip
+    "dpo": TRAINED,
+    "train_rm": TRAINED,
+    "base_reward_model": TRAINED,
+    "sample": TRAINED,
+}
 
 
 def faults(
-    machine: Machine, values: Params, wanted: Mapping[str, Need],
-    disk: Mapping[str, Mapping[str, int]], host: Mapping[str, int],
-) -> list[str]:  # fmt: skip
+    machine: Machine,
+    values: Params,
+    wanted: Mapping[str, Need],
+    disk: Mapping[str, Mapping[str, int]],
+    host: Mapping[str, int],
+) -> list[str]:
     """Say what cannot run on the machine, and which parameter to change.
 
     Args:

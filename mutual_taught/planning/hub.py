@@ -53,19 +53,22 @@ def look(one: Wanted) -> Check:
             hub.auth_check(one.path, repo_type=one.kind)
     except GatedRepoError:
         return Check(
-            name, f"{one.path} is gated, {login}",
+            name,
+            f"{one.path} is gated, {login}",
             f"expected access; accept its licence on the hub, then hf auth login; or name another "
             f"{one.kind}",
-        )  # fmt: skip
+        )
     except RepositoryNotFoundError:
         return Check(
-            name, f"{one.path} is not there, or is private; {login}",
+            name,
+            f"{one.path} is not there, or is private; {login}",
             f"expected a {one.kind} of the hub; mend {one.param}.path, or hf auth login",
-        )  # fmt: skip
+        )
     except Exception as error:  # the hub's client raises many kinds, all of them the user's
         return Check(
-            name, f"{one.path}: {first_line(error)}",
+            name,
+            f"{one.path}: {first_line(error)}",
             f"expected an answer of the hub within {TIMEOUT:.0f} s; check {one.param}.revision, "
             "network and HF_HUB_OFFLINE; or take a folder (source path or file)",
-        )  # fmt: skip
+        )
     return Check(name, f"{one.path} can be had, {login}", "")

@@ -100,9 +100,13 @@ def _vllm(block: Decoding, shape: Shape, engine: Engine, prompt: int) -> Need:
     size, length = BYTES[str(engine.dtype)], prompt + block.max_new_tokens
     shares = {
         "weights": shape.weights * size // engine.tensor_parallel,
-        "key-value cache of one answer":
-            length * shape.layers * 2 * shape.kv_width * size // engine.tensor_parallel,
-    }  # fmt: skip
+        "key-value cache of one answer": length
+        * shape.layers
+        * 2
+        * shape.kv_width
+        * size
+        // engine.tensor_parallel,
+    }
     left = 1 - engine.gpu_memory_utilization  # of the memory; what it takes must hold these
     parts = {**shares, "left to others": round(sum(shares.values()) * left / (1 - left))}
     return Need(parts, "engine.tensor_parallel", engine.tensor_parallel, sum(parts.values()))
@@ -149,8 +153,13 @@ def _of_rows(need: Need, tokens: int, params: Params) -> Need:
     whole = need.total - need.fixed
     prompt = whole * params.tokens.max_prompt_tokens // tokens
     least = max((need.value - params.tokens.max_prompt_tokens) // 2, 1)  # then the budget decides
-    return Need(need.parts, "sample.max_new_tokens", params.sample.max_new_tokens,
-                need.fixed + prompt, least)  # fmt: skip
+    return Need(
+        need.parts,
+        "sample.max_new_tokens",
+        params.sample.max_new_tokens,
+        need.fixed + prompt,
+        least,
+    )
 
 
 def training(shape: Shape, settings: Optimisation, params: Params, logits: bool) -> Need:
@@ -236,7 +245,8 @@ Needs = list[Need | None]
 NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
     "prepare_reward_model": lambda params, models: [
         training(models.reward, params.base_reward_model, params, logits=False)
-        if params.models.reward_model.source in ("trained", "tiny") else None
+        if params.models.reward_model.source in ("trained", "tiny")
+        else None
     ],
     "answer_base": lambda params, models: [drawing(params.answer, 1, models.policy, params)],
     "eval_base": lambda params, models: _evaluating(params, models),
@@ -247,17 +257,20 @@ NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
     "rank_pairs": lambda params, models: [referring(params, models)],
     "dpo": lambda params, models: [training(models.policy, params.dpo, params, logits=True)],
     "duel": lambda params, models: [
-        drawing(params.duel, 1, models.policy, params), scoring(models.reward, params)
+        drawing(params.duel, 1, models.policy, params),
+        scoring(models.reward, params),
     ],
     "answer": lambda params, models: [
-        drawing(params.answer, 1, models.policy, params), scoring(models.reward, params)
+        drawing(params.answer, 1, models.policy, params),
+        scoring(models.reward, params),
     ],
     "train_rm": lambda params, models: [
-        None if params.train_rm.fixed
+        None
+        if params.train_rm.fixed
         else training(models.reward, params.train_rm, params, logits=False)
     ],
     "eval": lambda params, models: _evaluating(params, models),
-}  # fmt: skip
+}
 
 
 def _evaluating(params: Params, models: Models) -> Needs:

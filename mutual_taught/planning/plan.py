@@ -44,8 +44,9 @@ class Plan(NamedTuple):
         """Give the stages that will run, in DVC's order, with their estimated seconds."""
         return {
             stage.todo.stage: stage.time.seconds
-            for stage in self.stages if stage.todo.action == "run"
-        }  # fmt: skip
+            for stage in self.stages
+            if stage.todo.action == "run"
+        }
 
 
 def make(targets: Sequence[str] = (), other: str | None = None, flags: Flags = PULLED) -> Plan:
@@ -153,9 +154,12 @@ def _measured(notes: list[str]) -> Measured:
 
 
 def _basis(
-    values: Params, models: Models | None, todo: Sequence[Todo], there: Machine,
+    values: Params,
+    models: Models | None,
+    todo: Sequence[Todo],
+    there: Machine,
     measured: Measured | None,
-) -> Basis:  # fmt: skip
+) -> Basis:
     """Put together what times follow from; the machine is calibrated where a stage needs it.
 
     Args:
@@ -171,8 +175,9 @@ def _basis(
     basis = Basis(values, models, measured.then, measured.known, None, devices)
     missing = any(
         timing.estimate(one.stage, Work(), one.params, basis).source == "unknown"
-        for one in todo if one.action == "run"
-    )  # fmt: skip
+        for one in todo
+        if one.action == "run"
+    )
     if models is None or not missing:
         return basis
     return basis._replace(speed=machine.speed(there, str(values.training.precision)))

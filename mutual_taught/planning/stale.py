@@ -66,9 +66,11 @@ def find(targets: Sequence[str] = (), flags: Flags = PULLED) -> list[Todo]:
         with Repo() as repo:
             graph = get_active_graph(repo.index.graph)
             wanted = [
-                stage for target in targets for stage in graph.nodes
+                stage
+                for target in targets
+                for stage in graph.nodes
                 if target in (stage.name, stage.name.split("@")[0])
-            ]  # fmt: skip
+            ]
             outs = {out.def_path for stage in graph.nodes for out in stage.outs}
             steps = wanted if flags.single else plan_repro(graph, wanted)
             return list(_closure(steps, outs, flags))

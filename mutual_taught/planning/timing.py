@@ -12,19 +12,33 @@ from mutual_taught.planning.workload import Work, at
 
 # Which count of a stage its time follows, and what run/*/perf calls it.
 UNITS = {
-    "prepare_reward_model": ("pairs", "pairs"), "sample": ("answers", "answers"),
-    "answer_base": ("answers", "answers"), "eval_base": ("answers", "answers"),
-    "score": ("scores", "answers"), "rank_pairs": ("pairs", "pairs"), "dpo": ("pairs", "pairs"),
-    "duel": ("answers", "answers"), "answer": ("answers", "answers"),
-    "train_rm": ("pairs", "pairs"), "eval": ("answers", "answers"),
-}  # fmt: skip
+    "prepare_reward_model": ("pairs", "pairs"),
+    "sample": ("answers", "answers"),
+    "answer_base": ("answers", "answers"),
+    "eval_base": ("answers", "answers"),
+    "score": ("scores", "answers"),
+    "rank_pairs": ("pairs", "pairs"),
+    "dpo": ("pairs", "pairs"),
+    "duel": ("answers", "answers"),
+    "answer": ("answers", "answers"),
+    "train_rm": ("pairs", "pairs"),
+    "eval": ("answers", "answers"),
+}
 REWARD = ("prepare_reward_model", "score", "train_rm")  # the others follow the policy's weights
 # Parameters whose change makes earlier times useless.
 FASTER = (
-    "engine.name", "engine.dtype", "engine.tensor_parallel", "training.precision",
-    "training.optimizer", "training.launcher", "training.processes", "training.lora",
-    "training.gradient_checkpointing", "score.dtype", "rank_pairs.reference_dtype",
-)  # fmt: skip
+    "engine.name",
+    "engine.dtype",
+    "engine.tensor_parallel",
+    "training.precision",
+    "training.optimizer",
+    "training.launcher",
+    "training.processes",
+    "training.lora",
+    "training.gradient_checkpointing",
+    "score.dtype",
+    "rank_pairs.reference_dtype",
+)
 ALIKE = 2.0  # times the weights; the time of models of another size does not follow from them
 # Of the longest prompt and answer that are allowed, the usual one: an assumption.
 PROMPT, ANSWER = 1 / 3, 2 / 3

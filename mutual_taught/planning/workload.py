@@ -49,8 +49,12 @@ def sizes(data: Data, prepared: Mapping[str, float] | None) -> dict[str, int]:
         InputError: a split takes all there are, and nobody has counted them.
     """
     parts = {f"policy_{k}": data.splits.policy for k in range(1, data.policy_parts + 1)}
-    splits = {**parts, "reward": data.splits.reward, "selection": data.splits.selection,
-              "eval": data.splits.eval}  # fmt: skip
+    splits = {
+        **parts,
+        "reward": data.splits.reward,
+        "selection": data.splits.selection,
+        "eval": data.splits.eval,
+    }
     found = {}
     for name, split in splits.items():
         counted = (prepared or {}).get(f"prompts_{name}")

@@ -44,11 +44,25 @@ EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 # What is copied of a model's folder, by name: all else in it stays where it is.
 TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json", "vocab.txt", "merges.txt", "bpe.codes", "tokenizer.model", "spiece.model",
-    "spm.model", "sentencepiece.bpe.model", "sentencepiece.model", "tiktoken.model", "tekken.json",
-    "chat_template.jinja", "chat_template.json", "additional_chat_templates/*.jinja",
-)  # fmt: skip
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "bpe.codes",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+    "tiktoken.model",
+    "tekken.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates/*.jinja",
+)
 MODEL_FILES = ("config.json", "generation_config.json", *TOKENIZER_FILES)
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
@@ -273,9 +287,12 @@ def _embedded(package: str, folder: Path) -> str:
     place = _embedded_place(package)
     tokenizer = _embedded_tokenizer(place)
     model = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=EMBEDDED_FILE, dtype=torch.float32,
-        quantization_config=GgufConfig(dequantize=True), trust_remote_code=False,
-    )  # fmt: skip
+        place,
+        gguf_file=EMBEDDED_FILE,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+        trust_remote_code=False,
+    )
     for config in (model.config, model):
         if "quantization_config" in vars(config):
             del config.quantization_config
@@ -312,11 +329,19 @@ def _tiny(folder: Path, seed: int) -> str:
     tokenizer = _tiny_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024,
-        bos_token_id=None, eos_token_id=tokenizer.eos_token_id, initializer_range=0.2,
-        pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=True,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.2,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+    )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return "tiny random Llama"
@@ -328,14 +353,18 @@ def _tiny_tokenizer() -> PreTrainedTokenizerFast:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=384, special_tokens=specials, show_progress=False,
+        vocab_size=384,
+        special_tokens=specials,
+        show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )  # fmt: skip
+    )
     text = "user assistant system write answer words use at least sentences the and of a in with "
     bpe.train_from_iterator([text * 20], trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, pad_token="<|pad|>", eos_token="<|im_end|>",
+        tokenizer_object=bpe,
+        pad_token="<|pad|>",
+        eos_token="<|im_end|>",
         additional_special_tokens=["<|im_start|>"],
-    )  # fmt: skip
+    )
     tokenizer.chat_template = CHATML
     return tokenizer

@@ -27,9 +27,15 @@ METRICS = Path("metrics", "prepare_reward_model.json")
 
 
 def prepare_base(
-    policy: Path, preferences: Path, out: Path, source: Model, settings: BaseRewardModel,
-    training: Training, tokens: Tokens, seed: int,
-) -> None:  # fmt: skip
+    policy: Path,
+    preferences: Path,
+    out: Path,
+    source: Model,
+    settings: BaseRewardModel,
+    training: Training,
+    tokens: Tokens,
+    seed: int,
+) -> None:
     """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences.
 
     A seed preference with a side that does not fit is dropped, and counted in the metrics.
@@ -52,10 +58,13 @@ def prepare_base(
     training = settle(training)
     rows = compare_new_reward_model(policy, tokens, settings.layers).rows
     made_by = {
-        "stage": "prepare_reward_model", "policy": read_manifest(policy).digest,
-        "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
+        "stage": "prepare_reward_model",
+        "policy": read_manifest(policy).digest,
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "training": training.decides(),
         "preferences": tables.rows_digest(chosen),
-    }  # fmt: skip
+    }
     with work.folder("prepare_reward_model", {**made_by, "all": training.model_dump()}) as place:
         tokenizer = give_padding(load_tokenizer(policy))
         ready = tokenised(tokenizer, chosen["prompt_id"].to_pylist(), chosen, tokens)

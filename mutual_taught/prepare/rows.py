@@ -18,13 +18,17 @@ from mutual_taught.terminal.signs import excerpt
 LARGEST_CELL = 2**31 - 1  # characters; the csv module's own limit is 131,072
 BATCH = 4096
 WIDE = {
-    codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16",
-}  # fmt: skip
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 PACKED = {
-    b"\x1f\x8b": "gzip", b"PK\x03\x04": "a ZIP archive", b"PAR1\x15": "Parquet",
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "a ZIP archive",
+    b"PAR1\x15": "Parquet",
     b"\x28\xb5\x2f\xfd": "zstd",
-}  # fmt: skip
+}
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how Python carries bytes that are not UTF-8
 
@@ -55,8 +59,10 @@ def read(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
             damaged pages, a quote that swallows the lines after it.
     """
     readers: dict[str, Callable[[Path, Sequence[str], Sequence[str]], Iterator[Row]]] = {
-        ".parquet": _parquet, ".jsonl": _jsonl, ".csv": _csv,
-    }  # fmt: skip
+        ".parquet": _parquet,
+        ".jsonl": _jsonl,
+        ".csv": _csv,
+    }
     if path.suffix not in readers:
         advice = "; write one JSON object a line" if path.suffix == ".json" else ""
         raise InputError(

@@ -61,9 +61,11 @@ class Screen(NamedTuple):
 
 
 def screen(
-    policy: PreTrainedTokenizerBase, reward_model: PreTrainedTokenizerBase, limits: Tokens,
+    policy: PreTrainedTokenizerBase,
+    reward_model: PreTrainedTokenizerBase,
+    limits: Tokens,
     longest: int,
-) -> Screen:  # fmt: skip
+) -> Screen:
     """Prepare to look at prompts.
 
     Args:

@@ -34,11 +34,14 @@ def questions(templates: Path, count: int, seed: int) -> pa.Table:
         messages = [{"role": "user", "content": row["prompt"]}]
         rows.append(
             {
-                "prompt_id": prompt_id(messages), "messages": messages, "split": "policy_1",
-                "source": "seed", "instruction_ids": row["instruction_ids"],
+                "prompt_id": prompt_id(messages),
+                "messages": messages,
+                "split": "policy_1",
+                "source": "seed",
+                "instruction_ids": row["instruction_ids"],
                 "instruction_kwargs": row["instruction_kwargs"],
             }
-        )  # fmt: skip
+        )
     return pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema).sort_by("prompt_id")
 
 
@@ -68,18 +71,26 @@ def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Tab
     for row in asked.to_pylist():
         name = row["prompt_id"]
         ranked = sorted(
-            (gold.gold(text, row["instruction_ids"], row["instruction_kwargs"]),
-             sampling_seed(seed, 0, "seed-tie", name, index), text, length)
+            (
+                gold.gold(text, row["instruction_ids"], row["instruction_kwargs"]),
+                sampling_seed(seed, 0, "seed-tie", name, index),
+                text,
+                length,
+            )
             for index, (text, length) in enumerate(drawn[name])
             if text.strip()
-        )  # fmt: skip
+        )
         if not ranked or ranked[-1][0] == ranked[0][0]:
             continue
         worst, best = ranked[0], ranked[-1]
         found = {
-            "prompt_id": name, "messages": row["messages"], "chosen": best[2],
-            "rejected": worst[2], "gold_chosen": best[0], "gold_rejected": worst[0],
-        }  # fmt: skip
+            "prompt_id": name,
+            "messages": row["messages"],
+            "chosen": best[2],
+            "rejected": worst[2],
+            "gold_chosen": best[0],
+            "gold_rejected": worst[0],
+        }
         (longer if best[3] > worst[3] else others).append(found)
     parts = (sizes.train, sizes.heldout)
     first = [round(size * sizes.longer) for size in parts]
@@ -131,10 +142,12 @@ def rates(asked: pa.Table, answers: pa.Table) -> list[Rate]:
         ids, kwargs = prompt["instruction_ids"], prompt["instruction_kwargs"]
         whole = [gold.gold(text, ids, kwargs) for text in texts]
         common = (
-            float(len(set(whole)) > 1), _mean(whole), _mean([value == 1 for value in whole]),
+            float(len(set(whole)) > 1),
+            _mean(whole),
+            _mean([value == 1 for value in whole]),
             _mean([row["length_tokens"] for row in rows]),
             _mean([row["finish_reason"] == "length" for row in rows]),
-        )  # fmt: skip
+        )
         for name, value in zip(ids, kwargs, strict=True):
             complies = _mean([gold.gold(text, [name], [value]) for text in texts])
             found.setdefault(f"{name} {value}", []).append((complies, *common))
@@ -150,9 +163,16 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def make(
-    policy: Path, templates: Path, out: Path, count: int, sizes: Sizes, sample: Sample,
-    engine: Engine, tokens: Tokens, seed: int,
-) -> list[Rate]:  # fmt: skip
+    policy: Path,
+    templates: Path,
+    out: Path,
+    count: int,
+    sizes: Sizes,
+    sample: Sample,
+    engine: Engine,
+    tokens: Tokens,
+    seed: int,
+) -> list[Rate]:
     """Ask, sample, rank and write `out/seed_preferences.parquet`; give the policy's rates."""
     asked = questions(templates, count, seed)
     answers, made_from = responses(policy, asked, 1, sample, engine, tokens, seed)

@@ -189,8 +189,9 @@ def said(metrics: dict[str, float]) -> list[str]:
     """Say in one line what was dropped; in none if nothing was."""
     reasons = [
         f"{name.removeprefix('dropped_')} {count:.0f}"
-        for name, count in sorted(metrics.items()) if name.startswith("dropped_")
-    ]  # fmt: skip
+        for name, count in sorted(metrics.items())
+        if name.startswith("dropped_")
+    ]
     total = f"{metrics['dropped']:.0f} of {metrics['rows']:.0f} rows"
     return [f"prepare_prompts: {total} dropped ({', '.join(reasons)})"] if reasons else []
 

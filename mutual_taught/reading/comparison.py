@@ -23,14 +23,16 @@ def table(rows: Sequence[Row], seeds: bool) -> list[list[str]]:
     for place, row in enumerate(rows):
         change = row.change
         count = max((number.n for number in row.numbers.values()), default=0)
-        found.append([
-            row.name,
-            *[str(count)] * seeds,
-            *(_value(column[place], row) for column in differing.values()),
-            f"{change.mean:+.3f} [{change.ci_lo:.3f}, {change.ci_hi:.3f}]" if change else NONE,
-            str(change.n) if change else NONE,
-            *(_number(row.numbers.get(name)) for name in names),
-        ])  # fmt: skip
+        found.append(
+            [
+                row.name,
+                *[str(count)] * seeds,
+                *(_value(column[place], row) for column in differing.values()),
+                f"{change.mean:+.3f} [{change.ci_lo:.3f}, {change.ci_hi:.3f}]" if change else NONE,
+                str(change.n) if change else NONE,
+                *(_number(row.numbers.get(name)) for name in names),
+            ]
+        )
     return found
 
 
@@ -38,10 +40,12 @@ def as_json(rows: Sequence[Row], seeds: bool) -> str:
     """Give the comparison as a list of objects, numbers in full."""
     differing = changed(rows, seeds)
     return json.dumps(
-        [_record(row, {key: column[place] for key, column in differing.items()})
-         for place, row in enumerate(rows)],
+        [
+            _record(row, {key: column[place] for key, column in differing.items()})
+            for place, row in enumerate(rows)
+        ],
         indent=2,
-    )  # fmt: skip
+    )
 
 
 def as_csv(rows: Sequence[Row], seeds: bool) -> str:

@@ -38,13 +38,16 @@ def prompts(run: Path, split: str | None, contains: str, worst: int | None) -> l
     gold, reward = _gold(run), _rewards(run)
     found = [
         {
-            "prompt_id": row["prompt_id"], "id": row["prompt_id"][:size], "split": row["split"],
-            "messages": row["messages"], "gold": gold[-1].get(row["prompt_id"]),
+            "prompt_id": row["prompt_id"],
+            "id": row["prompt_id"][:size],
+            "split": row["split"],
+            "messages": row["messages"],
+            "gold": gold[-1].get(row["prompt_id"]),
             "reward": reward.get(row["prompt_id"]),
         }
         for row in rows
         if split in (None, row["split"].partition("_")[0]) and _says(row["messages"], contains)
-    ]  # fmt: skip
+    ]
     return found if worst is None else _worst(found, gold[0], worst, split)
 
 

@@ -72,11 +72,13 @@ def iterations(run: Path, state: State) -> list[Iteration]:
     ]
     return [
         Iteration(
-            key, _state(key, history[place]["metrics"]),
-            summary.final_iteration(history[: place + 1]), history[place]["metrics"],
+            key,
+            _state(key, history[place]["metrics"]),
+            summary.final_iteration(history[: place + 1]),
+            history[place]["metrics"],
         )
         for place, key in enumerate(keys)
-    ]  # fmt: skip
+    ]
 
 
 def _state(key: str, metrics: Mapping[str, Any]) -> str:
@@ -99,10 +101,14 @@ def setting(run: Path) -> Setting:
         seed, auto = values.seed, (values.engine.dtype, values.training.precision)
         named = (values.models.policy.path, values.models.reward_model.path)
     return Setting(
-        rule, threshold if rule == "win_rate" else None,
-        _base(run / "0" / "policy") or named[0], _base(run / "0" / "reward_model") or named[1],
-        seed, _sampled_in(run) or auto[0], _trained_in(run) or auto[1],
-    )  # fmt: skip
+        rule,
+        threshold if rule == "win_rate" else None,
+        _base(run / "0" / "policy") or named[0],
+        _base(run / "0" / "reward_model") or named[1],
+        seed,
+        _sampled_in(run) or auto[0],
+        _trained_in(run) or auto[1],
+    )
 
 
 def _base(folder: Path) -> str | None:
@@ -195,9 +201,10 @@ def _print_numbers(console: Console, listed: list[Iteration]) -> None:
 
 def _cells(one: Iteration) -> list[str]:
     return [
-        one.state, str(one.final),
+        one.state,
+        str(one.final),
         *(markdown.cell(row, one.metrics, one.final) for row in ROWS.values()),
-    ]  # fmt: skip
+    ]
 
 
 def advice(
@@ -260,14 +267,18 @@ def as_json(run: Path) -> str:
         "leftovers": list(state.leftovers),
         **setting(run)._asdict(),
         "iterations": [
-            {"iteration": int(one.key), "state": one.state, "policy_from": one.final,
-             "evaluated": markdown.number(one.metrics, "eval", "active") == 1,
-             "metrics": one.metrics}
+            {
+                "iteration": int(one.key),
+                "state": one.state,
+                "policy_from": one.final,
+                "evaluated": markdown.number(one.metrics, "eval", "active") == 1,
+                "metrics": one.metrics,
+            }
             for one in listed
         ],
         "policy_folder": str(run / listed[-1].key / "policy") if ended else None,
         "reward_model_folder": str(run / listed[-1].key / "reward_model") if ended else None,
-    }  # fmt: skip
+    }
     return json.dumps(told, indent=2)
 
 

@@ -39,9 +39,13 @@ def prompt(run: Path, prefix: str) -> Record:
     found = _one(run / "0", tables.ALL_PROMPTS, "prompt_id", prefix)
     name = found["prompt_id"]
     story: Record = {
-        "prompt_id": name, "messages": found["messages"], "split": found["split"],
-        "source": found["source"], "row": found["row"], "iterations": {},
-    }  # fmt: skip
+        "prompt_id": name,
+        "messages": found["messages"],
+        "split": found["split"],
+        "source": found["source"],
+        "row": found["row"],
+        "iterations": {},
+    }
     for folder in files.iterations(run):
         happened: Record = {table.name: _rows(folder, table, name) for table in tables.EXCHANGED}
         happened["generations"] = _rows(folder / "eval", tables.GENERATIONS, name)
@@ -268,8 +272,12 @@ def _mixed(happened: Happened, folder: Path, short: Shown) -> list[str]:
 
 
 TELLERS: tuple[Callable[[Happened, Path, Shown], list[str]], ...] = (
-    _sampled, _duelled, _labelled, _mixed, _evaluated,
-)  # fmt: skip
+    _sampled,
+    _duelled,
+    _labelled,
+    _mixed,
+    _evaluated,
+)
 
 
 def pair_lines(why: Record, full: bool = False) -> list[str]:

@@ -16,9 +16,17 @@ from mutual_taught.terminal.signs import visible
 
 History = list[dict[str, Any]]
 STAGES = (
-    "sample", "score", "rank_pairs", "dpo", "duel", "select_policy", "answer", "build_pairs",
-    "train_rm", "eval",
-)  # fmt: skip
+    "sample",
+    "score",
+    "rank_pairs",
+    "dpo",
+    "duel",
+    "select_policy",
+    "answer",
+    "build_pairs",
+    "train_rm",
+    "eval",
+)
 
 
 def entry(iteration: int, metrics: Mapping[str, Any], examples: Sequence[Any]) -> dict[str, Any]:
@@ -49,10 +57,14 @@ def examples(generations: pa.Table, prompts: pa.Table, count: int) -> list[dict[
     rows = generations.filter(pa.array(generations["response_index"].to_numpy() == 0)).to_pylist()
     texts = {row["prompt_id"]: row["messages"][-1]["content"] for row in prompts.to_pylist()}
     return [
-        {"prompt_id": row["prompt_id"], "prompt": texts[row["prompt_id"]],
-         "response": row["response"], "gold": row["gold"]}
+        {
+            "prompt_id": row["prompt_id"],
+            "prompt": texts[row["prompt_id"]],
+            "response": row["response"],
+            "gold": row["gold"],
+        }
         for row in rows[:count]
-    ]  # fmt: skip
+    ]
 
 
 def write(folder: Path, history: History) -> None:
@@ -141,7 +153,10 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "gold": _eval("policy.gold"),
     "gold, change from base": _eval("policy.gold_vs_base"),
     "all instructions followed": lambda m: with_interval(
-        m, "eval", "policy.gold.pass_rate", "policy.gold.pass_rate_ci_lo",
+        m,
+        "eval",
+        "policy.gold.pass_rate",
+        "policy.gold.pass_rate_ci_lo",
         "policy.gold.pass_rate_ci_hi",
     ),
     "win rate vs base (gold)": _eval("policy.win_rate.vs_base.verifiable"),
@@ -155,12 +170,16 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "r_t on held-out gold pairs": _accuracy("reward_model.gold_pairs"),
     "r_t on own samples": _accuracy("reward_model.own_samples.rt"),
     "r_0 on own samples": _accuracy("reward_model.own_samples.r0"),
-}  # fmt: skip
+}
 # Of the iteration itself. The other rows are of the evaluation, which a stopped one carries on.
 OF_STEPS = {
-    "selected step", "win rate on D_MS", "ranked pairs kept", "pseudo pairs kept", "tolerance",
+    "selected step",
+    "win rate on D_MS",
+    "ranked pairs kept",
+    "pseudo pairs kept",
+    "tolerance",
     "without a reward: responses / duel prompts / eval answers",
-}  # fmt: skip
+}
 
 
 def cell(name: str, metrics: Mapping[str, Any], final: int) -> str:
@@ -189,18 +208,38 @@ NOTES = (
 PLOTS = {
     "gold": (
         ("gold", "eval", "policy.gold.mean", "policy.gold.ci_lo", "policy.gold.ci_hi"),
-        ("all followed", "eval", "policy.gold.pass_rate", "policy.gold.pass_rate_ci_lo",
-         "policy.gold.pass_rate_ci_hi"),
+        (
+            "all followed",
+            "eval",
+            "policy.gold.pass_rate",
+            "policy.gold.pass_rate_ci_lo",
+            "policy.gold.pass_rate_ci_hi",
+        ),
     ),
     "reward_model": (
-        ("r_t, held-out gold pairs", "eval", "reward_model.gold_pairs.accuracy",
-         "reward_model.gold_pairs.ci_lo", "reward_model.gold_pairs.ci_hi"),
-        ("r_t, own samples", "eval", "reward_model.own_samples.rt.accuracy",
-         "reward_model.own_samples.rt.ci_lo", "reward_model.own_samples.rt.ci_hi"),
-        ("r_0, own samples", "eval", "reward_model.own_samples.r0.accuracy",
-         "reward_model.own_samples.r0.ci_lo", "reward_model.own_samples.r0.ci_hi"),
+        (
+            "r_t, held-out gold pairs",
+            "eval",
+            "reward_model.gold_pairs.accuracy",
+            "reward_model.gold_pairs.ci_lo",
+            "reward_model.gold_pairs.ci_hi",
+        ),
+        (
+            "r_t, own samples",
+            "eval",
+            "reward_model.own_samples.rt.accuracy",
+            "reward_model.own_samples.rt.ci_lo",
+            "reward_model.own_samples.rt.ci_hi",
+        ),
+        (
+            "r_0, own samples",
+            "eval",
+            "reward_model.own_samples.r0.accuracy",
+            "reward_model.own_samples.r0.ci_lo",
+            "reward_model.own_samples.r0.ci_hi",
+        ),
     ),
-}  # fmt: skip
+}
 
 
 def _plot(history: History, lines: Sequence[tuple[str, str, str, str, str]]) -> bytes:
@@ -220,10 +259,16 @@ def _plot(history: History, lines: Sequence[tuple[str, str, str, str, str]]) -> 
         if known:
             x, mean, low, high = zip(*known, strict=True)
             axes.errorbar(
-                x, mean, [[m - v for m, v in zip(mean, low, strict=True)],
-                          [v - m for m, v in zip(mean, high, strict=True)]],
-                marker="o", capsize=3, label=label,
-            )  # fmt: skip
+                x,
+                mean,
+                [
+                    [m - v for m, v in zip(mean, low, strict=True)],
+                    [v - m for m, v in zip(mean, high, strict=True)],
+                ],
+                marker="o",
+                capsize=3,
+                label=label,
+            )
     axes.set_xlabel("iteration")
     axes.set_ylim(0, 1)
     axes.set_xticks([item["iteration"] for item in history])
@@ -239,10 +284,15 @@ def _page(history: History) -> str:
     rows = [["state", *(state(item["metrics"], item["iteration"]) for item in history)]]
     finals = [final_iteration(history[: place + 1]) for place in range(len(history))]
     rows += [
-        [name, *(cell(name, item["metrics"], final)
-                 for item, final in zip(history, finals, strict=True))]
+        [
+            name,
+            *(
+                cell(name, item["metrics"], final)
+                for item, final in zip(history, finals, strict=True)
+            ),
+        ]
         for name in ROWS
-    ]  # fmt: skip
+    ]
     table = [head, ["---"] * len(head), *rows]
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]
@@ -267,9 +317,10 @@ def _dropped_prompts(metrics: Mapping[str, Any]) -> list[str]:
     if not counted.get("dropped"):
         return []
     reasons = {
-        name.removeprefix("dropped_"): value for name, value in sorted(counted.items())
+        name.removeprefix("dropped_"): value
+        for name, value in sorted(counted.items())
         if name.startswith("dropped_")
-    }  # fmt: skip
+    }
     total = f"{counted['dropped']:.0f} of {counted['rows']:.0f} rows of the source are no prompts."
     lines = ["## Dropped prompts", "", total, "", "| reason | rows |", "|---|---|"]
     return [*lines, *(f"| {_safe(name)} | {value:.0f} |" for name, value in reasons.items()), ""]

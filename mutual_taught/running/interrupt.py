@@ -109,9 +109,11 @@ def ended_by_signals(dvc: "subprocess.Popen[str]") -> Iterator[None]:
     """
     ending = Ending(dvc)
     wanted: dict[signal.Signals, Handler] = {
-        signal.SIGINT: ending.receive, signal.SIGTERM: ending.receive,
-        signal.SIGHUP: ending.receive, signal.SIGTSTP: ending.pause,
-    }  # fmt: skip
+        signal.SIGINT: ending.receive,
+        signal.SIGTERM: ending.receive,
+        signal.SIGHUP: ending.receive,
+        signal.SIGTSTP: ending.pause,
+    }
     before = {number: signal.getsignal(number) for number in wanted}
     kept = [number for number in wanted if before[number] is not signal.SIG_IGN]
     for number in kept:

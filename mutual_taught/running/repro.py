@@ -86,23 +86,30 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
     """
     signs = sys.stdout.encoding or "utf-8"
     told = {
-        "PATH": _path(), "PYTHONIOENCODING": f"{signs}:backslashreplace",
-        STARTED_BY: str(os.getpid()), schedule.SCHEDULE: str(run.resolve()),
-    }  # fmt: skip
+        "PATH": _path(),
+        "PYTHONIOENCODING": f"{signs}:backslashreplace",
+        STARTED_BY: str(os.getpid()),
+        schedule.SCHEDULE: str(run.resolve()),
+    }
     options = [OPTIONS[name] for name, wanted in flags._asdict().items() if wanted]
     dvc = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", *options, *targets], process_group=0,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, encoding=signs, errors="replace",
+        [sys.executable, "-m", "dvc", "repro", *options, *targets],
+        process_group=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        encoding=signs,
+        errors="replace",
         env={**os.environ, **told},
-    )  # fmt: skip
+    )
     with ended_by_signals(dvc):
         lines = list(_shown(dvc))
     if dvc.returncode != 0:
         failed = at_work(lines)
         raise TrainingError(
-            f"stage {failed} failed, see above; {AGAIN}" if failed else
-            f"dvc repro: DVC stopped, and no stage failed; see its line above; {AGAIN}"
-        )  # fmt: skip
+            f"stage {failed} failed, see above; {AGAIN}"
+            if failed
+            else f"dvc repro: DVC stopped, and no stage failed; see its line above; {AGAIN}"
+        )
     return UP_TO_DATE not in lines
 
 
@@ -136,9 +143,12 @@ def dvc(arguments: Sequence[str]) -> int:
         InterruptedRunError: the user ended it, and the stage it ran.
     """
     running = subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments], process_group=0, text=True,
-        stdin=subprocess.DEVNULL, env={**os.environ, "PATH": _path()},
-    )  # fmt: skip
+        [sys.executable, "-m", "dvc", *arguments],
+        process_group=0,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PATH": _path()},
+    )
     with ended_by_signals(running):
         code = running.wait()
     return code if code >= 0 else 128 - code  # as a shell says that a signal killed it

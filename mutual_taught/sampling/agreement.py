@@ -84,9 +84,12 @@ def _sampled(
         with torch.inference_mode():
             right = plain_logps(plain, Group(tokens, [draw.token_ids for draw in draws]))
         gap = max(
-            gap, *(abs(draw.logprob - float(r.double().sum())) / DRAWN
-                   for draw, r in zip(draws, right, strict=True)),
-        )  # fmt: skip
+            gap,
+            *(
+                abs(draw.logprob - float(r.double().sum())) / DRAWN
+                for draw, r in zip(draws, right, strict=True)
+            ),
+        )
     if gap <= NEAR:
         return gap, ""
     wrong = f"log-probs of sampled answers are {gap:.2g} nats a token off"

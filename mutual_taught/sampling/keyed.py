@@ -203,10 +203,13 @@ class _Rows:
         real = _left_padded([[1] * len(tokens) for tokens in prompts], self.where)
         self.mask = torch.cat([self.mask, real], dim=1)
         output = self.policy.model(
-            input_ids=ids, attention_mask=self.mask,
+            input_ids=ids,
+            attention_mask=self.mask,
             position_ids=(self.mask.cumsum(dim=1) - 1).clamp(min=0)[:, -ids.shape[1] :],
-            past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-        )  # fmt: skip
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
         logits: Tensor = output.logits[:, -1]
         return logits
 
@@ -218,9 +221,11 @@ class _Rows:
         self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)
         output = self.policy.model(
             input_ids=self.tokens[self.batch, self.time - 1].clamp(min=0)[:, None],
-            attention_mask=self.mask, position_ids=self.position[:, None],
-            past_key_values=self.cache, use_cache=True,
-        )  # fmt: skip
+            attention_mask=self.mask,
+            position_ids=self.position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
         self.position = self.position + 1
         self._take(output.logits[:, -1])
 

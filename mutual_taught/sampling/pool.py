@@ -56,9 +56,11 @@ class EnginePool:
         self.policy, self.tokenizer = policy.resolve(), load_tokenizer(policy)
 
     def answer(
-        self, shards: Mapping[int, Sequence[Request]], decode: Decode,
+        self,
+        shards: Mapping[int, Sequence[Request]],
+        decode: Decode,
         seen: Seen = ignore,
-    ) -> Iterator[tuple[int, Answers]]:  # fmt: skip
+    ) -> Iterator[tuple[int, Answers]]:
         """Draw the shards in the pool, in any order."""
         assert self.policy is not None
         job = SamplingJob(self.policy, self.settings, self.context, self.tokens, decode)

@@ -128,25 +128,41 @@ def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], answers: Answers
         said = texts(engine.tokenizer, [draw.token_ids for draw in draws])
         for index, (draw, text) in enumerate(zip(draws, said, strict=True)):
             values = (
-                prompt, index, text, draw.token_ids, len(draw.token_ids), draw.finish_reason,
-                request.seeds[index], draw.logprob,
-            )  # fmt: skip
+                prompt,
+                index,
+                text,
+                draw.token_ids,
+                len(draw.token_ids),
+                draw.finish_reason,
+                request.seeds[index],
+                draw.logprob,
+            )
             for name, value in zip(rows, values, strict=True):
                 rows[name].append(value)
     return pa.table(rows, tables.RESPONSES.schema)
 
 
 def make_plan(
-    stage: str, iteration: int, seed: int, count: int, decoding: Decoding,
+    stage: str,
+    iteration: int,
+    seed: int,
+    count: int,
+    decoding: Decoding,
     engine: blocks.Engine,
     tokens: Tokens,
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Put together what decides the draws of a stage."""
     decode = Decode(decoding.temperature, decoding.top_p, decoding.max_new_tokens)
     return Plan(
-        stage, iteration, seed, count, decode, tokens.max_prompt_tokens, engine.shard_size,
+        stage,
+        iteration,
+        seed,
+        count,
+        decode,
+        tokens.max_prompt_tokens,
+        engine.shard_size,
         engine.batch_size,
-    )  # fmt: skip
+    )
 
 
 def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str) -> Drawn:

@@ -80,20 +80,28 @@ class Vllm:
             os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
             os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
             options = {
-                "enforce_eager": True, "block_size": BLOCK_ON_CPU,
+                "enforce_eager": True,
+                "block_size": BLOCK_ON_CPU,
                 "distributed_executor_backend": "uni",
-            }  # fmt: skip
+            }
         from vllm import LLM  # takes seconds to import
 
         try:
             return LLM(
-                str(policy), dtype=self.settings.dtype, max_model_len=self.context,
+                str(policy),
+                dtype=self.settings.dtype,
+                max_model_len=self.context,
                 tensor_parallel_size=self.settings.tensor_parallel,
                 gpu_memory_utilization=self.settings.gpu_memory_utilization,
-                load_format="safetensors", use_tqdm_on_load=False, trust_remote_code=False,
-                generation_config="vllm", skip_tokenizer_init=True,
-                enable_prefix_caching=True, logprobs_mode="raw_logprobs", **options,
-            )  # fmt: skip
+                load_format="safetensors",
+                use_tqdm_on_load=False,
+                trust_remote_code=False,
+                generation_config="vllm",
+                skip_tokenizer_init=True,
+                enable_prefix_caching=True,
+                logprobs_mode="raw_logprobs",
+                **options,
+            )
         except (ValueError, RuntimeError) as error:
             said = " ".join(str(error).split())[:300]
             raise InputError(
@@ -149,12 +157,18 @@ def sampling_params(seeds: Sequence[int], decode: Decode, stop_ids: frozenset[in
 
     return [
         SamplingParams(
-            n=1, seed=seed, temperature=decode.temperature, top_p=decode.top_p,
-            max_tokens=decode.max_new_tokens, stop_token_ids=sorted(stop_ids), ignore_eos=True,
-            logprobs=0, detokenize=False,
+            n=1,
+            seed=seed,
+            temperature=decode.temperature,
+            top_p=decode.top_p,
+            max_tokens=decode.max_new_tokens,
+            stop_token_ids=sorted(stop_ids),
+            ignore_eos=True,
+            logprobs=0,
+            detokenize=False,
         )
         for seed in seeds
-    ]  # fmt: skip
+    ]
 
 
 def _pack_output_layer(model: torch.nn.Module) -> None:

@@ -158,11 +158,13 @@ def _rows(asked: Sequence[Asked], fitting: Sequence[Fitting], found: Rewards) ->
         of = dict(zip(texts, values.tolist(), strict=True))
         rows += [
             {
-                "prompt_id": one.prompt_id, "response_index": index, "reward": of.get(text),
+                "prompt_id": one.prompt_id,
+                "response_index": index,
+                "reward": of.get(text),
                 "reason": why[text],
             }
             for index, text in enumerate(one.responses)
-        ]  # fmt: skip
+        ]
     return pa.Table.from_pylist(rows, tables.REWARDS.schema)
 
 
@@ -171,6 +173,8 @@ def made_from(
 ) -> dict[str, object]:
     """Give the provenance of rewards: never how the rows were packed."""
     return {
-        "reward_model": read_manifest(reward_model).digest, "dtype": scorer.settings.dtype,
-        "max_length": tokens.max_length, **tables.digests(**inputs),
-    }  # fmt: skip
+        "reward_model": read_manifest(reward_model).digest,
+        "dtype": scorer.settings.dtype,
+        "max_length": tokens.max_length,
+        **tables.digests(**inputs),
+    }

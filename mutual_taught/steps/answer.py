@@ -13,9 +13,14 @@ from mutual_taught.scoring.shards import Scored, made_from, score_all, spread, t
 
 
 def answer(
-    policy: Path, prompts: pa.Table, iteration: int, settings: Answer, engine: Engine,
-    tokens: Tokens, seed: int,
-) -> Drawn:  # fmt: skip
+    policy: Path,
+    prompts: pa.Table,
+    iteration: int,
+    settings: Answer,
+    engine: Engine,
+    tokens: Tokens,
+    seed: int,
+) -> Drawn:
     """Draw one answer to each prompt of the reward split.
 
     Returns:
@@ -28,9 +33,15 @@ def answer(
 
 
 def answer_rewards(
-    scorer: Scorer, answers: pa.Table, previous: pa.Table, previous_path: Path,
-    reward_model: Path, prompts: pa.Table, tokens: Tokens, name: str,
-) -> Scored:  # fmt: skip
+    scorer: Scorer,
+    answers: pa.Table,
+    previous: pa.Table,
+    previous_path: Path,
+    reward_model: Path,
+    prompts: pa.Table,
+    tokens: Tokens,
+    name: str,
+) -> Scored:
     """Score pi_t's and pi_{t-1}'s answers to the reward prompts under r_{t-1}.
 
     Returns:

@@ -49,9 +49,11 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
     pairs = combine(ranked, responses, pseudo, earlier, iteration, settings)
     made_from = tables.digests(answers=answers, previous_answers=previous, answer_rewards=rewards)
     tables.write(
-        out, tables.PSEUDO_PAIRS, pseudo,
+        out,
+        tables.PSEUDO_PAIRS,
+        pseudo,
         {**made_from, "filter": settings.filter, "tolerance": epsilon},
-    )  # fmt: skip
+    )
     mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
     if settings.accumulate != "none":
         mixed_from |= tables.digests(previous_pairs=earlier)
@@ -60,9 +62,13 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
 
 
 def combine(
-    ranked: pa.Table, responses: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int,
+    ranked: pa.Table,
+    responses: pa.Table,
+    pseudo: pa.Table,
+    earlier: pa.Table,
+    iteration: int,
     settings: BuildPairs,
-) -> pa.Table:  # fmt: skip
+) -> pa.Table:
     """Mix what the settings ask for: see `mix`."""
     none = earlier.slice(0, 0)
     return mix(
@@ -77,12 +83,14 @@ def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[st
     """Describe the filter and the mix; what is over no scored answer is None."""
     margins = pseudo["reward_margin"].drop_null().to_numpy()
     return {
-        "active": 1.0, "tolerance": epsilon, **counts(pseudo["kept"], pseudo["reason"]),
+        "active": 1.0,
+        "tolerance": epsilon,
+        **counts(pseudo["kept"], pseudo["reason"]),
         "reward_margin_mean": float(margins.mean()) if len(margins) else None,
         "pairs": float(len(pairs)),
         "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
         "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
-    }  # fmt: skip
+    }
 
 
 def write_stopped(out: Path) -> None:
@@ -92,7 +100,7 @@ def write_stopped(out: Path) -> None:
 
 
 def carry(earlier: pa.Table, iteration: int, rule: Accumulated) -> pa.Table:
-    """Keep the pairs of the mix of t - 1 that the mix of t holds, too: see `pseudo_pairs.carried`."""
+    """Keep the pairs of the mix of t - 1 that are in that of t: see `pseudo_pairs.carried`."""
     return earlier.filter(pa.array(carried(earlier["iteration"].to_numpy(), iteration, rule)))
 
 
@@ -122,13 +130,16 @@ def pseudo_pairs(
     reasons = filter_pseudo_pairs(margins, epsilon or 0.0, blank, same, rule)
     table = pa.table(
         {
-            "prompt_id": answers["prompt_id"], "response": own, "previous_response": before,
+            "prompt_id": answers["prompt_id"],
+            "response": own,
+            "previous_response": before,
             "reward": tables.numbers(reward),
             "previous_reward": tables.numbers(previous_reward),
             "reward_margin": tables.numbers(margins),
-            "kept": [not reason for reason in reasons], "reason": reasons,
+            "kept": [not reason for reason in reasons],
+            "reason": reasons,
         }
-    )  # fmt: skip
+    )
     return table, epsilon
 
 
@@ -166,11 +177,14 @@ def _named(kind: str, pairs: pa.Table, iteration: int) -> pa.Table:
     return pa.table(
         {
             "pair_id": pair_ids(kind, iteration, prompts, chosen, rejected),
-            "kind": pa.repeat(kind, len(pairs)), "iteration": pa.repeat(iteration, len(pairs)),
-            "prompt_id": prompts, "chosen": chosen, "rejected": rejected,
+            "kind": pa.repeat(kind, len(pairs)),
+            "iteration": pa.repeat(iteration, len(pairs)),
+            "prompt_id": prompts,
+            "chosen": chosen,
+            "rejected": rejected,
         },
         schema=tables.REWARD_PAIRS.schema,
-    )  # fmt: skip
+    )
 
 
 def kept_ranked(ranked: pa.Table, responses: pa.Table) -> pa.Table:

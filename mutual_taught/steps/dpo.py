@@ -24,17 +24,28 @@ from mutual_taught.training.loop import Outcome
 
 
 def train(
-    ranked: pa.Table, responses: pa.Table, prompts: pa.Table, policy: Path, out: Path,
-    iteration: str, dpo: Dpo, training: Training, tokens: Tokens, seed: int,
-) -> Outcome:  # fmt: skip
+    ranked: pa.Table,
+    responses: pa.Table,
+    prompts: pa.Table,
+    policy: Path,
+    out: Path,
+    iteration: str,
+    dpo: Dpo,
+    training: Training,
+    tokens: Tokens,
+    seed: int,
+) -> Outcome:
     """Train candidates from a policy into `out/step-NNNNNN`, going on from an interrupted run."""
     training = settle(training)
     rows = compare_policy(policy, tokens).rows
     made_by = {
-        "stage": f"dpo@{iteration}", "policy": read_manifest(policy).digest,
-        "dpo": dpo.model_dump(), "training": training.decides(), "seed": seed,
+        "stage": f"dpo@{iteration}",
+        "policy": read_manifest(policy).digest,
+        "dpo": dpo.model_dump(),
+        "training": training.decides(),
+        "seed": seed,
         **tables.digests(ranked_pairs=ranked, responses=responses),
-    }  # fmt: skip
+    }
     with work.folder(f"dpo@{iteration}", {**made_by, "all": training.model_dump()}) as place:
         pairs = dpo_pairs(ranked, responses, prompts, load_tokenizer(policy))
         job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by, rows)
@@ -65,12 +76,18 @@ def dpo_pairs(
             "ref_rejected_logps": logps[1],
         }
         for prompt, messages, better, worse, logps in zip(
-            ids, asked, chosen, rejected,
-            zip(kept["reference_chosen_logps"].to_pylist(),
-                kept["reference_rejected_logps"].to_pylist(), strict=True),
+            ids,
+            asked,
+            chosen,
+            rejected,
+            zip(
+                kept["reference_chosen_logps"].to_pylist(),
+                kept["reference_rejected_logps"].to_pylist(),
+                strict=True,
+            ),
             strict=True,
         )
-    ]  # fmt: skip
+    ]
 
 
 def metrics(outcome: Outcome) -> Mapping[str, float]:

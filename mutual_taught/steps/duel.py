@@ -17,9 +17,17 @@ from mutual_taught.scoring.start import start_scorer
 
 
 def duel(
-    checkpoints: Path, policy: Path, reward_model: Path, prompts: pa.Table, iteration: int,
-    settings: Duel, engine: Engine, score: Score, tokens: Tokens, seed: int,
-) -> tuple[pa.Table, dict[str, object]]:  # fmt: skip
+    checkpoints: Path,
+    policy: Path,
+    reward_model: Path,
+    prompts: pa.Table,
+    iteration: int,
+    settings: Duel,
+    engine: Engine,
+    score: Score,
+    tokens: Tokens,
+    seed: int,
+) -> tuple[pa.Table, dict[str, object]]:
     """Let every checkpoint and pi_{t-1} answer every selection prompt once.
 
     Returns:

@@ -38,9 +38,15 @@ class Inputs(NamedTuple):
 
 
 def assess(
-    inputs: Inputs, prompts: pa.Table, out: Path, settings: Eval, engine: Engine, score: Score,
-    tokens: Tokens, seed: int,
-) -> None:  # fmt: skip
+    inputs: Inputs,
+    prompts: pa.Table,
+    out: Path,
+    settings: Eval,
+    engine: Engine,
+    score: Score,
+    tokens: Tokens,
+    seed: int,
+) -> None:
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
     answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
     with start_scorer(score, engine.workers, tokens) as scorer:
@@ -65,9 +71,14 @@ def assess(
 
 
 def _answers(
-    inputs: Inputs, prompts: pa.Table, out: Path, settings: Eval, engine: Engine, tokens: Tokens,
+    inputs: Inputs,
+    prompts: pa.Table,
+    out: Path,
+    settings: Eval,
+    engine: Engine,
+    tokens: Tokens,
     seed: int,
-) -> Drawn:  # fmt: skip
+) -> Drawn:
     """Draw the policy's answers, with gold."""
     plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
     with start_engine(engine, plan.context, tokens) as running:
@@ -77,9 +88,13 @@ def _answers(
 
 
 def _rewards(
-    inputs: Inputs, prompts: pa.Table, drawn: pa.Table, scorer: Scorer, tokens: Tokens,
+    inputs: Inputs,
+    prompts: pa.Table,
+    drawn: pa.Table,
+    scorer: Scorer,
+    tokens: Tokens,
     iteration: str,
-) -> tuple[pa.Table, list[pa.Table]]:  # fmt: skip
+) -> tuple[pa.Table, list[pa.Table]]:
     """Add the rewards of r_t and r_0 to the answers, and score the held-out gold pairs."""
     split = Path("the eval split")
     asked = shards.by_prompt(drawn, split, prompts, split)

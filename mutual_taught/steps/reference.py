@@ -24,9 +24,15 @@ CHECKED = 32
 
 
 def add_logps(
-    ranked: pa.Table, responses: pa.Table, rewards: pa.Table, policy: Path, prompts: pa.Table,
-    prompts_path: Path, settings: RankPairs, tokens: Tokens,
-) -> tuple[pa.Table, dict[str, object], dict[str, float]]:  # fmt: skip
+    ranked: pa.Table,
+    responses: pa.Table,
+    rewards: pa.Table,
+    policy: Path,
+    prompts: pa.Table,
+    prompts_path: Path,
+    settings: RankPairs,
+    tokens: Tokens,
+) -> tuple[pa.Table, dict[str, object], dict[str, float]]:
     """Add the log-probs of every kept pair's sides under DPO's reference.
 
     Args:
@@ -76,9 +82,13 @@ def add_logps(
 
 
 def _measured(
-    reference: Policy, kept: pa.Table, responses: pa.Table, prompts: pa.Table,
-    prompts_path: Path, settings: RankPairs,
-) -> Floats:  # fmt: skip
+    reference: Policy,
+    kept: pa.Table,
+    responses: pa.Table,
+    prompts: pa.Table,
+    prompts_path: Path,
+    settings: RankPairs,
+) -> Floats:
     """Run the reference over pairs: (pairs, 2) log-probs."""
     names = kept["prompt_id"].to_pylist()
     asked = joins.align(prompts, names, prompts_path)["messages"].to_pylist()

@@ -17,9 +17,14 @@ from mutual_taught.sampling.start import start_engine
 
 
 def responses(
-    policy: Path, prompts: pa.Table, iteration: int, sample: Sample, engine: Engine,
-    tokens: Tokens, seed: int,
-) -> Drawn:  # fmt: skip
+    policy: Path,
+    prompts: pa.Table,
+    iteration: int,
+    sample: Sample,
+    engine: Engine,
+    tokens: Tokens,
+    seed: int,
+) -> Drawn:
     """Draw M responses to each policy prompt of iteration t, or take those given with them.
 
     Returns:

@@ -13,9 +13,15 @@ from mutual_taught.scoring.shards import Scored, by_prompt, made_from, score_all
 
 
 def rewards(
-    scorer: Scorer, responses: pa.Table, path: Path, reward_model: Path,
-    prompts: pa.Table, prompts_path: Path, tokens: Tokens, name: str,
-) -> Scored:  # fmt: skip
+    scorer: Scorer,
+    responses: pa.Table,
+    path: Path,
+    reward_model: Path,
+    prompts: pa.Table,
+    prompts_path: Path,
+    tokens: Tokens,
+    name: str,
+) -> Scored:
     """Score all responses that fit the reward model, and the policy.
 
     Args:

@@ -44,18 +44,28 @@ def metrics(
     """
     interval = bootstrap(results[best.step], seed)
     return {
-        "active": float(best.active), "step": float(best.step), "win_rate": best.win_rate,
-        "win_rate_ci_lo": interval.ci_lo, "win_rate_ci_hi": interval.ci_hi,
-        "n": float(interval.n), "candidates": float(len(results)),
+        "active": float(best.active),
+        "step": float(best.step),
+        "win_rate": best.win_rate,
+        "win_rate_ci_lo": interval.ci_lo,
+        "win_rate_ci_hi": interval.ci_hi,
+        "n": float(interval.n),
+        "candidates": float(len(results)),
         "tie_counts_as": worth(ties),
         "unscored": float(duels["outcome"].null_count / len(results)),
-    }  # fmt: skip
+    }
 
 
 def choose(
-    duels: pa.Table, checkpoints: Path, policy: Path, previous: decision.Decision, out: Path,
-    iteration: str, settings: SelectPolicy, seed: int,
-) -> None:  # fmt: skip
+    duels: pa.Table,
+    checkpoints: Path,
+    policy: Path,
+    previous: decision.Decision,
+    out: Path,
+    iteration: str,
+    settings: SelectPolicy,
+    seed: int,
+) -> None:
     """Link the selected policy to `out/policy`, or the previous one, and write the decision."""
     numbers: dict[str, float] = {"active": 0.0}
     decided = decision.Decision(False, previous.policy_from)

@@ -20,17 +20,27 @@ from mutual_taught.training.reward import tokenised
 
 
 def train(
-    pairs: pa.Table, splits: Path, begin: Path, folder: Path, iteration: str,
-    settings: RewardOptimisation, training: Training, tokens: Tokens, seed: int,
-) -> Outcome:  # fmt: skip
+    pairs: pa.Table,
+    splits: Path,
+    begin: Path,
+    folder: Path,
+    iteration: str,
+    settings: RewardOptimisation,
+    training: Training,
+    tokens: Tokens,
+    seed: int,
+) -> Outcome:
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
     training = settle(training)
     rows = compare_reward_model(begin, tokens).rows
     made_by = {
-        "stage": f"train_rm@{iteration}", "reward_model": read_manifest(begin).digest,
-        "settings": settings.model_dump(), "seed": seed, "training": training.decides(),
+        "stage": f"train_rm@{iteration}",
+        "reward_model": read_manifest(begin).digest,
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "training": training.decides(),
         **tables.digests(reward_pairs=pairs),
-    }  # fmt: skip
+    }
     asked = pa.concat_tables(
         tables.read(splits / f"{name}.parquet", tables.PROMPTS).replace_schema_metadata()
         for name in ("policy", "reward")

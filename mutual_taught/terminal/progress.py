@@ -54,13 +54,22 @@ def bar(
     watched = sys.stderr.isatty()
     often, size = 0.2 if watched else SELDOM, _size()
     return tqdm(
-        total=total, initial=done, desc=named(what), unit=f" {unit}",
+        total=total,
+        initial=done,
+        desc=named(what),
+        unit=f" {unit}",
         file=sys.stderr if watched else _Lines(),
-        dynamic_ncols=watched and size is None, ncols=size, nrows=size and ROWS,
+        dynamic_ncols=watched and size is None,
+        ncols=size,
+        nrows=size and ROWS,
         ascii=None if watched else True,  # None: where the encoding has no blocks
-        mininterval=often, miniters=0, smoothing=0,
-        disable=not _first(), leave=lasting, delay=0 if lasting else max(SHORT, often),
-    )  # fmt: skip
+        mininterval=often,
+        miniters=0,
+        smoothing=0,
+        disable=not _first(),
+        leave=lasting,
+        delay=0 if lasting else max(SHORT, often),
+    )
 
 
 def _size() -> int | None:

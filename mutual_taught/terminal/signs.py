@@ -15,11 +15,28 @@ BLANK = re.compile(
 SHOWN = 80
 NAME = "mutual_taught.plainly"
 PLAIN = {
-    **dict.fromkeys("–—−‐‑", "-"), "…": "...", "≥": ">=", "≤": "<=", "≠": "!=", "±": "+-",
-    "×": "x", "→": "->", **dict.fromkeys("‘’", "'"), **dict.fromkeys("“”„", '"'),
-    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "λ": "lambda",
-    "π": "pi", "σ": "sigma", "τ": "tau", "₀": "_0", "█": "#",
-}  # fmt: skip
+    **dict.fromkeys("–—−‐‑", "-"),
+    "…": "...",
+    "≥": ">=",
+    "≤": "<=",
+    "≠": "!=",
+    "±": "+-",
+    "×": "x",
+    "→": "->",
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("“”„", '"'),
+    "α": "alpha",
+    "β": "beta",
+    "γ": "gamma",
+    "δ": "delta",
+    "ε": "epsilon",
+    "λ": "lambda",
+    "π": "pi",
+    "σ": "sigma",
+    "τ": "tau",
+    "₀": "_0",
+    "█": "#",
+}
 USER = re.compile(r"(?<=://)[^/\s@]+@")
 QUERY = re.compile(r"(://[^\s?#'\"]+)\?[^\s'\"]+")
 TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{16,}|(?<=Bearer )\S+")

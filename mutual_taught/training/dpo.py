@@ -24,9 +24,15 @@ from mutual_taught.training.packed import Packed, Pair, collate
 from mutual_taught.training.settings import arguments, total_steps
 
 CURVE = (
-    "step", "loss", "learning_rate", "grad_norm", "rewards/accuracies", "rewards/margins",
-    "rewards/chosen", "rewards/rejected",
-)  # fmt: skip
+    "step",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "rewards/accuracies",
+    "rewards/margins",
+    "rewards/chosen",
+    "rewards/rejected",
+)
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 
 
@@ -73,9 +79,12 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
         mask[:, 0] = False
         zeros = torch.zeros_like(padded, dtype=torch.float32)
         outputs = SimpleNamespace(
-            log_probs=padded, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool(),
+            log_probs=padded,
+            entropy=zeros,
+            mean_logits=zeros,
+            is_top1=zeros.bool(),
             aux_loss=balance,
-        )  # fmt: skip
+        )
         reference = [_column(pairs, name, where) for name in REFERENCE]
         stand_in = {
             "input_ids": mask.long(),
@@ -145,9 +154,14 @@ def dataset(pairs: Iterable[Pair]) -> Dataset:
 
 
 def train_policy(
-    policy: Policy, pairs: Dataset, dpo: Dpo, training: Training, seed: int, work: Path,
+    policy: Policy,
+    pairs: Dataset,
+    dpo: Dpo,
+    training: Training,
+    seed: int,
+    work: Path,
     export: Export,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Update a policy by DPO on its ranked pairs.
 
     Args:

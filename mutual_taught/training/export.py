@@ -17,9 +17,13 @@ Weights: TypeAlias = Mapping[str, Tensor]
 
 
 def save_model(
-    model: PreTrainedModel, weights: Weights, tokenizer: PreTrainedTokenizerBase, folder: Path,
-    dtype: str, said: Json,
-) -> Manifest:  # fmt: skip
+    model: PreTrainedModel,
+    weights: Weights,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    dtype: str,
+    said: Json,
+) -> Manifest:
     """Save weights (safetensors), config, tokenizer and manifest; nothing of the optimiser.
 
     Args:

@@ -18,8 +18,10 @@ from mutual_taught.training.loop import Export, Outcome
 Kind = Literal["policy", "reward_model", "new_reward_model"]
 JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
 SETTINGS: dict[str, Callable[..., Dpo | RewardOptimisation]] = {
-    "policy": Dpo, "reward_model": RewardOptimisation, "new_reward_model": BaseRewardModel,
-}  # fmt: skip
+    "policy": Dpo,
+    "reward_model": RewardOptimisation,
+    "new_reward_model": BaseRewardModel,
+}
 
 
 # By name: an edit of one trainer does not change what the other one is made of.
@@ -70,10 +72,18 @@ def exporter(job: Job, tokenizer: Any, place: Path, keep: int | None) -> Export:
         folder = steps / STEP.format(step) if job.kind == "policy" else place / "model"
         kind = "policy" if job.kind == "policy" else "reward_model"
         save_model(
-            model, weights, tokenizer, folder, job.training.export_dtype,
-            {"kind": kind, "base": parent.base, "parent": parent.digest,
-             "made_by": {**job.made_by, "step": step}},
-        )  # fmt: skip
+            model,
+            weights,
+            tokenizer,
+            folder,
+            job.training.export_dtype,
+            {
+                "kind": kind,
+                "base": parent.base,
+                "parent": parent.digest,
+                "made_by": {**job.made_by, "step": step},
+            },
+        )
         if keep:
             keep_last(steps, keep)
 
@@ -92,11 +102,15 @@ def write(job: Job, place: Path) -> None:
     write_json(
         place / JOB,
         {
-            "kind": job.kind, "start": str(job.start), "settings": job.settings.model_dump(),
-            "training": job.training.model_dump(), "seed": job.seed, "made_by": job.made_by,
+            "kind": job.kind,
+            "start": str(job.start),
+            "settings": job.settings.model_dump(),
+            "training": job.training.model_dump(),
+            "seed": job.seed,
+            "made_by": job.made_by,
             "rows": job.rows,
         },
-    )  # fmt: skip
+    )
 
 
 def read(place: Path) -> Job:
@@ -104,9 +118,15 @@ def read(place: Path) -> Job:
     said = read_json(place / JOB)
     settings = SETTINGS[said["kind"]](**said["settings"])
     return Job(
-        said["kind"], Path(said["start"]), load_from_disk(place / PAIRS), settings,
-        Training(**said["training"]), said["seed"], said["made_by"], said["rows"],
-    )  # fmt: skip
+        said["kind"],
+        Path(said["start"]),
+        load_from_disk(place / PAIRS),
+        settings,
+        Training(**said["training"]),
+        said["seed"],
+        said["made_by"],
+        said["rows"],
+    )
 
 
 def write_outcome(outcome: Outcome, place: Path) -> None:

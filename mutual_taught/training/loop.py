@@ -64,9 +64,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.clock, self.tokens = time.monotonic(), 0.0
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
-        logs: dict[str, float] | None = None, **_: Any,
-    ) -> None:  # fmt: skip
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
         """Check the gradient's norm of the step just made, before anything of it is saved."""
         if logs and "loss" in logs:
             if not math.isfinite(logs.get("grad_norm", 0.0)):

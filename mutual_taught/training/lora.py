@@ -40,11 +40,12 @@ def adapt(model: PreTrainedModel, settings: Lora, seed: int) -> None:
     head = getattr(model, "score", None)
     targets = settings.targets
     config = LoraConfig(
-        r=settings.rank, lora_alpha=settings.alpha,
+        r=settings.rank,
+        lora_alpha=settings.alpha,
         fan_in_fan_out=any(isinstance(part, Conv1D) for part in model.modules()),
         target_modules=_linear(model) if targets == "all-linear" else targets,
         task_type="CAUSAL_LM" if head is None else "SEQ_CLS",
-    )  # fmt: skip
+    )
     try:
         inject_adapter_in_model(config, model, NAME)
     except ValueError as error:

@@ -70,9 +70,13 @@ class PackedRewardTrainer(Packed, RewardTrainer):  # type: ignore[misc]
 
 
 def tokenise(
-    tokenizer: PreTrainedTokenizerBase, name: str, messages: Sequence[Message], chosen: str,
-    rejected: str, max_length: int,
-) -> dict[str, Any]:  # fmt: skip
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    messages: Sequence[Message],
+    chosen: str,
+    rejected: str,
+    max_length: int,
+) -> dict[str, Any]:
     """Render a pair as scoring does.
 
     Raises:
@@ -88,9 +92,12 @@ def tokenise(
     group = share_prefix([read_until(tokens, tokenizer.pad_token_id) for tokens in sides])
     first, second = group.branches
     return {
-        "pair": name, "prefix": list(group.prefix), "chosen": list(first),
-        "rejected": list(second), "size": group.size,
-    }  # fmt: skip
+        "pair": name,
+        "prefix": list(group.prefix),
+        "chosen": list(first),
+        "rejected": list(second),
+        "size": group.size,
+    }
 
 
 def as_met(outcome: Outcome, epochs: int) -> pa.Table:
@@ -106,13 +113,17 @@ def as_met(outcome: Outcome, epochs: int) -> pa.Table:
     each = outcome.steps // epochs
     rows = [
         {
-            "pair_id": name, "step": step, "epoch": (step - 1) // each + 1,
-            "reward_chosen": chosen, "reward_rejected": rejected,
-            "reward_margin": chosen - rejected, "correct": chosen > rejected,
+            "pair_id": name,
+            "step": step,
+            "epoch": (step - 1) // each + 1,
+            "reward_chosen": chosen,
+            "reward_rejected": rejected,
+            "reward_margin": chosen - rejected,
+            "correct": chosen > rejected,
         }
         for step, pairs in outcome.pairs
         for name, chosen, rejected in pairs
-    ]  # fmt: skip
+    ]
     return pa.Table.from_pylist(rows, tables.REWARD_TRAINING.schema)
 
 
@@ -134,9 +145,14 @@ def dataset(pairs: Iterable[Pair]) -> Dataset:
 
 
 def train_reward(
-    reward_model: RewardModel, pairs: Dataset, settings: RewardOptimisation, training: Training,
-    seed: int, work: Path, export: Export,
-) -> Outcome:  # fmt: skip
+    reward_model: RewardModel,
+    pairs: Dataset,
+    settings: RewardOptimisation,
+    training: Training,
+    seed: int,
+    work: Path,
+    export: Export,
+) -> Outcome:
     """Train a reward model on preference pairs.
 
     Args:

@@ -19,9 +19,10 @@ PRESET = os.environ.get("MUTUAL_TAUGHT_DOCS_PRESET", "tiny")
 FRESH = ("docs/quick-start.md",)
 README = blocks.of(blocks.ROOT / "README.md")
 PAGES = [
-    path for path in blocks.DOCUMENTS
+    path
+    for path in blocks.DOCUMENTS
     if path.parent != blocks.ROOT and any(block.runs for block in blocks.of(path))
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="session")

@@ -58,9 +58,12 @@ class World:
     def git(self, *arguments: str, at: Path | None = None) -> None:
         """Run git as the reader."""
         subprocess.run(
-            ["git", *arguments], cwd=at or self.folder, env=self.variables, check=True,
+            ["git", *arguments],
+            cwd=at or self.folder,
+            env=self.variables,
+            check=True,
             capture_output=True,
-        )  # fmt: skip
+        )
 
 
 def create(folder: Path, preset: str = "tiny") -> World:
@@ -75,8 +78,10 @@ def create(folder: Path, preset: str = "tiny") -> World:
     world.git("init", "-q", "--bare", "origin.git")
     subprocess.run(
         ["git", "push", "-q", str(folder / "origin.git"), "HEAD:refs/heads/main"],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
     if preset != "laptop":
         _stand_in(world, preset)
     world.git("clone", "-q", "origin.git", "mutual-taught")
@@ -126,10 +131,16 @@ def follow(world: World, blocks: Sequence[Block], page: str) -> Transcript:
     script = world.folder / f"{page.replace('/', '-')}.sh"
     script.write_text("\n".join(_typed(block) for block in blocks if block.runs))
     done = subprocess.run(
-        ["bash", str(script)], cwd=world.clone, env=world.variables, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-        timeout=LIMIT_SECONDS, check=False,
-    )  # fmt: skip
+        ["bash", str(script)],
+        cwd=world.clone,
+        env=world.variables,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
     return Transcript(page, done.stdout, done.returncode)
 
 

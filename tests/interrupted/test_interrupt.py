@@ -69,10 +69,15 @@ class Run:
             (repo / "deaf").touch()
         self.terminal, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            RUN, cwd=repo, env=project.ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs,
+            RUN,
+            cwd=repo,
+            env=project.ENVIRONMENT,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
             start_new_session=True,
             preexec_fn=functools.partial(fcntl.ioctl, theirs, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
+        )
         os.close(theirs)
         while not (repo / "pid").exists():
             assert self.process.poll() is None, self.said()
@@ -184,8 +189,9 @@ def test_dvc_that_runs_no_stage_is_interrupted_itself(monkeypatch: pytest.Monkey
     waits = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: exit(7)"
     dvc = subprocess.Popen(
         [sys.executable, "-c", waits],
-        process_group=0, text=True,
-    )  # fmt: skip
+        process_group=0,
+        text=True,
+    )
     time.sleep(0.5)
     with pytest.raises(interrupt.InterruptedRunError) as caught, interrupt.ended_by_signals(dvc):
         os.kill(os.getpid(), signal.SIGTERM)

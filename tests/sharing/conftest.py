@@ -39,9 +39,14 @@ IDENTITIES = {
 def tried(repo: Path, *args: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run DVC, whatever comes of it; a hang is a failure."""
     return subprocess.run(
-        [sys.executable, "-m", "dvc", *args], cwd=repo, env={**ENVIRONMENT, **environment},
-        text=True, capture_output=True, check=False, timeout=400,
-    )  # fmt: skip
+        [sys.executable, "-m", "dvc", *args],
+        cwd=repo,
+        env={**ENVIRONMENT, **environment},
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=400,
+    )
 
 
 def dvc(repo: Path, *args: str, **environment: str) -> str:
@@ -120,13 +125,23 @@ class Server:
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    weed, "server", f"-dir={self.home / 'data'}", "-ip=127.0.0.1",
-                    "-ip.bind=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0",
-                    "-s3.iam=false", f"-s3.config={self.home / 'keys.json'}",
-                    "-master.volumeSizeLimitMB=64", "-volume.max=200", *ports,
+                    weed,
+                    "server",
+                    f"-dir={self.home / 'data'}",
+                    "-ip=127.0.0.1",
+                    "-ip.bind=127.0.0.1",
+                    "-s3",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                    "-s3.iam=false",
+                    f"-s3.config={self.home / 'keys.json'}",
+                    "-master.volumeSizeLimitMB=64",
+                    "-volume.max=200",
+                    *ports,
                 ],
-                stdout=log, stderr=log,
-            )  # fmt: skip
+                stdout=log,
+                stderr=log,
+            )
         self._wait()
 
     def _wait(self) -> None:

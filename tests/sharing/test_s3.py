@@ -41,9 +41,12 @@ def ready(repo: Path, server: Server, bucket: str) -> Path:
     """The run with the remote of docs/sharing.md, committed; nothing is pushed there."""
     dvc(repo, "remote", "add", "-d", "store", f"s3://{bucket}/runs")
     for name, value in {
-        "endpointurl": server.url, "region": "us-east-1", "verify": "true",
-        "connect_timeout": "5", "read_timeout": "20",
-    }.items():  # fmt: skip
+        "endpointurl": server.url,
+        "region": "us-east-1",
+        "verify": "true",
+        "connect_timeout": "5",
+        "read_timeout": "20",
+    }.items():
         dvc(repo, "remote", "modify", "store", name, value)
     publish(repo)
     return repo
@@ -100,9 +103,13 @@ def test_push_that_the_server_left_goes_on_when_it_is_back(
 ) -> None:
     command = [sys.executable, "-m", "dvc", "push", "-j", "1"]
     with subprocess.Popen(
-        command, cwd=ready, env={**ENVIRONMENT, **WRITER}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as pushing:  # fmt: skip
+        command,
+        cwd=ready,
+        env={**ENVIRONMENT, **WRITER},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as pushing:
         while not (before := files.find(bucket)):
             assert pushing.poll() is None
             time.sleep(0.05)

@@ -14,9 +14,14 @@ from mutual_taught.sampling.vllm import Vllm
 
 CONTEXT = 32
 SETTINGS = Engine(
-    name="vllm", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
-    gpu_memory_utilization=0.1, workers="local",
-)  # fmt: skip
+    name="vllm",
+    dtype="float32",
+    shard_size=2,
+    batch_size=8,
+    tensor_parallel=1,
+    gpu_memory_utilization=0.1,
+    workers="local",
+)
 
 
 @pytest.fixture(scope="session")
@@ -28,11 +33,19 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
         tokenizer = _tiny_tokenizer()
         torch.manual_seed(seed)
         config = LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-            num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
-            bos_token_id=None, eos_token_id=tokenizer.eos_token_id, initializer_range=0.2,
-            pad_token_id=tokenizer.pad_token_id, tie_word_embeddings=True,
-        )  # fmt: skip
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            max_position_embeddings=1024,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            initializer_range=0.2,
+            pad_token_id=tokenizer.pad_token_id,
+            tie_word_embeddings=True,
+        )
         LlamaForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_manifest(folder, "policy", "small random Llama", None, {})

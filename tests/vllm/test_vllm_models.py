@@ -86,11 +86,17 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
     tokenizer = architectures.tokenizer(manner)
     torch.manual_seed(1)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=1024,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=1024,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
         initializer_range=0.2,
-    )  # fmt: skip
+    )
     policy, folder = tmp_path / "policy", tmp_path / "reward_model"
     LlamaForCausalLM(config).save_pretrained(policy)
     tokenizer.save_pretrained(policy)

@@ -20,9 +20,12 @@ from tests.conftest import run_tiny
 def run(first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the tiny preset with vllm."""
     changes = {
-        "engine.name": "vllm", "engine.gpu_memory_utilization": 0.12, "engine.shard_size": 1,
-        "models.policy.source": "path", "models.policy.path": str(first),
-    }  # fmt: skip
+        "engine.name": "vllm",
+        "engine.gpu_memory_utilization": 0.12,
+        "engine.shard_size": 1,
+        "models.policy.source": "path",
+        "models.policy.path": str(first),
+    }
     return run_tiny(tmp_path_factory.mktemp("vllm") / "repo", changes)
 
 
@@ -52,10 +55,20 @@ def test_shards_drawn_again_have_the_same_bits(repo: Path) -> None:
 
 def test_killed_sampling_goes_on_and_ends_with_the_same_bytes(repo: Path, tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "stages.sample", "--iteration", "1", "--policy", "run/0/policy",
-        "--decision", "run/0/decision.json", "--prompts", "run/0/splits/policy.parquet",
-        "--out", str(tmp_path),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "stages.sample",
+        "--iteration",
+        "1",
+        "--policy",
+        "run/0/policy",
+        "--decision",
+        "run/0/decision.json",
+        "--prompts",
+        "run/0/splits/policy.parquet",
+        "--out",
+        str(tmp_path),
+    ]
     parts = tmp_path / ".work" / "sample@1"
     environment = {**os.environ, "DVC_ROOT": str(tmp_path), "PYTHONPATH": str(project.ROOT)}
     process = subprocess.Popen(command, env=environment)

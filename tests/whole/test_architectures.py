@@ -40,21 +40,45 @@ from mutual_taught.training.export import save_model
 
 CPU = torch.device("cpu")
 ENGINE = Engine(
-    name="transformers", dtype="float32", shard_size=2, batch_size=8, tensor_parallel=1,
-    gpu_memory_utilization=0.5, workers="local",
-)  # fmt: skip
+    name="transformers",
+    dtype="float32",
+    shard_size=2,
+    batch_size=8,
+    tensor_parallel=1,
+    gpu_memory_utilization=0.5,
+    workers="local",
+)
 TRAINING = Training(
-    precision="float32", export_dtype="float32", gradient_checkpointing=False, lora=None,
-    optimizer="adamw", resume_steps=10, launcher="single", processes=1, accelerate_config=None,
-)  # fmt: skip
+    precision="float32",
+    export_dtype="float32",
+    gradient_checkpointing=False,
+    lora=None,
+    optimizer="adamw",
+    resume_steps=10,
+    launcher="single",
+    processes=1,
+    accelerate_config=None,
+)
 ONE_STEP = {
-    "learning_rate": 1e-3, "batch_size": 2, "epochs": 1, "warmup_ratio": 0.0, "scheduler": "cosine",
-    "max_grad_norm": 1.0, "token_budget": 500,
-}  # fmt: skip
-DPO = Dpo.model_validate({
-    **ONE_STEP, "start": "previous", "beta": 0.1, "loss_type": "sigmoid", "label_smoothing": 0.0,
-    "save_steps": 1, "keep_checkpoints": None,
-})  # fmt: skip
+    "learning_rate": 1e-3,
+    "batch_size": 2,
+    "epochs": 1,
+    "warmup_ratio": 0.0,
+    "scheduler": "cosine",
+    "max_grad_norm": 1.0,
+    "token_budget": 500,
+}
+DPO = Dpo.model_validate(
+    {
+        **ONE_STEP,
+        "start": "previous",
+        "beta": 0.1,
+        "loss_type": "sigmoid",
+        "label_smoothing": 0.0,
+        "save_steps": 1,
+        "keep_checkpoints": None,
+    }
+)
 REWARD = BaseRewardModel.model_validate(
     {**ONE_STEP, "layers": None, "margin": 0.0, "center_rewards": 0.0}
 )
@@ -92,8 +116,10 @@ def plain_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
     for answer in answers:
         read = tokenizer.apply_chat_template(
             [*EXAMPLE, {"role": "assistant", "content": answer}],
-            tokenize=True, return_dict=True, return_tensors="pt",
-        )  # fmt: skip
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
         with torch.inference_mode():
             found.append(float(model(input_ids=read["input_ids"]).logits[0, 0]))
     return found
@@ -151,9 +177,13 @@ def test_a_policy_is_sampled_trained_and_exported_as_transformers_computes_it(
     policy = load_policy(folder, "float32", found.rows)
     logps = reference_logps(policy, [group], "float32", 500)[0]
     pair = {
-        "pair": "p", "prompt_ids": prompt, "chosen_ids": answers[0], "rejected_ids": answers[1],
-        "ref_chosen_logps": logps[0], "ref_rejected_logps": logps[1],
-    }  # fmt: skip
+        "pair": "p",
+        "prompt_ids": prompt,
+        "chosen_ids": answers[0],
+        "rejected_ids": answers[1],
+        "ref_chosen_logps": logps[0],
+        "ref_rejected_logps": logps[1],
+    }
     pairs = dpo.dataset([pair, {**pair, "pair": "q"}])
     out = trained("policy", folder, pairs, DPO, found.rows, here / "work")
     learnt = load_policy(out, "float32", compare_policy(out, architectures.LIMITS).rows)

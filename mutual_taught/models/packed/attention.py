@@ -225,10 +225,16 @@ def _add(total: Tensor, tokens: Tensor, states: Tensor) -> None:
 
 
 def attend(
-    module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor,
-    attention_mask: Tensor | BlockMask | None, scaling: float | None = None,
-    dropout: float = 0.0, softcap: float | None = None, **others: Any,
-) -> tuple[Tensor, None]:  # fmt: skip
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | BlockMask | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    softcap: float | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
     """Attend as transformers' attention functions do; within the pieces of a packed row.
 
     Args:
@@ -268,9 +274,13 @@ def attend(
 
 
 def attend_row(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, scaling: float | None = None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    scaling: float | None = None,
     softcap: float | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Attend within the pieces of a packed row: shapes and arguments of `attend`."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     kind = _kind(value)
@@ -302,9 +312,13 @@ def _bend(cap: float) -> Callable[..., Tensor]:
 
 
 def _flex(
-    query: Tensor, key: Tensor, value: Tensor, mask: BlockMask, scaling: float | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: BlockMask,
+    scaling: float | None,
     softcap: float | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Attend over a row by flex_attention: blocks where nobody sees anybody cost nothing."""
     heads, shared, kind = query.shape[1], key.shape[1], _kind(value)
     query, key, value = query.to(kind), key.to(kind), value.to(kind)
@@ -313,16 +327,25 @@ def _flex(
         key, value = (repeat_kv(states, heads // shared) for states in (key, value))
     bend = {} if softcap is None else {"score_mod": _bend(softcap)}
     found = compiled()(
-        query, key, value, block_mask=mask, scale=scaling, enable_gqa=sharing and heads != shared,
+        query,
+        key,
+        value,
+        block_mask=mask,
+        scale=scaling,
+        enable_gqa=sharing and heads != shared,
         **bend,
-    )  # fmt: skip
+    )
     return found.transpose(1, 2).contiguous()
 
 
 def _one(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
     softcap: float | None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Attend from one token a row, as sampling does: query heads beside the keys they share.
 
     On a CPU the fused kernel took about five times as long, with the copies of keys and values
@@ -339,9 +362,13 @@ def _one(
 
 
 def _bent(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scaling: float | None,
     softcap: float,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Attend with capped scores, which the fused kernels of sdpa leave out in silence.
 
     Without a mask a query sees what stands before it: rows without padding.

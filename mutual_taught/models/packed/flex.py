@@ -42,9 +42,13 @@ def fits(config: PretrainedConfig, where: torch.device) -> bool:
 
 @cache
 def agrees(
-    heads: int, shared: int, size: int, kind: torch.dtype, where: torch.device,
+    heads: int,
+    shared: int,
+    size: int,
+    kind: torch.dtype,
+    where: torch.device,
     cap: float | None = None,
-) -> bool:  # fmt: skip
+) -> bool:
     """Compare flex_attention with our products on a small packed row; say what is wrong.
 
     Args:
@@ -57,9 +61,10 @@ def agrees(
     """
     try:
         with (
-            torch.inference_mode(False), torch.enable_grad(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
             torch.autocast(where.type, enabled=False),
-        ):  # fmt: skip
+        ):
             found, expected = (
                 outputs(pack(GROUPS, where, flex), heads, shared, size, kind, cap)
                 for flex in (True, False)

@@ -54,9 +54,12 @@ def policy_pass(
     row = pack(groups, where, flex.fits(bare.config, where))
     with attention.reading(row.layout, row.mask):
         output = model(
-            input_ids=row.input_ids, position_ids=row.position_ids, logits_to_keep=row.predict,
-            use_cache=False, **asked,
-        )  # fmt: skip
+            input_ids=row.input_ids,
+            position_ids=row.position_ids,
+            logits_to_keep=row.predict,
+            use_cache=False,
+            **asked,
+        )
     logits = output.logits.squeeze(0)
     if len(logits) != len(row.predict):  # some models know no logits_to_keep
         logits = logits[row.predict]

@@ -18,14 +18,20 @@ def scores_packed(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _rewards(
-    self: PreTrainedModel, input_ids: Tensor, last: Tensor, position_ids: Tensor | None = None,
+    self: PreTrainedModel,
+    input_ids: Tensor,
+    last: Tensor,
+    position_ids: Tensor | None = None,
     attention_mask: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Score rows of tokens, shape (N, L): the head at the places `last` among all N L, float32."""
     placed = {} if position_ids is None else {"position_ids": position_ids}
     hidden = self.base_model(
-        input_ids=input_ids, attention_mask=attention_mask, use_cache=False, **placed,
-    ).last_hidden_state.flatten(0, 1)  # fmt: skip
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        use_cache=False,
+        **placed,
+    ).last_hidden_state.flatten(0, 1)
     # The head's margins are small: full precision.
     with torch.autocast(hidden.device.type, enabled=False):
         rewards: Tensor = self.score(hidden[last].to(self.score.weight.dtype))

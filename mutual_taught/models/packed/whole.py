@@ -55,10 +55,12 @@ def batches(groups: Sequence[Group], rows: Rows, where: torch.device) -> Iterato
         padded = [sequences[place] + [0] * (width - len(sequences[place])) for place in places]
         real = torch.arange(width)[None] < torch.tensor(lengths)[:, None]
         yield Batch(
-            places, torch.tensor(padded, device=where),
+            places,
+            torch.tensor(padded, device=where),
             None if bool(real.all()) else real.long().to(where),
-            [starts[place] for place in places], lengths,
-        )  # fmt: skip
+            [starts[place] for place in places],
+            lengths,
+        )
 
 
 def logps(
