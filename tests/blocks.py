@@ -13,7 +13,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 SKIPPED = {
     "gpu": "needs a GPU",
     "hub": "fetches from the hub",
-    "s3": "needs a bucket and its keys; tests/sharing has a server",
+    "s3": "needs a bucket and its keys; tests/whole/sharing has a server",
     "vllm": "needs vLLM",
     "cluster": "needs other machines",
     "installs": "changes the environment",

@@ -1,0 +1,151 @@
+"""`mutual-taught verify` compares iteration 0, and what was asked, with params.yaml."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config import presets
+from tests import in_process, project
+from tests.audit.test_verify_whole import Change, copy, found, say, setting, sign
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return copy(finished, tmp_path, monkeypatch)
+
+
+def space(split: str) -> Change:
+    """Add a space to a prompt, wherever it stands; its id is the same, for space does not count."""
+
+    def spaced(path: Path, table: tables.Table, name: str) -> None:
+        data = pq.read_table(path)
+        rows: list[Any] = data.to_pylist()
+        for row in rows:
+            if row["prompt_id"] == name:
+                row["messages"][-1]["content"] += " "
+        path.unlink()
+        changed = pa.Table.from_pylist(rows, table.schema)
+        tables.write(path.parent, table, changed, tables.provenance(data))
+
+    def do(run: Path) -> None:
+        path = run / "0" / "splits" / f"{split}.parquet"
+        name = pq.read_table(path)["prompt_id"][0].as_py()
+        spaced(path, tables.renamed(tables.PROMPTS, split), name)
+        spaced(run / "0" / "prompts.parquet", tables.ALL_PROMPTS, name)
+
+    return do
+
+
+ATTACKS: dict[str, tuple[Change, str]] = {
+    "another base policy": (
+        say("0/policy/manifest.json", base="x"),
+        "run/1/checkpoints/step-000002/manifest.json: base is ",
+    ),
+    "parent of the base policy": (
+        say("0/policy/manifest.json", parent="0" * 64),
+        "run/0/policy/manifest.json: the model's parent is 0000",
+    ),
+    "parent of r_0": (
+        say("0/reward_model/manifest.json", parent="0" * 64),
+        "run/0/reward_model/manifest.json: the model's parent is 0000",
+    ),
+    "kind of r_0": (
+        say("0/reward_model/manifest.json", kind="policy"),
+        "run/0/reward_model/manifest.json: the model's kind is policy",
+    ),
+    "training of r_0": (
+        setting("base_reward_model.learning_rate", 0.5),
+        "run/0/reward_model/manifest.json: made_by settings is",
+    ),
+    "date of the templates": (
+        setting("tokens.date", "2026-01-31"),
+        "run/0/policy/manifest.json: made_by date is",
+    ),
+    "source of the prompts": (
+        setting("data.path", "data/other.yaml"),
+        "run/0/prompts.parquet: provenance data is",
+    ),
+    "size of a split": (
+        setting("data.splits.selection.prompts", 1),
+        "run/0/prompts.parquet: split selection is of ",
+    ),
+    "format of the reference": (
+        setting("rank_pairs.reference_dtype", "bfloat16"),
+        "run/1/ranked_pairs.parquet: provenance reference_dtype is float32",
+    ),
+    "policy prompt": (space("policy"), "responses.parquet: provenance prompts is"),
+    "reward prompt": (space("reward"), "run/0/answers.parquet: provenance prompts is"),
+    "selection prompt": (space("selection"), "run/1/duels.parquet: provenance prompts is"),
+    "eval prompt": (space("eval"), "run/0/eval/generations.parquet: provenance prompts is"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTACKS)
+def test_start_that_is_not_that_of_params_is_found(run: Path, name: str) -> None:
+    attack, said = ATTACKS[name]
+    attack(run)
+    lines = found()
+    assert any(said in line for line in lines), lines
+
+
+def previous(name: str) -> Change:
+    """A candidate of iteration 2 says that it was trained from pi_1."""
+
+    def do(run: Path) -> None:
+        say(name, parent=read_manifest(run / "1" / "policy").digest)(run)
+
+    return do
+
+
+SWITCHED: dict[str, tuple[str, Change, str]] = {
+    "fixed-reward-model": (
+        "train_rm",
+        say("1/metrics/train_rm.json", steps=9.0),
+        "train_rm.json: steps is 9.0; expected 0.0",
+    ),
+    "accumulate": (
+        "build_pairs",
+        sign("2/reward_pairs", previous_pairs="0"),
+        "2/reward_pairs.parquet: provenance previous_pairs is 0",
+    ),
+    "base-reference": (
+        "rank_pairs",
+        sign("2/ranked_pairs", policy="0"),
+        "2/ranked_pairs.parquet: provenance policy is 0",
+    ),
+    "base-start": (
+        "dpo",
+        previous("2/checkpoints/step-000002/manifest.json"),
+        "2/checkpoints/step-000002/manifest.json: parent is ",
+    ),
+    "ties-lose": (
+        "select_policy",
+        say("2/metrics/select_policy.json", tie_counts_as=0.5),
+        "select_policy.json: tie_counts_as is 0.5; expected 0.0",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SWITCHED)
+def test_what_a_switch_decides_is_checked(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    begin, attack, said = SWITCHED[name]
+    repo = project.copy(tmp_path / "repo", "tiny")
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    monkeypatch.chdir(repo)
+    Path("params.yaml").write_text(presets.compose("tiny", [name]))
+    shutil.rmtree("run/2")
+    in_process.run_all(Path("params.yaml"), (begin, "1"))
+    assert found() == []
+    attack(Path("run"))
+    lines = found()
+    assert any(said in line for line in lines), lines

@@ -1,0 +1,198 @@
+"""Work in progress: one process, exactly these inputs, one place."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mutual_taught.artifacts.files import read_json
+from mutual_taught.errors import InputError
+from mutual_taught.pipeline import work
+from tests import project
+
+ROOT = project.ROOT
+INPUTS = {"policy": "abc", "seed": 1}
+SECOND = """
+from mutual_taught import work
+from mutual_taught.errors import InputError
+work.PATIENCE = ()
+try:
+    with work.folder("sample@1", {"policy": "abc", "seed": 1}):
+        print("entered")
+except InputError as error:
+    print(error)
+"""
+
+
+def second_process() -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_second_process_is_refused_in_one_line(here: Path) -> None:
+    with work.folder("sample@1", INPUTS):
+        assert second_process() == (
+            ".work/sample@1: another run of sample@1 works there; wait for it, or stop it"
+        )
+
+
+def test_second_process_enters_when_the_first_has_left(here: Path) -> None:
+    with pytest.raises(RuntimeError), work.folder("sample@1", INPUTS):
+        raise RuntimeError("killed")
+    assert second_process() == "entered"
+
+
+def test_refused_run_leaves_the_parts_of_the_one_at_work(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "PATIENCE", ())
+    with work.folder("sample@1", INPUTS) as place:
+        (place / "part").touch()
+        with pytest.raises(InputError), work.folder("sample@1", {"policy": "other"}):
+            pass
+        assert (place / "part").exists()
+
+
+def test_second_process_waits_a_moment_for_one_that_is_about_to_end(here: Path) -> None:
+    with work.folder("sample@1", INPUTS):
+        waiting = subprocess.Popen(
+            [sys.executable, "-c", SECOND.replace("()", "(0.1,) * 100")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(timeout=1.0)
+    assert waiting.communicate()[0].strip() == "entered"
+
+
+EXPERIMENT = """
+import sys, time
+from mutual_taught import work
+with work.folder("sample@1", {"policy": sys.argv[1]}) as place:
+    if list(place.glob("part")):
+        print("found", flush=True)
+    (place / "part").touch()
+    print("at work", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def experiment(repo: Path, name: str, policy: str) -> "subprocess.Popen[str]":
+    """Start a stage as DVC does for a queued experiment: in a folder of its own."""
+    folder = repo / name
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", EXPERIMENT, policy],
+        cwd=folder,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "DVC_ROOT": str(repo), "PYTHONPATH": str(ROOT)},
+    )
+
+
+def said(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout
+    return process.stdout.readline().strip()
+
+
+def test_experiments_work_beside_each_other_and_leave_each_others_parts(here: Path) -> None:
+    first = experiment(here, "one", "a")
+    assert said(first) == "at work"
+    second = experiment(here, "two", "b")
+    assert said(second) == "at work"
+    assert len(list((here / ".work" / "sample@1").glob("*/part"))) == 2
+    for process in (first, second):
+        process.communicate("\n")
+        assert process.returncode == 0
+
+
+def test_experiment_waits_for_one_that_does_the_same_and_takes_its_parts(here: Path) -> None:
+    first = experiment(here, "one", "a")
+    assert said(first) == "at work"
+    second = experiment(here, "two", "a")
+    assert second.stderr
+    assert second.stderr.readline() == "sample@1 waits for another run of it\n"
+    first.communicate("\n")
+    assert said(second) == "found"
+    second.communicate("\n")
+
+
+def test_parts_of_a_killed_experiment_are_found_by_its_next_try(here: Path) -> None:
+    first = experiment(here, "one", "a")
+    assert said(first) == "at work"
+    first.kill()
+    first.communicate()
+    again = experiment(here, "two", "a")
+    assert said(again) == "found"
+    again.communicate("\n")
+
+
+def test_run_in_the_workspace_is_refused_while_an_experiment_is_at_the_stage(here: Path) -> None:
+    running = experiment(here, "one", "a")
+    assert said(running) == "at work"
+    assert second_process().startswith(".work/sample@1: another run of sample@1 works there")
+    running.communicate("\n")
+    assert second_process() == "entered"
+    assert not list((here / ".work" / "sample@1").glob("*/part"))
+
+
+def test_finished_parts_are_found_again_with_the_same_inputs(here: Path) -> None:
+    with work.folder("sample@1", INPUTS) as place:
+        (place / "part").write_text("done")
+    with work.folder("sample@1", dict(reversed(INPUTS.items()))) as again:
+        assert (again / "part").read_text() == "done"
+
+
+def test_parts_of_other_inputs_are_removed(here: Path) -> None:
+    with work.folder("sample@1", INPUTS) as old:
+        (old / "part").touch()
+    with work.folder("sample@1", {**INPUTS, "seed": 2}) as new:
+        assert not old.exists()
+        assert [path.name for path in new.iterdir()] == ["fingerprint.json"]
+
+
+def test_parts_of_other_stages_stay(here: Path) -> None:
+    with work.folder("sample@1", INPUTS) as first:
+        pass
+    with work.folder("sample@2", INPUTS):
+        assert first.exists()
+
+
+def test_fingerprint_is_written_beside_the_parts(here: Path) -> None:
+    with work.folder("sample@1", INPUTS) as place:
+        assert read_json(place / "fingerprint.json") == {
+            **INPUTS,
+            "code": work.code(),
+            "versions": work.versions(),
+        }
+
+
+def test_parts_of_other_code_or_versions_are_removed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("code", "other"), ("versions", {"torch": "0"})):
+        with work.folder("sample@1", INPUTS) as place:
+            (place / "part").touch()
+        with monkeypatch.context() as patch:
+            patch.setattr(work, name, lambda value=value: value)
+            with work.folder("sample@1", INPUTS) as other:
+                assert other != place
+        assert not place.exists()
+
+
+def test_work_is_in_the_current_folder_without_dvc(here: Path) -> None:
+    assert work.root() == Path(".work")
+
+
+def test_work_is_in_the_repository_that_dvc_names(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(here / "repo"))
+    with work.folder("sample@1", INPUTS) as place:
+        assert place.parent == here / "repo" / ".work" / "sample@1"
