@@ -192,7 +192,9 @@ FILES = {
     "extra.safetensors": b"",
     "model-00001-of-00001.safetensors": b"weights",
     "credentials.json": b"{}",
-    "model.safetensors.index.json": b'{"weight_map": {"weight": "model-00001-of-00001.safetensors"}}',
+    "model.safetensors.index.json": (
+        b'{"weight_map": {"weight": "model-00001-of-00001.safetensors"}}'
+    ),
 }
 FETCH = """
 import sys

@@ -200,7 +200,10 @@ def test_a_folder_half_removed_has_another_name(tmp_path: Path) -> None:
         path = folder / str(number % 50) / str(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    code = "import sys, pathlib, mutual_taught.keeping.disk as disk; disk.remove(pathlib.Path(sys.argv[1]))"
+    code = (
+        "import sys, pathlib, mutual_taught.keeping.disk as disk; "
+        "disk.remove(pathlib.Path(sys.argv[1]))"
+    )
     removal = subprocess.Popen([sys.executable, "-c", code, folder], env=project.ENVIRONMENT)
     while folder.exists():
         time.sleep(0.001)
