@@ -15,14 +15,15 @@ STAGE = """
 import sys
 from pathlib import Path
 import click
-from mutual_taught import scorers, scoring
+from mutual_taught.scoring.shards import score_all
+from mutual_taught.scoring.start import start_scorer
 from stages._click import Stage
 from tests.scoring.test_shards import SCORE, TOKENS, questions
 
 @click.command(cls=Stage)
 def main():
-    with scorers.start(SCORE, "local", TOKENS) as scorer:
-        scoring.score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
+    with start_scorer(SCORE, "local", TOKENS) as scorer:
+        score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
 
 main(args=[])
 """

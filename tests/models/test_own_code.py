@@ -27,10 +27,10 @@ class OwnTokenizer(PreTrainedTokenizerFast):
 LOAD = """
 import sys
 from pathlib import Path
-from mutual_taught import models
+from mutual_taught.models import load
 from mutual_taught.errors import InputError
 try:
-    getattr(models, sys.argv[1])(Path(sys.argv[2]), *sys.argv[3:])
+    getattr(load, sys.argv[1])(Path(sys.argv[2]), *sys.argv[3:])
 except InputError as error:
     print(error)
 """

@@ -15,7 +15,7 @@ from tests import project
 ROOT = project.ROOT
 INPUTS = {"policy": "abc", "seed": 1}
 SECOND = """
-from mutual_taught import work
+from mutual_taught.pipeline import work
 from mutual_taught.errors import InputError
 work.PATIENCE = ()
 try:
@@ -71,7 +71,7 @@ def test_second_process_waits_a_moment_for_one_that_is_about_to_end(here: Path) 
 
 EXPERIMENT = """
 import sys, time
-from mutual_taught import work
+from mutual_taught.pipeline import work
 with work.folder("sample@1", {"policy": sys.argv[1]}) as place:
     if list(place.glob("part")):
         print("found", flush=True)

@@ -158,7 +158,7 @@ def test_only_what_comes_from_the_hub_is_asked_for() -> None:
 
 LOOK = """
 import json, sys
-from mutual_taught import hub
+from mutual_taught.planning import hub
 for kind, path in json.loads(sys.argv[1]):
     check = hub.look(hub.Wanted("models.policy", kind, path, "0" * 40))
     print(json.dumps([check.found, check.fault]))

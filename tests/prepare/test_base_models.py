@@ -199,10 +199,10 @@ FILES = {
 FETCH = """
 import sys
 from pathlib import Path
-from mutual_taught import start
+from mutual_taught.prepare import base_models
 from mutual_taught.config.blocks import Model
 source = Model(source="hub", path="someone/model", revision="0" * 40)
-print(start.fetch(source, Path(sys.argv[1])))
+print(base_models.fetch(source, Path(sys.argv[1])))
 """
 
 

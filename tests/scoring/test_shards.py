@@ -238,16 +238,18 @@ def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
 CHILD = """
 import sys, time
 from pathlib import Path
-from mutual_taught import reward, scorers, scoring
+from mutual_taught.scoring import rewards
+from mutual_taught.scoring.shards import score_all
+from mutual_taught.scoring.start import start_scorer
 from tests.scoring.test_shards import SCORE, TOKENS, questions
 
-whole = reward.score
+whole = rewards.score
 def slowly(*args):
     time.sleep(0.3)
     return whole(*args)
-reward.score = slowly
-with scorers.start(SCORE, 'local', TOKENS) as scorer:
-    scoring.score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
+rewards.score = slowly
+with start_scorer(SCORE, 'local', TOKENS) as scorer:
+    score_all(scorer, Path(sys.argv[1]), questions(60), TOKENS, "score@1")
 """
 
 

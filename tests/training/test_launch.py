@@ -212,7 +212,7 @@ def test_missing_settings_of_accelerate_are_one_line(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from mutual_taught import jobs, launch
+from mutual_taught.training import jobs, launch
 launch.train(jobs.read(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
