@@ -42,7 +42,7 @@ test-interrupted: setup ## runs that are interrupted on a terminal, and failures
 
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
 test-docs: setup ## every shell block of the documents, as it is typed
-	@OMP_NUM_THREADS=1 python -m pytest tests/whole/docs
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/docs
 
 # What gc lists and removes, in a small project with commits and experiments of DVC.
 test-keeping: setup ## what gc lists and removes

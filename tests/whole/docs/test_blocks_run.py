@@ -58,7 +58,7 @@ def test_newcomer_runs_the_method_and_looks_at_it(committed: World) -> None:
     assert "Final models: run/2/policy, run/2/reward_model" in done.after("make run")
     assert "win rate" in done.after("mutual-taught status")
     assert "# " in done.after("run/2/report/report.md")
-    assert "iteration 1" in done.after("mutual-taught trace")
+    assert "\niteration " in done.after("mutual-taught trace")
 
 
 def test_engineer_tries_another_value_and_compares(readme: Transcript) -> None:
