@@ -36,7 +36,7 @@ ALONE = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # what keeps Ray on loopback, see ray_pool.py
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # what keeps Ray on loopback, see cluster.py
 }
 CLUSTER = """
 import sys
@@ -59,7 +59,7 @@ for line in sys.stdin:
 CHILD = """
 import sys
 from pathlib import Path
-from tests import test_ray
+from tests.cluster import test_ray
 test_ray.work(Path(sys.argv[1]), Path(sys.argv[2]), "ray", sys.argv[3] == "score")
 """
 
