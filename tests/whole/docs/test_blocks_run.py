@@ -66,6 +66,8 @@ def test_engineer_tries_another_value_and_compares(readme: Transcript) -> None:
     assert "dpo@1" in ran
     assert "Running stage 'sample@1'" not in ran
     assert "0.05" in readme.after("dvc exp show --only-changed")
+    compared = readme.after("mutual-taught compare HEAD gentle")
+    assert {"dpo.beta", "gentle", "0.05"} <= set(compared.split())
 
 
 def test_teammate_pulls_the_result_and_runs_nothing(readme: Transcript) -> None:
