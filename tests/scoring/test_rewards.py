@@ -1,6 +1,7 @@
 """Scoring: by conversation, whatever the packing; nothing in an answer ends its turn."""
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from mutual_taught.errors import InputError
 from mutual_taught.models.chat import prompt_tokens, scored_tokens
+from mutual_taught.models.load import load_reward_model
 from mutual_taught.models.packed.conversations import Asked, fit_responses, tokenise
 from mutual_taught.scoring.rewards import Rewards, score
 
@@ -160,3 +162,25 @@ def test_special_token_of_one_sign_is_broken_up_too(reward_model: "RewardModel")
     tokenizer.add_special_tokens({"additional_special_tokens": ["\u00a7"]})
     special = tokenizer.convert_tokens_to_ids("\u00a7")
     assert special not in scored_tokens(tokenizer, ASKED[0], "a\u00a7b")
+
+
+def test_rewards_of_a_bfloat16_model_are_told_apart(reward_folder: Path) -> None:
+    # bfloat16 has 8 significant bits: 256 values between 1 and 2, where float32 has 2^23.
+    model = load_reward_model(reward_folder, "bfloat16").model
+    width = model.config.hidden_size
+    hidden = torch.randn(2000, width, generator=torch.Generator().manual_seed(1)).bfloat16()
+    with torch.inference_mode():
+        rewards = model.score(hidden).squeeze(-1)
+    expected = hidden.double() @ model.score.weight.double()[0]
+    assert rewards.dtype == torch.float32
+    torch.testing.assert_close(rewards.double(), expected, atol=1e-5, rtol=0)
+    assert len(rewards.unique()) == len(expected.float().unique()) > 1990
+
+
+def test_a_whole_pass_of_a_bfloat16_model_gives_rewards_finer_than_its_format(
+    reward_folder: Path,
+) -> None:
+    model = load_reward_model(reward_folder, "bfloat16")
+    found = np.concatenate(scored(model, ASKED, ANSWERS, 640, 256)).astype(np.float32)
+    rounded = torch.from_numpy(found).bfloat16().float().numpy()
+    assert (found != rounded).any()

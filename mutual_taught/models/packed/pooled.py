@@ -3,18 +3,31 @@
 from types import MethodType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import linear
 from transformers import PreTrainedModel
 
 
 def scores_packed(model: PreTrainedModel) -> PreTrainedModel:
     """Make a sequence classifier's forward pass that of rows, pooled where branches end.
 
-    It must be the model's own forward pass: what shards weights over processes (FSDP, ZeRO)
-    gathers them there.
+    It must be the model's own forward pass, and the head's: what shards weights over processes
+    (FSDP, ZeRO) gathers them there.
     """
     model.forward = MethodType(_rewards, model)
+    model.score.forward = MethodType(_head, model.score)
     return model
+
+
+def _head(self: nn.Linear, hidden: Tensor) -> Tensor:
+    """Multiply hidden states, shape (N, width), with the head in float32; rewards, shape (N, 1).
+
+    Whatever format the model has: bfloat16 has 8 significant bits, so that rewards near 1 would
+    fall on multiples of 1/128, and many that differ would tie.
+    """
+    bias = None if self.bias is None else self.bias.float()
+    with torch.autocast(hidden.device.type, enabled=False):
+        return linear(hidden.float(), self.weight.float(), bias)
 
 
 def _rewards(
@@ -32,7 +45,5 @@ def _rewards(
         use_cache=False,
         **placed,
     ).last_hidden_state.flatten(0, 1)
-    # The head's margins are small: full precision.
-    with torch.autocast(hidden.device.type, enabled=False):
-        rewards: Tensor = self.score(hidden[last].to(self.score.weight.dtype))
-    return rewards.squeeze(-1).float()
+    rewards: Tensor = self.score(hidden[last])
+    return rewards.squeeze(-1)
