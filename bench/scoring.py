@@ -47,6 +47,7 @@ from mutual_taught.models.packed.rows import fill, pack
 from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.scoring import local, shards
 from mutual_taught.training.export import save_model
+from mutual_taught.training.rounding import EXACT
 
 M, LIMIT = 5, 2048
 TOKENS = Tokens(max_prompt_tokens=1024, max_length=LIMIT, date=None)
@@ -97,7 +98,7 @@ def make(folder: Path) -> None:
     shape.pad_token_id = tokenizer.pad_token_id
     model = LlamaForSequenceClassification(shape)
     said: dict[str, Any] = {"kind": "reward_model", "base": "random", "parent": None, "made_by": {}}
-    save_model(model, model.state_dict(), tokenizer, folder, "float32", said)
+    save_model(model, model.state_dict(), tokenizer, folder, EXACT, said)
 
 
 def rendered(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Asked]) -> list[str]:

@@ -57,7 +57,8 @@ def main(
         learnt = joins.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
         measured.update(steps=outcome.steps, pairs=learnt)
     files.write_curve(out / "curves" / "dpo.csv", dpo.CURVE, outcome.curve)
-    files.write_metrics(out / "metrics" / "dpo.json", estep_models.metrics(outcome))
+    numbers = estep_models.metrics(outcome, out / "checkpoints")
+    files.write_metrics(out / "metrics" / "dpo.json", numbers)
 
 
 if __name__ == "__main__":

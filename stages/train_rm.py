@@ -56,7 +56,8 @@ def main(
     files.write_curve(out / "curves" / "train_rm.csv", reward.CURVE, outcome.curve)
     met = reward.as_met(outcome, settings.epochs)
     tables.write(out, tables.REWARD_TRAINING, met, tables.digests(reward_pairs=pairs))
-    files.write_metrics(out / "metrics" / "train_rm.json", train_rm.metrics(met, outcome))
+    measures = train_rm.metrics(met, outcome, out / "reward_model")
+    files.write_metrics(out / "metrics" / "train_rm.json", measures)
 
 
 if __name__ == "__main__":

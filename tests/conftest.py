@@ -42,6 +42,7 @@ def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory)
     """A reward model with a random head on the tiny policy; read it, never write into it."""
     from mutual_taught.models.load import new_reward_model
     from mutual_taught.training.export import save_model
+    from mutual_taught.training.rounding import EXACT
 
     folder = tmp_path_factory.mktemp("models") / "reward_model"
     model, tokenizer = new_reward_model(policy_folder, 1, None)
@@ -50,7 +51,7 @@ def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory)
         model.state_dict(),
         tokenizer,
         folder,
-        "float32",
+        EXACT,
         {"kind": "reward_model", "base": "tiny", "parent": None, "made_by": {}},
     )
     return folder

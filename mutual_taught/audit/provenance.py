@@ -12,6 +12,7 @@ from mutual_taught.audit import faults
 from mutual_taught.audit.faults import Fault, Faults, Run
 from mutual_taught.config import blocks, params
 from mutual_taught.method.splits import policy_part
+from mutual_taught.training.rounding import UPDATE
 
 MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
     (tables.RESPONSES, ("policy",)),
@@ -170,9 +171,11 @@ def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params)
 
 
 def _training(settings: blocks.Params) -> files.Json:
+    exact = settings.training.export_dtype == "float32"  # then all of an update is exported
     return {
         "training": settings.training.decides(),
         "seed": settings.seed,
+        **(dict.fromkeys(UPDATE, 1.0) if exact else {}),
     }
 
 

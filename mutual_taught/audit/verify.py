@@ -23,6 +23,7 @@ from mutual_taught.prepare import conversations, sources
 from mutual_taught.reading import run_state
 from mutual_taught.report import markdown, summary
 from mutual_taught.steps import build_pairs, rank_pairs, select_policy, train_rm
+from mutual_taught.training.export import update_metrics
 
 
 def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
@@ -311,7 +312,8 @@ def _duels(run: Run, key: str) -> Faults:
     curve = ("loss", "rewards/accuracies", "rewards/margins")
     last = _last(folder / "curves" / "dpo.csv", curve)
     named = dict(zip(("loss", "reward_accuracy", "reward_margin"), last.values(), strict=True))
-    trained = {"active": 1.0, "steps": float(max(steps, default=0)), **named}
+    kept = update_metrics(provenance.checkpoints(folder)) if steps else {}
+    trained = {"active": 1.0, "steps": float(max(steps, default=0)), **named, **kept}
     yield from faults.numbers(metrics, files.read_json(metrics), trained)
     if sorted(set(data["step"].to_pylist())) != steps:
         yield Fault(path, "steps", str(sorted(set(data["step"].to_pylist()))), str(steps))
@@ -443,6 +445,7 @@ def _trained(run: Run, key: str) -> Faults:
         "steps": float(len(plan)),
         **train_rm.accuracy_by_epoch(data),
         **_last(folder / "curves" / "train_rm.csv", ("loss", "accuracy", "margin")),
+        **update_metrics([folder / "reward_model"]),
     }
     yield from faults.numbers(metrics, files.read_json(metrics), right_numbers)
 

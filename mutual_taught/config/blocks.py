@@ -18,6 +18,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0)]
 Dtype = Literal["float32", "bfloat16"]
 Precision = Literal["auto", "float32", "bfloat16"]
+ExportDtype = Literal["float32", "bfloat16", "bfloat16_stochastic"]
 Workers = Literal["local", "ray"]
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 LossType = Literal[
@@ -353,7 +354,7 @@ class Training(Block):
 
     key: ClassVar[str] = "training"
     precision: Precision = Field(description="of the forward pass; weights stay float32")
-    export_dtype: Dtype
+    export_dtype: ExportDtype = Field(description="of the model folders; stochastic: by lot")
     gradient_checkpointing: bool
     lora: Lora | None = Field(description="adapters that learn in place of the weights, or null")
     optimizer: Literal["adamw", "adamw_8bit"] = Field(description="8bit: moments in 8 bits")

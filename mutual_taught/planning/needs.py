@@ -11,7 +11,7 @@ from mutual_taught.config.blocks import Decoding, Engine, Optimisation, Params, 
 from mutual_taught.planning.shapes import Shape
 from mutual_taught.planning.workload import Work, at
 
-BYTES = {"float32": 4, "bfloat16": 2}
+BYTES = {"float32": 4, "bfloat16": 2, "bfloat16_stochastic": 2}
 PROCESS = 500_000_000  # of Python, torch and transformers: 0.44 to 0.53 GB with the tiny model
 GROWTH = 32  # tokens by which the key-value cache grows at once (generate.CHUNK)
 SHARDED = ("fsdp2", "zero3")

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.files import link_tree, write_json
 from mutual_taught.artifacts.joins import sides
-from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest
+from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest, read_steps
 from mutual_taught.checks.policies import compare_policy
 from mutual_taught.config.blocks import Dpo, Tokens, Training
 from mutual_taught.models import chat
@@ -19,6 +19,7 @@ from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work
 from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import launch
+from mutual_taught.training.export import update_metrics
 from mutual_taught.training.jobs import Job
 from mutual_taught.training.loop import Outcome
 
@@ -90,8 +91,8 @@ def dpo_pairs(
     ]
 
 
-def metrics(outcome: Outcome) -> Mapping[str, float]:
-    """Describe a DPO run by its last logged step."""
+def metrics(outcome: Outcome, checkpoints: Path) -> Mapping[str, float]:
+    """Describe a DPO run by its last logged step, and what the candidates kept of their updates."""
     last = outcome.curve[-1]
     return {
         "active": 1.0,
@@ -99,4 +100,5 @@ def metrics(outcome: Outcome) -> Mapping[str, float]:
         "loss": last["loss"],
         "reward_accuracy": last["rewards/accuracies"],
         "reward_margin": last["rewards/margins"],
+        **update_metrics([checkpoints / STEP.format(step) for step in read_steps(checkpoints)]),
     }

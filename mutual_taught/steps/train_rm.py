@@ -14,6 +14,7 @@ from mutual_taught.models.load import scoring_tokenizer
 from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work
 from mutual_taught.training import launch
+from mutual_taught.training.export import update_metrics
 from mutual_taught.training.jobs import Job
 from mutual_taught.training.loop import Outcome
 from mutual_taught.training.reward import tokenised
@@ -56,8 +57,8 @@ def train(
         return outcome
 
 
-def metrics(met: pa.Table, outcome: Outcome) -> Mapping[str, float]:
-    """Describe a reward-model run: its last step, and every pair exactly as it was met."""
+def metrics(met: pa.Table, outcome: Outcome, folder: Path) -> Mapping[str, float]:
+    """Describe a reward-model run: its last step, every pair exactly as it was met, its export."""
     last = outcome.curve[-1]
     return {
         "active": 1.0,
@@ -66,6 +67,7 @@ def metrics(met: pa.Table, outcome: Outcome) -> Mapping[str, float]:
         "accuracy": last["accuracy"],
         "margin": last["margin"],
         **accuracy_by_epoch(met),
+        **update_metrics([folder]),
     }
 
 

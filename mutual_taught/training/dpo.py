@@ -198,5 +198,5 @@ def learn(job: Job, place: Path) -> Outcome:
     """Train a policy as a job says: see `jobs.train`."""
     learner = load_policy(job.start, "float32", job.rows)
     preflight.require(preflight.policy(learner), job.start)
-    export = exporter(job, learner.tokenizer, place, job.settings.keep_checkpoints)
+    export = exporter(job, learner, place, job.settings.keep_checkpoints)
     return train_policy(learner, job.pairs, job.settings, job.training, job.seed, place, export)

@@ -1,6 +1,7 @@
 """A training as a thing of its own: made in this process, or in several that a launcher starts."""
 
 import importlib
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from datasets import Dataset, load_from_disk
 from mutual_taught.artifacts.files import Json, read_json, write_json
 from mutual_taught.artifacts.manifests import STEP, read_manifest
 from mutual_taught.config.blocks import BaseRewardModel, Dpo, RewardOptimisation, Training
+from mutual_taught.models.load import Policy, RewardModel
 from mutual_taught.models.packed.whole import Rows
-from mutual_taught.training.export import Weights, save_model
+from mutual_taught.training.export import save_model
 from mutual_taught.training.loop import Export, Outcome
+from mutual_taught.training.rounding import Rounding, Weights, snapshot
 
 Kind = Literal["policy", "reward_model", "new_reward_model"]
 JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
@@ -63,20 +66,32 @@ def train(job: Job, place: Path) -> Outcome:
     return outcome
 
 
-def exporter(job: Job, tokenizer: Any, place: Path, keep: int | None) -> Export:
-    """Make what writes the weights of a step; only the first of several processes calls it."""
+def exporter(job: Job, learner: Policy | RewardModel, place: Path, keep: int | None) -> Export:
+    """Make what writes the weights of a step; only the first of several processes calls it.
+
+    Args:
+        job: what is trained.
+        learner: as it is loaded, before it learns.
+        place: folder of the work in progress.
+        keep: how many candidates stay; None for all.
+    """
     parent = read_manifest(job.start)
+    dtype = job.training.export_dtype
+    first = os.environ.get("RANK", "0") == "0"
+    start = snapshot(learner.model) if first and dtype != "float32" else {}
 
     def export(model: Any, weights: Weights, step: int) -> None:
         steps = place / "checkpoints"
         folder = steps / STEP.format(step) if job.kind == "policy" else place / "model"
         kind = "policy" if job.kind == "policy" else "reward_model"
+        # With the start's digest, so that the lots of one iteration are not those of the next.
+        key = f"{job.seed}|{parent.digest}|{step}"
         save_model(
             model,
             weights,
-            tokenizer,
+            learner.tokenizer,
             folder,
-            job.training.export_dtype,
+            Rounding(dtype, key, start),
             {
                 "kind": kind,
                 "base": parent.base,

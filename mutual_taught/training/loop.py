@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate.utils import DistributedType
-from torch import Tensor
 from tqdm import tqdm
 from transformers import (
     PrinterCallback,
@@ -21,10 +20,11 @@ from transformers import (
 from mutual_taught.config.blocks import Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.terminal.progress import bar
+from mutual_taught.training.rounding import Weights
 
 COMPLETE = "COMPLETE"
 SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
-Export = Callable[[Any, Mapping[str, Tensor], int], None]
+Export = Callable[[Any, Weights, int], None]
 
 
 class Outcome(NamedTuple):

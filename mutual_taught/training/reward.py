@@ -203,5 +203,5 @@ def learn(job: Job, place: Path) -> Outcome:
         if model.tokenizer.pad_token_id is None:  # TRL would choose the one a conversation ends in
             give_padding(model.tokenizer)
         preflight.require(preflight.reward_model(model), job.start)
-    export = exporter(job, model.tokenizer, place, None)
+    export = exporter(job, model, place, None)
     return train_reward(model, job.pairs, job.settings, job.training, job.seed, place, export)

@@ -32,6 +32,7 @@ from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.models.load import load_policy, load_tokenizer
 from mutual_taught.prepare import base_models
 from mutual_taught.training.export import save_model
+from mutual_taught.training.rounding import EXACT
 from tests import project
 from tests.families import tokenizer
 
@@ -368,7 +369,7 @@ def test_sampling_settings_of_a_model_are_left_out_and_it_can_be_saved(
     assert loaded.stop_ids == frozenset(said.get("eos_token_id", [2]))
     made: dict[str, Any] = {"kind": "policy", "base": "", "parent": None, "made_by": {}}
     state = loaded.model.state_dict()
-    save_model(loaded.model, state, loaded.tokenizer, tmp_path / "new", "float32", made)
+    save_model(loaded.model, state, loaded.tokenizer, tmp_path / "new", EXACT, made)
     assert load_policy(tmp_path / "new", "float32").stop_ids == loaded.stop_ids
 
 

@@ -27,6 +27,7 @@ from mutual_taught.models.packed.conversations import Asked, tokenise
 from mutual_taught.models.sight import sees_all
 from mutual_taught.scoring.rewards import score
 from mutual_taught.training.export import save_model
+from mutual_taught.training.rounding import EXACT
 
 SMALL: dict[str, Any] = {
     "vocab_size": 384,
@@ -49,7 +50,7 @@ def test_new_reward_model_has_the_first_layers_of_its_policy(
         if name != "score.weight":
             assert torch.equal(weight, theirs[name]), name
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    save_model(model, own, tokenizer, tmp_path / "r0", "float32", said)
+    save_model(model, own, tokenizer, tmp_path / "r0", EXACT, said)
     again = load_reward_model(tmp_path / "r0", "float32").model
     assert again.config.num_hidden_layers == 1
     assert torch.equal(again.score.weight, model.score.weight)
@@ -102,7 +103,7 @@ def test_reward_model_of_a_policy_is_read_at_the_last_token_by_anyone(
     last = scored_tokens(tokenizer, EXAMPLE, "Great Wave.")[-1]
     assert tokenizer.pad_token_id not in (None, last)
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
+    save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", EXACT, said)
     assert read_json(tmp_path / "r0" / "config.json")["pad_token_id"] == tokenizer.pad_token_id
     own, theirs = rewards_of(tmp_path / "r0", ANSWERS)
     assert own == pytest.approx(theirs, abs=1e-5)
@@ -133,7 +134,7 @@ def test_model_that_lists_its_layers_is_cut(policy_folder: Path, tmp_path: Path)
     model, tokenizer = new_reward_model(folder, 1, 1)
     assert model.config.layer_types == ["full_attention"]
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", "float32", said)
+    save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", EXACT, said)
     assert len(load_reward_model(tmp_path / "r0", "float32").model.model.layers) == 1
 
 

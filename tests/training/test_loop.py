@@ -39,11 +39,12 @@ from mutual_taught.models.packed.rows import Group, share_prefix
 from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import reward as train_reward
 from mutual_taught.training.dpo import dataset as policy_data
-from mutual_taught.training.export import Weights, save_model
+from mutual_taught.training.export import save_model
 from mutual_taught.training.jobs import keep_last
 from mutual_taught.training.loop import COMPLETE, Outcome, newest_complete
 from mutual_taught.training.packed import collate, packed_step
 from mutual_taught.training.reward import dataset as reward_data
+from mutual_taught.training.rounding import EXACT, Weights
 from mutual_taught.training.settings import total_steps, tracker
 
 TRAINING = Training(
@@ -227,7 +228,7 @@ def test_a_reward_model_made_here_has_plain_trls_loss(tmp_path: Path, name: str)
     made = new_reward_model(architectures.make(name, tmp_path / "policy"), 1, None)
     folder = tmp_path / "r0"
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    save_model(made.model, made.model.state_dict(), made.tokenizer, folder, "float32", said)
+    save_model(made.model, made.model.state_dict(), made.tokenizer, folder, EXACT, said)
     texts = ("Great Wave.", "No idea at all, for it is large.")
     turns = [[*EXAMPLE, {"role": "assistant", "content": text}] for text in texts]
     config = train_reward.config(REWARD, TRAINING, 1, tmp_path / "work")
@@ -295,7 +296,7 @@ def trained(
     def export(model: Any, weights: Weights, step: int) -> None:
         if step == stop:
             raise KeyboardInterrupt
-        save_model(model, weights, learner.tokenizer, work / "out", "float32", SAID)
+        save_model(model, weights, learner.tokenizer, work / "out", EXACT, SAID)
 
     found = train_policy.train_policy(learner, policy_data(PAIRS), dpo, training, 1, work, export)
     return found, read_manifest(work / "out").digest
@@ -312,7 +313,7 @@ class Exports:
         if step == self.fail_at:
             raise KeyboardInterrupt
         self.digests[step] = save_model(
-            model, weights, self.learner.tokenizer, self.folder / str(step), "float32", SAID
+            model, weights, self.learner.tokenizer, self.folder / str(step), EXACT, SAID
         ).files["model.safetensors"]
 
 

@@ -16,7 +16,8 @@ from mutual_taught.models.load import load_policy, load_reward_model
 from mutual_taught.models.packed.forward import packed_rewards
 from mutual_taught.models.packed.rows import Group
 from mutual_taught.training import dpo, lora, reward
-from mutual_taught.training.export import Weights, save_model
+from mutual_taught.training.export import save_model
+from mutual_taught.training.rounding import EXACT, Weights
 from tests.training.test_loop import DPO, PAIRS, REWARD, TRAINING, reward_rows, trained
 
 SETTINGS = Lora(rank=4, alpha=8, targets="all-linear")
@@ -32,7 +33,7 @@ def train(kind: str, start: Path, work: Path, out: Path) -> Any:
         trained.append(model)
         made_by = {"training": ADAPTED.model_dump()}
         said = {"kind": kind, "base": "tiny", "parent": None, "made_by": made_by}
-        save_model(model, weights, learner.tokenizer, out, "float32", said)
+        save_model(model, weights, learner.tokenizer, out, EXACT, said)
 
     learner: Any
     if kind == "policy":

@@ -37,6 +37,7 @@ from mutual_taught.scoring import rewards as reward
 from mutual_taught.training import dpo, jobs, lora
 from mutual_taught.training import reward as rewards
 from mutual_taught.training.export import save_model
+from mutual_taught.training.rounding import EXACT
 from tests import project
 
 CPU = torch.device("cpu")
@@ -228,7 +229,7 @@ def test_adapters_are_merged_into_what_is_exported(here: Path, name: str) -> Non
                 value.normal_(0, 0.05)
     said: dict[str, Any] = {"kind": "policy", "base": "b", "parent": None, "made_by": {}}
     out = here / "out"
-    save_model(policy.model, policy.model.state_dict(), policy.tokenizer, out, "float32", said)
+    save_model(policy.model, policy.model.state_dict(), policy.tokenizer, out, EXACT, said)
     group = Group([9, 30, 31, 32], [[40, 41, 42], [50, 51]])
     with torch.inference_mode():
         adapted = packed_logps(policy.model, [group], CPU)

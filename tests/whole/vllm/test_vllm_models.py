@@ -21,6 +21,7 @@ from mutual_taught.models.packed.conversations import Asked, tokenise
 from mutual_taught.models.packed.rows import Group
 from mutual_taught.scoring.rewards import score
 from mutual_taught.training.export import save_model
+from mutual_taught.training.rounding import EXACT
 from tests import project
 
 # Each in a process of its own: one holds one engine.
@@ -102,7 +103,7 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
     tokenizer.save_pretrained(policy)
     model, own = new_reward_model(policy, 1, None)
     made: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    save_model(model, model.state_dict(), own, folder, "float32", made)
+    save_model(model, model.state_dict(), own, folder, EXACT, made)
     answers = ["Great Wave.", "No", "No idea"]
     loaded = load_reward_model(folder, "float32")
     ours = score(loaded, [tokenise(own, Asked("p", EXAMPLE, answers))], 500)[0].tolist()
@@ -142,9 +143,7 @@ def test_exported_models_are_served_as_they_are(
     made = new_reward_model(policy, 1, None)
     reward_model = Path("run/1/reward_model")
     said_of: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
-    save_model(
-        made.model, made.model.state_dict(), made.tokenizer, reward_model, "float32", said_of
-    )
+    save_model(made.model, made.model.state_dict(), made.tokenizer, reward_model, EXACT, said_of)
     shutil.copy(project.ROOT / "presets" / "tiny.yaml", "params.yaml")
     folders = exporting.export(Path("run"), "1", Path("out"), ("policy", "reward_model"))
     drawn = said(CHAT, str(folders[0]))
