@@ -71,42 +71,49 @@ def judge(systems: Systems) -> pa.Table:
     Returns:
         Rows of `judgements`; system_a is this policy, outcome 1 where it is better.
     """
+    verifiable = systems.own["gold"].is_valid()
     parts = []
-    verifiable = systems.own["gold"].is_valid().to_numpy()
     for name, other in (("base", systems.base), ("previous", systems.previous)):
-        for judge_name, column in (("verifiable", "gold"), ("reward_model", "reward_r0")):
-            known = verifiable if column == "gold" else np.ones(len(verifiable), bool)
-            rows = np.flatnonzero(known)
-            own, theirs = systems.own.take(pa.array(rows)), other.take(pa.array(rows))
-            raw_a, raw_b = own[column].to_numpy(), theirs[column].to_numpy()
-            size = len(rows)
-            parts.append(
-                pa.table(
-                    {
-                        "prompt_id": own["prompt_id"],
-                        "response_index": own["response_index"],
-                        "system_a": ["policy"] * size,
-                        "system_b": [name] * size,
-                        "judge": [judge_name] * size,
-                        "order": np.zeros(size, np.int64),
-                        "outcome": outcomes_with_failures(raw_a, raw_b),
-                        "raw_a": tables.numbers(raw_a),
-                        "raw_b": tables.numbers(raw_b),
-                        "parse_ok": ~np.isnan(raw_a) & ~np.isnan(raw_b),
-                        "length_a": own["length_tokens"],
-                        "length_b": theirs["length_tokens"],
-                    },
-                    schema=tables.JUDGEMENTS.schema,
-                )
-            )
+        with_gold = (systems.own.filter(verifiable), other.filter(verifiable))
+        parts.append(_judged("verifiable", "gold", name, *with_gold))
+        parts.append(_judged("reward_model", "reward_r0", name, systems.own, other))
     return pa.concat_tables(parts)
 
 
+def _judged(judge_name: str, column: str, name: str, own: pa.Table, other: pa.Table) -> pa.Table:
+    """Let one judge compare two systems, row by row, by the higher value in its column."""
+    size = len(own)
+    raw_a, raw_b = own[column].to_numpy(), other[column].to_numpy()
+    return pa.table(
+        {
+            "prompt_id": own["prompt_id"],
+            "response_index": own["response_index"],
+            "system_a": ["policy"] * size,
+            "system_b": [name] * size,
+            "judge": [judge_name] * size,
+            "order": np.zeros(size, np.int64),
+            "outcome": outcomes_with_failures(raw_a, raw_b),
+            "raw_a": tables.numbers(raw_a),
+            "raw_b": tables.numbers(raw_b),
+            "parse_ok": ~np.isnan(raw_a) & ~np.isnan(raw_b),
+            "length_a": own["length_tokens"],
+            "length_b": other["length_tokens"],
+        },
+        schema=tables.JUDGEMENTS.schema,
+    )
+
+
 def own_pairs(generations: pa.Table) -> pa.Table:
-    """List all pairs of one prompt's answers whose gold differs, better one first.
+    """List all pairs of one prompt's answers whose gold differs, the better one as chosen.
+
+    Answers without gold are in no pair.
+
+    Args:
+        generations: the policy's answers with gold, lengths and the rewards of r_0 and r_t.
 
     Returns:
-        Rows of `rm_scores`, for the reward models `r0` and `rt`.
+        Rows of `rm_scores`, one for `r0` and one for `rt` a pair; a table without columns if no
+        gold differs.
     """
     rows = []
     for answers in _by_prompt(generations.filter(generations["gold"].is_valid())):

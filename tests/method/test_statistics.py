@@ -3,11 +3,8 @@
 import math
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from mutual_taught.artifacts import tables
-from mutual_taught.evaluation.metrics import reward_model_metrics
 from mutual_taught.method.statistics import DRAWS, bootstrap, pair_accuracy, sign_flip_p
 
 HALF = np.array([0.0, 1.0] * 50)
@@ -120,28 +117,3 @@ def test_pair_accuracy_of_nothing_is_no_number() -> None:
     assert (found.accuracy.n, found.ties) == (0, 0)
     assert math.isnan(found.log_loss)
     assert math.isnan(found.margin)
-
-
-def test_numbers_of_reward_models_do_not_depend_on_the_order_of_rows() -> None:
-    chance = np.random.default_rng(0)
-    rows = [
-        {
-            "set": name,
-            "pair_id": f"{number:04d}",
-            "subset": name,
-            "prompt_id": f"p{number % 7}",
-            "reward_model": model,
-            "reward_chosen": chance.normal(),
-            "reward_rejected": chance.normal(),
-            "length_chosen": number % 5,
-            "length_rejected": number % 3,
-        }
-        for name in ("gold_pairs", "own_samples")
-        for model in ("rt", "r0")
-        for number in range(99)
-    ]
-    scores = pa.Table.from_pylist(rows, tables.RM_SCORES.schema)
-    expected = reward_model_metrics(scores, 1)
-    for seed in range(5):
-        order = np.random.default_rng(seed).permutation(len(scores))
-        assert reward_model_metrics(scores.take(pa.array(order)), 1) == expected

@@ -1,0 +1,204 @@
+"""The numbers of eval.json, worked by hand from a few answers, judgements and scores."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from mutual_taught.artifacts import tables
+from mutual_taught.evaluation.judge import Systems, judge
+from mutual_taught.evaluation.metrics import (
+    Metrics,
+    distinct_2,
+    policy_metrics,
+    reward_model_metrics,
+)
+from tests.evaluation.answers import generations, golds
+
+GOLD = "reward_model.gold_pairs"
+OWN = "reward_model.own_samples"
+
+
+def measured(own: pa.Table, base: pa.Table | None = None) -> Metrics:
+    systems = Systems(own, own if base is None else base, own)
+    return policy_metrics(systems, judge(systems), 1)
+
+
+def test_lengths_are_described_by_mean_median_and_95th_percentile() -> None:
+    found = measured(generations(*({"length_tokens": length} for length in (10, 1, 3, 2))))
+    # sorted 1, 2, 3, 10: mean 16 / 4; median between 2 and 3; 0.95 * 3 = 2.85 steps from the
+    # first, so 3 + 0.85 * (10 - 3)
+    assert found["policy.length_tokens.mean"] == 4.0
+    assert found["policy.length_tokens.median"] == 2.5
+    assert found["policy.length_tokens.p95"] == pytest.approx(8.95)
+
+
+def test_cut_and_blank_answers_are_shares_of_all() -> None:
+    own = generations({"finish_reason": "length"}, {"response": " \n"}, {"response": ""}, {})
+    found = measured(own)
+    # one of four was cut at the limit, two of four hold nothing but white space
+    assert (found["policy.truncated_rate"], found["policy.empty_rate"]) == (0.25, 0.5)
+
+
+def test_gold_change_is_the_mean_of_differences_answer_by_answer() -> None:
+    own = generations(*golds(1.0, 0.5, prompt="a"), *golds(1.0, 0.0, prompt="b"))
+    base = generations(*golds(0.5, 0.5, prompt="a"), *golds(0.0, 0.5, prompt="b"))
+    found = measured(own, base)
+    # own 2.5 / 4, two of four follow all; differences 1/2, 0, 1, -1/2: mean 1/4
+    assert found["policy.gold.mean"] == 0.625
+    assert found["policy.gold.pass_rate"] == 0.5
+    assert found["policy.gold_vs_base.mean"] == 0.25
+    # both prompts' means are 1/4, so the change of any two drawn is 1/4, too
+    assert (found["policy.gold_vs_base.ci_lo"], found["policy.gold_vs_base.ci_hi"]) == (0.25, 0.25)
+    # of the four flips of (1/4, 1/4), two have |mean| 1/4: p = 1/2
+    assert found["policy.gold_vs_base.p"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_interval_of_gold_resamples_prompts_not_answers() -> None:
+    found = measured(generations(*golds(0.0, 1.0)))
+    # one prompt, drawn whole every time, is always 1/2; answers alone would give 0 to 1
+    assert [found[f"policy.gold.{name}"] for name in ("mean", "ci_lo", "ci_hi", "n")] == [
+        0.5,
+        0.5,
+        0.5,
+        1.0,
+    ]
+
+
+def test_gold_is_over_the_prompts_that_have_instructions() -> None:
+    own = generations(*golds(1.0, prompt="a"), *golds(None, prompt="b"))
+    assert measured(own)["policy.gold.mean"] == 1.0
+    assert measured(own)["policy.gold.n"] == 1.0
+
+
+def test_without_instructions_there_is_no_gold_and_no_win_rate_by_it() -> None:
+    found = measured(generations(*golds(None)))
+    assert not [name for name in found if "gold" in name or "verifiable" in name]
+
+
+def test_win_rate_counts_a_tie_as_half() -> None:
+    own = generations(*({"reward_r0": reward} for reward in (1.0, 1.0, 1.0, 1.0)))
+    base = generations(*({"reward_r0": reward} for reward in (0.0, 0.0, 1.0, 2.0)))
+    found = measured(own, base)
+    # won, won, tied, lost: 2.5 / 4
+    assert found["policy.win_rate.vs_base.reward_model.mean"] == 0.625
+    assert found["policy.win_rate.vs_base.reward_model.ties"] == 1.0
+    # against itself, every duel is a tie
+    assert found["policy.win_rate.vs_previous.reward_model.mean"] == 0.5
+    assert found["policy.win_rate.vs_previous.reward_model.ties"] == 4.0
+
+
+def test_distinct_2_is_the_share_of_word_pairs_said_once() -> None:
+    # a b, b a, a b: two distinct of three
+    assert distinct_2(["a b a b"]) == pytest.approx(2 / 3)
+    # the same answer twice: a b, a b
+    assert distinct_2(["a b", "a b"]) == 0.5
+    # b a would be a pair only across two answers
+    assert distinct_2(["a b", "a c"]) == 1.0
+
+
+def test_distinct_2_of_answers_without_two_words_is_zero() -> None:
+    assert distinct_2([]) == distinct_2(["", "red"]) == 0.0
+
+
+def scores(
+    pairs: str, model: str, *rewards: tuple[float, float], lengths: tuple[int, int] = (1, 1)
+) -> list[dict[str, Any]]:
+    """Give rows of `rm_scores`: each pair is of a prompt of its own."""
+    return [
+        {
+            "set": pairs,
+            "pair_id": f"{number}",
+            "subset": pairs,
+            "prompt_id": f"p{number}",
+            "reward_model": model,
+            "reward_chosen": chosen,
+            "reward_rejected": rejected,
+            "length_chosen": lengths[0],
+            "length_rejected": lengths[1],
+        }
+        for number, (chosen, rejected) in enumerate(rewards)
+    ]
+
+
+def of(*parts: list[dict[str, Any]]) -> Metrics:
+    rows = [row for part in parts for row in part]
+    return reward_model_metrics(pa.Table.from_pylist(rows, tables.RM_SCORES.schema), 1)
+
+
+def test_reward_model_is_right_where_the_chosen_answer_has_the_higher_reward() -> None:
+    found = of(scores("gold_pairs", "rt", (3.0, 1.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)))
+    # margins 2, 0, -1, 1: two of four are right, the tie is not; mean margin 2 / 4
+    assert (found[f"{GOLD}.accuracy"], found[f"{GOLD}.ties"]) == (0.5, 1.0)
+    assert (found[f"{GOLD}.margin"], found[f"{GOLD}.n"]) == (0.5, 4.0)
+    losses = (math.log1p(math.exp(-margin)) for margin in (2, 0, -1, 1))
+    assert found[f"{GOLD}.log_loss"] == pytest.approx(sum(losses) / 4)
+
+
+def test_accuracy_is_told_apart_by_which_answer_is_longer() -> None:
+    # a reward model that knows length only: right on the longer chosen, wrong on the shorter
+    found = of(
+        scores("gold_pairs", "rt", (2.0, 1.0), lengths=(9, 4)),
+        [{**row, "pair_id": "x"} for row in scores("gold_pairs", "rt", (1, 2), lengths=(4, 9))],
+        # of equal length: in neither of the two, and wrong
+        [{**row, "pair_id": "y"} for row in scores("gold_pairs", "rt", (1, 2), lengths=(4, 4))],
+    )
+    assert found[f"{GOLD}.accuracy_chosen_longer"] == 1.0
+    assert found[f"{GOLD}.accuracy_chosen_shorter"] == 0.0
+    assert found[f"{GOLD}.accuracy"] == pytest.approx(1 / 3)
+
+
+def test_accuracy_over_no_pair_is_none() -> None:
+    found = of(scores("gold_pairs", "rt", (2.0, 1.0), lengths=(9, 4)))
+    assert found[f"{GOLD}.accuracy_chosen_shorter"] is None
+
+
+def test_difference_is_how_much_more_often_r_t_is_right_than_r_0() -> None:
+    right, wrong = (1.0, 0.0), (0.0, 1.0)
+    found = of(
+        scores("own_samples", "rt", right, right, right, wrong),
+        scores("own_samples", "r0", wrong, wrong, right, right),
+    )
+    # r_t 3 / 4, r_0 2 / 4; pair by pair 1, 1, 0, -1: mean 1/4
+    assert (found[f"{OWN}.rt.accuracy"], found[f"{OWN}.r0.accuracy"]) == (0.75, 0.5)
+    assert found[f"{OWN}.difference.mean"] == 0.25
+
+
+def test_gold_pairs_and_own_samples_are_measured_apart() -> None:
+    found = of(
+        scores("gold_pairs", "rt", (1.0, 0.0)),
+        scores("gold_pairs", "r0", (0.0, 1.0)),
+        scores("own_samples", "rt", (0.0, 1.0), (1.0, 0.0)),
+    )
+    # r_t on gold pairs goes without its name; without r_0 there is no difference
+    assert (found[f"{GOLD}.accuracy"], found[f"{GOLD}.r0.accuracy"]) == (1.0, 0.0)
+    assert found[f"{GOLD}.difference.mean"] == 1.0
+    assert found[f"{OWN}.rt.accuracy"] == 0.5
+    assert f"{OWN}.difference.mean" not in found
+
+
+def test_numbers_of_reward_models_do_not_depend_on_the_order_of_rows() -> None:
+    chance = np.random.default_rng(0)
+    rows = [
+        {
+            "set": name,
+            "pair_id": f"{number:04d}",
+            "subset": name,
+            "prompt_id": f"p{number % 7}",
+            "reward_model": model,
+            "reward_chosen": chance.normal(),
+            "reward_rejected": chance.normal(),
+            "length_chosen": number % 5,
+            "length_rejected": number % 3,
+        }
+        for name in ("gold_pairs", "own_samples")
+        for model in ("rt", "r0")
+        for number in range(99)
+    ]
+    scores = pa.Table.from_pylist(rows, tables.RM_SCORES.schema)
+    expected = reward_model_metrics(scores, 1)
+    for seed in range(5):
+        order = np.random.default_rng(seed).permutation(len(scores))
+        assert reward_model_metrics(scores.take(pa.array(order)), 1) == expected
