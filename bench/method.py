@@ -168,8 +168,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         rows = split["policy_1" if name == "policy" else name]
         if name == "policy":
             rows = [row for key, part in split.items() if key.startswith("policy_") for row in part]
-        table = tables.renamed(tables.PROMPTS, name)
-        tables.write(run / "0" / "splits", table, pa.Table.from_pylist(rows), {})
+        tables.write(run / "0" / "splits", tables.split(name), pa.Table.from_pylist(rows), {})
     start = settings.models
     base = model(run / "0" / "policy", "policy", None, {"seed": seed}, start.policy.called)
     reward_model = model(
@@ -293,18 +292,18 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     }
     _written(here, tables.ANSWER_REWARDS, judged, made_from)
     inputs = build_pairs.Inputs(
-        here / "answers.parquet",
-        run / "0" / "answers.parquet",
-        here / "answer_rewards.parquet",
-        here / "ranked_pairs.parquet",
-        here / "responses.parquet",
-        run / "0" / "reward_pairs.parquet",
+        tables.ANSWERS.path(here),
+        tables.ANSWERS.path(run / "0"),
+        tables.ANSWER_REWARDS.path(here),
+        tables.RANKED_PAIRS.path(here),
+        tables.RESPONSES.path(here),
+        tables.REWARD_PAIRS.path(run / "0"),
     )
     filtering, _ = measured(
         lambda: build_pairs.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
     )
     mixing, _ = measured(lambda: build_pairs.build(inputs, 1, settings.build_pairs, here))
-    mixed = tables.read(here / "reward_pairs.parquet", tables.REWARD_PAIRS)
+    mixed = tables.read(tables.REWARD_PAIRS.path(here), tables.REWARD_PAIRS)
     model(
         here / "reward_model",
         "reward_model",
@@ -363,7 +362,7 @@ def as_met(pairs: pa.Table, batch: int) -> pa.Table:
 
 def asked(rows: list[dict[str, object]]) -> dict[str, str]:
     """Digest prompts as the provenance of answers does."""
-    prompts = pa.Table.from_pylist(rows, tables.PROMPTS.schema).sort_by("prompt_id")
+    prompts = tables.PROMPTS.sorted(pa.Table.from_pylist(rows, tables.PROMPTS.schema))
     return {"prompts": tables.rows_digest(prompts.select(provenance.CONVERSATION))}
 
 
@@ -382,13 +381,13 @@ def evaluate(run: Path, t: str, rows: list[dict[str, object]], settings: blocks.
         **provenance.terms(t, settings)["generations"],
     }
     own = _written(run / t / "eval", tables.GENERATIONS, own, drawn)
-    outputs = model_outputs(own, listed.sort_by("prompt_id"), f"mutual-taught-{t}")
+    outputs = model_outputs(own, tables.PROMPTS.sorted(listed), f"mutual-taught-{t}")
     files.write_json(run / t / "eval" / "model_outputs.json", outputs)
     judged_by = {
         "reward_model": models["reward_model"],
         **provenance.terms(t, settings)["judgements"],
     }
-    base = tables.read(run / "0" / "eval" / "generations.parquet", tables.GENERATIONS)
+    base = tables.read(tables.GENERATIONS.path(run / "0" / "eval"), tables.GENERATIONS)
     systems = Systems(own, base, base)
     judged = _written(run / t / "eval", tables.JUDGEMENTS, judge(systems), judged_by)
     scores = tables.RM_SCORES.schema.empty_table()
@@ -423,7 +422,7 @@ def main(count: int, out: Path | None) -> None:
         said = [alone() for _ in range(5)]
         taken, starting, used, verifying = map(statistics.median, zip(*said, strict=True))
         seconds |= {"verify": taken, "its processor time": used, "its imports": starting}
-        name = tables.read(run / "1" / "ranked_pairs.parquet", tables.RANKED_PAIRS)["prompt_id"]
+        name = tables.read(tables.RANKED_PAIRS.path(run / "1"), tables.RANKED_PAIRS)["prompt_id"]
         seconds["trace"] = measured(lambda: trace.prompt(run, name[count // 2].as_py()))[0]
     click.echo(f"{count} prompts, {WIDTH} responses each")
     for what, value in seconds.items():

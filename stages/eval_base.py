@@ -35,7 +35,7 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
             params.load(blocks.Tokens),
             params.seed(),
         )
-    generations = tables.read(out / "eval" / "generations.parquet", tables.GENERATIONS)
+    generations = tables.read(tables.GENERATIONS.path(out / "eval"), tables.GENERATIONS)
     shown = markdown.examples(generations, asked, params.load(blocks.Report).examples)
     entry = markdown.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)
     markdown.write(out / "report", [entry])

@@ -39,7 +39,7 @@ def main(out: Path) -> None:
         out, tables.DROPPED_PROMPTS, dropped, {**made_from, "rows": rows}, active=len(dropped) > 0
     )
     for split, members in sources.by_split(prompts).items():
-        tables.write(out / "splits", tables.renamed(tables.PROMPTS, split), members, {"seed": seed})
+        tables.write(out / "splits", tables.split(split), members, {"seed": seed})
     pairs = sources.gold_pairs(params.gold_pairs())
     tables.write(out, tables.GOLD_PAIRS, pairs, {}, active=len(pairs) > 0)
     metrics = sources.counts(prompts["split"], dropped["reason"], rows)

@@ -31,7 +31,7 @@ def main(
     """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
     with perf.measure(out, "report"):
         shown = markdown.examples(
-            tables.read(evaluation / "generations.parquet", tables.GENERATIONS),
+            tables.read(tables.GENERATIONS.path(evaluation), tables.GENERATIONS),
             tables.read(prompts, tables.PROMPTS),
             params.load(blocks.Report).examples,
         )

@@ -30,7 +30,10 @@ MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
 
 @dataclass(frozen=True)
 class Table:
-    """A table's file name, columns in order, sort keys and columns that may be null."""
+    """A table's file name, columns in order, sort keys and columns that may be null.
+
+    It knows where it lies in a folder and how its rows are ordered; nothing else spells either.
+    """
 
     name: str
     columns: Mapping[str, pa.DataType]
@@ -43,6 +46,14 @@ class Table:
         return pa.schema(
             [pa.field(name, kind, name in self.nullable) for name, kind in self.columns.items()]
         )
+
+    def path(self, folder: Path) -> Path:
+        """Locate the table in the folder it is written to, such as `run/1` or `run/1/eval`."""
+        return folder / f"{self.name}.parquet"
+
+    def sorted(self, data: pa.Table) -> pa.Table:
+        """Order rows as the written table has them: by the keys, each ascending."""
+        return data.sort_by([(key, "ascending") for key in self.keys])
 
 
 PROMPTS = Table(
@@ -298,7 +309,7 @@ def write(
     Raises:
         InputError: a key occurs twice, or there is no row although the iteration is active.
     """
-    path = folder / f"{table.name}.parquet"
+    path = table.path(folder)
     write_bytes(path, encode(table, rows, provenance, active, path))
     return path
 
@@ -313,7 +324,7 @@ def encode(
     """Serialise a table as `write` does; `path` is for messages."""
     columns = rows if isinstance(rows, pa.Table) else pa.table(dict(rows), schema=table.schema)
     data = columns.select(list(table.columns)).cast(table.schema).combine_chunks()
-    data = data.sort_by([(key, "ascending") for key in table.keys])
+    data = table.sorted(data)
     if active and not len(data):
         raise InputError(f"{path}: would have no row; expected at least one")
     _check_distinct(data, table, path)
@@ -443,6 +454,11 @@ def empty(folder: Path, *kinds: Table) -> None:
 def renamed(table: Table, name: str) -> Table:
     """Give a table's schema another file name."""
     return replace(table, name=name)
+
+
+def split(name: str) -> Table:
+    """Give the table of the prompts of a split; it lies in `run/0/splits`."""
+    return renamed(PROMPTS, name)
 
 
 def numbers(values: NDArray[np.float64]) -> pa.Array:

@@ -4,14 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
-import pyarrow.compute as pc
-
 from mutual_taught.artifacts import decision, files, tables
 from mutual_taught.artifacts.manifests import MANIFEST, STEP, hashes, read_manifest, read_steps
 from mutual_taught.audit import faults
 from mutual_taught.audit.faults import Fault, Faults, Run
 from mutual_taught.config import blocks, params
-from mutual_taught.method.splits import policy_part
+from mutual_taught.steps.sample import policy_prompts
 from mutual_taught.training.rounding import UPDATE
 
 MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
@@ -89,9 +87,7 @@ def _with_prompts(run: Run, key: str, told: Mapping[str, files.Json]) -> dict[st
                 "prompts": tables.joined({column: columns[column] for column in CONVERSATION})
             }
         elif key != "0":
-            prompts = run.table(path, table)
-            part = policy_part(int(key), len(pc.unique(prompts["split"])))
-            prompts = prompts.filter(pc.equal(prompts["split"], part))
+            prompts = policy_prompts(run.table(path, table), int(key))
             given = told[name].get("source") == "given"
             asked[name] = {
                 "prompts": tables.rows_digest(prompts if given else prompts.select(CONVERSATION))

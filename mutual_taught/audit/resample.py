@@ -14,10 +14,10 @@ from mutual_taught.artifacts.manifests import STEP
 from mutual_taught.audit import provenance
 from mutual_taught.config import blocks, params
 from mutual_taught.errors import InputError
-from mutual_taught.method.splits import policy_part
 from mutual_taught.sampling import shards
 from mutual_taught.sampling.engine import Engine
 from mutual_taught.sampling.start import start_engine
+from mutual_taught.steps.sample import policy_prompts
 
 
 class Draws(NamedTuple):
@@ -125,8 +125,7 @@ def _all(run: Path) -> Iterator[Draws]:
                 run / "0" / "splits" / f"{split}.parquet", tables.renamed(tables.PROMPTS, split)
             )
             if split == "policy":
-                part = policy_part(t, len(pc.unique(prompts["split"])))
-                prompts = prompts.filter(pc.equal(prompts["split"], part))
+                prompts = policy_prompts(prompts, t)
             plan = shards.make_plan(stage, key, seed, width, decoding, engine, tokens)
             yield Draws(path, table, policy, prompts, plan)
         duels = folder / "duels.parquet"

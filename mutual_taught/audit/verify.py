@@ -17,12 +17,12 @@ from mutual_taught.config import blocks, params
 from mutual_taught.errors import MissingFileError, MutualTaughtError
 from mutual_taught.evaluation import describe
 from mutual_taught.keys import places, prompt_ids
-from mutual_taught.method import splits
 from mutual_taught.method.selection import judge_duels, select_checkpoint
 from mutual_taught.prepare import conversations, sources
 from mutual_taught.reading import run_state
 from mutual_taught.report import markdown, summary
 from mutual_taught.steps import build_pairs, rank_pairs, select_policy, train_rm
+from mutual_taught.steps.sample import policy_prompts
 from mutual_taught.training.export import update_metrics
 
 
@@ -214,8 +214,7 @@ def _responses(run: Run, key: str, previous: str, settings: blocks.Params) -> Fa
         return
     data = run.table(path, tables.RESPONSES)
     prompts = answer_tables.split(run, "policy")
-    part = splits.policy_part(int(key), len(pc.unique(prompts["split"])))
-    these = prompts.filter(pc.equal(prompts["split"], part))
+    these = policy_prompts(prompts, int(key))
     yield from answer_tables.asked(path, data["prompt_id"], these)
     sample = params.load(blocks.Sample, key)
     yield from answer_tables.drawn(path, tables.RESPONSES, data, sample.source == "given")

@@ -42,7 +42,7 @@ def questions(templates: Path, count: int, seed: int) -> pa.Table:
                 "instruction_kwargs": row["instruction_kwargs"],
             }
         )
-    return pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema).sort_by("prompt_id")
+    return tables.PROMPTS.sorted(pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema))
 
 
 def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Table:

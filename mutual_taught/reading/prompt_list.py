@@ -33,7 +33,7 @@ def prompts(run: Path, split: str | None, contains: str, worst: int | None) -> l
         MissingFileError: there is no run.
         InputError: `worst` is asked of a run that has no gold, or of another split than eval.
     """
-    rows = tables.read(run / "0" / "prompts.parquet", tables.ALL_PROMPTS).to_pylist()
+    rows = tables.read(tables.ALL_PROMPTS.path(run / "0"), tables.ALL_PROMPTS).to_pylist()
     size = _enough([row["prompt_id"] for row in rows])
     gold, reward = _gold(run), _rewards(run)
     found = [
@@ -53,7 +53,7 @@ def prompts(run: Path, split: str | None, contains: str, worst: int | None) -> l
 
 def dropped(run: Path, contains: str) -> list[Record]:
     """List rows of the source that are no prompts: `file`, `row`, `reason`, `excerpt`."""
-    path = run / "0" / "dropped_prompts.parquet"
+    path = tables.DROPPED_PROMPTS.path(run / "0")
     rows = tables.read(path, tables.DROPPED_PROMPTS).to_pylist()
     return [row for row in rows if contains.lower() in row["excerpt"].lower()]
 
@@ -68,7 +68,7 @@ def draw(run: Path, split: str | None, seed: int | None) -> str:
 
 def draw_pair(run: Path, seed: int | None) -> str:
     """Draw the id of a pair that a reward model was to learn from."""
-    paths = _tables(run, "reward_pairs.parquet")
+    paths = _paths(run, tables.REWARD_PAIRS)
     names = [
         name
         for path in paths
@@ -115,7 +115,7 @@ def _worst(
 
 def _gold(run: Path) -> list[dict[str, float]]:
     """Give the mean gold of each eval prompt, at iteration 0 and at the last one evaluated."""
-    there = _tables(run, "eval/generations.parquet")
+    there = _paths(run, tables.GENERATIONS, "eval")
     read = [tables.read(path, tables.GENERATIONS) for path in (there[:1] + there[-1:])]
     return [_means(table, "gold") for table in read] or [{}]
 
@@ -123,13 +123,14 @@ def _gold(run: Path) -> list[dict[str, float]]:
 def _rewards(run: Path) -> dict[str, float]:
     """Give the mean reward of each policy prompt's responses, at its last iteration."""
     found: dict[str, float] = {}
-    for path in _tables(run, "rewards.parquet"):
+    for path in _paths(run, tables.REWARDS):
         found |= _means(tables.read(path, tables.REWARDS), "reward")
     return found
 
 
-def _tables(run: Path, name: str) -> list[Path]:
-    paths = (folder / name for folder in files.iterations(run))
+def _paths(run: Path, table: tables.Table, inside: str = "") -> list[Path]:
+    """List where a table is there, iteration by iteration."""
+    paths = (table.path(folder / inside) for folder in files.iterations(run))
     return [path for path in paths if path.exists()]
 
 

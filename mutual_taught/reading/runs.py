@@ -167,7 +167,7 @@ def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy
         )
     if path := find(f"{last}/metrics/summary.json"):
         summary = _numbers(path)
-    answers = find(f"{last}/eval/generations.parquet")
+    answers = find(tables.GENERATIONS.path(Path(last, "eval")).as_posix())
     if answers:
         try:
             generations = tables.read(answers, tables.GENERATIONS)

@@ -119,7 +119,7 @@ def _base(folder: Path) -> str | None:
 
 def _sampled_in(run: Path) -> str | None:
     """Find what `engine.dtype` came to: it is part of what the base policy's answers say."""
-    path = run / "0" / "answers.parquet"
+    path = tables.ANSWERS.path(run / "0")
     if not path.exists():
         return None
     try:

@@ -68,7 +68,7 @@ def pair(run: Path, prefix: str) -> Record:
         InputError: no pair, or several, begin so.
     """
     for folder in files.iterations(run):
-        path = folder / "reward_pairs.parquet"
+        path = tables.REWARD_PAIRS.path(folder)
         rows = _begins(folder, tables.REWARD_PAIRS, "pair_id", prefix) if path.exists() else []
         own = [row for row in rows if str(row["iteration"]) == folder.name]
         if len(own) > 1:
@@ -91,7 +91,7 @@ def pair(run: Path, prefix: str) -> Record:
 
 
 def _one(folder: Path, table: tables.Table, column: str, prefix: str) -> Record:
-    path, rows = _path(folder, table), _begins(folder, table, column, prefix)
+    path, rows = table.path(folder), _begins(folder, table, column, prefix)
     if not rows:
         raise InputError(f"{path}: no {column} begins with {prefix!r}; expected one that is there")
     if len(rows) > 1:
@@ -117,7 +117,7 @@ def _begins(folder: Path, table: tables.Table, column: str, prefix: str) -> list
 
 
 def _rows(folder: Path, table: tables.Table, name: str) -> list[Record]:
-    there = _path(folder, table).exists()
+    there = table.path(folder).exists()
     return _read(folder, table, pc.field("prompt_id") == name) if there else []
 
 
@@ -125,25 +125,21 @@ def _must(folder: Path, table: tables.Table, name: str) -> list[Record]:
     """Read a prompt's rows of a table that must have some."""
     found = _read(folder, table, pc.field("prompt_id") == name)
     if not found:
-        raise InputError(f"{_path(folder, table)} has no row for prompt {name!r}; run dvc repro")
+        raise InputError(f"{table.path(folder)} has no row for prompt {name!r}; run dvc repro")
     return found
 
 
 def _rule(folder: Path, table: tables.Table, name: str) -> Any:
     """Read what a table was decided by from its provenance."""
-    path = _path(folder, table)
+    path = table.path(folder)
     said = tables.provenance(pq.read_schema(path).empty_table())
     if name not in said:
         raise InputError(f"{path}: its provenance lacks {name}; run dvc repro")
     return said[name]
 
 
-def _path(folder: Path, table: tables.Table) -> Path:
-    return folder / f"{table.name}.parquet"
-
-
 def _read(folder: Path, table: tables.Table, condition: pc.Expression) -> list[Record]:
-    path = _path(folder, table)
+    path = table.path(folder)
     if not path.exists():
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}")
     try:
@@ -171,7 +167,7 @@ def _trained_on(run: Path, pair: str) -> list[str]:
     """Name the reward models whose training met a pair."""
     condition = pc.field("pair_id") == pair
     table = tables.REWARD_TRAINING
-    there = [folder for folder in files.iterations(run) if _path(folder, table).exists()]
+    there = [folder for folder in files.iterations(run) if table.path(folder).exists()]
     met = [folder for folder in there if _read(folder, table, condition)]
     return [str(folder / "reward_model") for folder in met]
 

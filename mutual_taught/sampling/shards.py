@@ -63,7 +63,7 @@ def sample_prompts(
     """
     asked = _requests(engine, prompts, plan)
     cut = [asked[at : at + plan.shard_size] for at in range(0, len(asked), plan.shard_size)]
-    paths = [parts / f"part-{number:05d}" / "responses.parquet" for number in range(len(cut))]
+    paths = [tables.RESPONSES.path(parts / f"part-{number:05d}") for number in range(len(cut))]
     todo = {
         number: [request for _, request in cut[number]]
         for number, path in enumerate(paths)
@@ -97,9 +97,7 @@ def redraw(engine: Engine, prompts: pa.Table, plan: Plan, shard: int) -> pa.Tabl
     part = prompts.slice(shard * plan.shard_size, plan.shard_size)
     asked = _requests(engine, part, plan)
     [(_, answers)] = engine.answer({shard: [request for _, request in asked]}, plan.decode)
-    return _rows(engine, asked, answers).sort_by(
-        [(key, "ascending") for key in tables.RESPONSES.keys]
-    )
+    return tables.RESPONSES.sorted(_rows(engine, asked, answers))
 
 
 def _requests(engine: Engine, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:

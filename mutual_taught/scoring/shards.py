@@ -115,7 +115,7 @@ def score_prompts(
     """
     size = scorer.settings.shard_size
     cut = [asked[at : at + size] for at in range(0, len(asked), size)]
-    paths = [parts / f"part-{number:05d}" / "rewards.parquet" for number in range(len(cut))]
+    paths = [tables.REWARDS.path(parts / f"part-{number:05d}") for number in range(len(cut))]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     fitting = {
         number: [fit_responses(scorer.tokenizer, _distinct(one), max_length) for one in cut[number]]

@@ -83,8 +83,7 @@ def _answers(
     plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
     with start_engine(engine, plan.context, tokens) as running:
         drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
-    keys = [(key, "ascending") for key in tables.GENERATIONS.keys]
-    return add_gold(drawn.sort_by(keys), prompts), made_from
+    return add_gold(tables.GENERATIONS.sorted(drawn), prompts), made_from
 
 
 def _rewards(
@@ -129,7 +128,7 @@ def _earlier(folder: Path | None, own: pa.Table) -> pa.Table:
     """Read an earlier evaluation's generations: the same prompts and seeds."""
     if folder is None:
         return own
-    path = folder / "generations.parquet"
+    path = tables.GENERATIONS.path(folder)
     earlier = tables.read(path, tables.GENERATIONS)
     joins.same_keys(own, earlier, tables.GENERATIONS, path)
     return earlier
@@ -154,7 +153,7 @@ def _gold_pair_scores(
     own = gold_pair_scores(held_out, "rt", rewards)
     if inputs.base_eval is None:
         return [own, gold_pair_scores(held_out, "r0", rewards)]
-    earlier = tables.read(inputs.base_eval / "rm_scores.parquet", tables.RM_SCORES)
+    earlier = tables.read(tables.RM_SCORES.path(inputs.base_eval), tables.RM_SCORES)
     of_base = pc.and_(
         pc.equal(earlier["set"], "gold_pairs"), pc.equal(earlier["reward_model"], "r0")
     )

@@ -30,13 +30,25 @@ def responses(
     Returns:
         Rows of `responses`, and what they were made from.
     """
-    parts = len(pc.unique(prompts["split"]))
-    part = prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
+    part = policy_prompts(prompts, iteration)
     if sample.source == "given":
         return _given(policy, part, tokens)
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
     with start_engine(engine, plan.context, tokens) as running:
         return draw(policy, part, plan, running, f"sample@{iteration}")
+
+
+def policy_prompts(prompts: pa.Table, iteration: int) -> pa.Table:
+    """Select D_E^t, the prompts that iteration t samples on.
+
+    Args:
+        prompts: the policy split, which has the prompts of all parts D_E^1 ... D_E^N.
+        iteration: t, from 1.
+
+    Source: Mutual-Taught, section 4.1; after t = N the parts come round again (`policy_part`).
+    """
+    parts = len(pc.unique(prompts["split"]))
+    return prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
 
 
 def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:

@@ -43,7 +43,7 @@ def train(
         **tables.digests(reward_pairs=pairs),
     }
     asked = pa.concat_tables(
-        tables.read(splits / f"{name}.parquet", tables.PROMPTS).replace_schema_metadata()
+        tables.read(tables.split(name).path(splits), tables.PROMPTS).replace_schema_metadata()
         for name in ("policy", "reward")
     )
     messages = joins.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]

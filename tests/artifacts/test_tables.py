@@ -293,3 +293,15 @@ def test_any_rows_come_back_as_they_were(rows: dict[tuple[str, int], float]) -> 
     read = pq.read_table(pa.BufferReader(encoded)).to_pydict()
     found = zip(read["prompt_id"], read["response_index"], strict=True)
     assert dict(zip(found, read["reward"], strict=True)) == rows
+
+
+def test_table_lies_in_its_folder_under_its_name_and_is_sorted_by_its_keys(tmp_path: Path) -> None:
+    assert tables.DUELS.path(tmp_path) == tmp_path / "duels.parquet"
+    assert tables.split("eval").path(tmp_path) == tmp_path / "eval.parquet"
+    duels = pa.table({"step": [2, 1, 1], "prompt_id": ["a", "b", "a"]})
+    # by step, then by prompt
+    assert tables.DUELS.sorted(duels).to_pylist() == [
+        {"step": 1, "prompt_id": "a"},
+        {"step": 1, "prompt_id": "b"},
+        {"step": 2, "prompt_id": "a"},
+    ]
