@@ -1,5 +1,6 @@
 """What a comparison found, kept by a model's settings, and the fastest way to read that agrees."""
 
+import functools
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -92,11 +93,18 @@ def place(kind: str, folder: Path, tokens: Tokens, asked: Mapping[str, object]) 
         **asked,
         "max_length": tokens.max_length,
         "files": {name: sha256(folder / name) for name in TOKENIZER if (folder / name).is_file()},
-        "code": work.code(),
+        "code": _code(),
         "versions": work.versions(),
         "device": device().type,
     }
     return work.root() / "checks" / f"{digest(whole)[:32]}.json"
+
+
+@functools.cache
+def _code() -> str:
+    """Hash what computes, and what compares: an edit elsewhere looks at no model again."""
+    package = work.ROOT / work.PACKAGE
+    return work.hash_sources(package / room for room in ("checks", "models", "sampling", "scoring"))
 
 
 def kept(

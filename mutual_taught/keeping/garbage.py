@@ -1,7 +1,6 @@
 """What a project keeps on the disk that nothing needs, and its removal."""
 
 import fcntl
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +21,6 @@ from mutual_taught.planning.schedule import spell
 from mutual_taught.reading import run_state
 
 RUN, LOGS, EXPERIMENTS = Path("run"), Path("logs"), Path(".dvc/tmp/exps")
-BASES = re.compile(r"(answer|eval)@0$")  # of iteration 0: the stages answer_base and eval_base
 TEMPORARY = ("tmp*", "standalone/tmp*", f"{disk.GONE}*", f"standalone/{disk.GONE}*")
 
 
@@ -147,7 +145,7 @@ def _work(changed: set[str], items: list[Item], kept: list[str]) -> None:
     going: dict[tuple[str, str], list[Path]] = defaultdict(list)
     outs = {node.name: [Path(out) for out in node.outs] for node in _nodes(None)}
     for place in _places():
-        stage = BASES.sub(r"\1_base", place.parent.name.partition("-")[0])
+        stage = _stage(place)
         made = disk.newest([*outs.get(stage, ()), _perf(stage)])
         if not _usable(place):
             going[stage, "nothing: of other code or versions, so it cannot be gone on with"].append(
@@ -169,6 +167,12 @@ def _places() -> Iterator[Path]:
         yield from sorted(path for path in lock.parent.iterdir() if path.is_dir())
 
 
+def _stage(place: Path) -> str:
+    """Name the stage, with its iteration, whose parts a folder holds."""
+    name = place.parent.name.partition("-")[0]
+    return work.stage_of(name) if name.endswith("@0") else name
+
+
 def _usable(place: Path) -> bool:
     """Tell whether a stage of this code, if any, could go on with its parts."""
     if place.name.startswith(disk.GONE):
@@ -178,7 +182,8 @@ def _usable(place: Path) -> bool:
     except MutualTaughtError:
         return False  # of a stage that was killed before it began: this is written first
     return bool(
-        made_with.get("code") == work.code() and made_with.get("versions") == work.versions()
+        made_with.get("code") == work.code(work.stage_of(place.parent.name))
+        and made_with.get("versions") == work.versions()
     )
 
 

@@ -8,14 +8,18 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
 from mutual_taught.artifacts.files import digest, write_json
+from mutual_taught.config import params
 from mutual_taught.errors import InputError
 
+PACKAGE = "mutual_taught"
+ROOT = Path(__file__).parents[2]
+KEPT = 2  # folders of other fingerprints
 PATIENCE = (0.2, 0.5, 1.0, 3.0)  # seconds between one try for the lock and the next
 
 
@@ -25,14 +29,43 @@ def root() -> Path:
 
 
 @functools.cache
-def code() -> str:
-    """Hash the package's sources: parts made by other code are not taken for this one's."""
+def code(stage: str = "") -> str:
+    """Hash the sources that decide a stage: parts made by other code are not taken for this one's.
+
+    They are those that dvc.yaml names among its deps. So an edit of the report does not cost the
+    finished shards of a sampling.
+
+    Args:
+        stage: its name in dvc.yaml; the whole package for a name that is not there.
+    """
+    return hash_sources(_deciding(stage) or [ROOT / PACKAGE])
+
+
+def hash_sources(places: Iterable[Path]) -> str:
+    """Hash modules, and all modules in folders, by their paths within the project."""
+    files = {
+        file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))
+    }
     hasher = hashlib.sha256()
-    package = Path(__file__).parent.parent
-    for path in sorted(package.rglob("*.py")):
-        name = path.relative_to(package).as_posix()
-        hasher.update(name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(files):
+        hasher.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return hasher.hexdigest()
+
+
+def _deciding(stage: str) -> list[Path]:
+    """List the modules and folders of modules among a stage's deps."""
+    graph = ROOT / "dvc.yaml"
+    if not graph.is_file():  # an installed package
+        return []
+    body = params.read(graph)["stages"].get(stage, {})
+    deps = body.get("do", body).get("deps", [])
+    return [ROOT / dep for dep in deps if str(dep).startswith((f"{PACKAGE}/", "stages/"))]
+
+
+def stage_of(place: str) -> str:
+    """Name the stage in dvc.yaml whose work a folder holds: of `eval@0-rewards-r0` `eval_base`."""
+    name, at, rest = place.partition("@")
+    return f"{name}_base" if at and rest.partition("-")[0] == "0" else name
 
 
 def versions() -> dict[str, str]:
@@ -51,45 +84,56 @@ def apart() -> bool:
 
 @contextmanager
 def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
-    """Lend the folder in which a stage keeps its finished parts; other fingerprints' are removed.
+    """Lend the folder in which a stage keeps its finished parts: one for each fingerprint.
 
-    What an earlier run of the same stage with other inputs, another version of this package or of
-    torch, transformers, trl left is deleted, so one run's parts are on disk at most. They stay
-    after success, until the next run: DVC may still be killed before it has taken the outputs.
+    The parts stay after success, because DVC may still be killed before it has taken the outputs.
+    Of other inputs, other code of this stage, or other versions of torch, transformers and trl the
+    last two folders stay, too: who goes back to the values of yesterday goes on with their parts.
+    Older ones are removed, unless somebody works there.
 
-    Experiments in folders of their own work beside each other, and leave each other's parts. One
-    waits for another that does the very same, and takes its parts.
+    Runs with other fingerprints work beside each other. Of two with the same one, an experiment in
+    a folder of its own waits and takes the parts of the first; in the workspace it is refused.
 
     Args:
         stage: stage and iteration, such as `sample@1`.
         fingerprint: digests of the inputs and the effective parameters that decide the result.
 
     Raises:
-        InputError: another process works there.
+        InputError: another process does the same.
     """
     home = root() / stage
     home.mkdir(parents=True, exist_ok=True)
-    whole = {**fingerprint, "code": code(), "versions": versions()}
+    whole = {**fingerprint, "code": code(stage_of(stage)), "versions": versions()}
     name = digest(whole)[:16]
     message = f"{home}: another run of {stage} works there; wait for it, or stop it"
     with ExitStack() as held:
+        lock, own = (
+            held.enter_context((home / file).open("w")) for file in ("lock", f"{name}.lock")
+        )
         if apart():
-            _wait(home / "lock", fcntl.LOCK_SH, stage, held)
-            _wait(home / f"{name}.lock", fcntl.LOCK_EX, stage, held)
+            _wait(lock, fcntl.LOCK_SH, stage)
+            _wait(own, fcntl.LOCK_EX, stage)
         else:
-            _lock(held.enter_context((home / "lock").open("w")), message)
-        for other in home.iterdir():
-            if other.is_dir() and other.name != name:
-                _remove(other)
+            _lock(lock, fcntl.LOCK_SH, message)
+            _lock(own, fcntl.LOCK_EX, message)
         place = home / name
         place.mkdir(exist_ok=True)
         write_json(place / "fingerprint.json", whole)
+        others = [other for other in home.iterdir() if other.is_dir() and other.name != name]
+        for other in sorted(others, key=_begun)[: -KEPT or None]:
+            _remove(other)
         yield place
 
 
-def _wait(path: Path, how: int, stage: str, held: ExitStack) -> None:
+def _begun(place: Path) -> float:
+    """Say when a folder was last begun with; one that was killed before that is the oldest."""
+    with suppress(FileNotFoundError):
+        return (place / "fingerprint.json").stat().st_mtime
+    return 0.0
+
+
+def _wait(lock: TextIO, how: int, stage: str) -> None:
     """Take a lock however long that lasts, and say so if it does."""
-    lock = held.enter_context(path.open("w"))
     try:
         fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -105,11 +149,11 @@ def _remove(parts: Path) -> None:
             shutil.rmtree(parts)
 
 
-def _lock(lock: TextIO, message: str) -> None:
+def _lock(lock: TextIO, how: int, message: str) -> None:
     """Take the lock; a stage whose DVC was killed gives it back within a second."""
     for patience in (*PATIENCE, 0.0):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, how | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if not patience:

@@ -1,14 +1,15 @@
 """Work in progress: one process, exactly these inputs, one place."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from mutual_taught.artifacts.files import read_json
-from mutual_taught.errors import InputError
 from mutual_taught.pipeline import work
 from tests import project
 
@@ -46,15 +47,12 @@ def test_second_process_enters_when_the_first_has_left(here: Path) -> None:
     assert second_process() == "entered"
 
 
-def test_refused_run_leaves_the_parts_of_the_one_at_work(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(work, "PATIENCE", ())
+def test_run_with_other_inputs_works_beside_and_leaves_the_parts(here: Path) -> None:
     with work.folder("sample@1", INPUTS) as place:
         (place / "part").touch()
-        with pytest.raises(InputError), work.folder("sample@1", {"policy": "other"}):
-            pass
-        assert (place / "part").exists()
+        for seed in range(2, 2 + 2 * work.KEPT):  # more than are kept
+            with work.folder("sample@1", {**INPUTS, "seed": seed}):
+                assert (place / "part").exists()
 
 
 def test_second_process_waits_a_moment_for_one_that_is_about_to_end(here: Path) -> None:
@@ -133,13 +131,22 @@ def test_parts_of_a_killed_experiment_are_found_by_its_next_try(here: Path) -> N
     again.communicate("\n")
 
 
-def test_run_in_the_workspace_is_refused_while_an_experiment_is_at_the_stage(here: Path) -> None:
-    running = experiment(here, "one", "a")
+def test_run_in_the_workspace_is_refused_while_an_experiment_does_the_same(here: Path) -> None:
+    other = experiment(here, "one", "other")
+    assert said(other) == "at work"
+    assert second_process() == "entered"
+    running = subprocess.Popen(
+        [sys.executable, "-c", EXPERIMENT.replace('{"policy": sys.argv[1]}', str(INPUTS))],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "DVC_ROOT": str(here), "PYTHONPATH": str(ROOT)},
+    )
     assert said(running) == "at work"
     assert second_process().startswith(".work/sample@1: another run of sample@1 works there")
-    running.communicate("\n")
+    for process in (running, other):
+        process.communicate("\n")
     assert second_process() == "entered"
-    assert not list((here / ".work" / "sample@1").glob("*/part"))
 
 
 def test_finished_parts_are_found_again_with_the_same_inputs(here: Path) -> None:
@@ -149,12 +156,18 @@ def test_finished_parts_are_found_again_with_the_same_inputs(here: Path) -> None
         assert (again / "part").read_text() == "done"
 
 
-def test_parts_of_other_inputs_are_removed(here: Path) -> None:
-    with work.folder("sample@1", INPUTS) as old:
-        (old / "part").touch()
-    with work.folder("sample@1", {**INPUTS, "seed": 2}) as new:
-        assert not old.exists()
+def test_parts_of_the_last_two_other_inputs_stay(here: Path) -> None:
+    places = []
+    for seed in (2, 3, 4, 5):
+        with work.folder("sample@1", {**INPUTS, "seed": seed}) as place:
+            (place / "part").touch()
+        os.utime(place / "fingerprint.json", (seed, seed))
+        places.append(place)
+    with work.folder("sample@1", INPUTS) as new:
         assert [path.name for path in new.iterdir()] == ["fingerprint.json"]
+    assert [place.exists() for place in places] == [False, False, True, True]
+    with work.folder("sample@1", {**INPUTS, "seed": 4}) as again:
+        assert (again / "part").exists()
 
 
 def test_parts_of_other_stages_stay(here: Path) -> None:
@@ -168,22 +181,59 @@ def test_fingerprint_is_written_beside_the_parts(here: Path) -> None:
     with work.folder("sample@1", INPUTS) as place:
         assert read_json(place / "fingerprint.json") == {
             **INPUTS,
-            "code": work.code(),
+            "code": work.code("sample"),
             "versions": work.versions(),
         }
 
 
-def test_parts_of_other_code_or_versions_are_removed(
+def test_other_code_of_the_stage_or_other_versions_are_another_place(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with work.folder("sample@1", INPUTS) as place:
+        pass
     for name, value in (("code", "other"), ("versions", {"torch": "0"})):
-        with work.folder("sample@1", INPUTS) as place:
-            (place / "part").touch()
         with monkeypatch.context() as patch:
-            patch.setattr(work, name, lambda value=value: value)
+            patch.setattr(work, name, lambda *_, value=value: value)
             with work.folder("sample@1", INPUTS) as other:
                 assert other != place
-        assert not place.exists()
+
+
+def test_code_of_a_stage_is_what_dvc_yaml_says_decides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = {"stages": {"report": {"deps": ["run/1", "mutual_taught/a.py", "mutual_taught/room"]}}}
+    (tmp_path / "dvc.yaml").write_text(json.dumps(graph))
+    (tmp_path / "mutual_taught" / "room").mkdir(parents=True)
+    for name in ("a", "b", "room/c"):
+        (tmp_path / "mutual_taught" / f"{name}.py").write_text(name)
+    monkeypatch.setattr(work, "ROOT", tmp_path)
+
+    def hashed(changed: str) -> tuple[str, str]:
+        (tmp_path / "mutual_taught" / f"{changed}.py").write_text("edited")
+        return work.code.__wrapped__("report"), work.code.__wrapped__()
+
+    before = hashed("b")
+    (tmp_path / "mutual_taught" / "b.py").write_text("edited again")
+    assert (work.code.__wrapped__("report"), work.code.__wrapped__()) == (before[0], ANY)
+    assert work.code.__wrapped__() != before[1]
+    assert hashed("a")[0] != before[0]
+    inner = work.code.__wrapped__("report")
+    assert hashed("room/c")[0] != inner
+
+
+@pytest.mark.parametrize(
+    ("place", "stage"),
+    [
+        ("sample@1", "sample"),
+        ("duel@2-step-000016", "duel"),
+        ("eval@0-rewards-r0", "eval_base"),
+        ("answer@0", "answer_base"),
+        ("prepare_reward_model", "prepare_reward_model"),
+    ],
+)
+def test_folder_of_work_is_of_a_stage_of_dvc_yaml(place: str, stage: str) -> None:
+    assert work.stage_of(place) == stage
+    assert stage in project.load_yaml(ROOT / "dvc.yaml")["stages"]
 
 
 def test_work_is_in_the_current_folder_without_dvc(here: Path) -> None:

@@ -86,7 +86,7 @@ def parts(stage: str, **changed: object) -> Path:
     """Put parts of a stage where it would keep them; its outputs are newer."""
     place = work.root() / stage / "0123456789abcdef"
     place.mkdir(parents=True)
-    made_with = {"code": work.code(), "versions": work.versions(), **changed}
+    made_with = {"code": work.code(work.stage_of(stage)), "versions": work.versions(), **changed}
     (place / "fingerprint.json").write_text(json.dumps(made_with))
     (place.parent / "lock").touch()
     (place / "part").write_bytes(bytes(20_000))
