@@ -102,6 +102,11 @@ def check_within(folder: Path, name: str) -> None:
         )
 
 
+def step_of(folder: Path) -> int:
+    """Read a candidate's step from the name of its folder."""
+    return int(folder.name.removeprefix("step-"))
+
+
 def read_steps(checkpoints: Path) -> list[int]:
     """Read which steps a folder of candidates holds: the numbers in its steps.json.
 

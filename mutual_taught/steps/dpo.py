@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.files import link_tree, write_json
 from mutual_taught.artifacts.joins import sides
-from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest, read_steps
+from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest, read_steps, step_of
 from mutual_taught.checks.policies import compare_policy
 from mutual_taught.config.blocks import Dpo, Tokens, Training
 from mutual_taught.models import chat
@@ -51,7 +51,7 @@ def train(
         pairs = dpo_pairs(ranked, responses, prompts, load_tokenizer(policy))
         job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by, rows)
         outcome = launch.train(job, place)
-        steps = sorted(int(path.name.split("-")[1]) for path in (place / "checkpoints").iterdir())
+        steps = sorted(map(step_of, (place / "checkpoints").iterdir()))
         for step in steps:
             link_tree(place / "checkpoints" / STEP.format(step), out / STEP.format(step))
         write_json(out / STEPS, {"steps": steps})
