@@ -25,6 +25,7 @@ import pyarrow as pa
 from mutual_taught.artifacts import decision, files, joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest, write_manifest
 from mutual_taught.audit import provenance
+from mutual_taught.audit.start import prepared as data_terms
 from mutual_taught.config import blocks, params
 from mutual_taught.evaluation import describe, metrics
 from mutual_taught.evaluation.judge import Systems, add_gold, judge, model_outputs
@@ -155,7 +156,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     trained = {"active": 1.0, "loss": 1.0}
     split = prompts(settings, count)
     everything = [row for rows in split.values() for row in rows]
-    prepared = provenance.prepared(run / "0", settings)
+    prepared = data_terms(run / "0", settings)
     tables.write(run / "0", tables.ALL_PROMPTS, pa.Table.from_pylist(everything), prepared)
     tables.write(
         run / "0",

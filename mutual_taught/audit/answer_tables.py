@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mutual_taught.artifacts import tables
 from mutual_taught.audit import faults
-from mutual_taught.audit.faults import Fault, Faults, Run
+from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.config import blocks
 from mutual_taught.keys import sampling_seeds
 
@@ -74,9 +74,3 @@ def asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:
     for prompt in sorted(mine ^ right)[:1]:
         there = "answered" if prompt in mine else "not answered"
         yield Fault(path, f"prompt {prompt}", there, "exactly the prompts of its split")
-
-
-def split(run: Run, name: str) -> pa.Table:
-    """Read the prompts of a split."""
-    path = run.folder / "0" / "splits" / f"{name}.parquet"
-    return run.table(path, tables.renamed(tables.PROMPTS, name))

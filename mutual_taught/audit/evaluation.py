@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught.artifacts import decision, files, tables
+from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import faults
-from mutual_taught.audit.answer_tables import asked, drawn, said, seeds, split
-from mutual_taught.audit.faults import Fault, Faults, Run
-from mutual_taught.config import blocks
+from mutual_taught.audit.answer_tables import asked, drawn, said, seeds
+from mutual_taught.audit.faults import Fault, Faults
+from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation import metrics as evaluation
 from mutual_taught.evaluation.judge import (
     HELD_OUT,
@@ -24,26 +24,51 @@ from mutual_taught.evaluation.judge import (
 )
 
 OUTPUTS = "model_outputs.json"
+REWARDS = ("reward_chosen", "reward_rejected")
 
 
-def check(run: Run, key: str, settings: blocks.Params) -> Faults:
+def check(of: Iteration) -> Faults:
     """Recompute gold, judgements, own pairs and metrics; a stopped iteration's are copies."""
-    folder = run.folder / key / "eval"
-    metrics = run.folder / key / "metrics" / "eval.json"
-    previous = settings.iterations[key].prev if key != "0" else "0"
-    if not decision.read(run.folder / key / "decision.json").active:
-        outputs = (run.folder / place / "eval" / OUTPUTS for place in (key, previous))
-        mine, theirs = (files.read_json(path, list) for path in outputs)
-        if mine != theirs:
-            yield Fault(folder / OUTPUTS, "the file", "another", f"that of {previous}")
-        copied = files.read_json(run.folder / previous / "metrics" / "eval.json")
-        yield from faults.numbers(metrics, files.read_json(metrics), {**copied, "active": 0.0})
+    if not of.active:
+        yield from _copied(of)
         return
-    path = folder / "generations.parquet"
-    own = run.table(path, tables.GENERATIONS)
+    yield from _generations(of)
+    systems = _systems(of)
+    path, judgements = of.path(tables.JUDGEMENTS), of.table(tables.JUDGEMENTS)
+    expected = tables.JUDGEMENTS.sorted(judge(systems))
+    yield from faults.compare(path, tables.JUDGEMENTS, judgements, expected)
+    yield from _gold_pairs(of)
+    yield from _own_pairs(of)
+    metrics, seed = of.metrics("eval"), of.settings.seed
+    right = {
+        "active": 1.0,
+        **evaluation.policy_metrics(systems, judgements, seed),
+        **evaluation.reward_model_metrics(of.table(tables.RM_SCORES), seed),
+    }
+    yield from faults.numbers(metrics, files.read_json(metrics), right)
+
+
+def _copied(of: Iteration) -> Faults:
+    """A stopped iteration's evaluation is the previous one's, with `active` 0."""
+    mine, theirs = (files.read_json(at / "eval" / OUTPUTS, list) for at in (of.here, of.before))
+    if mine != theirs:
+        yield Fault(of.here / "eval" / OUTPUTS, "the file", "another", f"that of {of.previous}")
+    copied = files.read_json(of._replace(key=of.previous).metrics("eval"))
+    metrics = of.metrics("eval")
+    yield from faults.numbers(metrics, files.read_json(metrics), {**copied, "active": 0.0})
+
+
+def _systems(of: Iteration) -> Systems:
+    base = of._replace(key="0").table(tables.GENERATIONS)
+    return Systems(of.table(tables.GENERATIONS), base, of.previous_table(tables.GENERATIONS))
+
+
+def _generations(of: Iteration) -> Faults:
+    """The eval prompts were answered with iteration 0's seeds, and gold is what a program finds."""
+    path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
+    prompts = of.run.split("eval")
     yield from drawn(path, tables.GENERATIONS, own)
-    yield from seeds(path, tables.GENERATIONS, own, settings, "eval", 0)
-    prompts = split(run, "eval")
+    yield from seeds(path, tables.GENERATIONS, own, of.settings, "eval", 0)
     yield from asked(path, own["prompt_id"], prompts)
     unscored = own["reward_rt"].is_null().to_numpy()
     right = {
@@ -51,67 +76,46 @@ def check(run: Run, key: str, settings: blocks.Params) -> Faults:
         "reason": said(own["reason"], unscored),
     }
     for name, agrees in right.items():
-        yield from faults.first(
-            path, tables.GENERATIONS, own, name, ~agrees, "what goes with reward_rt"
-        )
+        expected = "what goes with reward_rt"
+        yield from faults.first(path, tables.GENERATIONS, own, name, ~agrees, expected)
     graded = own.drop_columns(["gold", "passed", "length_chars"])
     yield from faults.compare(path, tables.GENERATIONS, own, add_gold(graded, prompts))
-    generator = f"mutual-taught-{key}"
-    if files.read_json(folder / OUTPUTS, list) != model_outputs(own, prompts, generator):
-        yield Fault(folder / OUTPUTS, "the file", "another", "the first answers of generations")
-    systems = Systems(
-        own,
-        *(
-            run.table(run.folder / place / "eval" / "generations.parquet", tables.GENERATIONS)
-            for place in ("0", previous)
-        ),
-    )
-    judged = folder / "judgements.parquet"
-    judgements = run.table(judged, tables.JUDGEMENTS)
-    expected = judge(systems)
-    by_key = [(name, "ascending") for name in tables.JUDGEMENTS.keys]
-    yield from faults.compare(judged, tables.JUDGEMENTS, judgements, expected.sort_by(by_key))
-    path = folder / "rm_scores.parquet"
-    scores = run.table(path, tables.RM_SCORES)
-    yield from _gold_pairs(run, key, path, scores, settings)
-    mine = own_pairs(own)
+    outputs = of.here / "eval" / OUTPUTS
+    if files.read_json(outputs, list) != model_outputs(own, prompts, f"mutual-taught-{of.key}"):
+        yield Fault(outputs, "the file", "another", "the first answers of generations")
+
+
+def _own_pairs(of: Iteration) -> Faults:
+    """The pairs of own answers are those whose gold differs, with these answers' rewards."""
+    scores = of.table(tables.RM_SCORES)
+    found = scores.filter(pc.equal(scores["set"], "own_samples"))
+    mine = own_pairs(of.table(tables.GENERATIONS))
     if len(mine):
-        by_key = [(name, "ascending") for name in tables.RM_SCORES.keys]
-        of_own = scores.filter(pc.equal(scores["set"], "own_samples"))
-        yield from faults.compare(path, tables.RM_SCORES, of_own, mine.sort_by(by_key))
-    yield from faults.numbers(
-        metrics,
-        files.read_json(metrics),
-        {
-            "active": 1.0,
-            **evaluation.policy_metrics(systems, judgements, settings.seed),
-            **evaluation.reward_model_metrics(scores, settings.seed),
-        },
-    )
+        expected = tables.RM_SCORES.sorted(mine)
+        yield from faults.compare(of.path(tables.RM_SCORES), tables.RM_SCORES, found, expected)
 
 
-def _gold_pairs(
-    run: Run, key: str, path: Path, scores: pa.Table, settings: blocks.Params
-) -> Faults:
+def _gold_pairs(of: Iteration) -> Faults:
     """The gold pairs scored are those held out, and r_0's scores are those of iteration 0."""
-    if settings.eval.gold_pairs is None:
+    if of.settings.eval.gold_pairs is None:
         return
-    pairs = tables.read(Path(settings.eval.gold_pairs), tables.GOLD_PAIRS)
+    pairs = tables.read(Path(of.settings.eval.gold_pairs), tables.GOLD_PAIRS)
     held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
+    path, scores = of.path(tables.RM_SCORES), of.table(tables.RM_SCORES)
     gold = scores.filter(pc.equal(scores["set"], "gold_pairs"))
-    by_key = [(name, "ascending") for name in tables.RM_SCORES.keys]
-    expected = pa.concat_tables(
-        gold_pair_scores(held_out, model, np.zeros((len(held_out), 2))) for model in MODELS
-    ).sort_by(by_key)
-    described = [name for name in expected.column_names if not name.startswith("reward_chosen")]
-    described.remove("reward_rejected")
-    yield from faults.compare(path, tables.RM_SCORES, gold, expected.select(described))
-    base = run.table(run.folder / "0" / "eval" / "rm_scores.parquet", tables.RM_SCORES)
-    for model, other, source in (("r0", "r0", base), ("rt", "r0", scores)):
-        if model == "rt" and key != "0":
-            continue
-        of_set = source.filter(pc.equal(source["set"], "gold_pairs"))
-        mine = gold.filter(pc.equal(gold["reward_model"], model))
-        right = of_set.filter(pc.equal(of_set["reward_model"], other))
-        rewards = right.select(["reward_chosen", "reward_rejected"])
-        yield from faults.compare(path, tables.RM_SCORES, mine, rewards)
+    nothing = np.zeros((len(held_out), 2))
+    expected = pa.concat_tables(gold_pair_scores(held_out, model, nothing) for model in MODELS)
+    described = tables.RM_SCORES.sorted(expected.drop_columns(list(REWARDS)))
+    yield from faults.compare(path, tables.RM_SCORES, gold, described)
+    base = of._replace(key="0").table(tables.RM_SCORES)
+    yield from _same_rewards(path, gold, "r0", base)
+    if not of.t:  # r_t is r_0
+        yield from _same_rewards(path, gold, "rt", base)
+
+
+def _same_rewards(path: Path, gold: pa.Table, model: str, base: pa.Table) -> Faults:
+    """A model's scores of the gold pairs are those of r_0 in another evaluation."""
+    mine = gold.filter(pc.equal(gold["reward_model"], model))
+    of_base = pc.and_(pc.equal(base["set"], "gold_pairs"), pc.equal(base["reward_model"], "r0"))
+    right = base.filter(of_base).select(list(REWARDS))
+    yield from faults.compare(path, tables.RM_SCORES, mine, right)

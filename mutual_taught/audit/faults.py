@@ -1,7 +1,6 @@
-"""Faults of a run, its tables read once, and comparisons that name what differs."""
+"""Faults of a run, and comparisons that name what differs."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,60 +24,6 @@ class Fault(NamedTuple):
 
 
 Faults = Iterator[Fault]
-EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
-
-
-class Run:
-    """A run's tables, each read and hashed once, in other threads where they are asked ahead."""
-
-    def __init__(self, folder: Path, keys: Sequence[str]) -> None:
-        self.folder, self.keys = folder, keys
-        self._pool = ThreadPoolExecutor(2, "tables")
-        self._read: dict[Path, Future[pa.Table]] = {}
-        self._hashed: dict[Path, Future[dict[str, str]]] = {}
-
-    def listed(self, key: str) -> list[tuple[Path, tables.Table]]:
-        """List an iteration's tables."""
-        folder = self.folder / key
-        listed = [(folder / f"{table.name}.parquet", table) for table in tables.EXCHANGED]
-        listed.append((folder / "reward_training.parquet", tables.REWARD_TRAINING))
-        listed += [(folder / "eval" / f"{table.name}.parquet", table) for table in EVAL]
-        return [(path, table) for path, table in listed if key != "0" or path.exists()]
-
-    def ahead(self, listed: Iterable[tuple[Path, tables.Table]]) -> None:
-        """Begin to read and hash tables that will be asked for."""
-        new = [(path, table) for path, table in listed if path not in self._read]
-        # Threads take jobs in order: a table's reading has begun before its hashing waits.
-        for path, table in new:
-            self._read[path] = self._pool.submit(tables.read, path, table)
-        for path, _ in new:
-            if path not in self._hashed:
-                self._hashed[path] = self._pool.submit(_digests, self._read[path])
-
-    def table(self, path: Path, table: tables.Table) -> pa.Table:
-        """Read a table, once."""
-        if path not in self._read:
-            self.ahead([(path, table)])
-        return self._read[path].result()
-
-    def columns(self, path: Path, table: tables.Table) -> dict[str, str]:
-        """Hash a table's columns, once."""
-        if path not in self._hashed:
-            self.ahead([(path, table)])
-        return self._hashed[path].result()
-
-    def digest(self, path: Path, table: tables.Table) -> str:
-        """Hash a table's rows."""
-        return tables.joined(self.columns(path, table))
-
-    def forget(self, unneeded: Iterable[Path]) -> None:
-        """Let go of tables, but not of their digests; one that is asked for again is read again."""
-        for path in unneeded:
-            self._read.pop(path, None)
-
-
-def _digests(read: Future[pa.Table]) -> dict[str, str]:
-    return tables.column_digests(read.result())
 
 
 def compare(path: Path, table: tables.Table, found: pa.Table, expected: pa.Table) -> Faults:

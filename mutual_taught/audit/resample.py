@@ -1,23 +1,24 @@
 """Draw random shards of a finished run again, and compare them with what it says."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.artifacts.manifests import STEP
-from mutual_taught.audit import provenance
+from mutual_taught.artifacts.manifests import STEP, read_steps
+from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, params
 from mutual_taught.errors import InputError
 from mutual_taught.sampling import shards
 from mutual_taught.sampling.engine import Engine
 from mutual_taught.sampling.start import start_engine
-from mutual_taught.steps.sample import policy_prompts
+
+T = TypeVar("T")
 
 
 class Draws(NamedTuple):
@@ -59,12 +60,12 @@ class Redrawn(NamedTuple):
         return f"{self.path}: shard {self.shard}: {verdict}"
 
 
-def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
+def resample(run: Path, count: int | None, seed: int) -> Iterator[Redrawn]:
     """Draw `count` shards again, chosen at random among all of the run.
 
     Args:
         run: folder of the run; params.yaml must be the run's.
-        count: how many shards, all there are at most.
+        count: how many shards, all there are at most; None for all.
         seed: of the choice.
 
     Raises:
@@ -72,12 +73,13 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
     """
     everything = [
         (drawn, shard)
-        for drawn in _all(run)
+        for of in iterations(run)
+        for drawn in _drawn(of)
         for shard in range(-(-len(drawn.prompts) // drawn.plan.shard_size))
     ]
     if not everything:
         raise InputError(f"{run}: holds no drawn answers; run dvc repro first")
-    chosen = random.Random(seed).sample(everything, min(count, len(everything)))
+    chosen = some(everything, count, seed)
     context = max(drawn.plan.context for drawn, _ in chosen)
     limits = params.load(blocks.Tokens)
     with start_engine(params.load(blocks.Engine), context, limits) as engine:
@@ -88,58 +90,75 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
                     yield _compare(drawn, shard, engine)
 
 
-def _all(run: Path) -> Iterator[Draws]:
-    """List the tables of answers of all iterations that were active."""
+def some(everything: Sequence[T], count: int | None, seed: int) -> list[T]:
+    """Choose some at random, or take all."""
+    if count is None:
+        return list(everything)
+    return random.Random(seed).sample(everything, min(count, len(everything)))
+
+
+def iterations(run: Path) -> Iterator[Iteration]:
+    """List the iterations that a run holds.
+
+    Raises:
+        InputError: params.yaml has no such iteration.
+    """
     settings = params.validate(params.read(params.PARAMS))
-    seed, tokens, engine = settings.seed, settings.tokens, settings.engine
-    for folder in files.iterations(run):
-        if folder.name != "0" and folder.name not in settings.iterations:
+    known = ["0", *settings.iterations]
+    keys = [folder.name for folder in files.iterations(run)]
+    for key in keys:
+        if key not in known:
             raise InputError(
-                f"{folder}: is no iteration of params.yaml; expected 0, "
-                f"{', '.join(settings.iterations)}; remove it, or use the run's own params.yaml"
+                f"{run / key}: is no iteration of params.yaml; expected {', '.join(known)}; "
+                "remove it, or use the run's own params.yaml"
             )
-        t = int(folder.name)
-        sample = params.load(blocks.Sample, folder.name if t else None)
-        before = run / settings.iterations[folder.name].prev / "policy" if t else folder / "policy"
-        listed = (
-            ("sample", t, tables.RESPONSES, before, "policy", sample, sample.responses_per_prompt),
-            ("answer", t, tables.ANSWERS, folder / "policy", "reward", settings.answer, 1),
-            (
-                "eval",
-                0,
-                tables.GENERATIONS,
-                folder / "policy",
-                "eval",
-                settings.eval,
-                settings.eval.responses_per_prompt,
-            ),
-        )
-        for stage, key, table, policy, split, decoding, width in listed:
-            place = folder / "eval" if stage == "eval" else folder
-            path = place / f"{table.name}.parquet"
-            if not path.exists() or not len(tables.read(path, table)):
-                continue
-            if stage == "sample" and sample.source == "given":
-                continue
-            prompts = tables.read(
-                run / "0" / "splits" / f"{split}.parquet", tables.renamed(tables.PROMPTS, split)
-            )
-            if split == "policy":
-                prompts = policy_prompts(prompts, t)
-            plan = shards.make_plan(stage, key, seed, width, decoding, engine, tokens)
-            yield Draws(path, table, policy, prompts, plan)
-        duels = folder / "duels.parquet"
-        if t and len(tables.read(duels, tables.DUELS)):
-            plan = shards.make_plan("duel", t, seed, 1, settings.duel, engine, tokens)
-            asked = tables.read(
-                run / "0" / "splits" / "selection.parquet",
-                tables.renamed(tables.PROMPTS, "selection"),
-            )
-            steps = [int(place.name.split("-")[1]) for place in provenance.checkpoints(folder)]
-            yield Draws(duels, tables.DUELS, before, asked, plan, steps[0], "previous_")
-            for step in steps:
-                candidate = folder / "checkpoints" / STEP.format(step)
-                yield Draws(duels, tables.DUELS, candidate, asked, plan, step)
+    reader = Run(run, keys)
+    return (Iteration(reader, key, settings) for key in keys)
+
+
+def _drawn(of: Iteration) -> Iterator[Draws]:
+    """List an iteration's tables of drawn answers, if it is active."""
+    settings = of.settings
+    if of.began:
+        yield from _sampled(of)
+        yield from _duelled(of)
+    if of.active:
+        policy, count = of.here / "policy", settings.eval.responses_per_prompt
+        plan = _plan(of, "answer", of.t, 1, settings.answer)
+        yield Draws(of.path(tables.ANSWERS), tables.ANSWERS, policy, of.run.split("reward"), plan)
+        plan = _plan(of, "eval", 0, count, settings.eval)
+        path = of.path(tables.GENERATIONS)
+        yield Draws(path, tables.GENERATIONS, policy, of.run.split("eval"), plan)
+
+
+def _sampled(of: Iteration) -> Iterator[Draws]:
+    """The responses, unless they were given."""
+    sample = params.load(blocks.Sample, of.key)
+    if sample.source == "given":
+        return
+    plan = _plan(of, "sample", of.t, sample.responses_per_prompt, sample)
+    path, policy = of.path(tables.RESPONSES), of.before / "policy"
+    yield Draws(path, tables.RESPONSES, policy, of.policy_prompts(), plan)
+
+
+def _duelled(of: Iteration) -> Iterator[Draws]:
+    """The answers of pi_{t-1}, which stand beside each candidate's, and those of the candidates."""
+    plan, prompts = _plan(of, "duel", of.t, 1, of.settings.duel), of.run.split("selection")
+    checkpoints = of.here / "checkpoints"
+    steps = read_steps(checkpoints)
+    policies = [(of.before / "policy", steps[0], "previous_")]
+    policies += [(checkpoints / STEP.format(step), step, "") for step in steps]
+    for policy, step, prefix in policies:
+        yield Draws(of.path(tables.DUELS), tables.DUELS, policy, prompts, plan, step, prefix)
+
+
+def _plan(
+    of: Iteration, stage: str, iteration: int, count: int, decoding: blocks.Decoding
+) -> shards.Plan:
+    settings = of.settings
+    return shards.make_plan(
+        stage, iteration, settings.seed, count, decoding, settings.engine, settings.tokens
+    )
 
 
 def _compare(drawn: Draws, shard: int, engine: Engine) -> Redrawn:

@@ -1,0 +1,146 @@
+"""Whether the E-step follows from its answers and rewards: pairs, duels, the selection."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import decision, files, joins, tables
+from mutual_taught.artifacts.manifests import STEP, read_manifest, read_steps
+from mutual_taught.audit import answer_tables, faults
+from mutual_taught.audit.faults import Fault, Faults
+from mutual_taught.audit.run import Iteration
+from mutual_taught.config import blocks, params
+from mutual_taught.evaluation import describe
+from mutual_taught.method.selection import judge_duels, select_checkpoint
+from mutual_taught.steps import rank_pairs, select_policy
+
+PREVIOUS = (
+    "previous_response",
+    "previous_token_ids",
+    "previous_finish_reason",
+    "previous_reward",
+)
+
+
+def responses(of: Iteration) -> Faults:
+    """The iteration's prompts were answered M times each, with the seeds they should have."""
+    if not of.began:
+        return
+    path, data = of.path(tables.RESPONSES), of.table(tables.RESPONSES)
+    sample = params.load(blocks.Sample, of.key)
+    given = sample.source == "given"
+    yield from answer_tables.asked(path, data["prompt_id"], of.policy_prompts())
+    yield from answer_tables.drawn(path, tables.RESPONSES, data, given)
+    if not given:
+        yield from answer_tables.seeds(path, tables.RESPONSES, data, of.settings, "sample", of.t)
+    count, wanted = joins.width(data, path), 2 if given else sample.responses_per_prompt
+    if count != wanted:
+        yield Fault(path, "responses a prompt", str(count), f"{wanted} (params.yaml)")
+    metrics = of.metrics("sample")
+    yield from faults.numbers(metrics, files.read_json(metrics), describe.answers(data))
+
+
+def rewards(of: Iteration) -> Faults:
+    """Every response has a reward, or the reason why it has none."""
+    if not of.began:
+        return
+    path, scored = of.path(tables.REWARDS), of.table(tables.REWARDS)
+    data = of.table(tables.RESPONSES)
+    joins.same_keys(data, scored, tables.REWARDS, path)
+    yield from answer_tables.reasons(path, tables.REWARDS, scored)
+    overlong = pc.equal(data["finish_reason"], tables.TOO_LONG).to_numpy()
+    bad = overlong & scored["reward"].is_valid().to_numpy()
+    yield from faults.first(
+        path, tables.REWARDS, scored, "reward", bad, "null: too long for the policy"
+    )
+    metrics = of.metrics("score")
+    yield from faults.numbers(metrics, files.read_json(metrics), describe.rewards(scored))
+
+
+def ranked(of: Iteration) -> Faults:
+    """Pairs are those that the rule picks of the responses and their rewards."""
+    if not of.began:
+        return
+    drawn, path = of.table(tables.RESPONSES), of.path(tables.RANKED_PAIRS)
+    pairs, rule = of.table(tables.RANKED_PAIRS), of.settings.rank_pairs
+    width = joins.width(drawn, of.path(tables.RESPONSES))
+    expected = rank_pairs.rank(drawn, of.table(tables.REWARDS), width, rule.chosen)
+    yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
+    yield from _references(of, pairs)
+    metrics = of.metrics("rank_pairs")
+    found = files.read_json(metrics)
+    if rule.reference_logps == "sampler":  # these need the model
+        found = {name: value for name, value in found.items() if "difference" not in name}
+    right_counts = {"active": 1.0, **joins.counts(pairs["kept"], pairs["reason"])}
+    yield from faults.numbers(metrics, found, right_counts)
+
+
+def _references(of: Iteration, pairs: pa.Table) -> Faults:
+    """Kept pairs have the reference's log-probs; the sampler's are those of the responses."""
+    path, table = of.path(tables.RANKED_PAIRS), tables.RANKED_PAIRS
+    if of.settings.rank_pairs.reference_logps == "sampler":
+        logps = rank_pairs.sampled_logps(pairs, of.table(tables.RESPONSES))
+        columns = {name: pa.array(logps[:, side]) for side, name in enumerate(rank_pairs.REFERENCE)}
+        told = pairs.filter(pairs["kept"])
+        right = pa.table({"prompt_id": told["prompt_id"], **columns})
+        yield from faults.compare(path, table, told, right)
+    for name in rank_pairs.REFERENCE:
+        bad = pairs[name].is_valid().to_numpy() != pairs["kept"].to_numpy()
+        expected = "a number exactly where the pair is kept"
+        yield from faults.first(path, table, pairs, name, bad, expected)
+
+
+def duels(of: Iteration) -> Faults:
+    """Every candidate duelled on every selection prompt, and its rewards decide the outcome."""
+    if not of.began:
+        return
+    path, data = of.path(tables.DUELS), of.table(tables.DUELS)
+    yield from answer_tables.asked(path, data["prompt_id"], of.run.split("selection"))
+    judged = judge_duels(
+        data["reward"].to_numpy(),
+        data["previous_reward"].to_numpy(),
+        data["prompt_id"].to_numpy(zero_copy_only=False),
+    )
+    right = pa.table(
+        {"outcome": tables.numbers(judged.outcomes), "reason": pa.array(judged.reasons)}
+    )
+    yield from faults.compare(path, tables.DUELS, data, right)
+    for name in ("finish_reason", "previous_finish_reason"):
+        known = pc.is_in(data[name], answer_tables.FINISH).to_numpy()
+        yield from faults.first(path, tables.DUELS, data, name, ~known, "stop or length")
+    yield from _fought(of, data)
+
+
+def _fought(of: Iteration, data: pa.Table) -> Faults:
+    """All candidates duelled, with the same answers of pi_{t-1}."""
+    path, steps = of.path(tables.DUELS), read_steps(of.here / "checkpoints")
+    found = sorted(set(data["step"].to_pylist()))
+    if found != steps:
+        yield Fault(path, "steps", str(found), str(steps))
+    first = data.filter(pc.equal(data["step"], data["step"][0]))
+    for step in steps[1:]:
+        rows = data.filter(pc.equal(data["step"], step))
+        yield from faults.compare(path, tables.DUELS, rows, first.select(["prompt_id", *PREVIOUS]))
+
+
+def selected(of: Iteration) -> Faults:
+    """The policy is the candidate that wins most, or the previous one if it wins too seldom."""
+    before = decision.read(of.before / "decision.json")
+    now = decision.read(of.here / "decision.json")
+    source, expected = of.before / "policy", decision.Decision(False, before.policy_from)
+    metrics: dict[str, float] = {"active": 0.0}
+    if before.active:
+        fought, rule = of.table(tables.DUELS), of.settings.select_policy
+        by_step = select_policy.by_step(fought, rule.ties)
+        best = select_checkpoint(by_step, rule.win_rate_threshold, rule.rule == "last")
+        metrics = select_policy.metrics(best, by_step, fought, rule.ties, of.settings.seed)
+        if best.active:
+            expected = decision.Decision(True, of.key)
+            source = of.here / "checkpoints" / STEP.format(best.step)
+    if now != expected:
+        yield Fault(of.here / "decision.json", "the decision", str(now), str(expected))
+    mine, right = (read_manifest(place).digest for place in (of.here / "policy", source))
+    if mine != right:
+        place = of.here / "policy"
+        yield Fault(place, "the selected policy", mine[:12], f"{source} {right[:12]}")
+    path = of.metrics("select_policy")
+    yield from faults.numbers(path, files.read_json(path), metrics)

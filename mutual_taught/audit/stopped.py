@@ -1,0 +1,49 @@
+"""Whether a stopped run did nothing more, and carried on what it had."""
+
+from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.audit import faults
+from mutual_taught.audit.faults import Fault, Faults
+from mutual_taught.audit.run import EVAL, Iteration
+from mutual_taught.config import blocks, params
+
+SAMPLING = ("sample", "score", "rank_pairs", "dpo")
+LEARNING = ("answer", "build_pairs", "train_rm")
+
+
+def empty(of: Iteration) -> Faults:
+    """Tables are empty, and say so, exactly where the iteration was stopped."""
+    active, began = of.active, of.began
+    trains = of.t > 0 and active and not params.load(blocks.TrainRm, of.key).fixed
+    expected = {
+        **dict.fromkeys(("responses", "rewards", "ranked_pairs", "duels"), began),
+        **dict.fromkeys(("answer_rewards", "pseudo_pairs", "reward_pairs"), active and of.t > 0),
+        "answers": active,
+        "reward_training": trains,
+        "generations": True,
+        "judgements": True,
+    }
+    for path, table in of.run.listed(of.key):
+        data = of.run.table(path, table)
+        right = expected.get(table.name, len(data) > 0)
+        if tables.is_active(data) != right or (len(data) > 0) != right:
+            state = f"{len(data)} rows, active {str(tables.is_active(data)).lower()}"
+            wanted = "rows" if right else "none: the iteration was stopped, or has none of these"
+            yield Fault(path, "the table", state, wanted)
+
+
+def carried_on(of: Iteration) -> Faults:
+    """What a stopped iteration carries on is the previous one's, and its stages did nothing."""
+    if of.active:
+        return
+    mine, right = (read_manifest(place / "reward_model").digest for place in (of.here, of.before))
+    if mine != right:
+        place = of.here / "reward_model"
+        yield Fault(place, "the reward model", mine[:12], f"{of.before} {right[:12]}")
+    for table in EVAL:
+        own, theirs = of.path(table), of._replace(key=of.previous).path(table)
+        if of.run.digest(own, table) != of.run.digest(theirs, table):
+            yield Fault(own, "the table", "another", f"a copy of {theirs}")
+    for stage in LEARNING if of.began else (*SAMPLING, *LEARNING):
+        path = of.metrics(stage)
+        yield from faults.numbers(path, files.read_json(path), {"active": 0.0})
