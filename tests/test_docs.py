@@ -268,14 +268,37 @@ def test_commands_and_modules_exist(path: Path) -> None:
         assert (ROOT / "stages" / f"{stage}.py").exists(), stage
 
 
-def test_functions_named_in_the_map_of_the_method_exist() -> None:
-    cells = [line.split("|")[2] for line in read("docs/method.md").splitlines() if "|" in line]
-    found = re.findall(r"`(\w+)\.(\w+)\.(\w+)`", "".join(cells))
-    assert len(found) > 10
-    for room, module, name in found:
-        tree = ast.parse(read(f"mutual_taught/{room}/{module}.py"))
-        kinds = (ast.FunctionDef, ast.ClassDef)
-        assert name in {n.name for n in ast.walk(tree) if isinstance(n, kinds)}, (module, name)
+def defined(path: str) -> set[str]:
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(ast.parse(read(path))) if isinstance(node, kinds)}
+
+
+def dotted(text: str) -> list[tuple[str, str, str]]:
+    """List what is named as `room.module.function`."""
+    return re.findall(r"`(\w+)\.(\w+)\.(\w+)`", text)
+
+
+def test_every_function_and_test_named_in_the_map_of_the_method_exists() -> None:
+    cells = [line.split("|")[2:] for line in read("docs/method.md").splitlines() if "|" in line]
+    checked = 0
+    for room, module, name in dotted("".join("".join(row) for row in cells)):
+        place = f"tests/{room}" if module.startswith("test_") else f"mutual_taught/{room}"
+        assert name in defined(f"{place}/{module}.py"), (room, module, name)
+        checked += 1
+    assert checked > 50
+
+
+def test_every_sentence_of_the_paper_has_its_stage_its_functions_and_its_test() -> None:
+    text = read("docs/method.md").split("## Ablations")[0]
+    chains = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    chains = [row for row in chains if row[0] != " paper "]
+    assert len(chains) == 17
+    for row in chains:
+        _, stage, step, function, _, test = row
+        assert coded(stage)[0] in STAGES
+        assert dotted(step), row
+        assert dotted(function), row
+        assert dotted(test)[0][1].startswith("test_"), row
 
 
 @each_document
