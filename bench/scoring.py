@@ -17,11 +17,9 @@ turns within a repeat; medians are compared.
 Start-up is the time until the first reward in a process of its own: imports, weights, one answer.
 """
 
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -38,7 +36,7 @@ from transformers import (
 )
 
 from bench.training import config
-from mutual_taught.artifacts.files import write_json
+from bench.turns import in_turn, median_seconds, show, timed
 from mutual_taught.config.blocks import Score, Tokens
 from mutual_taught.models.load import load_reward_model
 from mutual_taught.models.packed import attention
@@ -187,25 +185,10 @@ def sorted_by_8(folder: Path, asked: Sequence[Asked]) -> Run:
 VARIANTS = {"ours": ours, "pipeline": one_by_one, "sorted by 8": sorted_by_8, "floor": floor}
 
 
-def times(runs: dict[str, Run], repeats: int) -> dict[str, float]:
-    """Time the variants in turn; give each one's median, in seconds."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for repeat in range(repeats + 1):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            if repeat:
-                found[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values) for name, values in found.items()}
-
-
 def start_up(folder: Path, name: str) -> float:
     """Time a process that scores one prompt's answers, in seconds."""
-    begin = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", ALONE, str(folder), name], check=True, capture_output=True
-    )
-    return time.perf_counter() - begin
+    command = [sys.executable, "-c", ALONE, str(folder), name]
+    return timed(lambda: subprocess.run(command, check=True, capture_output=True))[1]
 
 
 @click.command()
@@ -221,7 +204,7 @@ def main(repeats: int, counts: bool, out: Path | None) -> None:
         for case, (prompt, answer, prompts) in CASES.items():
             asked = questions(prompts, prompt, answer)
             runs = {name: make_run(folder, asked) for name, make_run in VARIANTS.items()}
-            seconds[case] = times(runs, repeats)
+            seconds[case] = median_seconds(in_turn(runs, repeats, unmeasured=1))
         begun = {name: start_up(folder, name) for name in VARIANTS if name != "floor"}
         swept = sweep(folder) if counts else {}
     click.echo(f"{'135M, float32, M = 5':24} {'seconds':>8} {'answers/s':>10} {'start-up s':>11}")
@@ -239,10 +222,7 @@ def main(repeats: int, counts: bool, out: Path | None) -> None:
     }
     ratios |= {f"packed_vs_floor_{case}": f["floor"] / f["ours"] for case, f in seconds.items()}
     ratios["packed_vs_floor"] = min(ratios[f"packed_vs_floor_{case}"] for case in seconds)
-    for name, value in ratios.items():
-        click.echo(f"{name:30} {value:.2f}")
-    if out:
-        write_json(out, {"ratios": ratios, "seconds": seconds, "start_up": begun, "counts": swept})
+    show(ratios, out, seconds=seconds, start_up=begun, counts=swept)
 
 
 def sweep(folder: Path) -> dict[str, float]:
@@ -251,10 +231,8 @@ def sweep(folder: Path) -> dict[str, float]:
     for count in (20, 80, 320):
         asked = questions(count, CASES["short"].prompt, CASES["short"].answer)
         for name in ("ours", "pipeline"):
-            run = VARIANTS[name](folder, asked)
-            begin = time.perf_counter()
-            run()
-            found[f"{count * M} answers, {name}"] = time.perf_counter() - begin
+            _, seconds = timed(VARIANTS[name](folder, asked))
+            found[f"{count * M} answers, {name}"] = seconds
     return found
 
 

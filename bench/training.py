@@ -51,7 +51,7 @@ from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
-from mutual_taught.artifacts.files import write_json
+from bench.turns import in_turn, show
 from mutual_taught.config.blocks import Dpo, RewardOptimisation, Training
 from mutual_taught.models.load import DTYPES, device
 from mutual_taught.models.packed import attention
@@ -392,6 +392,11 @@ class Alone:
         found: dict[str, float] = json.loads(said)
         return found
 
+    def turn(self) -> dict[str, float]:
+        """Make two steps; give the second's numbers: the first finds memory freed by a wait."""
+        self.step()
+        return self.step()
+
     def end(self) -> None:
         """Let the process end."""
         with suppress(BrokenPipeError):
@@ -429,22 +434,18 @@ def measure(
     Returns:
         Median `seconds` and `peak` memory in MiB of each.
     """
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    running = {name: Alone(name, shape, pairs) for name in found}
+    running = {name: Alone(name, shape, pairs) for name in names}
     try:
-        for _ in range(repeats):
-            for name, variant in running.items():
-                variant.step()
-                found[name].append(variant.step())
+        turns = in_turn({name: variant.turn for name, variant in running.items()}, repeats)
     finally:
         for variant in running.values():
             variant.end()
     return {
         name: {
-            "seconds": statistics.median(step["seconds"] for step in steps),
-            "peak": steps[-1]["peak"],
+            "seconds": statistics.median(turn.result["seconds"] for turn in own),
+            "peak": own[-1].result["peak"],
         }
-        for name, steps in found.items()
+        for name, own in turns.items()
     }
 
 
@@ -525,12 +526,9 @@ def main(
         "dpo_memory_vs_trl_default": peaks["dpo ours"] / peaks["dpo TRL, default"],
         **shares,
     }
-    for name, value in ratios.items():
-        click.echo(f"{name:30} {value:.2f}")
-    if out:
-        said = {"shape": shape, "pairs": count, "device": WHERE.type, "dtype": TRAINING.precision}
-        measured = {"seconds": seconds, "tokens_per_second": rates, "peak_mib": peaks}
-        write_json(out, {"ratios": ratios, **measured, "peak_flops": best, **said})
+    conditions = {"shape": shape, "pairs": count, "device": WHERE.type, "dtype": TRAINING.precision}
+    measured = {"seconds": seconds, "tokens_per_second": rates, "peak_mib": peaks}
+    show(ratios, out, **measured, peak_flops=best, **conditions)
 
 
 if __name__ == "__main__":
