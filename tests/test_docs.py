@@ -16,6 +16,7 @@ from mutual_taught.cli import main
 from mutual_taught.config import params
 from mutual_taught.prepare import conversations
 from tests import blocks
+from tests.test_rooms import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = blocks.DOCUMENTS
@@ -189,6 +190,26 @@ def test_the_key_of_every_table_is_given(table: tables.Table) -> None:
 
 def type_name(kind: pa.DataType) -> str:
     return re.sub(r"\b(item|element): ", "", str(kind))
+
+
+def test_the_map_of_the_code_has_a_line_for_every_room_and_no_other() -> None:
+    tree = section(read("README.md"), "The code").split("```")[1]
+    named = set(re.findall(r"^  (\w+)(?:/|\.py) ", tree, re.M))
+    assert named == {room for floor in FLOORS for room in floor}
+    for line in re.findall(r"^(\w+)/ ", tree, re.M):
+        assert (ROOT / line).is_dir()
+
+
+def test_the_floors_of_the_rooms_are_those_of_the_test() -> None:
+    lines = rows_of(section(read("CONTRIBUTING.md"), "The rooms"))
+    described = {int(floor): set(coded(names)) for floor, names in lines}
+    assert described == dict(enumerate(FLOORS))
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """List the cells of table rows that begin with a number."""
+    lines = re.findall(r"^\| (\d+ \|.*) \|$", text, re.M)
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
 
 
 def requirement(text: str) -> str:
