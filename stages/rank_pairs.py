@@ -36,14 +36,14 @@ def main(
         from mutual_taught.steps import reference
 
         ranked, made_from, found = reference.add_logps(
-            ranked,
-            drawn,
-            scored,
-            base if settings.reference == "base" else policy,
-            tables.read(prompts, tables.PROMPTS),
-            prompts,
-            settings,
-            params.load(blocks.Tokens),
+            reference.Pairs(ranked, drawn, scored, tables.read(prompts, tables.PROMPTS), prompts),
+            reference.Reference(
+                base if settings.reference == "base" else policy,
+                settings,
+                params.load(blocks.Tokens),
+            ),
+            params.workers(),
+            f"rank_pairs@{out.name}",
         )
         counted = joins.counts(ranked["kept"], ranked["reason"])
         measured["pairs"] = counted["kept"]

@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from mutual_taught.artifacts import tables
-from mutual_taught.config.blocks import Engine, Sample, Score, Tokens, Workers
+from mutual_taught.config.blocks import Engine, RankPairs, Sample, Score, Tokens, Workers
 from mutual_taught.sampling.shards import draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring.shards import score_all
 from mutual_taught.scoring.start import start_scorer
+from mutual_taught.steps import reference
 from tests import project
 from tests.scoring.test_shards import questions
 
@@ -88,13 +89,41 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
     if scored:
         with start_scorer(SCORE, workers, TOKENS) as scorer:
             found.append(score_all(scorer, reward_model, asked, TOKENS, "score@1"))
+        measure(policy, found[0], prompts, workers)
     return found
+
+
+def measure(policy: Path, responses: pa.Table, prompts: pa.Table, workers: Workers) -> None:
+    """Give the log-probs of a pair of each prompt, in many shards."""
+    reference.SHARD = 2
+    count = len(prompts)
+    pairs = {
+        "prompt_id": prompts["prompt_id"],
+        "chosen_index": pa.array([0] * count),
+        "rejected_index": pa.array([1] * count),
+        "kept": [True] * count,
+    }
+    settings = RankPairs(
+        chosen="highest",
+        reference="previous",
+        reference_logps="trainer",
+        reference_dtype="float32",
+        token_budget=400,
+    )
+    inputs = reference.Pairs(pa.table(pairs), responses, responses, prompts, Path("prompts"))
+    model = reference.Reference(policy, settings, TOKENS)
+    reference.add_logps(inputs, model, workers, "rank_pairs@1")
 
 
 def parts(here: Path, name: str = "responses") -> dict[str, bytes]:
     """The finished shards."""
     paths = (here / ".work").rglob(f"{name}.parquet")
     return {path.parent.name: path.read_bytes() for path in paths}
+
+
+def logps(here: Path) -> dict[str, bytes]:
+    """The finished shards of reference log-probs."""
+    return {path.name: path.read_bytes() for path in (here / ".work").rglob("part-*.json")}
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +242,8 @@ def test_two_nodes_give_the_bytes_of_one_process(
     finish(process)
     assert parts(here) == parts(expected)
     assert parts(here, "rewards") == parts(expected, "rewards")
+    assert logps(here) == logps(expected)
+    assert len(logps(here)) == SHARDS
 
 
 def test_a_worker_killed_in_mid_run_is_replaced(
