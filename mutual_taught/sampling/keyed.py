@@ -1,21 +1,20 @@
 """Sampling with the transformers engine: keyed draws, shared prefill, finished rows leave."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from mutual_taught.models.load import Policy, device
 from mutual_taught.models.packed.rows import shared_length
 from mutual_taught.models.sight import sees_all
+from mutual_taught.sampling.cache import RoomyCache
 from mutual_taught.terminal.progress import Moved, ignore
 
 TOP = 256
-CHUNK = 32
 SHRINK_AT = 0.85
 
 
@@ -43,44 +42,6 @@ class Decode(NamedTuple):
     temperature: float
     top_p: float
     max_new_tokens: int
-
-
-class RoomyLayer(DynamicLayer):  # type: ignore[misc]
-    """A key-value cache layer that grows by blocks instead of being copied at every token."""
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Append keys and values, shape (rows, heads, new, size), and return all so far."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-            self._room = (key_states, value_states)
-            self.keys, self.values = key_states, value_states
-            return self.keys, self.values
-        start, new = self.keys.shape[-2], key_states.shape[-2]
-        moved = self._room[0].data_ptr() != self.keys.data_ptr()  # rows were taken out or reordered
-        if moved or self._room[0].shape[-2] < start + new:
-            self._room = (_grown(self.keys, new + CHUNK), _grown(self.values, new + CHUNK))
-        self._room[0][:, :, start : start + new] = key_states
-        self._room[1][:, :, start : start + new] = value_states
-        self.keys = self._room[0][:, :, : start + new]
-        self.values = self._room[1][:, :, : start + new]
-        return self.keys, self.values
-
-
-def _grown(states: Tensor, more: int) -> Tensor:
-    rows, heads, length, size = states.shape
-    room = states.new_empty(rows, heads, length + more, size)
-    room[:, :, :length] = states
-    return room
-
-
-class RoomyCache(DynamicCache):  # type: ignore[misc]
-    """A cache of roomy layers."""
-
-    def __init__(self, layers: int) -> None:
-        super().__init__()
-        self.layers = [RoomyLayer() for _ in range(layers)]
 
 
 def uniforms(seed: int, count: int) -> NDArray[np.float64]:

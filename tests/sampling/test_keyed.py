@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from transformers import MistralConfig, MistralForCausalLM
-from transformers.cache_utils import DynamicCache
 
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.forward import reference_logps
@@ -14,7 +13,6 @@ from mutual_taught.sampling.keyed import (
     Decode,
     Draw,
     Request,
-    RoomyCache,
     draw_tokens,
     sample,
     uniforms,
@@ -222,38 +220,3 @@ def test_log_prob_is_that_of_the_packed_reference(
     reference = reference_logps(policy, groups, "float32", 64)
     for answers, logps in zip(found, reference, strict=True):
         assert [draw.logprob for draw in answers] == pytest.approx(logps, abs=1e-4)
-
-
-def test_roomy_cache_holds_what_the_stock_cache_holds() -> None:
-    generator = torch.Generator().manual_seed(0)
-    roomy, stock = RoomyCache(2), DynamicCache()
-
-    def step(rows: int, new: int) -> None:
-        for layer in range(2):
-            keys, values = (torch.randn(rows, 2, new, 4, generator=generator) for _ in "kv")
-            for one, other in zip(
-                roomy.update(keys, values, layer), stock.update(keys, values, layer), strict=True
-            ):
-                assert torch.equal(one, other)
-
-    step(3, 5)
-    for _ in range(40):  # more than a block of room
-        step(3, 1)
-    for cache in (roomy, stock):
-        cache.batch_select_indices(torch.tensor([0, 0, 2, 1]))
-    for _ in range(3):
-        step(4, 2)
-    for cache in (roomy, stock):
-        cache.batch_select_indices(torch.tensor([1, 3]))
-    step(2, 1)
-    assert roomy.get_seq_length() == stock.get_seq_length() == 5 + 40 + 6 + 1
-
-
-def test_roomy_cache_follows_rows_that_change_places() -> None:
-    roomy, stock = RoomyCache(1), DynamicCache()
-    states = torch.arange(8.0).reshape(2, 1, 2, 2)
-    for cache in (roomy, stock):
-        cache.update(states, states, 0)
-        cache.update(states, states, 0)
-        cache.batch_select_indices(torch.tensor([1, 0]))
-    assert torch.equal(roomy.update(states, states, 0)[0], stock.update(states, states, 0)[0])
