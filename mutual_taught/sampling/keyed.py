@@ -5,17 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from mutual_taught.models.load import Policy, device
 from mutual_taught.models.packed.rows import shared_length
 from mutual_taught.models.sight import sees_all
 from mutual_taught.sampling.cache import RoomyCache
+from mutual_taught.sampling.race import draw_tokens, keys_at
 from mutual_taught.terminal.progress import Moved, ignore
 
-TOP = 256
-SHRINK_AT = 0.85
+SHRINK_AT = 0.85  # share of rows still open: to leave, the cache is copied, which must pay
 
 
 class Request(NamedTuple):
@@ -42,47 +41,6 @@ class Decode(NamedTuple):
     temperature: float
     top_p: float
     max_new_tokens: int
-
-
-def uniforms(seed: int, count: int) -> NDArray[np.float64]:
-    """Give an answer's random numbers: one in [0, 1) a token, by its seed alone."""
-    return np.random.Generator(np.random.Philox(key=seed)).random(count)
-
-
-def draw_tokens(logits: Tensor, uniform: Tensor, temperature: float, top_p: float) -> Tensor:
-    """Draw one token a row by inverting its own uniform number.
-
-    The nucleus is the smallest set of most probable tokens whose probability reaches top_p.
-
-    Args:
-        logits: float32, shape (rows, vocabulary).
-        uniform: in [0, 1), float32, shape (rows,).
-        temperature: divides the logits.
-        top_p: size of the nucleus.
-
-    Returns:
-        Token ids, shape (rows,).
-    """
-    scaled = logits / temperature
-    total = scaled.logsumexp(dim=1, keepdim=True)
-    values, ids = scaled.topk(min(TOP, scaled.shape[1]), dim=1)
-    probs = (values - total).exp()
-    drawn = _invert(probs, ids, uniform, top_p)
-    wide = (probs.sum(dim=1) < top_p).nonzero().squeeze(1)
-    if len(wide) and ids.shape[1] < scaled.shape[1]:
-        values, ids = scaled[wide].sort(dim=1, descending=True)
-        drawn[wide] = _invert((values - total[wide]).exp(), ids, uniform[wide], top_p)
-    return drawn
-
-
-def _invert(probs: Tensor, ids: Tensor, uniform: Tensor, top_p: float) -> Tensor:
-    """Draw from the most probable tokens, shape (rows, candidates), sorted."""
-    kept = probs * (probs.cumsum(dim=1) - probs < top_p)
-    mass = kept.cumsum(dim=1)
-    target = uniform[:, None] * mass[:, -1:]
-    place = (mass <= target).sum(dim=1, keepdim=True).clamp(max=ids.shape[1] - 1)
-    place = torch.minimum(place, (kept > 0).sum(dim=1, keepdim=True) - 1)
-    return ids.gather(1, place).squeeze(1)
 
 
 def sample(
@@ -123,8 +81,7 @@ class _Rows:
         self.policy, self.decode, self.where = policy, decode, device()
         counts = torch.tensor([len(request.seeds) for request in requests])
         seeds = [seed for request in requests for seed in request.seeds]
-        noise = np.stack([uniforms(seed, decode.max_new_tokens) for seed in seeds])
-        self.noise = torch.from_numpy(noise).float().to(self.where)
+        self.seeds = torch.tensor(seeds, device=self.where)
         self.tokens = torch.full((len(seeds), decode.max_new_tokens), -1, device=self.where)
         self.logprob = torch.zeros(len(seeds), dtype=torch.float64, device=self.where)
         self.stops = torch.tensor(sorted(policy.stop_ids), device=self.where)
@@ -192,9 +149,8 @@ class _Rows:
 
     def _take(self, logits: Tensor) -> None:
         logits = logits.float()
-        drawn = draw_tokens(
-            logits, self.noise[self.batch, self.time], self.decode.temperature, self.decode.top_p
-        )
+        keys = keys_at(self.seeds[self.batch], self.time)
+        drawn = draw_tokens(logits, keys, self.decode.temperature, self.decode.top_p)
         logps = logits.gather(1, drawn[:, None]).squeeze(1) - logits.logsumexp(dim=1)
         open_rows = ~self.ended
         rows = self.batch[open_rows]

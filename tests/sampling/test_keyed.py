@@ -1,11 +1,17 @@
-"""Sampling: the nucleus by hand, and answers that depend on their own seeds alone."""
+"""Sampling: answers depend on their own seeds alone."""
 
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
+from transformers import (
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
+from bench import architectures
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.forward import reference_logps
 from mutual_taught.models.packed.rows import Group
@@ -13,9 +19,7 @@ from mutual_taught.sampling.keyed import (
     Decode,
     Draw,
     Request,
-    draw_tokens,
     sample,
-    uniforms,
 )
 from mutual_taught.terminal.progress import Moved
 
@@ -26,73 +30,6 @@ DECODE = Decode(0.8, 0.95, 12)
 SHORT, LONG = [5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 9, 8]
 # of different lengths and beginnings; all beginning alike, one of them whole; the same twice
 PROMPTS = [[SHORT, LONG, [4] * 20], [SHORT, [*SHORT, 3, 2], [5, 6, 9, 9, 9]], [LONG, LONG]]
-
-
-def draw(probs: list[float], uniform: list[float], temperature: float, top_p: float) -> list[int]:
-    """Draw one token for each uniform number from the same probabilities."""
-    logits = torch.tensor([probs] * len(uniform)).log()
-    drawn = draw_tokens(logits, torch.tensor(uniform), temperature, top_p)
-    return [int(token) for token in drawn]
-
-
-def test_uniform_number_picks_the_token_whose_share_it_falls_in() -> None:
-    # most probable first: token 1 up to 0.5, token 2 up to 0.8, token 0 up to 1
-    probs = [0.2, 0.5, 0.3]
-    assert draw(probs, [0.0, 0.49, 0.51, 0.79, 0.81, 0.999], 1.0, 1.0) == [1, 1, 2, 2, 0, 0]
-
-
-def test_nucleus_is_the_smallest_set_that_reaches_top_p() -> None:
-    # 0.5 < 0.7 <= 0.8: tokens 0 and 1; renormalised, token 0 takes up to 0.5 / 0.8 = 0.625
-    assert draw([0.5, 0.3, 0.2], [0.0, 0.62, 0.63, 0.999], 1.0, 0.7) == [0, 0, 1, 1]
-
-
-def test_most_probable_token_alone_may_be_the_nucleus() -> None:
-    assert draw([0.1, 0.6, 0.3], [0.0, 0.5, 0.999], 1.0, 0.55) == [1, 1, 1]
-
-
-def test_temperature_one_half_squares_the_probabilities() -> None:
-    # 0.36, 0.09, 0.01 of 0.46: token 0 takes up to 0.7826, token 1 up to 0.978
-    assert draw([0.6, 0.3, 0.1], [0.77, 0.79, 0.97, 0.985], 0.5, 1.0) == [0, 1, 1, 2]
-
-
-def test_temperature_is_applied_before_top_p() -> None:
-    # squared shares 0.7826, 0.196, 0.022: with top-p 0.75 token 0 alone, unsquared it is two
-    assert draw([0.6, 0.3, 0.1], [0.999], 0.5, 0.75) == [0]
-    assert draw([0.6, 0.3, 0.1], [0.999], 1.0, 0.75) == [1]
-
-
-def test_impossible_token_is_never_drawn() -> None:
-    assert draw([0.5, 0.0, 0.5], [0.0, 0.49, 0.51, 0.9999999], 1.0, 1.0) == [0, 0, 2, 2]
-
-
-def test_flat_distribution_falls_back_to_the_whole_vocabulary() -> None:
-    # 200 tokens of 3/800 and 200 of 1/800: the 256 most probable hold 656/800, below top-p. The
-    # nucleus reaches 759.52/800 at 600 + 160, so 360 tokens can be drawn, each by some number.
-    probs = [3 / 800] * 200 + [1 / 800] * 200
-    grid = [(place + 0.5) / 1520 for place in range(1520)]
-    drawn = draw(probs, grid, 1.0, 0.9494)
-    assert len(set(drawn)) == 360
-    assert set(range(200)) <= set(drawn)
-
-
-def test_row_that_needs_the_whole_vocabulary_changes_no_other_row() -> None:
-    peaked = torch.linspace(0, -40, 400)
-    rows = torch.stack([peaked, torch.zeros(400)])
-    for uniform in (0.0, 0.3, 0.7, 0.999):
-        alone = draw_tokens(peaked[None], torch.tensor([uniform]), 0.8, 0.95)
-        both = draw_tokens(rows, torch.tensor([uniform, 0.5]), 0.8, 0.95)
-        assert both[0] == alone[0]
-
-
-def test_uniform_numbers_are_of_the_seed_alone() -> None:
-    assert uniforms(7, 9)[:5].tolist() == uniforms(7, 5).tolist()
-    assert uniforms(7, 5).tolist() != uniforms(8, 5).tolist()
-
-
-@pytest.mark.parametrize("seed", [0, 2**63 - 1])
-def test_uniform_numbers_are_in_range_for_every_seed(seed: int) -> None:
-    numbers = uniforms(seed, 1000)
-    assert (numbers.min() >= 0, numbers.max() < 1) == (True, True)
 
 
 def test_same_seeds_give_the_same_answers(policy: "Policy") -> None:
@@ -144,6 +81,29 @@ def test_window_of_attention_counts_no_padding(policy: "Policy") -> None:
     requests = [Request([5, 6, 7], [1, 2]), Request([5, 6, *LONG, *LONG], [3])]
     together = sample(windowed, requests, DECODE)
     assert tokens(together) == tokens([sample(windowed, [one], DECODE)[0] for one in requests])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [8, 12, 32])  # of values, where keys have 16
+def test_values_of_another_width_than_keys_are_sampled(
+    policy: "Policy", width: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    config = DeepseekV3Config(
+        **{**architectures.SMALL, **architectures.LATENT, "v_head_dim": width},
+        vocab_size=400,
+        attn_implementation=attention.NAME,
+    )
+    latent = policy._replace(model=DeepseekV3ForCausalLM(config).eval().to(dtype))
+    requests = [Request(SHORT, [1, 2]), Request(LONG, [3])]
+    with torch.inference_mode():
+        for request, draws in zip(requests, sample(latent, requests, DECODE), strict=True):
+            for draw in draws:
+                ids = torch.tensor([[*request.tokens, *draw.token_ids]])
+                logps = latent.model(input_ids=ids).logits[0, :-1].float().log_softmax(dim=1)
+                own = logps[-len(draw.token_ids) :].gather(1, ids[0, -len(draw.token_ids) :, None])
+                near = 1e-3 if dtype == torch.float32 else 0.5
+                assert draw.logprob == pytest.approx(float(own.sum()), abs=near)
 
 
 def test_draws_are_in_the_order_of_requests_and_seeds(policy: "Policy") -> None:
