@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts import tables
 from mutual_taught.config import blocks, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import markdown
 from stages._click import PATH, Stage, run
 
 
@@ -18,7 +17,7 @@ from stages._click import PATH, Stage, run
 @click.option("--gold-pairs", required=True, type=PATH, help="Held-out pairs, or none.")
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
 def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out: Path) -> None:
-    """Evaluate the start, and begin the report."""
+    """Evaluate the start, from which every curve begins."""
     from mutual_taught.steps import evaluate
 
     asked = tables.read(prompts, tables.PROMPTS)
@@ -35,10 +34,6 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
             params.load(blocks.Tokens),
             params.seed(),
         )
-    generations = tables.read(tables.GENERATIONS.path(out / "eval"), tables.GENERATIONS)
-    shown = markdown.examples(generations, asked, params.load(blocks.Report).examples)
-    entry = markdown.entry(0, {"eval": files.read_json(out / "metrics" / "eval.json")}, shown)
-    markdown.write(out / "report", [entry])
 
 
 if __name__ == "__main__":

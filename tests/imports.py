@@ -4,6 +4,7 @@ import ast
 from pathlib import Path
 
 PACKAGE = "mutual_taught"
+VERSION = "artifacts.version"  # of what carriers write: every stage depends on it
 # What only moves data, speaks, locks or refuses. A folder stands for all its modules.
 # `checks` refuses, or picks between ways that were found to agree; where shards are drawn and
 # scored (cluster, the pools) changes no result.
@@ -60,7 +61,7 @@ def carries(module: str) -> bool:
 
 def deciding(stage: str) -> list[str]:
     """List what decides a stage's result: itself, the modules it imports, whole folders of them."""
-    seen: set[str] = set()
+    seen = {VERSION}
     todo = {name for name in modules_of(Path(f"stages/{stage}.py")) if not carries(name)}
     while todo:
         module = todo.pop()

@@ -14,6 +14,7 @@ PREPARE = (
     "prepare_reward_model",
     "answer_base",
     "eval_base",
+    "report_base",
 )
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from mutual_taught.artifacts.digests import column_sha256
 from mutual_taught.artifacts.files import write_bytes
+from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError, MissingFileError
 
-VERSION = "2"
 ROW_GROUP = 65_536
 TOO_LONG, REFUSED = "too_long", "template_refuses"
 UNSCORED = (TOO_LONG, REFUSED)  # why an answer has no reward
@@ -351,11 +351,12 @@ def read(path: Path, table: Table) -> pa.Table:
 
     Raises:
         MissingFileError: there is no such file.
-        InputError: it is no Parquet file, lacks a column, has the wrong type, a null, a number that
-            is NaN or infinite, or a repeated key, or is empty although its iteration is not
-            stopped.
+        InputError: it is no Parquet file, is of another version of the tables, lacks a column, has
+            the wrong type, a null, a number that is NaN or infinite, or a repeated key, or is empty
+            although its iteration is not stopped.
     """
     data = _read_parquet(path)
+    _check_version(data, path)
     for name, kind in table.columns.items():
         if name not in data.column_names:
             raise InputError(
@@ -384,6 +385,19 @@ def _read_parquet(path: Path) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         said = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not readable as Parquet ({said})") from None
+
+
+def _check_version(data: pa.Table, path: Path) -> None:
+    """Refuse what another version of this package wrote; a table of the user's own has none."""
+    said = (data.schema.metadata or {}).get(b"mutual_taught.version", VERSION.encode())
+    if said.decode(errors="replace") != VERSION:
+        remedy = "run dvc repro, or dvc repro -f with its stage if that is up to date"
+        if path.name == "seed_preferences.parquet":
+            remedy = "make it anew with mutual-taught seed-preferences"
+        raise InputError(
+            f"{path} is of version {said.decode(errors='replace')[:20]!r} of the tables; expected "
+            f"{VERSION!r}; {remedy}"
+        )
 
 
 def is_active(data: pa.Table) -> bool:

@@ -46,8 +46,7 @@ def drawing(
     """Give the terms on which answers are drawn, as their provenance names them."""
     decode = [decoding.temperature, decoding.top_p, decoding.max_new_tokens]
     engine = settings.engine
-    cut = [settings.tokens.max_prompt_tokens, engine.shard_size, engine.batch_size]
-    plan = [stage, t, settings.seed, count, *decode, *cut]
+    plan = [stage, t, settings.seed, count, *decode, *engine.partition]
     return {"plan": plan, "dtype": engine.dtype, **engine.decides()}
 
 
@@ -62,7 +61,14 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
         "responses": drawn if sample.source == "policy" else {"source": "given", **limit},
         "rewards": {"dtype": dtype, **limit},
         "ranked_pairs": settings.rank_pairs.model_dump(exclude={"token_budget"}),
-        "duels": {"duel": settings.duel.model_dump(), "seed": settings.seed, **engine, **limit},
+        "duels": {
+            "duel": settings.duel.model_dump(),
+            "seed": settings.seed,
+            "dtype": settings.engine.dtype,
+            "partition": settings.engine.partition,
+            **engine,
+            **limit,
+        },
         "answers": answers,
         "answer_rewards": {"dtype": dtype, **limit},
         "pseudo_pairs": {"filter": settings.build_pairs.filter},

@@ -53,10 +53,19 @@ def under(folder: str, path: str) -> bool:
 
 
 class Block(BaseModel):
-    """A block of params.yaml: every key is needed, an unknown one is refused."""
+    """A block of params.yaml: every key is needed, an unknown one is refused.
+
+    `free` are keys that decide no result: no provenance, no fingerprint and no stage has them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     key: ClassVar[str] = ""
+    free: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def decisive(cls) -> list[str]:
+        """Name the keys that decide a result, in order."""
+        return [name for name in cls.model_fields if name not in cls.free]
 
 
 class Split(Block):
@@ -216,9 +225,14 @@ class Eval(Decoding):
 
 
 class Tokens(Block):
-    """Limits in tokens."""
+    """Limits in tokens.
+
+    Which prompts are admitted follows from `max_prompt_tokens`, in `prepare_prompts`. To the stages
+    after it the prompts themselves say that.
+    """
 
     key: ClassVar[str] = "tokens"
+    free: ClassVar[frozenset[str]] = frozenset({"max_prompt_tokens"})
     max_prompt_tokens: Count
     max_length: Count
     date: str | None = Field(description="that chat templates write as today's, YYYY-MM-DD")
@@ -241,6 +255,7 @@ class Engine(Block):
     """What samples answers, and the fixed partition of its work."""
 
     key: ClassVar[str] = "engine"
+    free: ClassVar[frozenset[str]] = frozenset({"workers"})
     name: Literal["transformers", "vllm"]
     dtype: Precision
     shard_size: Count = Field(description="prompts a shard, the unit of resume")
@@ -248,6 +263,13 @@ class Engine(Block):
     tensor_parallel: Count = Field(description="GPUs that share one model; vllm")
     gpu_memory_utilization: Share = Field(description="share of the memory to take; vllm")
     workers: Workers = Field(description="where shards are drawn and scored; decides no result")
+
+    @property
+    def partition(self) -> list[int]:
+        """Give how the work is cut, as far as that decides draws: vLLM makes its own batches."""
+        if self.name == "vllm":
+            return [self.shard_size]
+        return [self.shard_size, self.batch_size]
 
     def decides(self) -> dict[str, object]:
         """Name what decides draws beside plan and dtype; of the default engine, nothing."""
@@ -353,6 +375,7 @@ class Training(Block):
     """Precision and memory of training."""
 
     key: ClassVar[str] = "training"
+    free: ClassVar[frozenset[str]] = frozenset({"resume_steps"})
     precision: Precision = Field(description="of the forward pass; weights stay float32")
     export_dtype: ExportDtype = Field(description="of the model folders; stochastic: by lot")
     gradient_checkpointing: bool
@@ -375,7 +398,11 @@ class Training(Block):
 
     def decides(self) -> dict[str, Any]:
         """Give what decides the result beyond its rounding, as manifests name it."""
-        return self.model_dump(exclude={"launcher", "processes", "accelerate_config"})
+        return self.model_dump(exclude={"launcher", "processes", "accelerate_config", *self.free})
+
+    def computes(self) -> dict[str, Any]:
+        """Give what decides the result and its rounding, to which work in progress belongs."""
+        return self.model_dump(exclude=set(self.free))
 
 
 class SelectPolicy(Block):

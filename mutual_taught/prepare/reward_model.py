@@ -65,7 +65,7 @@ def prepare_base(
         "training": training.decides(),
         "preferences": tables.rows_digest(chosen),
     }
-    with work.folder("prepare_reward_model", {**made_by, "all": training.model_dump()}) as place:
+    with work.folder("prepare_reward_model", {**made_by, "all": training.computes()}) as place:
         tokenizer = give_padding(load_tokenizer(policy))
         ready = tokenised(tokenizer, chosen["prompt_id"].to_pylist(), chosen, tokens)
         job = Job("new_reward_model", policy, ready, settings, training, seed, made_by, rows)

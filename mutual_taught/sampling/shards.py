@@ -176,7 +176,7 @@ def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str)
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
-        "plan": [*plan[:4], *plan.decode, *plan[5:]],
+        "plan": [*plan[:4], *plan.decode, *engine.settings.partition],
         "dtype": engine.settings.dtype,
         **engine.settings.decides(),
     }

@@ -47,7 +47,7 @@ def train(
         "seed": seed,
         **tables.digests(ranked_pairs=ranked, responses=responses),
     }
-    with work.folder(f"dpo@{iteration}", {**made_by, "all": training.model_dump()}) as place:
+    with work.folder(f"dpo@{iteration}", {**made_by, "all": training.computes()}) as place:
         pairs = dpo_pairs(ranked, responses, prompts, load_tokenizer(policy))
         job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by, rows)
         outcome = launch.train(job, place)

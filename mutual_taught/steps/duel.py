@@ -73,6 +73,8 @@ def duel(
         "duel": settings.model_dump(),
         "max_length": tokens.max_length,
         "seed": seed,
+        "dtype": running.settings.dtype,
+        "partition": engine.partition,
         **engine.decides(),
     }
     return rows, made_from

@@ -47,7 +47,7 @@ def train(
         for name in ("policy", "reward")
     )
     messages = joins.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]
-    with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.model_dump()}) as place:
+    with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.computes()}) as place:
         joined = pairs.append_column("messages", messages)
         tokenizer = scoring_tokenizer(begin)
         ready = tokenised(tokenizer, pairs["pair_id"].to_pylist(), joined, tokens)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.tables import RANKED_PAIRS, RESPONSES, REWARDS
+from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError, MissingFileError
 
 ROWS: dict[str, list[Any]] = {
@@ -50,6 +51,24 @@ def refusal(path: Path) -> str:
     with pytest.raises(InputError) as caught:
         tables.read(path, REWARDS)
     return str(caught.value)
+
+
+def test_table_of_another_version_is_refused_with_the_command_that_mends_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        earlier.setattr(tables, "VERSION", "1")
+        path = tables.write(here, REWARDS, ROWS, {})
+    remedy = "run dvc repro, or dvc repro -f with its stage if that is up to date"
+    assert refusal(path) == (
+        f"{path} is of version '1' of the tables; expected '{VERSION}'; {remedy}"
+    )
+    shipped = path.rename(here / "seed_preferences.parquet")
+    assert refusal(shipped).endswith("; make it anew with mutual-taught seed-preferences")
+
+
+def test_table_of_the_users_own_has_no_version(here: Path) -> None:
+    assert tables.read(save(ROWS | {"response_index": [0, 1, 2]}), REWARDS).num_rows == 3
 
 
 def test_rows_are_sorted_by_their_keys(here: Path) -> None:

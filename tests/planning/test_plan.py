@@ -131,7 +131,7 @@ def test_damaged_table_of_the_users_is_a_note(
         project.set_param(copied / "params.yaml", f"data.splits.{split}.prompts", prompts)
     made = plan.make()
     assert any(note.startswith(f"{name}: not readable as Parquet") for note in made.notes)
-    assert len(made.running()) == 27
+    assert len(made.running()) == 28
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_damaged_file_of_an_earlier_run_is_a_note(copied: Path, name: str, said:
     assert any(
         note.startswith(f"earlier times are not used: {name}: {said}") for note in made.notes
     )
-    assert len(made.running()) == 27
+    assert len(made.running()) == 28
 
 
 def test_prompts_that_nobody_has_counted_are_one_line() -> None:
@@ -469,7 +469,7 @@ def test_plan_tells_stages_counts_time_memory_and_disk(copied: Path) -> None:
     result = CliRunner().invoke(main, ["plan"])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0].startswith("27 of 27 stages will run, in about ")
+    assert lines[0].startswith("28 of 28 stages will run, in about ")
     [dpo] = [line for line in lines if line.startswith("  dpo@1 ")]
     assert "6 pairs, 3 steps, 2 candidates (never run; after " in dpo
     assert any(line.startswith("Memory of a device: ") for line in lines)

@@ -4,12 +4,15 @@ import shutil
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest, require_whole
-from mutual_taught.config.blocks import Engine, Tokens
+from mutual_taught.config.blocks import Decoding, Engine, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.sampling.shards import draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.terminal.progress import Moved
 
@@ -38,6 +41,33 @@ def test_vllm_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch)
 def test_provenance_names_vllm_and_leaves_the_default_engine_out() -> None:
     assert TRANSFORMERS.decides() == {}
     assert VLLM.decides() == {"engine": "vllm", "tensor_parallel": 2}
+
+
+def test_batches_are_part_of_the_partition_unless_vllm_makes_its_own() -> None:
+    cut = {"shard_size": 64, "batch_size": 320}
+    assert TRANSFORMERS.model_copy(update=cut).partition == [64, 320]
+    assert VLLM.model_copy(update=cut).partition == [64]
+
+
+def test_longest_prompt_is_no_part_of_what_answers_were_made_from(
+    policy_folder: Path, here: Path
+) -> None:
+    asked = {
+        "prompt_id": ["a" * 32],
+        "messages": [[{"role": "user", "content": "What floats?"}]],
+    }
+    prompts = pa.table(
+        asked, pa.schema([("prompt_id", pa.string()), ("messages", tables.MESSAGES)])
+    )
+    decoding = Decoding(temperature=1.0, top_p=1.0, max_new_tokens=3)
+    said = []
+    for most in (30, 60):
+        limits = TOKENS.model_copy(update={"max_prompt_tokens": most})
+        plan = make_plan("sample", 1, 7, 2, decoding, TRANSFORMERS, limits)
+        with start_engine(TRANSFORMERS, plan.context, limits) as engine:
+            said.append(draw(policy_folder, prompts, plan, engine, "sample@1"))
+    assert said[0] == said[1]
+    assert len(list(Path(".work/sample@1").glob("*/part-00000"))) == 1  # the shard was found again
 
 
 def test_model_whose_files_are_those_of_its_manifest_is_whole(policy_folder: Path) -> None:

@@ -15,7 +15,6 @@ from tests import project
 from tests.imports import deciding
 
 ROOT = project.ROOT
-ENGINE = set(blocks.Engine.model_fields) - {"workers"}  # which decides no result
 GRAPH = project.load_yaml(ROOT / "dvc.yaml")["stages"]
 STAGES = (
     "sample",
@@ -36,6 +35,7 @@ PREPARE = (
     "prepare_reward_model",
     "answer_base",
     "eval_base",
+    "report_base",
 )
 
 
@@ -78,9 +78,11 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             drawing = ("sample", "duel", "answer", "eval")
             read |= {f"{name}.max_new_tokens" for name in drawing}
         if node.func.attr == "load":
-            block = ast.unparse(node.args[0]).split(".")[-1]
-            name = "".join(f"_{c.lower()}" if c.isupper() else c for c in block).lstrip("_")
-            read |= {f"engine.{key}" for key in ENGINE} if name == "engine" else {name}
+            block = getattr(blocks, ast.unparse(node.args[0]).split(".")[-1])
+            name = block.key
+            admits = stage == "prepare_prompts"  # where tokens.max_prompt_tokens decides
+            single = block.free and not admits
+            read |= {f"{name}.{key}" for key in block.decisive()} if single else {name}
             if len(node.args) > 1:
                 read.add(f"iterations.${{key}}.{name}")
     listed = {
@@ -148,6 +150,7 @@ def test_a_second_repro_runs_nothing(repo: Path) -> None:
 
 # What a change may run. Sampling and answering depend on policies, not on reward models.
 NOT_BY_REWARDS = {"sample@2"}
+REPORTS = {"report_base", "report@1", "report@2"}
 CHANGES: dict[tuple[str, object], set[str]] = {
     ("select_policy.win_rate_threshold", 0.7): after("select_policy", 1) | every(2),
     ("select_policy.ties", "loss"): after("select_policy", 1) | every(2),
@@ -160,9 +163,10 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("iterations.2.dpo.beta", 0.2): after("dpo", 2),
     ("iterations.2.dpo.start", "base"): after("dpo", 2),
     ("iterations.1.sample.temperature", 1.0): every(1, 2),
-    ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
+    ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", *REPORTS},
     ("engine.workers", "ray"): set(),
-    ("report.examples", 1): {"eval_base", "eval@1", "eval@2", "report@1", "report@2"},
+    ("training.resume_steps", 7): set(),
+    ("report.examples", 1): REPORTS,
 }
 
 
@@ -194,6 +198,10 @@ def test_bad_rows_that_come_and_go_run_only_what_counts_them(tmp_path: Path) -> 
     (repo / "data" / "mine.jsonl").write_text("\n".join(['{"prompt": ""}', *rows, rows[0]]))
     counted = {"prepare_prompts", "report@1", "report@2"}
     assert project.ran(project.dvc(repo, "repro")) == counted
+    (repo / "data" / "notes.txt").write_text("of no stage")
+    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
+    project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 200)  # all are shorter
+    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
     project.set_param(repo / "params.yaml", "data.max_dropped_share", 0.2)
     assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
 

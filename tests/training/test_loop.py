@@ -580,3 +580,12 @@ def test_every_pair_is_kept_as_it_was_met_also_by_an_interrupted_run(
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "killed", 4)
     assert train(tmp_path / "killed", None).equals(met)
+
+
+def test_how_often_training_can_resume_is_no_part_of_what_a_model_was_made_from() -> None:
+    often, seldom = (TRAINING.model_copy(update={"resume_steps": steps}) for steps in (1, 1000))
+    assert often.decides() == seldom.decides()
+    assert often.computes() == seldom.computes()
+    several = TRAINING.model_copy(update={"launcher": "torchrun", "processes": 2})
+    assert several.decides() == TRAINING.decides()
+    assert several.computes() != TRAINING.computes()  # which rounds otherwise

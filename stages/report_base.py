@@ -1,0 +1,32 @@
+"""Stage report_base: the report over iteration 0, which the others go on from."""
+
+from pathlib import Path
+
+import click
+
+from mutual_taught.artifacts import files, tables
+from mutual_taught.config import blocks, params
+from mutual_taught.pipeline import perf
+from mutual_taught.report import markdown
+from stages._click import PATH, Stage, run
+
+
+@click.command(cls=Stage)
+@click.option("--metrics", required=True, type=PATH, help="Folder of iteration 0's metrics.")
+@click.option("--evaluation", required=True, type=PATH, help="Iteration 0's evaluation.")
+@click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
+def main(metrics: Path, evaluation: Path, prompts: Path, out: Path) -> None:
+    """Begin the report with the evaluation of pi_0 and r_0."""
+    with perf.measure(out, "report_base"):
+        shown = markdown.examples(
+            tables.read(tables.GENERATIONS.path(evaluation), tables.GENERATIONS),
+            tables.read(prompts, tables.PROMPTS),
+            params.load(blocks.Report).examples,
+        )
+        counted = {"eval": files.read_json(metrics / "eval.json")}
+        markdown.write(out / "report", [markdown.entry(0, counted, shown)])
+
+
+if __name__ == "__main__":
+    run(main)
