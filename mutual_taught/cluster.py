@@ -76,16 +76,17 @@ class Worker:
 
     def _compare(self) -> None:
         folder = self.job.folder
-        for name, own, right in zip(Same._fields, Same.here(folder), self.same, strict=True):
-            if own != right:
+        for name, own, expected in zip(Same._fields, Same.here(folder), self.same, strict=True):
+            if own != expected:
                 raise InputError(
                     f"{socket.gethostname()}, a worker with {folder}: its {name} is {own}; "
-                    f"expected {right}, as where the stage runs; share the folder, install the same"
+                    f"expected {expected}, as where the stage runs; share the folder, install the "
+                    "same"
                 )
 
 
 def connect() -> Callable[[], None]:
-    """Join the cluster of RAY_ADDRESS, or start one of this machine alone, on loopback.
+    """Join the cluster of RAY_ADDRESS, or start one of only this machine, on loopback.
 
     Returns:
         What leaves it again; a cluster that was started here ends.
@@ -117,9 +118,9 @@ def connect() -> Callable[[], None]:
         _knock(address)
         ray.init(address, **options)
     except OSError as error:
-        said = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"RAY_ADDRESS is {address!r}: no cluster answers there ({said}); expected a running "
+            f"RAY_ADDRESS is {address!r}: no cluster answers there ({reason}); expected a running "
             "one; start it, or unset RAY_ADDRESS"
         ) from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -203,8 +204,8 @@ class Share(NamedTuple):
 def run(job: ShardJob, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
     """Turn shards into their results in a pool of workers, each given when it is finished.
 
-    A worker or node that is lost is replaced, and its shard done again: the same bits, for they
-    depend on the shard alone.
+    A worker or node that is lost is replaced, and its shard done again: the same bits, because they
+    depend only on the shard.
 
     Args:
         job: what to do with a shard.

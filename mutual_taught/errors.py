@@ -17,7 +17,7 @@ class MissingFileError(MutualTaughtError, FileNotFoundError):
     """A file or folder that should have been there is not."""
 
     def __str__(self) -> str:
-        """Give the message alone, without the errno of the standard error."""
+        """Give only the message, without the errno of the standard error."""
         return str(self.args[0])
 
 
@@ -27,5 +27,5 @@ class TrainingError(MutualTaughtError, RuntimeError):
 
 def first_line(error: BaseException) -> str:
     """Give an error of another library in one line: its kind, and the first line if it says any."""
-    said = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

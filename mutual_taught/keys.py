@@ -36,9 +36,9 @@ def prompt_ids(conversations: pa.ListArray) -> list[str]:
     """Hash conversations: see `prompt_id`. Turns are read as two columns, not as rows."""
     turns = conversations.flatten()
     roles, contents = (turns.field(name).to_pylist() for name in ("role", "content"))
-    said = list(map(_turn, roles, contents))
+    texts = list(map(_turn, roles, contents))
     ends = np.cumsum([0, *pc.list_value_length(conversations).to_pylist()]).tolist()
-    return [_hash(f"[{', '.join(said[a:b])}]".encode()) for a, b in pairwise(ends)]
+    return [_hash(f"[{', '.join(texts[a:b])}]".encode()) for a, b in pairwise(ends)]
 
 
 def _turn(role: str, content: str) -> str:

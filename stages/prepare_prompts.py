@@ -44,7 +44,7 @@ def main(out: Path) -> None:
     tables.write(out, tables.GOLD_PAIRS, pairs, {}, active=len(pairs) > 0)
     metrics = sources.counts(prompts["split"], dropped["reason"], rows)
     files.write_metrics(out / "metrics" / "prepare_prompts.json", metrics)
-    for line in sources.said(metrics):
+    for line in sources.summary(metrics):
         process.say(line)
 
 

@@ -59,7 +59,7 @@ def reward_folder(policy_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def policy(policy_folder: Path) -> "Policy":
-    """The tiny policy in float32, for inference alone."""
+    """The tiny policy in float32, only for inference."""
     from mutual_taught.models.load import load_policy
 
     return load_policy(policy_folder, "float32")
@@ -67,7 +67,7 @@ def policy(policy_folder: Path) -> "Policy":
 
 @pytest.fixture(scope="session")
 def reward_model(reward_folder: Path) -> "RewardModel":
-    """The tiny reward model in float32, for inference alone."""
+    """The tiny reward model in float32, only for inference."""
     from mutual_taught.models.load import load_reward_model
 
     return load_reward_model(reward_folder, "float32")

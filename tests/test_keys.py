@@ -1,4 +1,4 @@
-"""Ids and seeds: of the content alone, whatever the order or position."""
+"""Ids and seeds: of only the content, whatever the order or position."""
 
 import hashlib
 import json

@@ -34,5 +34,5 @@ def read(path: Path) -> Decision:
 
 
 def write(folder: Path, decision: Decision) -> None:
-    """Write decision.json: these two values and nothing else, for later stages depend on it."""
+    """Write decision.json: these two values and nothing else, because later stages depend on it."""
     write_json(folder / "decision.json", decision._asdict())

@@ -1,4 +1,4 @@
-"""Digests of columns: of their values alone, whatever the chunks, buffers and metadata."""
+"""Digests of columns: of only their values, whatever the chunks, buffers and metadata."""
 
 import hashlib
 from collections.abc import Callable, Sequence

@@ -50,7 +50,7 @@ def write_metrics(path: Path, metrics: Mapping[str, float | None]) -> None:
 
 
 def write_curve(path: Path, columns: Sequence[str], rows: Sequence[Json]) -> None:
-    """Write a training curve as CSV, one logged step a row; a header alone where there is none."""
+    """Write a training curve as CSV, one logged step a row; only a header where there is none."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()

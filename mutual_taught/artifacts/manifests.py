@@ -33,7 +33,7 @@ class Manifest(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Identify the model by its files' contents alone."""
+        """Identify the model only by its files' contents."""
         return digest(dict(self.files))
 
 
@@ -68,10 +68,10 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{folder / MANIFEST}: holds {str(values)[:60]}; expected {', '.join(Manifest._fields)}"
         ) from None
-    for name, said in manifest.files.items():
-        if not (isinstance(said, str) and SHA256(said)):
+    for name, hexed in manifest.files.items():
+        if not (isinstance(hexed, str) and SHA256(hexed)):
             raise InputError(
-                f"{folder / MANIFEST}: {name!r} has the sha256 {str(said)[:20]!r}; expected 64 "
+                f"{folder / MANIFEST}: {name!r} has the sha256 {str(hexed)[:20]!r}; expected 64 "
                 f"digits 0-9, a-f; run dvc checkout, or dvc pull {folder}"
             )
         check_within(folder, name)

@@ -383,8 +383,8 @@ def _read_parquet(path: Path) -> pa.Table:
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not readable as Parquet ({said})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not readable as Parquet ({reason})") from None
 
 
 def _check_version(data: pa.Table, path: Path) -> None:

@@ -14,7 +14,7 @@ CONTROL = re.compile(
 
 
 def is_blank(texts: pa.Array) -> pa.Array:
-    """Tell which texts hold nothing visible: separators and control characters alone."""
+    """Tell which texts hold nothing visible: only separators and control characters."""
     ends, data = string_buffers(texts)
     begins = np.minimum(ends[:-1], max(len(data) - 1, 0))
     first = data[begins] if len(data) else np.zeros(len(texts), np.uint8)

@@ -101,7 +101,7 @@ def cut(config: PretrainedConfig, auto: Any) -> PretrainedConfig:
 
 
 def _picked(config: PretrainedConfig, places: Sequence[int]) -> PretrainedConfig:
-    """Keep the settings of some layers alone."""
+    """Keep only the settings of some layers."""
     config = copy.deepcopy(config)
     text = config.get_text_config()
     depth = text.num_hidden_layers

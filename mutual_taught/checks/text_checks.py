@@ -193,7 +193,7 @@ def _shown(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> C
 
 
 def _letters(text: str) -> str:
-    """Keep letters alone: tokenizers may change case, white space and signs."""
+    """Keep only letters: tokenizers may change case, white space and signs."""
     return "".join(sign for sign in text.lower() if sign.isalpha())
 
 

@@ -59,5 +59,5 @@ def _show(found: "Found") -> None:
 
 def _as_json(found: "Found", removed: bool) -> str:
     items = [{**item._asdict(), "paths": list(map(str, item.paths))} for item in found.items]
-    told = {"items": items, "frees": found.frees, "kept": found.kept, "removed": removed}
-    return json.dumps(told, indent=2)
+    payload = {"items": items, "frees": found.frees, "kept": found.kept, "removed": removed}
+    return json.dumps(payload, indent=2)

@@ -114,7 +114,7 @@ def grid(seeds: int, only: tuple[str, ...], preset: str | None, dry: bool) -> No
 @click.command(short_help="Compare runs and experiments in one table.")
 @click.argument("names", nargs=-1, metavar="[EXPERIMENT OR FOLDER]...")
 @click.option("--against", metavar="NAME", help="The baseline.  [default: the first row]")
-@click.option("--seeds", is_flag=True, help="Make one row of what differs in seed alone.")
+@click.option("--seeds", is_flag=True, help="Make one row of what differs only in seed.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, numbers in full.")
 @click.option("--csv", "file", type=PLACE, metavar="FILE", help="Write it to FILE as CSV, too.")
 def compare(

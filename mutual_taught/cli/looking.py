@@ -58,7 +58,7 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
     """Recompute every decision of a run from its artifacts, and check every digest.
 
     Pairs, tolerances, filters, duels, the chosen checkpoint, the mix, gold, judgements and all
-    metrics are made again from the tables alone and compared cell by cell. Says what differs,
+    metrics are made again from only the tables and compared cell by cell. Says what differs,
     where, and what was expected; exit code 1 if anything does. params.yaml must be the run's.
 
     --resample draws answers again with their seeds. On the same kind of machine they are
@@ -228,7 +228,7 @@ def doctor(folder: Path) -> None:
 
 def _print(story: dict[str, Any], lines: Callable[[], Sequence[str]], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(story, indent=2))  # ASCII alone, which no terminal takes for more
+        click.echo(json.dumps(story, indent=2))  # only ASCII, which no terminal takes for more
         return
     for line in lines():
         for part in line.split("\n"):  # a text that is shown whole has several

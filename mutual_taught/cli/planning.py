@@ -54,4 +54,6 @@ def plan(targets: tuple[str, ...], machine: str | None, as_json: bool) -> None:
         for line in plan_text.lines(made):
             process.say(line)
     if made.faults:
-        raise click.ClickException(f"{len(made.faults)} of these cannot run on {made.machine.said}")
+        raise click.ClickException(
+            f"{len(made.faults)} of these cannot run on {made.machine.description}"
+        )

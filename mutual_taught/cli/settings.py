@@ -23,7 +23,9 @@ def complete_ablation(
 
     with contextlib.chdir(place.root(Path.cwd()) or Path.cwd()):
         found = [name for name in presets.names() if name.startswith(incomplete)]
-        return [CompletionItem(name, help=presets.told(presets.place(name))) for name in found]
+        return [
+            CompletionItem(name, help=presets.description(presets.place(name))) for name in found
+        ]
 
 
 class Preset(click.Command):
@@ -34,8 +36,8 @@ class Preset(click.Command):
         from mutual_taught.config import presets
 
         if names := presets.names():
-            told = f"Ablations: {', '.join(names)}."
-            formatter.write("\n" + textwrap.fill(told, formatter.width, break_on_hyphens=False))
+            text = f"Ablations: {', '.join(names)}."
+            formatter.write("\n" + textwrap.fill(text, formatter.width, break_on_hyphens=False))
             formatter.write("\n")
 
 

@@ -111,9 +111,9 @@ def _one_line(given: str) -> Iterator[None]:
         yield
     except (DvcException, HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
-        said = first_line(cause).partition(": ")[2] or str(error)
+        reason = first_line(cause).partition(": ")[2] or str(error)
         raise InputError(
-            f"{given}: {said}; expected KEY=VALUE, such as dpo.beta=0.05; quote what has "
+            f"{given}: {reason}; expected KEY=VALUE, such as dpo.beta=0.05; quote what has "
             "spaces, braces or brackets; params.yaml is unchanged"
         ) from None
 

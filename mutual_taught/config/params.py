@@ -59,7 +59,7 @@ def gold_pairs(path: Path = PARAMS) -> Path | None:
 
 
 def workers(path: Path = PARAMS) -> Workers:
-    """Read where shards are scored: in the params of no stage, for it decides nothing."""
+    """Read where shards are scored: in the params of no stage, because it decides nothing."""
     return validate(read(path), path).engine.workers
 
 

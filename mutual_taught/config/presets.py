@@ -28,14 +28,14 @@ def place(ablation: str) -> Path:
     return FOLDER / "ablations" / f"{ablation}.yaml"
 
 
-def told(path: Path) -> str:
+def description(path: Path) -> str:
     """Give what the first comment of a preset or ablation says, in one line."""
-    said = []
+    comment = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
-        said.append(line.lstrip("# "))
-    return " ".join(said).split(". ")[0].rstrip(".")
+        comment.append(line.lstrip("# "))
+    return " ".join(comment).split(". ")[0].rstrip(".")
 
 
 def listing(width: int) -> list[str]:
@@ -48,7 +48,7 @@ def listing(width: int) -> list[str]:
         yield title
         for name, path in found.items():
             yield from textwrap.wrap(
-                told(path),
+                description(path),
                 width,
                 initial_indent=f"  {name}".ljust(room),
                 subsequent_indent=" " * room,

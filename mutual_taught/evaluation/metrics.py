@@ -179,8 +179,8 @@ def _accuracy_where(part: pa.Table, longer: bool) -> float | None:
     """
     gap = part["length_chosen"].to_numpy() - part["length_rejected"].to_numpy()
     rows = gap > 0 if longer else gap < 0
-    right = ranked_right(*_sides(part))
-    return float(right[rows].mean()) if rows.any() else None
+    correct = ranked_right(*_sides(part))
+    return float(correct[rows].mean()) if rows.any() else None
 
 
 def distinct_2(texts: Sequence[str]) -> float:

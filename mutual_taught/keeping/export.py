@@ -84,7 +84,7 @@ def _made(run: Path, key: str) -> model_card.Made:
 
 
 def _shareable(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where models lie on this machine: of a folder its name alone is told."""
+    """Leave out where models lie on this machine: of a folder only its name is kept."""
     for model in values["models"].values():
         if model["source"] == "path":
             model["path"] = Path(model["path"]).name

@@ -31,7 +31,7 @@ class Item(NamedTuple):
         kind: of what it is: work, temporary, logs, leftovers or cache.
         name: what it is, for people.
         paths: files and folders, in the order in which they go.
-        frees: bytes that come free if it goes alone.
+        frees: bytes that come free if only it goes.
         again: what making it again costs.
     """
 

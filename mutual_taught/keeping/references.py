@@ -19,7 +19,7 @@ def unused(repo: Repo) -> list[Path]:
 
     What refers: the workspace, every branch, tag and experiment, every commit in their past that
     changed a dvc.lock, and every stash; experiments that wait or have failed are such. An object
-    that one of them names is never listed, be it here alone or not. Nothing is fetched.
+    that one of them names is never listed, whether it is only here or not. Nothing is fetched.
 
     Args:
         repo: locked by the caller, so that no run adds objects meanwhile.
@@ -69,7 +69,7 @@ def _within(repo: Repo, named: HashInfo, path: str, revision: str) -> Iterator[s
 def _commits(root: Path) -> list[str]:
     """List the commits that changed what is tracked, of every branch, tag, experiment, stash.
 
-    A ref of stashes, git's or DVC's, is the newest of them; the others are in its reflog alone.
+    A ref of stashes, git's or DVC's, is the newest of them; the others are only in its reflog.
     """
     found = _git(root, "log", "--all", "--full-history", "--format=%H", "--", *LOCKS)
     if stashes := _git(root, "for-each-ref", "--format=%(refname)", "refs/stash", "refs/exps"):
@@ -81,6 +81,6 @@ def _git(root: Path, *arguments: str) -> list[str]:
     command = ["git", *arguments]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines()[0][:160]
-        raise InputError(f"git {arguments[0]}: {said}; expected a git repository")
+        complaint = done.stderr.strip().splitlines()[0][:160]
+        raise InputError(f"git {arguments[0]}: {complaint}; expected a git repository")
     return done.stdout.split()

@@ -82,10 +82,10 @@ def judge_duels(rewards: Floats, previous_rewards: Floats, prompts: NDArray[Any]
     Source: ours; the paper is silent.
     """
     unscored = np.isnan(rewards) | np.isnan(previous_rewards)
-    told = ~np.isin(prompts, prompts[unscored])
+    scored = ~np.isin(prompts, prompts[unscored])
     judged = np.full(rewards.shape, np.nan)
-    judged[told] = outcomes(rewards[told], previous_rewards[told])
-    return Judged(judged, ["" if kept else "unscored" for kept in told])
+    judged[scored] = outcomes(rewards[scored], previous_rewards[scored])
+    return Judged(judged, ["" if kept else "unscored" for kept in scored])
 
 
 def outcomes_with_failures(rewards: Floats, previous_rewards: Floats) -> Floats:
@@ -99,9 +99,9 @@ def outcomes_with_failures(rewards: Floats, previous_rewards: Floats) -> Floats:
 
     Source: ours, for the evaluation.
     """
-    failed, theirs = np.isnan(rewards), np.isnan(previous_rewards)
-    judged = (theirs.astype(np.float64) - failed + 1) / 2
-    known = ~failed & ~theirs
+    failed, previous_failed = np.isnan(rewards), np.isnan(previous_rewards)
+    judged = (previous_failed.astype(np.float64) - failed + 1) / 2
+    known = ~failed & ~previous_failed
     judged[known] = outcomes(rewards[known], previous_rewards[known])
     return judged
 

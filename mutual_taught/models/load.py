@@ -57,7 +57,7 @@ def device() -> torch.device:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """Load a model's tokenizer alone."""
+    """Load only a model's tokenizer."""
     require_model(folder)
     return cast(PreTrainedTokenizerBase, _load(AutoTokenizer, folder))
 
@@ -105,7 +105,7 @@ def read_as(model: PreTrainedModel, rows: Rows | None) -> None:
 def _attention(auto: Any, config: PretrainedConfig) -> str:
     """Name how a model is to attend: as packed rows do, if its class knows such attention.
 
-    Some know eager attention alone, e.g. those with attention sinks or a bias by distance; some
+    Some know only eager attention, e.g. those with attention sinks or a bias by distance; some
     look their attention up in a table of their own.
     """
     made = auto._model_mapping.get(type(config), None)
@@ -159,7 +159,7 @@ def give_padding(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
 
     It is the tokenizer's own, unless that is the token its template ends conversations in (or
     there is none): then the first special token that a conversation does not hold, else one that
-    it does not end in. So the token a reward is read at is the last one, for whoever loads the
+    it does not end in. So the token a reward is read at is the last one, whoever loads the
     result: transformers and TRL, which skip padding tokens, and vLLM, which does not.
     """
     read = chat.scored_tokens(tokenizer, EXAMPLE, "Great Wave.")
@@ -232,7 +232,7 @@ def new_head(policy: Path, layers: int | None) -> tuple[PretrainedConfig, PreTra
 
 
 def _cut(config: PretrainedConfig, layers: int | None, policy: Path) -> None:
-    """Leave the first layers alone in a model's settings."""
+    """Leave only the first layers in a model's settings."""
     if layers is None:
         return
     if layers > (depth := config.num_hidden_layers):
@@ -246,7 +246,7 @@ def _cut(config: PretrainedConfig, layers: int | None, policy: Path) -> None:
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """Load a model's configuration alone."""
+    """Load only a model's configuration."""
     require_model(folder)
     return cast(PretrainedConfig, _load(AutoConfig, folder))
 

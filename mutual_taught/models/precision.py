@@ -15,7 +15,7 @@ def settle(block: B) -> B:
     """Replace every `auto` of a block: bfloat16 where the chip has it, else float32.
 
     Of processors, those of x86-64 with AVX-512 BF16 or AMX are known to have it. Others compute
-    bfloat16 slowly: a packed step took 278 s on one with AVX2 alone (135M, 16 reward pairs, 2
+    bfloat16 slowly: a packed step took 278 s on one with only AVX2 (135M, 16 reward pairs, 2
     cores). A chosen bfloat16 is kept there, with a warning.
     """
     fast = fast_dtype()

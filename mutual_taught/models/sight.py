@@ -17,7 +17,7 @@ def stretches(config: PretrainedConfig) -> bool:
 
 
 def sees_all(config: PretrainedConfig) -> bool:
-    """Say whether a model's tokens see all before them, told apart by their positions alone.
+    """Say whether a model's tokens see all before them, told apart only by their positions.
 
     Some see a window of so many places in the sequence, or count distances in places.
 

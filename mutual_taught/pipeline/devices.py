@@ -50,11 +50,11 @@ def lent() -> Iterator[None]:
 
 def names(environment: Mapping[str, str]) -> list[str]:
     """List the devices that runs share, by the names that CUDA takes: numbers or UUIDs."""
-    said = environment.get(OURS, environment.get(CUDA))
-    if said is None:
+    visible = environment.get(OURS, environment.get(CUDA))
+    if visible is None:
         return _listed()
     found: list[str] = []
-    for name in map(str.strip, said.split(",")):
+    for name in map(str.strip, visible.split(",")):
         if name in HIDDEN:
             break
         if name not in found:
@@ -111,10 +111,10 @@ def _wait(stage: str, pool: list[str], count: int, held: ExitStack) -> list[str]
     """Take the first free devices; say so once a minute while there are too few."""
     home = work.root() / "devices"
     home.mkdir(parents=True, exist_ok=True)
-    told = float("-inf")
+    reminded = float("-inf")
     while len(taken := _take(home, pool, count, held)) < count:
-        if time.monotonic() - told >= REMINDER:
-            told = time.monotonic()
+        if time.monotonic() - reminded >= REMINDER:
+            reminded = time.monotonic()
             process.say(
                 f"{stage} waits for {count} free of {len(pool)} GPUs; other runs have the rest"
             )

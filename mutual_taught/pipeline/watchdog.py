@@ -18,8 +18,8 @@ def started_by() -> psutil.Process | None:
         None if it is gone already.
     """
     with contextlib.suppress(psutil.NoSuchProcess):
-        if told := os.environ.get(STARTED_BY):
-            return psutil.Process(int(told))
+        if pid := os.environ.get(STARTED_BY):
+            return psutil.Process(int(pid))
         parents = psutil.Process().parents()
         return next((parent for parent in parents if parent.name() not in SHELLS), None)
     return None

@@ -66,12 +66,12 @@ def fit(
         "disk": f"{(there.disk or 0) / GB:.1f} GB free, a whole run needs {room / GB:.1f}",
     }
     faults = fits.faults(there, values, wanted, disk, host)
-    for name, said in found.items():
+    for name, state in found.items():
         own = [fault for fault in faults if fault.startswith("disk: ") == (name == "disk")]
         parts = [fault.removeprefix("disk: ").partition("; ") for fault in own]
         yield from (Check(_name(head, name), head, advice) for head, _, advice in parts)
         if not own:
-            yield Check(name, said, "")
+            yield Check(name, state, "")
 
 
 def _name(found: str, name: str) -> str:
@@ -112,12 +112,12 @@ def tools() -> Iterator[Check | Note]:
         return
     commit = _git("rev-parse", "--verify", "-q", "HEAD") is not None
     author = _git("var", "GIT_AUTHOR_IDENT") is not None
-    said = f"{'a' if commit else 'no'} commit, {'an' if author else 'no'} author"
+    state = f"{'a' if commit else 'no'} commit, {'an' if author else 'no'} author"
     lacks = ["git config user.name and user.email"] * (not author) + ["git commit"] * (not commit)
     if lacks:
-        yield Note("git", said, f"dvc exp run needs both; {', then '.join(lacks)}")
+        yield Note("git", state, f"dvc exp run needs both; {', then '.join(lacks)}")
     else:
-        yield Check("git", said, "")
+        yield Check("git", state, "")
     dvc = Path(".dvc").is_dir()
     fault = "" if dvc else "expected .dvc; run in the project's folder, or dvc init"
     yield Check("dvc", "set up here" if dvc else "not set up here", fault)

@@ -66,7 +66,7 @@ def _devices(machine: Machine, values: Params) -> Iterator[str]:
         if machine.devices and count > machine.devices:
             yield (
                 f"params.yaml: {name} is {count}; expected at most {machine.devices}, the GPUs of "
-                f"{machine.said}; lower it"
+                f"{machine.description}; lower it"
             )
 
 

@@ -33,7 +33,7 @@ class Speed(NamedTuple):
 class Machine(NamedTuple):
     """A machine. devices: GPUs; 0 if the processor computes. Bytes: None where nobody knows."""
 
-    said: str
+    description: str
     devices: int
     device_memory: int
     host_memory: int | None
@@ -48,12 +48,14 @@ def here() -> Machine:
     host = memory()
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if not count:
-        said = f"this processor, {torch.get_num_threads()} threads, {host / GB:.0f} GB"
-        return Machine(said, 0, host, host, disk)
+        description = f"this processor, {torch.get_num_threads()} threads, {host / GB:.0f} GB"
+        return Machine(description, 0, host, host, disk)
     cards = [torch.cuda.get_device_properties(place) for place in range(count)]
     least = min(int(card.total_memory) for card in cards)
-    said = f"{count} x {cards[0].name}, {least / GB:.0f} GB each, {host / GB:.0f} GB of the host"
-    return Machine(said, count, least, host, disk)
+    description = (
+        f"{count} x {cards[0].name}, {least / GB:.0f} GB each, {host / GB:.0f} GB of the host"
+    )
+    return Machine(description, count, least, host, disk)
 
 
 def parse(text: str) -> Machine:

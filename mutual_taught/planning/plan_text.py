@@ -43,16 +43,16 @@ def lines(made: Plan) -> Iterator[str]:
 def _time(running: list[Planned]) -> str:
     """Sum the time, and say where the numbers come from."""
     known = [stage for stage in running if stage.time.seconds is not None]
-    said = [
+    sources = [
         f"{sum(stage.time.source == source for stage in known)} {words}"
         for source, words in SOURCES.items()
         if any(stage.time.source == source for stage in known)
     ]
     if len(known) < len(running):
-        said.append(f"{len(running) - len(known)} unknown")
+        sources.append(f"{len(running) - len(known)} unknown")
     seconds = sum(stage.time.seconds or 0.0 for stage in known)
     at_least = "at least" if len(known) < len(running) else "in about"
-    return f", {at_least} {spell(seconds)}: {'; '.join(said)}"
+    return f", {at_least} {spell(seconds)}: {'; '.join(sources)}"
 
 
 def _about(stage: Planned) -> str:
@@ -87,7 +87,7 @@ def _counts(work: Work) -> Iterator[str]:
 
 def _sums(made: Plan, running: list[Planned]) -> Iterator[str]:
     """Tell the machine, the largest memory of a device, the host's and the disk."""
-    yield f"Machine: {made.machine.said}"
+    yield f"Machine: {made.machine.description}"
     most = max((stage for stage in running if stage.need), default=None, key=_bytes)
     if most is not None and most.need is not None:
         yield f"Memory of a device: {_parts(most.need.parts)} ({most.todo.stage})"
@@ -104,8 +104,8 @@ def _bytes(stage: Planned) -> int:
 def _parts(parts: Mapping[str, int]) -> str:
     """Write a sum: its total, then what it is made of, the largest first."""
     listed = sorted(parts.items(), key=lambda item: -item[1])
-    said = ", ".join(f"{size / GB:.1f} {name}" for name, size in listed if size)
-    return f"{sum(parts.values()) / GB:.1f} GB: {said}"
+    terms = ", ".join(f"{size / GB:.1f} {name}" for name, size in listed if size)
+    return f"{sum(parts.values()) / GB:.1f} GB: {terms}"
 
 
 def as_json(made: Plan) -> dict[str, Any]:

@@ -116,8 +116,8 @@ def _write(path: Path, schedule: Schedule) -> None:
 
 def _file(dvc: psutil.Process | None) -> Path:
     """Find the file of this run; the first stage of a plain `dvc repro` makes it."""
-    if told := os.environ.get(SCHEDULE):
-        return Path(told)
+    if place := os.environ.get(SCHEDULE):
+        return Path(place)
     if dvc is None:
         raise MissingFileError("no process runs the stages")
     path = folder() / f"{dvc.pid}.json"

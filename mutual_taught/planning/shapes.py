@@ -116,7 +116,7 @@ def _number(config: Mapping[str, Any], names: tuple[str, ...], path: Path) -> in
 
 
 def weights(path: Path) -> int:
-    """Count the weights of a safetensors file, from its header alone.
+    """Count the weights of a safetensors file, from only its header.
 
     Raises:
         InputError: it is no such file.

@@ -33,7 +33,7 @@ class Todo(NamedTuple):
 class Flags(NamedTuple):
     """Options of `dvc repro`.
 
-    force: what is up to date runs, too. single: the targets alone. pull: what is not here is
+    force: what is up to date runs, too. single: only the targets. pull: what is not here is
     fetched; without it, that runs.
     """
 
@@ -75,9 +75,9 @@ def find(targets: Sequence[str] = (), flags: Flags = PULLED) -> list[Todo]:
             steps = wanted if flags.single else plan_repro(graph, wanted)
             return list(_closure(steps, outs, flags))
     except DvcException as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise InputError(
-            f"dvc: {said}; expected a graph that DVC can read; dvc stage list says more"
+            f"dvc: {reason}; expected a graph that DVC can read; dvc stage list says more"
         ) from None
 
 

@@ -76,7 +76,7 @@ def expand(templates: Templates, count: int, seed: int, part: Part) -> list[Prom
 
 
 def topics_of(topics: Sequence[str], part: Part) -> list[str]:
-    """Keep one part's topics: about 70 % are the run's, by a hash of the topic alone.
+    """Keep one part's topics: about 70 % are the run's, by a hash of only the topic.
 
     The seed preferences are made once and kept, so the split must not move with a run's seed.
     """

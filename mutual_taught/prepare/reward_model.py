@@ -47,8 +47,8 @@ def prepare_base(
     if source.source not in ("trained", "tiny"):
         folder.mkdir(parents=True)
         base = base_models.take(source, folder, "reward_model", tokens)
-        said = {"stage": "prepare_reward_model", "date": tokens.date}
-        write_manifest(folder, "reward_model", base, None, said)
+        taken_by = {"stage": "prepare_reward_model", "date": tokens.date}
+        write_manifest(folder, "reward_model", base, None, taken_by)
         write_metrics(out / METRICS, {"active": 1.0, "rows": 0.0, "kept": 0.0})
         loaded = load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)

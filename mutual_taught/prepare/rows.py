@@ -187,10 +187,10 @@ def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
 
 
 def _require_commas(path: Path, needed: Sequence[str], names: Sequence[str]) -> None:
-    for sign, said in SEPARATORS.items():
+    for sign, word in SEPARATORS.items():
         parts = [name.strip('"') for name in ",".join(names).split(sign)]
         if not set(needed) <= set(names) and set(needed) <= set(parts):
-            raise InputError(f"{path}: has {said} between its cells; expected commas; save it so")
+            raise InputError(f"{path}: has {word} between its cells; expected commas; save it so")
 
 
 def _record(path: Path, lines: Any, number: int) -> Row | None:
@@ -218,7 +218,7 @@ def _parquet(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterato
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not readable as Parquet ({_said(error)})") from None
+        raise InputError(f"{path}: not readable as Parquet ({_reason(error)})") from None
     with file:
         there = file.schema_arrow.names
         _require(path, needed, there)
@@ -245,7 +245,7 @@ def _group(
         last = begun + file.metadata.row_group(group).num_rows - 1
         raise InputError(
             f"{path}: row group {group + 1} (rows {begun} to {last}) cannot be read "
-            f"({_said(error)}); expected a whole file; fetch it again"
+            f"({_reason(error)}); expected a whole file; fetch it again"
         ) from None
 
 
@@ -266,5 +266,5 @@ def _value(cell: pa.Scalar) -> Any:
         return BROKEN
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return excerpt(str(error)) or type(error).__name__

@@ -126,13 +126,13 @@ def _reasons(dropped: Iterable[Dropped]) -> str:
     for row in dropped:
         by_reason[row.reason].append(row.row)
     listed = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
-    said = [
+    shown = [
         f"{len(numbers)} {reason} ({conversations.REASONS[reason]}: {_numbers(numbers)})"
         for reason, numbers in listed[:REASONS_SHOWN]
     ]
     if len(listed) > REASONS_SHOWN:
-        said.append(f"{len(listed) - REASONS_SHOWN} more reasons")
-    return ", ".join(said)
+        shown.append(f"{len(listed) - REASONS_SHOWN} more reasons")
+    return ", ".join(shown)
 
 
 def _numbers(rows: list[int]) -> str:
@@ -185,7 +185,7 @@ def _counted(values: pa.ChunkedArray) -> dict[str, float]:
     return {row["values"]: float(row["counts"]) for row in pc.value_counts(values).to_pylist()}
 
 
-def said(metrics: dict[str, float]) -> list[str]:
+def summary(metrics: dict[str, float]) -> list[str]:
     """Say in one line what was dropped; in none if nothing was."""
     reasons = [
         f"{name.removeprefix('dropped_')} {count:.0f}"

@@ -52,7 +52,7 @@ def single(runs: Sequence[Run], against: str) -> list[Row]:
 
 
 def pooled(runs: Sequence[Run], against: str) -> list[Row]:
-    """Compare runs over seeds: those that differ in `seed` alone are one row.
+    """Compare runs over seeds: those that differ only in `seed` are one row.
 
     A row is compared with the baseline seed by seed, over the prompts that both runs of a seed
     have; a prompt that several seeds have is resampled with all its differences.
@@ -117,8 +117,8 @@ def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> Row:
     ]
     if group == base:
         return Row(name, group, numbers, None, tuple(notes))
-    change, said = paired(runs, _by_seed(base), alone=len(group) == len(base) == 1)
-    return Row(name, group, numbers, change, (*notes, *(f"{name}: {note}" for note in said)))
+    change, remarks = paired(runs, _by_seed(base), single=len(group) == len(base) == 1)
+    return Row(name, group, numbers, change, (*notes, *(f"{name}: {note}" for note in remarks)))
 
 
 def _by_seed(group: tuple[Run, ...]) -> dict[object, Run]:
@@ -136,35 +136,36 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def paired(
-    own: Mapping[object, Run], base: Mapping[object, Run], alone: bool
+    own: Mapping[object, Run], base: Mapping[object, Run], single: bool
 ) -> tuple[Interval | None, list[str]]:
     """Give the mean difference of gold on the same prompts, its 95 % interval, and what to know.
 
     Args:
         own: a row's runs by seed.
         base: the baseline's runs by seed.
-        alone: both are one run, and are compared whatever their seeds.
+        single: both are one run, and are compared whatever their seeds.
 
     Returns:
         None without a prompt that both have; the interval resamples prompts.
     """
     seeds = [(seed, seed) for seed in own if seed in base]
-    if alone:
+    if single:
         seeds = [(next(iter(own)), next(iter(base)))]
     notes = []
     if unmatched := [seed for seed in own if seed not in dict(seeds)]:
         notes.append(f"the baseline has no run with seed {', '.join(map(str, unmatched))}")
     prompts: list[str] = []
     changes: list[float] = []
-    for mine, theirs in seeds:
-        left, right = gold(own[mine]), gold(base[theirs])
-        both = [prompt for prompt in left if prompt in right]
-        if len(both) < max(len(left), len(right)) and left and right:
+    for own_seed, base_seed in seeds:
+        own_gold, base_gold = gold(own[own_seed]), gold(base[base_seed])
+        both = [prompt for prompt in own_gold if prompt in base_gold]
+        if len(both) < max(len(own_gold), len(base_gold)) and own_gold and base_gold:
             notes.append(
-                f"{len(both)} of its {len(left)} prompts are among the baseline's {len(right)}"
+                f"{len(both)} of its {len(own_gold)} prompts are among the baseline's "
+                f"{len(base_gold)}"
             )
         prompts += both
-        changes += [left[prompt] - right[prompt] for prompt in both]
+        changes += [own_gold[prompt] - base_gold[prompt] for prompt in both]
     if not changes:
         return None, notes
     groups = np.unique(np.array(prompts), return_inverse=True)[1].astype(np.int64)

@@ -123,10 +123,10 @@ def _sampled_in(run: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        said = tables.provenance(pq.read_schema(path).empty_table())
+        made_from = tables.provenance(pq.read_schema(path).empty_table())
     except (pa.ArrowException, OSError):
         return None  # `verify` says what is wrong with the file
-    return str(said["dtype"]) if "dtype" in said else None
+    return str(made_from["dtype"]) if "dtype" in made_from else None
 
 
 def _trained_in(run: Path) -> str | None:
@@ -258,7 +258,7 @@ def as_json(run: Path) -> str:
     state = run_state.look(run)
     listed = iterations(run, state)
     ended = state.kind in ("finished", "stopped")
-    told = {
+    payload = {
         "run": str(run),
         "state": state.kind,
         "next_stage": state.missing[0] if state.missing else None,
@@ -279,7 +279,7 @@ def as_json(run: Path) -> str:
         "policy_folder": str(run / listed[-1].key / "policy") if ended else None,
         "reward_model_folder": str(run / listed[-1].key / "reward_model") if ended else None,
     }
-    return json.dumps(told, indent=2)
+    return json.dumps(payload, indent=2)
 
 
 def watch(run: Path, seconds: float) -> None:

@@ -132,10 +132,10 @@ def _must(folder: Path, table: tables.Table, name: str) -> list[Record]:
 def _rule(folder: Path, table: tables.Table, name: str) -> Any:
     """Read what a table was decided by from its provenance."""
     path = table.path(folder)
-    said = tables.provenance(pq.read_schema(path).empty_table())
-    if name not in said:
+    made_from = tables.provenance(pq.read_schema(path).empty_table())
+    if name not in made_from:
         raise InputError(f"{path}: its provenance lacks {name}; run dvc repro")
-    return said[name]
+    return made_from[name]
 
 
 def _read(folder: Path, table: tables.Table, condition: pc.Expression) -> list[Record]:
@@ -149,8 +149,8 @@ def _read(folder: Path, table: tables.Table, condition: pc.Expression) -> list[R
             raise InputError(f"{path} lacks column {lacking[0]!r}; run dvc repro")
         return list(source.to_table(columns=names, filter=condition).to_pylist())
     except (pa.ArrowException, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not readable as its stage wrote it ({said})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not readable as its stage wrote it ({reason})") from None
 
 
 def _learnt_by(run: Path, folder: Path, happened: Mapping[str, list[Record]]) -> list[str]:
@@ -176,17 +176,17 @@ def lines(story: Record, run: Path, full: bool = False) -> list[str]:
     """Tell a prompt's story in lines; texts as excerpts, or `full`, below what they belong to."""
     short = _whole if full else _short
     place = f"source {story['source']} row {story['row']}"
-    said = [f"prompt {story['prompt_id']}  split {story['split']}  {place}"]
-    said += [
+    shown = [f"prompt {story['prompt_id']}  split {story['split']}  {place}"]
+    shown += [
         f"  {turn['role']}: {_whole(turn['content']) if full else _short(turn['content'], 300)}"
         for turn in story["messages"]
     ]
     for key, happened in story["iterations"].items():
-        said += ["", f"iteration {key}"]
+        shown += ["", f"iteration {key}"]
         for tell in TELLERS:
-            said += tell(happened, run / key, short)
-        said += [f"  learnt by {name}" for name in happened["learnt_by"]]
-    return said
+            shown += tell(happened, run / key, short)
+        shown += [f"  learnt by {name}" for name in happened["learnt_by"]]
+    return shown
 
 
 def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
@@ -196,7 +196,7 @@ def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     marks = {}
     if pairs and pairs[0]["chosen_index"] is not None:
         marks = {pairs[0]["chosen_index"]: "chosen", pairs[0]["rejected_index"]: "rejected"}
-    said = [
+    shown = [
         f"  response {row['response_index']}  {_reward(scored.get(row['response_index']))}"
         f"  {row['length_tokens']} tokens  {row['finish_reason']}"
         f"  {marks.get(row['response_index'], ''):8}  {short(row['response'])}"
@@ -204,13 +204,13 @@ def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     ]
     for row in pairs:
         if known:
-            said.append(f"  mean reward {_number(sum(known) / len(known))}")
-        said.append(
+            shown.append(f"  mean reward {_number(sum(known) / len(known))}")
+        shown.append(
             f"  pair kept: response {row['chosen_index']} over {row['rejected_index']}"
             if row["kept"]
             else f"  pair dropped: {row['reason']}"
         )
-    return said
+    return shown
 
 
 def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
@@ -224,20 +224,20 @@ def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     went_on = decided and decision.read(folder / "decision.json").active
     best = "selected" if went_on else "the best, not selected"
     words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
-    said = [
+    shown = [
         f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
         f"{short(rows[0]['previous_response'])}"
     ]
     for row in rows:
         mark = f"  ({best})" if row["step"] == numbers.get("step") else ""
         outcome = words.get(row["outcome"], f"left out: {row['reason']}")
-        said.append(
+        shown.append(
             f"  checkpoint {row['step']}{mark} {outcome}  "
             f"reward {_number(row['reward'])}  {short(row['response'])}"
         )
     if not decided:
-        return [*said, "  no checkpoint is selected yet"]
-    return [*said, f"  the iteration {'went on' if went_on else 'stopped here'}"]
+        return [*shown, "  no checkpoint is selected yet"]
+    return [*shown, f"  the iteration {'went on' if went_on else 'stopped here'}"]
 
 
 def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
@@ -280,7 +280,7 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
     """Tell why a pair is there in lines; its texts as excerpts, or `full`."""
     short = _whole if full else _short
     by = why["decided_by"]
-    said = [
+    shown = [
         f"{why['kind']} pair {why['pair_id']}  iteration {why['iteration']}  "
         f"prompt {why['prompt_id']}",
         f"  chosen    {short(why['chosen'])}",
@@ -288,22 +288,22 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
     ]
     if why["kind"] == "ranked":
         listed = zip(why["rewards"], why["lengths"], strict=True)
-        said += [
+        shown += [
             f"  response {index}  reward {_number(reward)}  {length} tokens"
             for index, (reward, length) in enumerate(listed)
         ]
         known = [reward for reward in why["rewards"] if reward is not None]
-        said += [
+        shown += [
             f"  mean reward {_number(sum(known) / len(known))}; by the rule "
             f"{why['rule']} chosen is response {by['chosen_index']}, rejected response "
             f"{by['rejected_index']}",
         ]
     else:
-        said += [
+        shown += [
             f"  margin {_number(by['reward_margin'])} = {_number(by['reward'])} - "
             f"{_number(by['previous_reward'])}; {_floor(why)}"
         ]
-    return [*said, *(f"  learnt by {name}" for name in why["learnt_by"])]
+    return [*shown, *(f"  learnt by {name}" for name in why["learnt_by"])]
 
 
 def _floor(why: Record) -> str:

@@ -329,9 +329,9 @@ def _dropped_prompts(metrics: Mapping[str, Any]) -> list[str]:
 def _safe(text: str) -> str:
     """Escape text of models and data sets for a Markdown table: no markup, link or new cell.
 
-    Every mark of ASCII is written as its number, for some renderers make links of bare addresses.
-    GitHub looks for mail addresses, mentions and issues where numbers are signs again: there an
-    empty comment parts the sign from what follows.
+    Every mark of ASCII is written as its number, because some renderers make links of bare
+    addresses. GitHub looks for mail addresses, mentions and issues where numbers are signs again:
+    there an empty comment parts the sign from what follows.
     """
     shown = MARK.sub(lambda mark: f"&#{ord(mark[0])};", visible(" ".join(text.split())))
     return LIVE.sub(r"\g<0><!-- -->", shown) or "(blank)"

@@ -46,7 +46,7 @@ def require_commit() -> None:
     """
     if git("rev-parse", "HEAD") is None:
         raise InputError(
-            "no commit of git is here; expected one, for experiments are kept in git; "
+            "no commit of git is here; expected one, because experiments are kept in git; "
             'git init, git add -A, git commit -m "start"'
         )
     if git("var", "GIT_COMMITTER_IDENT") is None:

@@ -32,7 +32,7 @@ def names() -> list[str]:
 def trials(seeds: int, only: Sequence[str], preset: str | None) -> list[Trial]:
     """List the experiments of a grid: each row with the seeds 1, 2, and so on, row by row.
 
-    The experiments of a row differ in `seed` alone. A row whose change is in params.yaml already
+    The experiments of a row differ only in `seed`. A row whose change is in params.yaml already
     would be the plain one again and is left out, unless it is asked for by name.
 
     Args:

@@ -67,16 +67,16 @@ class Ending:
 
     def _interrupt(self) -> None:
         """Interrupt every process of a stage once, and new ones as they come, until DVC ends."""
-        told: set[psutil.Process] = set()
+        warned: set[psutil.Process] = set()
         begun, noted, asked = time.monotonic(), False, False
         while self.dvc.poll() is None:
-            for process in set(_stages(self.dvc.pid)) - told:
-                told.add(process)
+            for process in set(_stages(self.dvc.pid)) - warned:
+                warned.add(process)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     young = time.time() - process.create_time() < YOUNG
                     process.send_signal(signal.SIGTERM if young else signal.SIGINT)
             late = time.monotonic() - begun > PATIENCE
-            if late and not told and not asked:
+            if late and not warned and not asked:
                 asked = True
                 self.dvc.send_signal(signal.SIGINT)
             if late and not noted:

@@ -85,7 +85,7 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
         InterruptedRunError: the user ended it.
     """
     signs = sys.stdout.encoding or "utf-8"
-    told = {
+    environment = {
         "PATH": _path(),
         "PYTHONIOENCODING": f"{signs}:backslashreplace",
         STARTED_BY: str(os.getpid()),
@@ -99,7 +99,7 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
         stdout=subprocess.PIPE,
         encoding=signs,
         errors="replace",
-        env={**os.environ, **told},
+        env={**os.environ, **environment},
     )
     with ended_by_signals(dvc):
         lines = list(_shown(dvc))

@@ -16,12 +16,12 @@ from mutual_taught.method.statistics import bootstrap
 
 def by_step(duels: pa.Table, ties: Ties) -> dict[int, Floats]:
     """Group what the duels count by checkpoint; a prompt that is left out does not count."""
-    told = duels.filter(duels["outcome"].is_valid())
-    steps, results = told["step"].to_numpy(), wins(told["outcome"].to_numpy(), ties)
+    judged = duels.filter(duels["outcome"].is_valid())
+    steps, results = judged["step"].to_numpy(), wins(judged["outcome"].to_numpy(), ties)
     return {int(step): results[steps == step] for step in np.unique(steps)}
 
 
-def require_told(duels: pa.Table, folder: Path) -> None:
+def require_judged(duels: pa.Table, folder: Path) -> None:
     """Refuse to choose where every prompt is left out.
 
     Raises:
@@ -30,8 +30,8 @@ def require_told(duels: pa.Table, folder: Path) -> None:
     if duels["outcome"].null_count == len(duels):
         prompts = pc.count_distinct(duels["prompt_id"]).as_py()
         raise InputError(
-            f"{folder}: no duel is told of {prompts} prompts (unscored {prompts}); expected at "
-            "least one; raise tokens.max_length, or lower duel.max_new_tokens"
+            f"{folder}: none of {prompts} prompts has a judged duel (unscored {prompts}); expected "
+            "at least one; raise tokens.max_length, or lower duel.max_new_tokens"
         )
 
 
@@ -71,7 +71,7 @@ def choose(
     decided = decision.Decision(False, previous.policy_from)
     source = policy
     if previous.active:
-        require_told(duels, out)
+        require_judged(duels, out)
         results = by_step(duels, settings.ties)
         best = select_checkpoint(results, settings.win_rate_threshold, settings.rule == "last")
         numbers = metrics(best, results, duels, settings.ties, seed)

@@ -51,8 +51,8 @@ def begin() -> None:
 
 def stage() -> str | None:
     """Name the stage that DVC runs in this process, such as `sample@1`; None if it runs none."""
-    told = os.environ.get("DVC_STAGE")
-    return None if told is None else told.rpartition(":")[2]
+    address = os.environ.get("DVC_STAGE")
+    return None if address is None else address.rpartition(":")[2]
 
 
 def say(line: str) -> None:
@@ -60,7 +60,7 @@ def say(line: str) -> None:
     click.echo(signs.fit(signs.visible(line), sys.stdout.encoding))
 
 
-def refusal(said: str) -> click.ClickException:
+def refusal(message: str) -> click.ClickException:
     """Make of an error of the user's what click prints in one line, exit code 1."""
-    line = signs.visible(signs.without_secrets(said))
+    line = signs.visible(signs.without_secrets(message))
     return click.ClickException(signs.fit(line, sys.stderr.encoding))

@@ -28,8 +28,8 @@ def ignore(_: object) -> None:
 class _Lines:
     """Standard error where nobody watches: what would replace a line is a line of its own."""
 
-    def write(self, said: str) -> None:
-        if line := said.strip():
+    def write(self, text: str) -> None:
+        if line := text.strip():
             print(line, file=sys.stderr)
 
     def flush(self) -> None:
@@ -41,7 +41,7 @@ def bar(
 ) -> "tqdm[None]":
     """Open a progress bar on standard error.
 
-    The rate is that of all since it was opened: of late alone it would be too high where some
+    The rate is that of all since it was opened: of late only it would be too high where some
     refreshes find nothing new.
 
     Args:
@@ -141,10 +141,10 @@ class Tally:
         self.answers, self.cut = self.answers + new.ended, self.cut + new.cut
         self.tokens += new.tokens
         rate = self.tokens / max(time.monotonic() - self.begun, 1e-9)
-        said = f"{self.tokens:,} tokens, {rate:,.0f}/s"
+        shown = f"{self.tokens:,} tokens, {rate:,.0f}/s"
         if self.answers:
-            said += f", {self.cut / self.answers:.0%} cut"
-        self.progress.set_postfix_str(said, refresh=False)
+            shown += f", {self.cut / self.answers:.0%} cut"
+        self.progress.set_postfix_str(shown, refresh=False)
         self.progress.update(new.ended)
 
     def warn(self) -> None:

@@ -1,4 +1,4 @@
-"""Digests of columns are of the values alone, and of every one of them."""
+"""Digests of columns are of only the values, and of every one of them."""
 
 import io
 from typing import Any

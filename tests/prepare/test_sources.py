@@ -19,8 +19,8 @@ from mutual_taught.prepare.sources import (
     counts,
     read,
     require_watched,
-    said,
     split_plan,
+    summary,
     tables,
 )
 
@@ -245,12 +245,12 @@ def test_tables_have_every_prompt_with_its_row_and_split_and_every_dropped_row(h
     metrics = counts(prompts["split"], dropped["reason"], count)
     assert (metrics["rows"], metrics["dropped"], metrics["dropped_not_text"]) == (80, 1, 1)
     assert sum(value for name, value in metrics.items() if name.startswith("prompts_")) == 79
-    assert said(metrics) == ["prepare_prompts: 1 of 80 rows dropped (not_text 1)"]
+    assert summary(metrics) == ["prepare_prompts: 1 of 80 rows dropped (not_text 1)"]
 
 
 def test_nothing_is_said_where_nothing_was_dropped(here: Path) -> None:
     prompts, dropped, count = tables(data(save([{"prompt": f"{n}"} for n in range(80)])), 1, fits)
-    assert said(counts(prompts["split"], dropped["reason"], count)) == []
+    assert summary(counts(prompts["split"], dropped["reason"], count)) == []
 
 
 def test_parts_of_the_policy_split_share_its_share() -> None:

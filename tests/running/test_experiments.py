@@ -64,7 +64,7 @@ def test_folder_without_a_commit_is_refused(here: Path) -> None:
     for command in ("exp", "grid"):
         code, said = invoke(command)
         assert code == 1
-        assert said.startswith("Error: no commit of git is here; expected one, for experiments")
+        assert said.startswith("Error: no commit of git is here; expected one, because")
         assert said.count("\n") == 1
 
 

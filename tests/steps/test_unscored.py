@@ -272,7 +272,7 @@ def test_selection_without_any_told_duel_is_one_line(here: Path) -> None:
             1,
         )
     assert str(caught.value) == (
-        "run/1: no duel is told of 2 prompts (unscored 2); expected at least one; "
+        "run/1: none of 2 prompts has a judged duel (unscored 2); expected at least one; "
         "raise tokens.max_length, or lower duel.max_new_tokens"
     )
     assert not Path("run/1").exists()

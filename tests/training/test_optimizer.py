@@ -31,7 +31,7 @@ def test_moments_are_in_8_bits_and_losses_near_those_of_32(
     [saved] = (tmp_path / "small" / "trainer").glob("checkpoint-3/optimizer.pt")
     state = torch.load(saved, weights_only=True)["state"]
     moments = [kept["__bnb_optimizer_quant_state__"]["state1"] for kept in state.values()]
-    # Of at least 4,096 weights; the embedding's stay in 32 bits, for it is trained unevenly.
+    # Of at least 4,096 weights; the embedding's stay in 32 bits, because it is trained unevenly.
     assert {len(m) for m in map(torch.flatten, moments) if m.dtype == torch.uint8} == {4096, 8192}
 
 

@@ -99,8 +99,8 @@ def _mask(*arguments: Any, **options: Any) -> Tensor | BlockMask | None:
 class _Attend(torch.autograd.Function):
     """Attention of rows of tokens (L, heads, size), queries scaled, part by part.
 
-    Scores are made again on the way back: none are kept. Autocast is off, for it would act on the
-    way forward alone.
+    Scores are made again on the way back: none are kept. Autocast is off, because it
+    would act only on the way forward.
     """
 
     @staticmethod
@@ -289,7 +289,7 @@ def attend_row(
 
 
 def _kind(value: Tensor) -> torch.dtype:
-    """Name the format to multiply in, for autocast knows neither of our ways to attend."""
+    """Name the format to multiply in, because autocast knows neither of our ways to attend."""
     where = value.device.type
     return torch.get_autocast_dtype(where) if torch.is_autocast_enabled(where) else value.dtype
 

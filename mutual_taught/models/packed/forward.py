@@ -18,7 +18,7 @@ def learn(model: nn.Module) -> None:
 
     Only the whole is told that it trains, which TRL asks, and what makes its forward pass again on
     the way back (gradient checkpointing), which would not otherwise. Some models that also see
-    pictures refuse text alone while they train.
+    pictures refuse plain text while they train.
     """
     model.train()
     for module in list(_bare(model).modules())[1:]:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from mutual_taught.models.packed.rows import Group
 
 # How a model's conversations are laid out: packed rows; whole sequences, padded at the right; or
-# whole sequences with others of exactly their length alone, for models whose padding shows.
+# whole sequences with others of exactly their length only, for models whose padding shows.
 Rows = Literal["packed", "padded", "single"]
 
 

@@ -183,7 +183,7 @@ def test_ctrl_z_stops_the_stage_and_it_goes_on_with_the_run(repo: Path, started:
 
 
 def test_dvc_that_runs_no_stage_is_interrupted_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may fetch for hours; but it is given time first, for it may be writing dvc.lock."""
+    """It may fetch for hours; but it is given time first, because it may be writing dvc.lock."""
     monkeypatch.setattr(interrupt, "PATIENCE", 1.0)
     begun = time.monotonic()
     waits = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: exit(7)"
