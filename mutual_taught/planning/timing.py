@@ -136,8 +136,12 @@ def operations(stage: str, work: Work, basis: Basis) -> float:
     weights = reward if name in REWARD else policy
     passes = 2 if name == "rank_pairs" else 8 if params.training.gradient_checkpointing else 6
     trained = passes * weights * work.pairs * (prompt + 2 * answer)
-    share = params.training.processes if work.steps else 1
-    drawn = params.engine.tensor_parallel if params.engine.name == "vllm" else 1
+    # On a cluster each engine has its GPUs, and each shard of scores or log-probs one.
+    spread = basis.devices if params.engine.workers == "ray" else 1
+    together = params.engine.tensor_parallel if params.engine.name == "vllm" else 1
+    share = params.training.processes if work.steps else spread
+    drawn = min(max(together, spread), basis.devices)
     speed = basis.speed.flops * REACHED
-    reading = reads / (basis.speed.bandwidth * REACHED) / min(drawn, basis.devices)
-    return max(flops / speed, reading) + trained / speed / min(share, basis.devices)
+    reading = reads / (basis.speed.bandwidth * REACHED) / drawn
+    computed = max(flops / speed / spread, reading)
+    return computed + trained / speed / min(share, basis.devices)

@@ -29,6 +29,7 @@ def preset(name: str, **changes: dict[str, Any]) -> Params:
 
 
 PAPER = preset("paper")
+DRAWING = preset("paper", engine={"name": "transformers"})
 REWARD_8B = shapes.KNOWN["hub", "sfairXC/FsfairX-LLaMA3-RM-v0.1"]
 EIGHT = Models(LLAMA_8B, REWARD_8B)
 SMALL = Shape(1000, 2, 10, 20, 5, 30, True)
@@ -218,7 +219,7 @@ def test_adapters_leave_four_bytes_of_each_weight() -> None:
 
 
 def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
-    need = needs.of_stage("sample@1", PAPER, EIGHT, gpus=True)
+    need = needs.of_stage("sample@1", DRAWING, EIGHT, gpus=True)
     assert need is not None
     assert need.parts["weights"] == 2 * LLAMA_8B.weights
     # 200 answers of 1000 + 1024 + 32 tokens, 32 layers and one more while it grows, keys and values
@@ -228,7 +229,7 @@ def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
 
 
 def test_batch_is_no_larger_than_a_shard() -> None:
-    values = preset("paper", engine={"batch_size": 10_000, "shard_size": 2})
+    values = preset("paper", engine={"name": "transformers", "batch_size": 10_000, "shard_size": 2})
     need = needs.of_stage("sample@1", values, EIGHT, gpus=True)
     assert need is not None
     assert need.value == 10
@@ -327,7 +328,7 @@ def test_each_parameter_is_named_once_with_the_value_that_fits_every_stage() -> 
 
 
 def test_batch_holds_whole_prompts_and_one_at_least() -> None:
-    need = needs.of_stage("sample@1", PAPER, EIGHT, gpus=True)
+    need = needs.of_stage("sample@1", DRAWING, EIGHT, gpus=True)
     assert need is not None
     weights = need.parts["weights"]
     one = (need.total - weights) // 200  # of 200 answers, five to a prompt
@@ -487,11 +488,25 @@ def test_plan_of_one_stage_names_those_before_it_as_json(copied: Path) -> None:
     assert told["stages"][-1]["work"]["scores"] == 30
 
 
+def test_gpus_of_a_cluster_share_what_is_drawn_and_scored() -> None:
+    speed = machine.Speed(1e14, 1e12)
+    works = workload.of_run(PAPER, workload.sizes(PAPER.data, None), 0)
+
+    def seconds(stage: str, workers: str) -> float:
+        values = preset("paper", engine={"workers": workers})
+        basis = timing.Basis(values, EIGHT, None, {}, speed, 8)
+        return timing.operations(stage, works[stage], basis)
+
+    for stage in ("sample@1", "score@1", "rank_pairs@1"):
+        assert seconds(stage, "local") == pytest.approx(8 * seconds(stage, "ray"))
+    assert seconds("dpo@1", "local") == seconds("dpo@1", "ray")  # accelerate has shared it
+
+
 def test_plan_refuses_what_cannot_fit_and_names_the_parameter(copied: Path) -> None:
     (copied / "params.yaml").write_bytes((project.ROOT / "presets" / "paper.yaml").read_bytes())
     result = CliRunner().invoke(main, ["plan", "--machine", "8x24"])
     assert result.exit_code == 1
-    assert "lower engine.batch_size to " in result.output
+    assert "lower dpo.token_budget to " in result.output
     assert "Error: " in result.output.splitlines()[-1]
 
 
