@@ -40,7 +40,7 @@ ALL = {
 @pytest.fixture
 def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the finished run (weights linked), the working directory around it."""
-    shutil.copytree(finished, tmp_path / "run", copy_function=files._link)
+    shutil.copytree(finished, tmp_path / "run", copy_function=files.link)
     shutil.copy(finished.parent / "params.yaml", tmp_path)
     shutil.copytree(finished.parent / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -241,7 +241,7 @@ def test_missing_table_is_a_fault_and_the_rest_is_still_checked(run: Path) -> No
 def test_other_params_than_the_run_had_are_found(run: Path) -> None:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("filter: tolerance", "filter: positive"))
-    params._parse.cache_clear()
+    params.parse.cache_clear()
     assert any("pseudo_pairs.parquet" in line for line in found())
 
 

@@ -154,11 +154,11 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     beside = ["three-iterations"] if name in THREE else []
     Path("params.yaml").write_text(presets.compose("tiny", [*beside, name]))
-    params._parse.cache_clear()
+    params.parse.cache_clear()
     begin = ABLATIONS[name][1]
     _forget(Path("run"), begin)
     in_process.run_all(Path("params.yaml"), (begin, "" if begin in in_process.PREPARE else "1"))
@@ -181,10 +181,10 @@ def test_either_start_goes_with_either_reference(
 ) -> None:
     """Where DPO starts at its reference its first loss is that of a margin of 0: log 2."""
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     Path("params.yaml").write_text(presets.compose("tiny", names))
-    params._parse.cache_clear()
+    params.parse.cache_clear()
     shutil.rmtree("run/2")
     in_process.run_all(Path("params.yaml"), ("rank_pairs", "1"))
     assert [str(fault) for fault in verify(Path("run"))] == []
