@@ -168,7 +168,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         run / "0" / "reward_model", "reward_model", None, {}, start.reward_model.called
     )
     decision.write(run / "0", decision.Decision(True, "0"))
-    tables.empty(run / "0", tables.REWARD_PAIRS)
+    tables.empty(run / "0", tables.ANSWERS, tables.REWARD_PAIRS)
     ids = {
         name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
         for name in ("policy_1", "reward", "selection")
@@ -260,14 +260,13 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         seed,
     )
     both = []
-    for t, made_by in ((1, policy), (0, base)):
-        made = answers(ids["reward"], "answer", t, 1, seed).select(list(tables.ANSWERS.columns))
-        answered = {
-            "policy": made_by,
-            **asked(split["reward"]),
-            **provenance.terms(str(t), settings)["answers"],
-        }
-        both.append(_written(run / str(t), tables.ANSWERS, made, answered))
+    for stage, table, made_by in (
+        ("answer", tables.ANSWERS, policy),
+        ("answer_previous", tables.PREVIOUS_ANSWERS, base),
+    ):
+        made = answers(ids["reward"], stage, 1, 1, seed).select(list(table.columns))
+        answered = {"policy": made_by, **asked(split["reward"]), **told[table.name]}
+        both.append(_written(here, table, made, answered))
     now, before = both
     judged = pa.table(
         {
@@ -286,7 +285,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
     _written(here, tables.ANSWER_REWARDS, judged, made_from)
     inputs = build_pairs.Inputs(
         tables.ANSWERS.path(here),
-        tables.ANSWERS.path(run / "0"),
+        tables.PREVIOUS_ANSWERS.path(here),
         tables.ANSWER_REWARDS.path(here),
         tables.RANKED_PAIRS.path(here),
         tables.RESPONSES.path(here),
@@ -329,7 +328,8 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         ("rank_pairs", {"active": 1.0, **joins.counts(ranked["kept"], ranked["reason"])}),
     ):
         files.write_metrics(here / "metrics" / f"{stage}.json", numbers)
-    files.write_metrics(here / "metrics" / "answer.json", describe.answers(now))
+    for stage, drawn in (("answer", now), ("answer_previous", before)):
+        files.write_metrics(here / "metrics" / f"{stage}.json", describe.answers(drawn))
     sizes = {f"prompts_{name}": float(len(rows)) for name, rows in split.items() if rows}
     sizes |= {"rows": sum(sizes.values()), "dropped": 0.0}
     files.write_metrics(run / "0" / "metrics" / "prepare_prompts.json", sizes)

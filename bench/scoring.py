@@ -42,7 +42,7 @@ from mutual_taught.models.load import load_reward_model
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.conversations import Asked, fit_responses
 from mutual_taught.models.packed.rows import fill, pack
-from mutual_taught.prepare.base_models import tiny_tokenizer
+from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.scoring import local, shards
 from mutual_taught.training.export import save_model
 from mutual_taught.training.rounding import EXACT
@@ -91,7 +91,7 @@ def questions(prompts: int, prompt: int, answer: int) -> list[Asked]:
 def make(folder: Path) -> None:
     """Write the reward model."""
     torch.manual_seed(0)
-    tokenizer = tiny_tokenizer()
+    tokenizer = _tiny_tokenizer()
     shape = config("135M", num_labels=1)
     shape.pad_token_id = tokenizer.pad_token_id
     model = LlamaForSequenceClassification(shape)

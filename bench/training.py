@@ -59,7 +59,7 @@ from mutual_taught.models.packed.forward import packed_logps, packed_rewards
 from mutual_taught.models.packed.pooled import scores_packed
 from mutual_taught.models.packed.rows import share_prefix
 from mutual_taught.models.precision import fast_dtype
-from mutual_taught.prepare.base_models import tiny_tokenizer
+from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import reward as train_reward
 from mutual_taught.training.packed import collate, packed_step
@@ -241,7 +241,7 @@ def dpo_ours(case: Case) -> Step:
         args=case.dpo,
         data_collator=collate,
         train_dataset=Dataset.from_list(rows),
-        processing_class=tiny_tokenizer(),
+        processing_class=_tiny_tokenizer(),
     )
     trainer.token_budget = BUDGET
     trainer.model_wrapped = trainer.accelerator.prepare(model)
@@ -268,7 +268,7 @@ def dpo_trl(case: Case) -> Step:
         model=model,
         args=case.dpo,
         train_dataset=Dataset.from_list(rows),
-        processing_class=tiny_tokenizer(),
+        processing_class=_tiny_tokenizer(),
     )
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, DataCollatorForPreference(pad_token_id=0)(rows))
@@ -288,7 +288,7 @@ def dpo_trl_default(case: Case) -> Step:
         ref_model=language_model(case, packed=False),
         args=args,
         train_dataset=Dataset.from_list(plain),
-        processing_class=tiny_tokenizer(),
+        processing_class=_tiny_tokenizer(),
     )
     model.gradient_checkpointing_enable({"use_reentrant": False})
     trainer.model_wrapped = trainer.accelerator.prepare(model)
@@ -326,7 +326,7 @@ def reward_ours(case: Case) -> Step:
         args=case.reward,
         data_collator=collate,
         train_dataset=Dataset.from_list([{"pair": "p"}]),
-        processing_class=tiny_tokenizer(),
+        processing_class=_tiny_tokenizer(),
     )
     trainer.token_budget = BUDGET
     trainer.model_wrapped = trainer.accelerator.prepare(model)
@@ -353,7 +353,7 @@ def reward_trl(case: Case) -> Step:
         model=model,
         args=case.reward,
         train_dataset=Dataset.from_list(rows),
-        processing_class=tiny_tokenizer(),
+        processing_class=_tiny_tokenizer(),
     )
     trainer.model_wrapped = trainer.accelerator.prepare(model)
     return stock_step(trainer, RewardCollator(pad_token_id=0)(rows))

@@ -17,6 +17,7 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--previous-answers", required=True, type=PATH, help="pi_{t-1}'s answers.")
 @click.option("--reward-model", required=True, type=PATH, help="The previous reward model.")
+@click.option("--base-reward-model", required=True, type=PATH, help="The base reward model r_0.")
 @click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
@@ -25,6 +26,7 @@ def main(
     decided: Path,
     previous_answers: Path,
     reward_model: Path,
+    base_reward_model: Path,
     prompts: Path,
     out: Path,
 ) -> None:
@@ -33,36 +35,31 @@ def main(
         tables.empty(out, tables.ANSWERS, tables.ANSWER_REWARDS)
         files.write_metrics(out / "metrics" / "answer.json", {"active": 0.0})
         return
+    from mutual_taught.sampling.shards import make_plan
     from mutual_taught.scoring.start import start_scorer
     from mutual_taught.steps import answer
+    from mutual_taught.steps.single_answers import single_answers
 
     asked, limits = tables.read(prompts, tables.PROMPTS), params.load(blocks.Tokens)
-    engine = params.load(blocks.Engine)
+    engine, settings = params.load(blocks.Engine), params.load(blocks.Answer)
+    plan = make_plan("answer", int(iteration), params.seed(), 1, settings, engine, limits)
+    shift: dict[str, float | None] = {}
     with perf.measure(out, "answer") as measured:
-        answers, made_from = answer.answer(
-            policy,
-            asked,
-            int(iteration),
-            params.load(blocks.Answer),
-            engine,
-            limits,
-            params.seed(),
-        )
+        answers, made_from = single_answers(policy, asked, plan, engine, limits)
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
+        inputs = answer.Inputs(
+            answers, tables.read(previous_answers, tables.PREVIOUS_ANSWERS), previous_answers, asked
+        )
         with start_scorer(params.load(blocks.Score), engine.workers, limits) as scorer:
-            rewards, scored_from = answer.answer_rewards(
-                scorer,
-                answers,
-                tables.read(previous_answers, tables.ANSWERS),
-                previous_answers,
-                reward_model,
-                asked,
-                limits,
-                f"answer@{iteration}-rewards",
-            )
+            name = f"answer@{iteration}-rewards"
+            rewards, scored_from = answer.answer_rewards(scorer, inputs, reward_model, limits, name)
+            if settings.previous == "reuse" and iteration != "1":  # pi_0 had none stored
+                name = f"answer@{iteration}-base-rewards"
+                base, _ = answer.answer_rewards(scorer, inputs, base_reward_model, limits, name)
+                shift["previous_shift"] = answer.shift(rewards, base)
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
-    files.write_metrics(out / "metrics" / "answer.json", describe.answers(answers))
+    files.write_metrics(out / "metrics" / "answer.json", {**describe.answers(answers), **shift})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Stage prepare_policy: the base policy pi_0."""
+"""Stage prepare_policy: the base policy pi_0, which has answered nothing yet."""
 
 from pathlib import Path
 
 import click
 
-from mutual_taught.artifacts import decision
+from mutual_taught.artifacts import decision, tables
 from mutual_taught.config import blocks, params
 from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
@@ -21,6 +21,7 @@ def main(out: Path) -> None:
     with perf.measure(out, "prepare_policy"):
         base_models.make_policy(policy, out / "policy", params.seed(), limits)
         require_sampling(out / "policy", limits, params.load(blocks.Engine))
+    tables.empty(out, tables.ANSWERS)
     decision.write(out, decision.Decision(active=True, policy_from="0"))
 
 

@@ -12,7 +12,6 @@ PREPARE = (
     "prepare_prompts",
     "prepare_policy",
     "prepare_reward_model",
-    "answer_base",
     "eval_base",
     "report_base",
 )

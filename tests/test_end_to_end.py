@@ -21,6 +21,7 @@ PER_ITERATION = (
     tables.REWARDS,
     tables.RANKED_PAIRS,
     tables.DUELS,
+    tables.PREVIOUS_ANSWERS,
     tables.ANSWERS,
     tables.ANSWER_REWARDS,
     tables.PSEUDO_PAIRS,
@@ -207,7 +208,7 @@ def test_dvc_repro_makes_the_same_bytes_as_one_process_and_then_nothing(
     tmp_path: Path, finished: Path
 ) -> None:
     repo = project.copy(tmp_path / "repo", "tiny")
-    assert len(project.ran(project.dvc(repo, "repro"))) == 28
+    assert len(project.ran(project.dvc(repo, "repro"))) == 29
     for path in sorted(finished.rglob("*")):
         if path.is_file() and path.parent.name != "perf":
             same = repo / "run" / path.relative_to(finished)

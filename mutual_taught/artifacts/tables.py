@@ -154,6 +154,7 @@ ANSWERS = Table(
     },
     ("prompt_id",),
 )
+PREVIOUS_ANSWERS = replace(ANSWERS, name="previous_answers")
 ANSWER_REWARDS = Table(
     "answer_rewards",
     {
@@ -280,6 +281,7 @@ EXCHANGED = (
     REWARDS,
     RANKED_PAIRS,
     DUELS,
+    PREVIOUS_ANSWERS,
     ANSWERS,
     ANSWER_REWARDS,
     PSEUDO_PAIRS,

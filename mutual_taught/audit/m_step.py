@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.audit import answer_tables, faults
+from mutual_taught.audit import answer_tables, faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation import describe
@@ -11,16 +11,37 @@ from mutual_taught.steps import build_pairs
 
 
 def answers(of: Iteration) -> Faults:
-    """The reward prompts were answered once each, with the seeds they should have."""
-    if not of.active:
-        return
-    path, data = of.path(tables.ANSWERS), of.table(tables.ANSWERS)
+    """Both policies answered the reward prompts once each, with the seeds they should have."""
+    if of.began:
+        yield from _previous(of)
+        yield from _drawn(
+            of,
+            tables.PREVIOUS_ANSWERS,
+            "answer_previous",
+            provenance.previous_draw(of.key, of.settings),
+        )
+    if of.active and of.t:
+        yield from _drawn(of, tables.ANSWERS, "answer", ("answer", of.t))
+
+
+def _previous(of: Iteration) -> Faults:
+    """Previous answers that are reused are those of iteration t - 1."""
+    own, stored = of.path(tables.PREVIOUS_ANSWERS), tables.ANSWERS.path(of.before)
+    digests = of.run.digest(own, tables.PREVIOUS_ANSWERS), of.run.digest(stored, tables.ANSWERS)
+    if provenance.reuses(of.key, of.settings) and digests[0] != digests[1]:
+        yield Fault(own, "the table", "another", f"a copy of {stored}")
+
+
+def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]) -> Faults:
+    """Answers are to the reward prompts; `drew` is the stage, and its t, whose seeds they have."""
+    path, data = of.path(table), of.table(table)
     yield from answer_tables.asked(path, data["prompt_id"], of.run.split("reward"))
-    yield from answer_tables.drawn(path, tables.ANSWERS, data)
-    yield from answer_tables.seeds(path, tables.ANSWERS, data, of.settings, "answer", of.t)
-    if of.t:
-        metrics = of.metrics("answer")
-        yield from faults.numbers(metrics, files.read_json(metrics), describe.answers(data))
+    yield from answer_tables.drawn(path, table, data)
+    yield from answer_tables.seeds(path, table, data, of.settings, *drew)
+    said = files.read_json(of.metrics(stage))
+    if stage == "answer" and provenance.reuses(of.key, of.settings):
+        said.pop("previous_shift", None)  # r_0's rewards are in no table: it needs the models
+    yield from faults.numbers(of.metrics(stage), said, describe.answers(data))
 
 
 def pairs(of: Iteration) -> Faults:
@@ -30,7 +51,7 @@ def pairs(of: Iteration) -> Faults:
     rewards, own = of.table(tables.ANSWER_REWARDS), of.table(tables.ANSWERS)
     path = of.path(tables.ANSWER_REWARDS)
     yield from answer_tables.reasons(path, tables.ANSWER_REWARDS, rewards)
-    before = of.previous_table(tables.ANSWERS)
+    before = of.table(tables.PREVIOUS_ANSWERS)
     rule = of.settings.build_pairs.filter
     expected, epsilon = build_pairs.pseudo_pairs(own, before, rewards, rule)
     path, found = of.path(tables.PSEUDO_PAIRS), of.table(tables.PSEUDO_PAIRS)

@@ -16,6 +16,7 @@ MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
     (tables.REWARDS, ("reward_model", "responses")),
     (tables.RANKED_PAIRS, ("policy", "responses", "rewards")),
     (tables.DUELS, ("reward_model",)),
+    (tables.PREVIOUS_ANSWERS, ("policy",)),
     (tables.ANSWERS, ("policy",)),
     (tables.ANSWER_REWARDS, ("reward_model", "answers", "previous_answers")),
     (tables.PSEUDO_PAIRS, ("answers", "previous_answers", "answer_rewards")),
@@ -28,6 +29,7 @@ MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
 ASKED = {
     "responses": "policy",
     "duels": "selection",
+    "previous_answers": "reward",
     "answers": "reward",
     "generations": "eval",
 }
@@ -50,10 +52,19 @@ def drawing(
     return {"plan": plan, "dtype": engine.dtype, **engine.decides()}
 
 
+def reuses(key: str, settings: blocks.Params) -> bool:
+    """Tell whether the previous answers of an iteration are those that t - 1 stored."""
+    return settings.answer.previous == "reuse" and int(key) > 1
+
+
+def previous_draw(key: str, settings: blocks.Params) -> tuple[str, int]:
+    """Name the stage, and its iteration, whose seeds the previous answers have."""
+    return ("answer", int(key) - 1) if reuses(key, settings) else ("answer_previous", int(key))
+
+
 def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     """Give the parameters that decide an iteration's tables, as provenance names them."""
     sample, dtype = params.load(blocks.Sample, key if key != "0" else None), settings.score.dtype
-    answers = drawing("answer", int(key), 1, settings.answer, settings)
     count = settings.eval.responses_per_prompt
     drawn = drawing("sample", int(key), sample.responses_per_prompt, sample, settings)
     engine, limit = settings.engine.decides(), {"max_length": settings.tokens.max_length}
@@ -69,7 +80,8 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
             **engine,
             **limit,
         },
-        "answers": answers,
+        "previous_answers": drawing(*previous_draw(key, settings), 1, settings.answer, settings),
+        "answers": drawing("answer", int(key), 1, settings.answer, settings),
         "answer_rewards": {"dtype": dtype, **limit},
         "pseudo_pairs": {"filter": settings.build_pairs.filter},
         "reward_pairs": settings.build_pairs.model_dump(),
@@ -119,9 +131,6 @@ def made_from(of: Iteration) -> Faults:
     if of.active:
         yield from _evaluated(of, inputs, told)
     if not of.t:
-        right = {"policy": inputs["current_policy"](), **told["answers"]}
-        said = tables.provenance(of.table(tables.ANSWERS))
-        yield from agrees(of.path(tables.ANSWERS), said, right)
         return
     yield from _tables(of, inputs, told)
     if of.began:
@@ -234,7 +243,6 @@ def _inputs(of: Iteration) -> dict[str, Digest]:
         "reward_model": model(of.before / "reward_model"),
         "base_policy": model(start / "policy"),
         "base_reward_model": model(start / "reward_model"),
-        "previous_answers": rows(before, tables.ANSWERS),
         "previous_pairs": rows(before, tables.REWARD_PAIRS),
         **{table.name: rows(of, table) for table in tables.EXCHANGED},
     }

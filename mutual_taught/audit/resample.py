@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
+from mutual_taught.audit.provenance import previous_draw
 from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, params
 from mutual_taught.errors import InputError
@@ -122,10 +123,14 @@ def _drawn(of: Iteration) -> Iterator[Draws]:
     if of.began:
         yield from _sampled(of)
         yield from _duelled(of)
+        plan = _plan(of, *previous_draw(of.key, settings), 1, settings.answer)
+        table, policy = tables.PREVIOUS_ANSWERS, of.before / "policy"
+        yield Draws(of.path(table), table, policy, of.run.split("reward"), plan)
     if of.active:
         policy, count = of.here / "policy", settings.eval.responses_per_prompt
-        plan = _plan(of, "answer", of.t, 1, settings.answer)
-        yield Draws(of.path(tables.ANSWERS), tables.ANSWERS, policy, of.run.split("reward"), plan)
+        if of.t:
+            plan, asked = _plan(of, "answer", of.t, 1, settings.answer), of.run.split("reward")
+            yield Draws(of.path(tables.ANSWERS), tables.ANSWERS, policy, asked, plan)
         plan = _plan(of, "eval", 0, count, settings.eval)
         path = of.path(tables.GENERATIONS)
         yield Draws(path, tables.GENERATIONS, policy, of.run.split("eval"), plan)

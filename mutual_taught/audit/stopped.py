@@ -7,7 +7,9 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import EVAL, Iteration
 from mutual_taught.config import blocks, params
 
-SAMPLING = ("sample", "score", "rank_pairs", "dpo")
+SAMPLING = ("answer_previous", "sample", "score", "rank_pairs", "dpo")
+BEGUN = ("previous_answers", "responses", "rewards", "ranked_pairs", "duels")
+LEARNT = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
 LEARNING = ("answer", "build_pairs", "train_rm")
 
 
@@ -16,9 +18,8 @@ def empty(of: Iteration) -> Faults:
     active, began = of.active, of.began
     trains = of.t > 0 and active and not params.load(blocks.TrainRm, of.key).fixed
     expected = {
-        **dict.fromkeys(("responses", "rewards", "ranked_pairs", "duels"), began),
-        **dict.fromkeys(("answer_rewards", "pseudo_pairs", "reward_pairs"), active and of.t > 0),
-        "answers": active,
+        **dict.fromkeys(BEGUN, began),
+        **dict.fromkeys(LEARNT, active and of.t > 0),
         "reward_training": trains,
         "generations": True,
         "judgements": True,

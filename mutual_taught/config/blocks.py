@@ -202,6 +202,9 @@ class Answer(Decoding):
     """One answer to each reward prompt (M-step)."""
 
     key: ClassVar[str] = "answer"
+    previous: Literal["fresh", "reuse"] = Field(
+        description="y_{t-1}: drawn anew, or those that iteration t - 1 labelled chosen"
+    )
 
 
 class Duel(Decoding):

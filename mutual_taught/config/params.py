@@ -66,7 +66,7 @@ def workers(path: Path = PARAMS) -> Workers:
 def read(path: Path) -> dict[str, Any]:
     """Read a YAML 1.2 mapping (`5e-07` is a number in it, unlike in YAML 1.1)."""
     try:
-        return parse(path, path.stat().st_mtime_ns)
+        return _parse(path, path.stat().st_mtime_ns)
     except FileNotFoundError:
         raise MissingFileError(
             f"{path} does not exist; run in the project's folder, or mutual-taught preset laptop"
@@ -74,8 +74,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4)
-def parse(path: Path, _mtime_ns: int) -> dict[str, Any]:
-    """Parse a file once, as long as it is the same: a stage reads params.yaml block by block."""
+def _parse(path: Path, _mtime_ns: int) -> dict[str, Any]:
     try:
         values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError, IsADirectoryError) as error:

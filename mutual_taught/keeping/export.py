@@ -78,12 +78,12 @@ def _made(run: Path, key: str) -> model_card.Made:
         key,
         summary.final_iteration(history),
         history[-1]["metrics"],
-        shareable(values),
+        _shareable(values),
         _commit(run.parent),
     )
 
 
-def shareable(values: dict[str, Any]) -> dict[str, Any]:
+def _shareable(values: dict[str, Any]) -> dict[str, Any]:
     """Leave out where models lie on this machine: of a folder only its name is kept."""
     for model in values["models"].values():
         if model["source"] == "path":

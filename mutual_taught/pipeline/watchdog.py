@@ -1,4 +1,4 @@
-"""Ends this process when the one that started it is gone, even if a shell between them survives."""
+"""A process that ends with the one that started it, though others in between live on."""
 
 import contextlib
 import os

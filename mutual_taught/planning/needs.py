@@ -232,7 +232,8 @@ def disk(params: Params, models: Models, works: Mapping[str, Work], t: str) -> d
             parts["work in progress"] = resumed * models.reward.weights
         return parts
     trained = models.reward.weights if works[f"train_rm@{t}"].steps else 0
-    tokens = sum(works[f"{name}@{t}"].tokens for name in ("sample", "duel", "answer", "eval"))
+    drawn = ("answer_previous", "sample", "duel", "answer", "eval")
+    tokens = sum(works[f"{name}@{t}"].tokens for name in drawn)
     return {
         "candidates": works[f"dpo@{t}"].candidates * models.policy.weights * size,
         "reward model": trained * size,
@@ -248,8 +249,8 @@ NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
         if params.models.reward_model.source in ("trained", "tiny")
         else None
     ],
-    "answer_base": lambda params, models: [drawing(params.answer, 1, models.policy, params)],
     "eval_base": lambda params, models: _evaluating(params, models),
+    "answer_previous": lambda params, models: [drawing(params.answer, 1, models.policy, params)],
     "sample": lambda params, models: [
         drawing(params.sample, params.sample.responses_per_prompt, models.policy, params)
     ],

@@ -13,8 +13,8 @@ from mutual_taught.planning.workload import Work, at
 # Which count of a stage its time follows, and what run/*/perf calls it.
 UNITS = {
     "prepare_reward_model": ("pairs", "pairs"),
+    "answer_previous": ("answers", "answers"),
     "sample": ("answers", "answers"),
-    "answer_base": ("answers", "answers"),
     "eval_base": ("answers", "answers"),
     "score": ("scores", "answers"),
     "rank_pairs": ("pairs", "pairs"),

@@ -101,7 +101,6 @@ def of_run(params: Params, prompts: Mapping[str, int], seed_pairs: int) -> dict[
     evaluated = Work(judged, judged * params.eval.max_new_tokens, 2 * judged)
     found = {
         "prepare_reward_model": _trained(seed_pairs, params.base_reward_model),
-        "answer_base": Work(reward, reward * params.answer.max_new_tokens),
         "eval_base": evaluated._replace(scores=judged),
     }
     carried: list[int] = []
@@ -112,7 +111,10 @@ def of_run(params: Params, prompts: Mapping[str, int], seed_pairs: int) -> dict[
         carried.append(asked * params.build_pairs.ranked + reward * params.build_pairs.pseudo)
         mixed = {"none": carried[-1:], "last": carried[-2:], "all": carried}
         pairs = sum(mixed[params.build_pairs.accumulate])
-        found[f"answer@{t}"] = Work(reward, reward * params.answer.max_new_tokens, 2 * reward)
+        reused = params.answer.previous == "reuse" and t != "1"
+        answered = Work(reward, reward * params.answer.max_new_tokens)
+        found[f"answer_previous@{t}"] = Work() if reused else answered
+        found[f"answer@{t}"] = answered._replace(scores=(4 if reused else 2) * reward)
         found[f"train_rm@{t}"] = Work() if own.train_rm.fixed else _trained(pairs, own.train_rm)
         found[f"eval@{t}"] = evaluated
     return found

@@ -197,7 +197,7 @@ def fetch_tokenizer(source: Model, folder: Path, date: str | None) -> None:
     if source.source == "embedded":
         _embedded_tokenizer(_embedded_place(source.path)).save_pretrained(folder)
     elif source.source == "tiny":
-        tiny_tokenizer().save_pretrained(folder)
+        _tiny_tokenizer().save_pretrained(folder)
     else:
         copy_files(source, folder, ("config.json", *TOKENIZER_FILES))
         _require_config(source, folder)
@@ -326,7 +326,7 @@ def _embedded_place(package: str) -> Path:
 
 def _tiny(folder: Path, seed: int) -> str:
     """Make a two-layer random model with a small tokenizer of its own."""
-    tokenizer = tiny_tokenizer()
+    tokenizer = _tiny_tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -347,8 +347,7 @@ def _tiny(folder: Path, seed: int) -> str:
     return "tiny random Llama"
 
 
-def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """Make a tokenizer that reads bytes, with ChatML's special tokens and template."""
+def _tiny_tokenizer() -> PreTrainedTokenizerFast:
     specials = ["<|pad|>", "<|im_start|>", "<|im_end|>"]
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -118,8 +118,8 @@ def _base(folder: Path) -> str | None:
 
 
 def _sampled_in(run: Path) -> str | None:
-    """Find what `engine.dtype` came to: it is part of what the base policy's answers say."""
-    path = tables.ANSWERS.path(run / "0")
+    """Find what `engine.dtype` came to: it is part of what pi_0's answers say."""
+    path = tables.PREVIOUS_ANSWERS.path(run / "1")
     if not path.exists():
         return None
     try:

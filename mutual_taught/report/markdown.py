@@ -16,6 +16,7 @@ from mutual_taught.terminal.signs import visible
 
 History = list[dict[str, Any]]
 STAGES = (
+    "answer_previous",
     "sample",
     "score",
     "rank_pairs",
@@ -72,7 +73,7 @@ def write(folder: Path, history: History) -> None:
     write_json(folder / "data.json", history)
     for name, lines in PLOTS.items():
         write_bytes(folder / f"{name}.png", _plot(history, lines))
-    write_bytes(folder / "report.md", page(history).encode())
+    write_bytes(folder / "report.md", _page(history).encode())
 
 
 def number(metrics: Mapping[str, Any], stage: str, name: str) -> float | None:
@@ -274,13 +275,12 @@ def _plot(history: History, lines: Sequence[tuple[str, str, str, str, str]]) -> 
     axes.set_xticks([item["iteration"] for item in history])
     if axes.has_data():
         axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
+    page = io.BytesIO()
+    figure.savefig(page, format="png", dpi=110, metadata={"Software": None})
+    return page.getvalue()
 
 
-def page(history: History) -> str:
-    """Write the page over the iterations so far: a table, the plots, examples."""
+def _page(history: History) -> str:
     head = ["", *(f"t = {item['iteration']}" for item in history)]
     rows = [["state", *(state(item["metrics"], item["iteration"]) for item in history)]]
     finals = [final_iteration(history[: place + 1]) for place in range(len(history))]
@@ -303,10 +303,10 @@ def page(history: History) -> str:
     if history[-1]["examples"]:
         lines += ["## The same prompts, answered in every iteration", ""]
     for place, example in enumerate(history[-1]["examples"]):
-        lines += [f"**{safe(example['prompt'])}**", "", "| t | gold | answer |", "|---|---|---|"]
+        lines += [f"**{_safe(example['prompt'])}**", "", "| t | gold | answer |", "|---|---|---|"]
         for item in history:
             answer = item["examples"][place]
-            cells = (str(item["iteration"]), shown(answer["gold"], 2), safe(answer["response"]))
+            cells = (str(item["iteration"]), shown(answer["gold"], 2), _safe(answer["response"]))
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(map(visible, lines)) + "\n"
@@ -324,10 +324,10 @@ def _dropped_prompts(metrics: Mapping[str, Any]) -> list[str]:
     }
     total = f"{counted['dropped']:.0f} of {counted['rows']:.0f} rows of the source are no prompts."
     lines = ["## Dropped prompts", "", total, "", "| reason | rows |", "|---|---|"]
-    return [*lines, *(f"| {safe(name)} | {value:.0f} |" for name, value in reasons.items()), ""]
+    return [*lines, *(f"| {_safe(name)} | {value:.0f} |" for name, value in reasons.items()), ""]
 
 
-def safe(text: str) -> str:
+def _safe(text: str) -> str:
     """Escape text of models and data sets for a Markdown table: no markup, link or new cell.
 
     Every mark of ASCII is written as its number, because some renderers make links of bare

@@ -1,52 +1,36 @@
-"""Stages answer and answer_base on tables: answers to D_M, and their rewards under r_{t-1}."""
+"""Stage answer on tables: rewards of both policies' answers to D_M."""
 
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from mutual_taught.artifacts import joins, tables
-from mutual_taught.config.blocks import Answer, Engine, Tokens
-from mutual_taught.sampling.shards import Drawn, draw, make_plan
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.method.reuse import reuse_shift
 from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.shards import Scored, made_from, score_all, spread, together
 
 
-def answer(
-    policy: Path,
-    prompts: pa.Table,
-    iteration: int,
-    settings: Answer,
-    engine: Engine,
-    tokens: Tokens,
-    seed: int,
-) -> Drawn:
-    """Draw one answer to each prompt of the reward split.
+class Inputs(NamedTuple):
+    """What is scored: both policies' answers, where pi_{t-1}'s stand, and the reward prompts."""
 
-    Returns:
-        Rows of `answers`, and what they were made from.
-    """
-    plan = make_plan("answer", iteration, seed, 1, settings, engine, tokens)
-    with start_engine(engine, plan.context, tokens) as running:
-        drawn, made_from = draw(policy, prompts, plan, running, f"answer@{iteration}")
-    return drawn.select(list(tables.ANSWERS.columns)), made_from
+    answers: pa.Table
+    previous: pa.Table
+    previous_path: Path
+    prompts: pa.Table
 
 
 def answer_rewards(
-    scorer: Scorer,
-    answers: pa.Table,
-    previous: pa.Table,
-    previous_path: Path,
-    reward_model: Path,
-    prompts: pa.Table,
-    tokens: Tokens,
-    name: str,
+    scorer: Scorer, inputs: Inputs, reward_model: Path, tokens: Tokens, name: str
 ) -> Scored:
-    """Score pi_t's and pi_{t-1}'s answers to the reward prompts under r_{t-1}.
+    """Score pi_t's and pi_{t-1}'s answers to the reward prompts under a reward model.
 
     Returns:
         Rows of `answer_rewards`, and what they were made from.
     """
+    answers, previous, previous_path, prompts = inputs
     ids = sorted(answers["prompt_id"].to_pylist())
     own = joins.align(answers, ids, previous_path)["response"].to_pylist()
     before = joins.align(previous, ids, previous_path)["response"].to_pylist()
@@ -57,5 +41,19 @@ def answer_rewards(
     for side, prefix in enumerate(("", "previous_")):
         rows[f"{prefix}reward"] = tables.numbers(both[:, side])
         rows[f"{prefix}reason"] = why[:, side]
-    inputs = {"answers": answers, "previous_answers": previous}
-    return pa.table(rows), made_from(reward_model, scorer, tokens, **inputs)
+    said = {"answers": answers, "previous_answers": previous}
+    return pa.table(rows), made_from(reward_model, scorer, tokens, **said)
+
+
+def shift(rewards: pa.Table, base_rewards: pa.Table) -> float | None:
+    """Say how far r_{t-1} favours the previous answers: see `method.reuse.reuse_shift`.
+
+    Args:
+        rewards: table `answer_rewards`.
+        base_rewards: the same answers' rewards under r_0.
+    """
+    both = (
+        np.stack([table["reward"].to_numpy(), table["previous_reward"].to_numpy()], axis=1)
+        for table in (rewards, base_rewards)
+    )
+    return reuse_shift(*both)

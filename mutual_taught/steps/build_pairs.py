@@ -38,9 +38,9 @@ class Inputs(NamedTuple):
 def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> None:
     """Read the tables, decide, and write `pseudo_pairs`, `reward_pairs` and the metrics."""
     answers = tables.read(inputs.answers, tables.ANSWERS)
-    previous = tables.read(inputs.previous_answers, tables.ANSWERS)
+    previous = tables.read(inputs.previous_answers, tables.PREVIOUS_ANSWERS)
     rewards = tables.read(inputs.answer_rewards, tables.ANSWER_REWARDS)
-    joins.same_keys(answers, previous, tables.ANSWERS, inputs.previous_answers)
+    joins.same_keys(answers, previous, tables.PREVIOUS_ANSWERS, inputs.previous_answers)
     joins.same_keys(answers, rewards, tables.ANSWER_REWARDS, inputs.answer_rewards)
     ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)
     responses = tables.read(inputs.responses, tables.RESPONSES)

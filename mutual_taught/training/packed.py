@@ -115,8 +115,8 @@ def shares(sizes: Sequence[int], processes: int) -> list[list[int]]:
 def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor:
     """Run forward and backward over a batch in parts under the trainer's token budget.
 
-    Of several processes each runs over its share. All make the same number of passes, because each
-    pass gathers the sharded weights; one with fewer parts repeats a part with weight 0.
+    Of several processes each runs over its share. All make as many passes, for weights in shards
+    are gathered in each; who has fewer parts runs over one again with weight 0.
 
     Returns:
         This process's part of the batch's mean loss, times the number of processes: gradients

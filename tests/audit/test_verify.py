@@ -25,6 +25,7 @@ ALL = {
         tables.REWARDS,
         tables.RANKED_PAIRS,
         tables.DUELS,
+        tables.PREVIOUS_ANSWERS,
         tables.ANSWERS,
         tables.ANSWER_REWARDS,
         tables.PSEUDO_PAIRS,
@@ -40,7 +41,7 @@ ALL = {
 @pytest.fixture
 def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the finished run (weights linked), the working directory around it."""
-    shutil.copytree(finished, tmp_path / "run", copy_function=files.link)
+    shutil.copytree(finished, tmp_path / "run", copy_function=files._link)
     shutil.copy(finished.parent / "params.yaml", tmp_path)
     shutil.copytree(finished.parent / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)
@@ -92,13 +93,14 @@ def test_stopped_run_has_no_fault(stopped: Path, monkeypatch: pytest.MonkeyPatch
 EVERY_TABLE = [
     f"{folder}/{name}"
     for folder, names in {
-        "run/0": ("prompts", "answers"),
+        "run/0": ("prompts",),
         "run/0/splits": ("policy", "reward", "selection", "eval"),
         "run/1": (
             "responses",
             "rewards",
             "ranked_pairs",
             "duels",
+            "previous_answers",
             "answers",
             "answer_rewards",
             "pseudo_pairs",
@@ -140,6 +142,8 @@ FORGED: list[tuple[str, str, str]] = [
     ("run/1/duels", "outcome", "outcome"),
     ("run/1/duels", "previous_reward", "previous_reward"),
     ("run/1/duels", "previous_response", "previous_response"),
+    ("run/1/previous_answers", "seed", "that of answer_previous at iteration 1"),
+    ("run/1/previous_answers", "response", "provenance previous_answers"),
     ("run/1/answers", "seed", "that of answer at iteration 1"),
     ("run/1/answers", "response", "provenance answers"),
     ("run/1/answer_rewards", "reward", "pseudo_pairs.parquet"),
@@ -241,7 +245,7 @@ def test_missing_table_is_a_fault_and_the_rest_is_still_checked(run: Path) -> No
 def test_other_params_than_the_run_had_are_found(run: Path) -> None:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("filter: tolerance", "filter: positive"))
-    params.parse.cache_clear()
+    params._parse.cache_clear()
     assert any("pseudo_pairs.parquet" in line for line in found())
 
 

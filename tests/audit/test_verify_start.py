@@ -80,7 +80,7 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         "run/1/ranked_pairs.parquet: provenance reference_dtype is float32",
     ),
     "policy prompt": (space("policy"), "responses.parquet: provenance prompts is"),
-    "reward prompt": (space("reward"), "run/0/answers.parquet: provenance prompts is"),
+    "reward prompt": (space("reward"), "run/1/previous_answers.parquet: provenance prompts is"),
     "selection prompt": (space("selection"), "run/1/duels.parquet: provenance prompts is"),
     "eval prompt": (space("eval"), "run/0/eval/generations.parquet: provenance prompts is"),
 }
@@ -140,7 +140,7 @@ def test_what_a_switch_decides_is_checked(
 ) -> None:
     begin, attack, said = SWITCHED[name]
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
     monkeypatch.chdir(repo)
     Path("params.yaml").write_text(presets.compose("tiny", [name]))
     shutil.rmtree("run/2")

@@ -22,7 +22,7 @@ Change = Callable[[Path], object]
 
 
 def copy(source: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(source, here / "run", copy_function=files.link)
+    shutil.copytree(source, here / "run", copy_function=files._link)
     shutil.copy(source.parent / "params.yaml", here)
     shutil.copytree(source.parent / "data", here / "data")
     monkeypatch.chdir(here)
@@ -40,7 +40,7 @@ def ended(stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def found(models: bool = False) -> list[str]:
-    params.parse.cache_clear()
+    params._parse.cache_clear()
     said = [str(fault) for fault in verify(Path("run"), models)]
     assert all("\n" not in line for line in said)
     return said

@@ -33,6 +33,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "accumulate": ({"build_pairs.accumulate"}, "build_pairs"),
     "accumulate-all": ({"build_pairs.accumulate"}, "build_pairs"),
     "warm-start": ({"train_rm.start"}, "train_rm"),
+    "reuse-answers": ({"answer.previous"}, "answer_previous"),
     "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
     "sampler-logps": ({"rank_pairs.reference_logps"}, "rank_pairs"),
@@ -154,11 +155,11 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
     monkeypatch.chdir(repo)
     beside = ["three-iterations"] if name in THREE else []
     Path("params.yaml").write_text(presets.compose("tiny", [*beside, name]))
-    params.parse.cache_clear()
+    params._parse.cache_clear()
     begin = ABLATIONS[name][1]
     _forget(Path("run"), begin)
     in_process.run_all(Path("params.yaml"), (begin, "" if begin in in_process.PREPARE else "1"))
@@ -181,10 +182,10 @@ def test_either_start_goes_with_either_reference(
 ) -> None:
     """Where DPO starts at its reference its first loss is that of a margin of 0: log 2."""
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
+    shutil.copytree(finished, repo / "run", copy_function=files._link)
     monkeypatch.chdir(repo)
     Path("params.yaml").write_text(presets.compose("tiny", names))
-    params.parse.cache_clear()
+    params._parse.cache_clear()
     shutil.rmtree("run/2")
     in_process.run_all(Path("params.yaml"), ("rank_pairs", "1"))
     assert [str(fault) for fault in verify(Path("run"))] == []
@@ -246,6 +247,23 @@ def _made_in(*iterations: set[int]) -> Any:
 def _warm(run: Path) -> None:
     parent = read_manifest(run / "2" / "reward_model").parent
     assert parent == read_manifest(run / "1" / "reward_model").digest
+
+
+def _reused(run: Path) -> None:
+    """Iteration 2 compares with the texts that r_1 was trained on; r_0 never met any."""
+    stored, previous, drawn, chosen = (
+        {row["prompt_id"]: row[column] for row in pq.read_table(run / path).to_pylist()}
+        for path, column in (
+            ("1/answers.parquet", "response"),
+            ("2/previous_answers.parquet", "response"),
+            ("1/previous_answers.parquet", "seed"),
+            ("1/answers.parquet", "seed"),
+        )
+    )
+    assert previous == stored
+    assert drawn != chosen
+    assert "previous_shift" not in files.read_json(run / "1" / "metrics" / "answer.json")
+    assert "previous_shift" in files.read_json(run / "2" / "metrics" / "answer.json")
 
 
 def _based(run: Path) -> None:
@@ -387,6 +405,7 @@ EFFECTS = {
     "accumulate": _made_in({1}, {1, 2}, {2, 3}),
     "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}),
     "warm-start": _warm,
+    "reuse-answers": _reused,
     "no-filter": _margins(float("-inf")),
     "positive-only": _margins(0.0),
     "highest-reward": _highest,

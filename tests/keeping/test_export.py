@@ -27,7 +27,7 @@ BOTH = ("policy", "reward_model")
 
 def beside(run: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a project whose run is a copy of one."""
-    shutil.copytree(run, target / "run", copy_function=files.link)
+    shutil.copytree(run, target / "run", copy_function=files._link)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(run.parent / name, target / name)
     monkeypatch.chdir(target)
@@ -159,7 +159,7 @@ def test_model_of_a_stopped_run_is_called_by_the_iteration_that_made_it(
 def test_place_from_a_folder_is_told_by_its_name_alone(here_run: Path) -> None:
     values = project.load_yaml(Path("params.yaml"))
     values["models"]["policy"] = {"source": "path", "path": "/home/ann/mine", "revision": None}
-    assert export.shareable(values)["models"]["policy"]["path"] == "mine"
+    assert export._shareable(values)["models"]["policy"]["path"] == "mine"
 
 
 @pytest.mark.parametrize("there", ["file", "folder", "link"])
@@ -182,7 +182,7 @@ def test_place_in_a_file_is_one_line(here_run: Path) -> None:
 
 
 def test_run_elsewhere_is_told_with_the_params_beside_it(here_run: Path) -> None:
-    shutil.copytree("run", "other/run", copy_function=files.link)
+    shutil.copytree("run", "other/run", copy_function=files._link)
     shutil.rmtree("other/run/2")
     shutil.copy("params.yaml", "other")
     values = project.load_yaml(Path("other/params.yaml"))

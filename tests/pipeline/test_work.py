@@ -227,7 +227,7 @@ def test_code_of_a_stage_is_what_dvc_yaml_says_decides_it(
         ("sample@1", "sample"),
         ("duel@2-step-000016", "duel"),
         ("eval@0-rewards-r0", "eval_base"),
-        ("answer@0", "answer_base"),
+        ("answer_previous@1", "answer_previous"),
         ("prepare_reward_model", "prepare_reward_model"),
     ],
 )

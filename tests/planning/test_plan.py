@@ -53,6 +53,8 @@ def test_counts_of_the_laptop_preset() -> None:
     assert works["score@2"] == Work(scores=640)
     assert works["dpo@1"] == Work(pairs=256, steps=32, candidates=2)  # 2 epochs of 128 / 8
     assert works["duel@1"].answers == 120  # 40 prompts, 2 candidates and pi_0
+    assert works["answer_previous@2"] == Work(answers=40, tokens=40 * 48)
+    assert works["answer@2"] == Work(answers=40, tokens=40 * 48, scores=80)  # y_t and y_{t-1}
     assert works["train_rm@1"] == Work(pairs=168, steps=11)  # 128 + 40, 168 / 16 = 10.5
     assert works["eval@1"] == Work(answers=192, tokens=192 * 48, scores=384)  # r_t and r_0
     assert works["prepare_reward_model"] == Work(pairs=464, steps=30)  # 2 epochs of 14.5
@@ -86,6 +88,14 @@ def test_given_answers_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
     assert (works["sample@1"], works["train_rm@1"]) == (Work(), Work())
     assert works["score@1"].scores == 256  # two of each
+
+
+def test_reused_answers_are_not_drawn_and_are_scored_by_two_reward_models() -> None:
+    values = preset("laptop", answer={"previous": "reuse"})
+    works = workload.of_run(values, workload.sizes(values.data, None), 0)
+    assert works["answer_previous@1"].answers == 40  # pi_0 has none stored
+    assert works["answer_previous@2"] == Work()
+    assert (works["answer@1"].scores, works["answer@2"].scores) == (80, 160)
 
 
 def test_only_so_many_candidates_as_are_kept_duel() -> None:
@@ -132,7 +142,7 @@ def test_damaged_table_of_the_users_is_a_note(
         project.set_param(copied / "params.yaml", f"data.splits.{split}.prompts", prompts)
     made = plan.make()
     assert any(note.startswith(f"{name}: not readable as Parquet") for note in made.notes)
-    assert len(made.running()) == 28
+    assert len(made.running()) == 29
 
 
 @pytest.mark.parametrize(
@@ -147,7 +157,7 @@ def test_damaged_file_of_an_earlier_run_is_a_note(copied: Path, name: str, said:
     assert any(
         note.startswith(f"earlier times are not used: {name}: {said}") for note in made.notes
     )
-    assert len(made.running()) == 28
+    assert len(made.running()) == 29
 
 
 def test_prompts_that_nobody_has_counted_are_one_line() -> None:
@@ -320,7 +330,7 @@ def test_what_no_value_makes_fit_says_another_way() -> None:
 def test_each_parameter_is_named_once_with_the_value_that_fits_every_stage() -> None:
     short = Need({"weights": 10 * GB, "cache": 20 * GB}, "engine.batch_size", 100, 10 * GB)
     long = Need({"weights": 10 * GB, "cache": 40 * GB}, "engine.batch_size", 100, 10 * GB)
-    wanted = {"answer_base": short, "sample@1": long, "duel@1": short}
+    wanted = {"answer_previous@1": short, "sample@1": long, "duel@1": short}
     [said] = fits.faults(fake(8, 20 * GB), PAPER, wanted, {}, {})
     # 10 GB are left for the cache, of which each of sample's answers takes 0.4
     assert said.startswith("sample@1: ")
@@ -470,7 +480,7 @@ def test_plan_tells_stages_counts_time_memory_and_disk(copied: Path) -> None:
     result = CliRunner().invoke(main, ["plan"])
     assert result.exit_code == 0, result.output
     lines = result.output.splitlines()
-    assert lines[0].startswith("28 of 28 stages will run, in about ")
+    assert lines[0].startswith("29 of 29 stages will run, in about ")
     [dpo] = [line for line in lines if line.startswith("  dpo@1 ")]
     assert "6 pairs, 3 steps, 2 candidates (never run; after " in dpo
     assert any(line.startswith("Memory of a device: ") for line in lines)

@@ -26,7 +26,7 @@ def test_order_of_stages_is_the_one_in_which_dvc_runs_them(tmp_path: Path) -> No
     with Repo(str(repo)) as opened:
         expected = [stage.name for stage in plan_repro(opened.index.graph)]
     assert graph.order(repo / "dvc.yaml", repo / "params.yaml") == expected
-    assert len(expected) == 28
+    assert len(expected) == 29
 
 
 def test_a_stage_comes_after_what_makes_its_inputs_and_folders_hold_their_files() -> None:
@@ -148,9 +148,9 @@ def cloned(here: Path) -> Path:
 
 def test_stage_of_a_plain_repro_says_its_place_and_is_noted(cloned: Path) -> None:
     done = start(DVC_STAGE="dpo@1", MUTUAL_TAUGHT_STARTED_BY=str(os.getpid()))
-    assert done.stderr == "stage 10 of 28: dpo@1\n"
+    assert done.stderr == "stage 10 of 29: dpo@1\n"
     noted = schedule.read(schedule.folder() / f"{os.getpid()}.json")
-    assert len(noted.order) == 28
+    assert len(noted.order) == 29
     assert 0 <= noted.finished["dpo@1"] - noted.started["dpo@1"] < 60
 
 
@@ -196,7 +196,7 @@ def test_file_of_an_earlier_process_of_the_same_number_is_not_gone_on_with(clone
     before = psutil.Process().create_time() - 100
     os.utime(path, (before, before))
     done = start(DVC_STAGE="dpo@1", MUTUAL_TAUGHT_STARTED_BY=str(os.getpid()))
-    assert done.stderr == "stage 10 of 28: dpo@1\n"
+    assert done.stderr == "stage 10 of 29: dpo@1\n"
     assert path.stat().st_mtime > time.time() - 60
 
 
@@ -204,4 +204,4 @@ def test_values_of_params_decide_how_many_stages_there_are(cloned: Path) -> None
     third = {"prev": "2", "sample": {}, "dpo": {}, "train_rm": {}}
     values = params.read(Path("params.yaml"))["iterations"]
     project.set_param(Path("params.yaml"), "iterations", {**values, "3": third})
-    assert len(graph.order()) == 39
+    assert len(graph.order()) == 41

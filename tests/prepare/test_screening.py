@@ -11,7 +11,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.keys import prompt_id
 from mutual_taught.models import chat
 from mutual_taught.models.message import Message
-from mutual_taught.prepare.base_models import CHATML, tiny_tokenizer
+from mutual_taught.prepare.base_models import CHATML, _tiny_tokenizer
 from mutual_taught.prepare.conversations import REASONS, Prompt
 from mutual_taught.prepare.screening import Screen, screen
 
@@ -39,7 +39,7 @@ SYSTEM: Message = {"role": "system", "content": "Be brief."}
 
 @functools.cache
 def tokenizer(template: str) -> PreTrainedTokenizerFast:
-    made = tiny_tokenizer()
+    made = _tiny_tokenizer()
     made.chat_template = template
     return made
 

@@ -40,9 +40,10 @@ def test_policy_prompt_has_its_responses_rewards_pair_and_who_learnt_from_it(run
 def test_reward_prompt_is_told_through_all_iterations(run: Path) -> None:
     name = str(first("run/1/pseudo_pairs.parquet")["prompt_id"])
     story = trace.prompt(run, name)
-    assert list(story["iterations"]) == ["0", "1", "2"]
-    now, before = (story["iterations"][t]["answers"][0]["response"] for t in "10")
-    pair = story["iterations"]["1"]["pseudo_pairs"][0]
+    assert list(story["iterations"]) == ["1", "2"]
+    told = story["iterations"]["1"]
+    now, before = (told[name][0]["response"] for name in ("answers", "previous_answers"))
+    pair = told["pseudo_pairs"][0]
     assert (pair["response"], pair["previous_response"]) == (now, before)
 
 
@@ -129,7 +130,7 @@ def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
 
 
 def own_copy(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(finished, here / "run", copy_function=files.link)
+    shutil.copytree(finished, here / "run", copy_function=files._link)
     monkeypatch.chdir(here)
     return Path("run")
 

@@ -14,7 +14,7 @@ LIVE = re.compile(r"://|www\.|[\w.+-]@[\w-]|@\w|#\d|mailto:|[<>|*_`\[\]~\\]", re
 def page(prompt: str, response: str) -> list[str]:
     """Make the page of one iteration with one example; give its last lines."""
     shown = {"prompt_id": "0", "prompt": prompt, "response": response, "gold": 1.0}
-    return markdown.page([markdown.entry(0, {}, [shown])]).splitlines()
+    return markdown._page([markdown.entry(0, {}, [shown])]).splitlines()
 
 
 def answer(text: str) -> str:
@@ -51,7 +51,7 @@ def test_nothing_of_an_answer_is_live(text: str) -> None:
 
 
 def test_comment_parts_what_github_would_join_again() -> None:
-    assert markdown.safe("a@b #1") == "a&#64;<!-- -->b &#35;<!-- -->1"
+    assert markdown._safe("a@b #1") == "a&#64;<!-- -->b &#35;<!-- -->1"
 
 
 @pytest.mark.parametrize("sign", ["\x1b", "\x9b", "\x00", "\u202e", "\u2066", "\u200b", "\ufeff"])
@@ -80,7 +80,7 @@ def test_prompt_is_shown_likewise() -> None:
 
 def test_numbers_of_a_run_cannot_bring_signs_into_the_page() -> None:
     counted = {"kept": 1, "rows": 2, "dropped_\x1b\u202e": 1}
-    made = markdown.page([markdown.entry(1, {"rank_pairs": counted}, [])])
+    made = markdown._page([markdown.entry(1, {"rank_pairs": counted}, [])])
     assert "1 / 2 (\\x1b\\u202e 1)" in made
 
 

@@ -204,8 +204,9 @@ def test_answer_rewards_have_a_reason_for_each_side(
         pa.table({"prompt_id": ids, "response": texts})
         for texts in (["Yes.", long, long], ["No.", "No.", long])
     )
+    inputs = answer.Inputs(now, before, Path("answers"), prompts)
     rows, made_from = answer.answer_rewards(
-        scorer, now, before, Path("answers"), reward_folder, prompts, TOKENS, "answer@1-rewards"
+        scorer, inputs, reward_folder, TOKENS, "answer@1-rewards"
     )
     assert rows["reason"].to_pylist() == ["", "too_long", "too_long"]
     assert rows["previous_reason"].to_pylist() == ["", "", "too_long"]

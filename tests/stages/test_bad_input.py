@@ -122,7 +122,7 @@ def test_model_that_wants_to_run_its_own_code(repo: Path) -> None:
     text = text.replace("{", '{"auto_map": {"AutoModelForCausalLM": "mine.Model"},', 1)
     config.unlink()
     config.write_text(text)
-    said = refusal("answer_base")
+    said = refusal("answer_previous")
     assert said.startswith("run/0/policy: cannot be loaded (")
     assert said.endswith("expected a model that transformers knows, without code of its own")
 
@@ -132,7 +132,7 @@ def test_weights_that_are_cut_off(repo: Path) -> None:
     whole = path.read_bytes()
     path.unlink()
     path.write_bytes(whole[: len(whole) // 2])
-    assert refusal("answer_base").startswith("run/0/policy: cannot be loaded (")
+    assert refusal("answer_previous").startswith("run/0/policy: cannot be loaded (")
 
 
 def test_reward_model_with_several_labels(repo: Path) -> None:
@@ -222,18 +222,18 @@ def test_one_prompt_of_equal_rewards_is_dropped_with_its_reason(repo: Path) -> N
 
 def test_no_pair_left_for_the_reward_model(repo: Path) -> None:
     for name, key, arguments in in_process.commands(Path("params.yaml")):
-        if (name == "answer_base") or (key == "1" and name in AFTER_RANKED):
+        if key == "1" and name in NO_PAIR:
             in_process.run(name, arguments)
     project.set_param(repo / "params.yaml", "build_pairs.ranked", False)
-    for name in ("run/1/answers.parquet", "run/0/answers.parquet"):
-        edit(name, tables.ANSWERS, column("response", lambda v: [""] * len(v)))
+    for table in (tables.ANSWERS, tables.PREVIOUS_ANSWERS):
+        edit(f"run/1/{table.name}.parquet", table, column("response", lambda v: [""] * len(v)))
     assert refusal("build_pairs") == (
         "iteration 1: no pair is left for the reward model; expected at least one; "
         "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
     )
 
 
-AFTER_RANKED = ("dpo", "duel", "select_policy", "answer")
+NO_PAIR = ("answer_previous", "dpo", "duel", "select_policy", "answer")
 
 
 def test_table_that_is_not_there(repo: Path) -> None:

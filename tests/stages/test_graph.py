@@ -17,6 +17,7 @@ from tests.imports import deciding
 ROOT = project.ROOT
 GRAPH = project.load_yaml(ROOT / "dvc.yaml")["stages"]
 STAGES = (
+    "answer_previous",
     "sample",
     "score",
     "rank_pairs",
@@ -33,7 +34,6 @@ PREPARE = (
     "prepare_prompts",
     "prepare_policy",
     "prepare_reward_model",
-    "answer_base",
     "eval_base",
     "report_base",
 )
@@ -148,8 +148,9 @@ def test_a_second_repro_runs_nothing(repo: Path) -> None:
     assert "up to date" in output
 
 
-# What a change may run. Sampling and answering depend on policies, not on reward models.
-NOT_BY_REWARDS = {"sample@2"}
+# What a change may run. Sampling, and the answers of pi_{t-1}, depend on policies, not on reward
+# models; these answers do not depend on the selection of t either.
+NOT_BY_REWARDS = {"answer_previous@2", "sample@2"}
 REPORTS = {"report_base", "report@1", "report@2"}
 CHANGES: dict[tuple[str, object], set[str]] = {
     ("select_policy.win_rate_threshold", 0.7): after("select_policy", 1) | every(2),
@@ -162,7 +163,9 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("dpo.learning_rate", 3e-5): after("dpo", 1) | every(2),
     ("iterations.2.dpo.beta", 0.2): after("dpo", 2),
     ("iterations.2.dpo.start", "base"): after("dpo", 2),
-    ("iterations.1.sample.temperature", 1.0): every(1, 2),
+    ("iterations.1.sample.temperature", 1.0): every(1, 2) - {"answer_previous@1"},
+    ("answer.previous", "reuse"): {"answer_previous@1", *after("answer", 1)}
+    | every(2) - {"sample@2"},
     ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", *REPORTS},
     ("engine.workers", "ray"): set(),
     ("training.resume_steps", 7): set(),

@@ -9,7 +9,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mutual_taught.artifacts.manifests import write_manifest
 from mutual_taught.config.blocks import Engine
-from mutual_taught.prepare.base_models import tiny_tokenizer
+from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.sampling.vllm import Vllm
 
 CONTEXT = 32
@@ -30,7 +30,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Pat
 
     def make(seed: int) -> Path:
         folder = tmp_path_factory.mktemp("models") / f"policy-{seed}"
-        tokenizer = tiny_tokenizer()
+        tokenizer = _tiny_tokenizer()
         torch.manual_seed(seed)
         config = LlamaConfig(
             vocab_size=len(tokenizer),

@@ -40,9 +40,9 @@ def test_a_run_verifies(repo: Path) -> None:
     assert list(verify(Path("run"))) == []
 
 
-@pytest.mark.parametrize("name", ["responses", "answers", "duels"])
+@pytest.mark.parametrize("name", ["responses", "previous_answers", "answers", "duels"])
 def test_provenance_names_the_engine(repo: Path, name: str) -> None:
-    table = {t.name: t for t in (tables.RESPONSES, tables.ANSWERS, tables.DUELS)}[name]
+    table = {t.name: t for t in tables.EXCHANGED}[name]
     said = tables.provenance(tables.read(Path(f"run/1/{name}.parquet"), table))
     assert (said["engine"], said["tensor_parallel"]) == ("vllm", 1)
 
