@@ -82,7 +82,7 @@ def test_exit_codes_are_in_the_help() -> None:
     [
         (["stauts"], "Did you mean 'status'?"),
         (["run", "--forse"], "Did you mean '--force'?"),
-        (["preset", "lap"], "is not one of 'tiny', 'laptop', 'paper'"),
+        (["preset", "lap"], "is not one of 'tiny', 'laptop', 'single-gpu', 'paper'"),
         (["preset", "tiny", "--with", "no-filters"], "did you mean 'no-filter'"),
     ],
 )

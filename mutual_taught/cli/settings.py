@@ -12,7 +12,7 @@ from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.cli import place
 from mutual_taught.terminal import process
 
-PRESETS = ("tiny", "laptop", "paper")
+PRESETS = ("tiny", "laptop", "single-gpu", "paper")
 
 
 def complete_ablation(
@@ -72,7 +72,7 @@ def show_list(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None
     help="List presets and ablations with what each is for, and end.",
 )
 def preset(name: str, ablations: tuple[str, ...], force: bool) -> None:
-    """Write params.yaml from a preset: laptop (default), tiny (tests) or paper.
+    """Write params.yaml from a preset: laptop (default), tiny (tests), single-gpu or paper.
 
     Use it to begin, to go back to the values as they were, or to try an ablation or a baseline
     of the paper. The result is checked before anything is written. A params.yaml whose values no

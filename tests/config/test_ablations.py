@@ -92,7 +92,7 @@ def test_every_ablation_is_listed_here(in_root: None) -> None:
     assert presets.names() == sorted(ABLATIONS)
 
 
-@pytest.mark.parametrize("preset", ["laptop", "tiny", "paper"])
+@pytest.mark.parametrize("preset", ["laptop", "tiny", "single-gpu", "paper"])
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablation_changes_exactly_its_keys(in_root: None, name: str, preset: str) -> None:
     before = flat(load(Path(f"presets/{preset}.yaml").read_text()))

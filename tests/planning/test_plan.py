@@ -400,6 +400,16 @@ def test_the_paper_fits_the_machine_it_names_and_no_smaller_one() -> None:
     assert fits.faults(machine.parse("8x40"), PAPER, wanted, {}, {})
 
 
+def test_one_gpu_of_80_gb_is_enough_for_its_preset_and_one_of_48_is_not() -> None:
+    values = preset("single-gpu")
+    works = workload.of_run(values, workload.sizes(values.data, None), 0)
+    wanted = {stage: needs.of_stage(stage, values, EIGHT, gpus=True) for stage in works}
+    known = {stage: need for stage, need in wanted.items() if need}
+    assert fits.faults(machine.parse("1x80"), values, known, {}, {}) == []
+    faults = fits.faults(machine.parse("1x48"), values, known, {}, {})
+    assert any(fault.startswith("dpo@1: needs up to 60.9 GB") for fault in faults)
+
+
 @pytest.mark.parametrize("text", ["8", "8x", "x80", "0x80", "8x0", "8 x 80", "8x80GB", "-1x80"])
 def test_machine_that_is_none_is_one_line(text: str) -> None:
     with pytest.raises(InputError, match="expected GPUs and GB of each, such as 8x80"):
