@@ -1,5 +1,6 @@
 """What all stages share: the path type, one-line errors, and a process fit for long work."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -11,9 +12,9 @@ import psutil
 
 from mutual_taught.artifacts.files import NUMBER
 from mutual_taught.errors import MutualTaughtError
-from mutual_taught.pipeline import devices, perf
+from mutual_taught.pipeline import devices, perf, taken
 from mutual_taught.pipeline.watchdog import started_by, watch
-from mutual_taught.planning import schedule
+from mutual_taught.planning import graph, schedule
 from mutual_taught.terminal import process
 
 PATH = click.Path(path_type=Path)
@@ -70,5 +71,12 @@ def run(command: click.Command) -> None:
     # Looked for now, not in the thread: later it may be gone, and another in its place.
     dvc = started_by()
     threading.Thread(target=watch, args=(dvc,), daemon=True).start()
-    with schedule.noted(stage, dvc):
+    with schedule.noted(stage, dvc), taken.noted(stage, _outs(stage)):
         command()
+
+
+def _outs(stage: str) -> list[str]:
+    """List what a stage writes, by dvc.yaml; nothing where that cannot be read."""
+    with contextlib.suppress(MutualTaughtError):
+        return [out for node in graph.read() if node.name == stage for out in node.outs]
+    return []

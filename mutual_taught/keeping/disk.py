@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mutual_taught.pipeline.work import GONE as GONE
+
 BLOCK = 512  # bytes: the unit of st_blocks, whatever the file system's own is
-GONE = ".gone-"
 
 
 def freed(paths: Iterable[Path]) -> int:

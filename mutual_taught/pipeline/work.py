@@ -20,6 +20,8 @@ from mutual_taught.errors import InputError
 PACKAGE = "mutual_taught"
 ROOT = Path(__file__).parents[2]
 KEPT = 2  # folders of other fingerprints
+GONE = ".gone-"  # begins the name of what is half removed, which no stage looks for
+_ENTERED: list[Path] = []  # a process is one stage, so this is what the stage is made of
 PATIENCE = (0.2, 0.5, 1.0, 3.0)  # seconds between one try for the lock and the next
 
 
@@ -77,6 +79,11 @@ def versions() -> dict[str, str]:
     return found
 
 
+def entered() -> list[Path]:
+    """List the folders of parts that this process has worked in."""
+    return list(dict.fromkeys(_ENTERED))
+
+
 def apart() -> bool:
     """Tell whether this is a run in a folder of its own: an experiment of --temp or --queue."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() != Path.cwd().resolve()
@@ -118,18 +125,30 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
             _lock(own, fcntl.LOCK_EX, message)
         place = home / name
         place.mkdir(exist_ok=True)
+        _ENTERED.append(place)
         write_json(place / "fingerprint.json", whole)
         others = [other for other in home.iterdir() if other.is_dir() and other.name != name]
-        for other in sorted(others, key=_begun)[: -KEPT or None]:
-            _remove(other)
+        idle = sorted((other for other in others if not _is_at_work(other)), key=_begun)
+        for other in idle[: -KEPT or None]:
+            remove(other)
         yield place
 
 
 def _begun(place: Path) -> float:
     """Say when a folder was last begun with; one that was killed before that is the oldest."""
-    with suppress(FileNotFoundError):
-        return (place / "fingerprint.json").stat().st_mtime
+    with suppress(FileNotFoundError, NotADirectoryError):
+        return 0.0 if place.name.startswith(GONE) else (place / "fingerprint.json").stat().st_mtime
     return 0.0
+
+
+def _is_at_work(parts: Path) -> bool:
+    """Tell whether a run has the lock of these parts."""
+    with parts.with_name(f"{parts.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _wait(lock: TextIO, how: int, stage: str) -> None:
@@ -141,12 +160,18 @@ def _wait(lock: TextIO, how: int, stage: str) -> None:
         fcntl.flock(lock, how)
 
 
-def _remove(parts: Path) -> None:
-    """Remove the parts of a run that has ended; those of one at work stay."""
+def remove(parts: Path) -> None:
+    """Remove the parts of a run that has ended; those of one at work stay.
+
+    They are renamed first: killed in the middle it leaves no half of them under their name.
+    """
     with parts.with_name(f"{parts.name}.lock").open("w") as lock, suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if parts.is_dir():  # another experiment may have removed them meanwhile
-            shutil.rmtree(parts)
+            gone = parts.with_name(GONE + parts.name.removeprefix(GONE))
+            if gone != parts:
+                shutil.rmtree(gone, ignore_errors=True)  # of a removal that was killed
+            shutil.rmtree(parts.rename(gone))
 
 
 def _lock(lock: TextIO, how: int, message: str) -> None:

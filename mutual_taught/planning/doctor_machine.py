@@ -60,7 +60,7 @@ def fit(
     disk = {t: needs.disk(values, models, works, t) for t in ("0", *values.iterations)}
     host = needs.host(values, models) if gpus else {}
     stage, most = max(wanted.items(), key=lambda item: item[1].total)
-    room = sum(sum(parts.values()) for parts in disk.values())
+    room = needs.disk_of_run(disk)
     found = {
         "memory": f"{stage} needs up to {most.total / GB:.1f} GB of {there.device_memory / GB:.1f}",
         "disk": f"{(there.disk or 0) / GB:.1f} GB free, a whole run needs {room / GB:.1f}",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from mutual_taught.config.blocks import Params
+from mutual_taught.planning import needs
 from mutual_taught.planning.machine import GB, Machine
 from mutual_taught.planning.needs import Need
 
@@ -47,7 +48,7 @@ def faults(
             f"{needed / GB:.0f} GB of the host's memory, which has {room / GB:.0f} GB; expected "
             "less; lower it"
         )
-    needed, free = sum(sum(parts.values()) for parts in disk.values()), machine.disk
+    needed, free = needs.disk_of_run(disk), machine.disk
     if free is not None and needed > free:
         found.append(
             f"disk: {free / GB:.1f} GB free; expected {needed / GB:.1f} GB for what will run; free "

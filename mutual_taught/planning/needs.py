@@ -15,6 +15,7 @@ BYTES = {"float32": 4, "bfloat16": 2, "bfloat16_stochastic": 2}
 PROCESS = 500_000_000  # of Python, torch and transformers: 0.44 to 0.53 GB with the tiny model
 GROWTH = 32  # tokens by which the key-value cache grows at once (generate.CHUNK)
 SHARDED = ("fsdp2", "zero3")
+STATE = "resumable checkpoints"  # of the training at work: they go when it has ended
 SAVED = 2  # resumable checkpoints that stay
 PER_TOKEN = 12  # bytes of a token and its text in a table
 
@@ -229,7 +230,7 @@ def disk(params: Params, models: Models, works: Mapping[str, Work], t: str) -> d
     if t == "0":
         parts = {"models": size * (models.policy.weights + models.reward.weights)}
         if works["prepare_reward_model"].steps:
-            parts["work in progress"] = resumed * models.reward.weights
+            parts[STATE] = resumed * models.reward.weights
         return parts
     trained = models.reward.weights if works[f"train_rm@{t}"].steps else 0
     drawn = ("answer_previous", "sample", "duel", "answer", "eval")
@@ -237,9 +238,15 @@ def disk(params: Params, models: Models, works: Mapping[str, Work], t: str) -> d
     return {
         "candidates": works[f"dpo@{t}"].candidates * models.policy.weights * size,
         "reward model": trained * size,
-        "work in progress": resumed * (models.policy.weights + trained),
+        STATE: resumed * max(models.policy.weights, trained),
         "tables": tokens * PER_TOKEN,
     }
+
+
+def disk_of_run(iterations: Mapping[str, Mapping[str, int]]) -> int:
+    """Sum what a run writes to disk: all that stays, and the most that goes again."""
+    stays = sum(sum(parts.values()) - parts.get(STATE, 0) for parts in iterations.values())
+    return stays + max((parts.get(STATE, 0) for parts in iterations.values()), default=0)
 
 
 Needs = list[Need | None]

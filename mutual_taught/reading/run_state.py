@@ -13,7 +13,8 @@ import psutil
 
 from mutual_taught.artifacts import decision, files
 from mutual_taught.config import params
-from mutual_taught.errors import InputError, MissingFileError, MutualTaughtError, first_line
+from mutual_taught.errors import InputError, MissingFileError, MutualTaughtError
+from mutual_taught.pipeline import taken
 from mutual_taught.planning import graph, schedule
 
 RUN, LOCK = Path("run"), Path("dvc.lock")
@@ -147,20 +148,9 @@ def _kind(
     if len(absent) == outputs and not made:
         return "not run"
     known = [made[path.as_posix()] for _, path in absent if path.as_posix() in made]
-    cache = _cache()
+    cache = taken.cache()
     elsewhere = any(not (cache / md5[:2] / md5[2:]).exists() for md5 in known)
     return "not pulled" if elsewhere else "unfinished"
-
-
-def _cache() -> Path:
-    """Locate the objects of DVC's cache, which its settings may put outside the project."""
-    from dvc.config import Config, ConfigError
-
-    try:
-        place = Config(str(DVC))["cache"].get("dir")
-    except ConfigError as error:
-        raise InputError(f"{DVC / 'config'}: {first_line(error)}; expected DVC's own") from None
-    return Path(place or DVC / "cache") / "files" / "md5"
 
 
 def _locked() -> dict[str, Any]:

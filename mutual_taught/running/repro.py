@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mutual_taught.errors import InputError, TrainingError
+from mutual_taught.pipeline import taken
 from mutual_taught.pipeline.watchdog import STARTED_BY
 from mutual_taught.planning import graph, plan, plan_text, schedule
 from mutual_taught.planning.stale import Flags
@@ -103,6 +104,7 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
     )
     with ended_by_signals(dvc):
         lines = list(_shown(dvc))
+    taken.sweep()
     if dvc.returncode != 0:
         failed = at_work(lines)
         raise TrainingError(

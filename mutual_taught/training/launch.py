@@ -16,7 +16,7 @@ from mutual_taught.pipeline.watchdog import STARTED_BY, started_by, watch
 from mutual_taught.terminal.process import begin
 from mutual_taught.training import jobs
 from mutual_taught.training.jobs import Job
-from mutual_taught.training.loop import Outcome, newest_complete
+from mutual_taught.training.loop import Outcome, forget_state, newest_complete
 from mutual_taught.training.settings import optimizer
 
 FAILED = "failed.json"
@@ -41,6 +41,7 @@ def train(job: Job, place: Path) -> Outcome:
             jobs.write_outcome(jobs.train(job, place), place)
         else:
             _in_processes(job, place)
+    forget_state(place)  # here, so that it goes as well if this was interrupted before
     return jobs.read_outcome(place)
 
 

@@ -91,3 +91,4 @@ def test_a_stage_killed_at_random_moments_ends_with_the_same_bytes(repo: Path, s
     assert killed
     assert start(repo, stage).wait() == 0
     assert outputs(repo, stage) == expected
+    assert not list((repo / ".work").rglob("trainer"))

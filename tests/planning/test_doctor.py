@@ -43,7 +43,7 @@ def test_the_paper_on_its_machine_is_in_order_but_for_a_small_disk() -> None:
     *_, disk = doctor_machine.fit(PAPER, BOTH, WORKS, small)
     assert disk.found == "100.0 GB free"
     assert disk.fault.startswith(
-        "expected 1311.7 GB for what will run; free some (mutual-taught gc)"
+        "expected 482.3 GB for what will run; free some (mutual-taught gc)"
     )
     assert "dvc gc" not in disk.fault
 
@@ -267,6 +267,6 @@ def test_models_and_prompts_of_an_earlier_preset_do_not_count(
     (repo / "run/0/metrics").mkdir()
     (repo / "run/0/metrics/prepare_prompts.json").write_text('{"prompts_policy_1": 1}')
     checks = {check.name: check for check in doctor_machine.checks(PAPER)}
-    assert "a whole run needs 1311.7 GB" in checks["disk"].found or (
-        "expected 1311.7 GB" in checks["disk"][2]
+    assert "a whole run needs 482.3 GB" in checks["disk"].found or (
+        "expected 482.3 GB" in checks["disk"][2]
     )

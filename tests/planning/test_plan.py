@@ -298,11 +298,20 @@ def test_disk_of_an_iteration_is_candidates_reward_model_and_resumable_checkpoin
     assert works["dpo@1"].steps == 152  # 19,380 / 128 = 151.4: candidates at 50, 100, 150, 152
     assert parts["candidates"] == 4 * 2 * LLAMA_8B.weights
     assert parts["reward model"] == 2 * REWARD_8B.weights
-    # of each model three checkpoints of weights and two moments, 4 bytes each
-    assert parts["work in progress"] == 36 * (LLAMA_8B.weights + REWARD_8B.weights)
+    # of one model at a time three checkpoints of weights and two moments, 4 bytes each
+    assert parts["resumable checkpoints"] == 36 * max(LLAMA_8B.weights, REWARD_8B.weights)
     assert needs.disk(PAPER, EIGHT, works, "0") == {
         "models": 2 * (LLAMA_8B.weights + REWARD_8B.weights)
     }
+
+
+def test_checkpoints_that_go_with_their_training_count_once_for_the_whole_run() -> None:
+    iterations = {
+        "0": {"models": 3, "resumable checkpoints": 50},
+        "1": {"candidates": 10, "resumable checkpoints": 90},
+        "2": {"candidates": 20, "resumable checkpoints": 90},
+    }
+    assert needs.disk_of_run(iterations) == 3 + 10 + 20 + 90
 
 
 # What fits

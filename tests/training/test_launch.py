@@ -56,6 +56,20 @@ def train(made: jobs.Job, place: Path) -> Outcome:
     return launch.train(made, place)
 
 
+def test_state_of_the_optimiser_goes_with_the_training_and_after_a_kill_in_between(
+    policy_folder: Path, here: Path
+) -> None:
+    made, place = job("policy", policy_folder, TRAINING), here / "place"
+    outcome = train(made, place)
+    assert not (place / "trainer").exists()
+    checkpoint = place / "trainer" / "checkpoint-1"  # as if killed before it was gone
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "optimizer.pt").touch()
+    assert launch.train(made, place) == outcome
+    assert not (place / "trainer").exists()
+    assert (place / "checkpoints").is_dir()
+
+
 @pytest.fixture
 def starts(policy_folder: Path, reward_folder: Path) -> dict[jobs.Kind, Path]:
     for folder, kind in ((policy_folder, "policy"), (reward_folder, "reward_model")):
