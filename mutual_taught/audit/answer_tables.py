@@ -7,13 +7,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mutual_taught.artifacts import tables
+from mutual_taught.artifacts import joins, tables
 from mutual_taught.audit import faults
 from mutual_taught.audit.faults import Fault, Faults
+from mutual_taught.audit.run import Iteration, Reader
 from mutual_taught.config import blocks
 from mutual_taught.keys import sampling_seeds
+from mutual_taught.models.chat import texts
+from mutual_taught.models.packed.conversations import Asked, fit_responses
+from mutual_taught.terminal.progress import each
 
-FINISH = pa.array(["stop", "length"])
+Lengths = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+BLOCK = 4096  # answers read at once
 
 
 def seeds(
@@ -27,22 +33,91 @@ def seeds(
     yield from faults.first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
 
 
-def drawn(path: Path, table: tables.Table, data: pa.Table, given: bool = False) -> Faults:
-    """Lengths and finish reasons of answers; those that were given may be too long."""
-    lengths = pc.list_value_length(data["token_ids"]).to_numpy()
-    yield from faults.first(
-        path,
-        table,
-        data,
-        "length_tokens",
-        data["length_tokens"].to_numpy() != lengths,
-        "the number of its token_ids",
-    )
-    ends = pa.array(["stop", tables.TOO_LONG]) if given else FINISH
-    known = pc.is_in(data["finish_reason"], ends).to_numpy()
-    yield from faults.first(
-        path, table, data, "finish_reason", ~known, " or ".join(ends.to_pylist())
-    )
+def drawn(
+    path: Path, table: tables.Table, data: pa.Table, reader: Reader, longest: int, side: str = ""
+) -> Faults:
+    """Drawn answers read as their tokens do, and end where a draw ends.
+
+    A draw ends with the first stop token, or at the longest length without one.
+
+    Args:
+        path: where the table was read from.
+        table: its schema.
+        data: its rows.
+        reader: the policy's tokenizer, and its stop tokens.
+        longest: tokens an answer may have.
+        side: prefix of the columns, where a table has two answers a row.
+    """
+    tokens, reasons = data[f"{side}token_ids"].combine_chunks(), data[f"{side}finish_reason"]
+    lengths, ended, early = _ends(tokens, reader)
+    bad = (lengths < 1) | (lengths > longest) | early
+    expected = f"1 to {longest} tokens, none but the last a stop token"
+    yield from faults.first(path, table, data, f"{side}token_ids", bad, expected)
+    known = pc.equal(reasons, pa.array(["length", "stop"]).take(pa.array(ended * 1))).to_numpy()
+    bad = ~known | (~ended & (lengths != longest))
+    expected = f"stop after a stop token, length after {longest} tokens without one"
+    yield from faults.first(path, table, data, f"{side}finish_reason", bad, expected)
+    yield from _counted(path, table, data, lengths)
+    yield from _read(path, table, data, reader, side)
+
+
+def _ends(tokens: pa.ListArray, reader: Reader) -> tuple[Lengths, Mask, Mask]:
+    """Find lengths, which answers end in a stop token, and which have one before their end."""
+    lengths = pc.list_value_length(tokens).to_numpy().astype(np.int64)
+    stops = np.isin(tokens.flatten().to_numpy(), sorted(reader.stop_ids))
+    ends = np.cumsum(lengths)
+    ended = np.zeros(len(lengths), bool)
+    ended[lengths > 0] = stops[ends[lengths > 0] - 1]
+    found = np.bincount(np.repeat(np.arange(len(lengths)), lengths)[stops], minlength=len(lengths))
+    return lengths, ended, found > ended
+
+
+def _counted(path: Path, table: tables.Table, data: pa.Table, lengths: Lengths) -> Faults:
+    if "length_tokens" in data.column_names:
+        bad = data["length_tokens"].to_numpy() != lengths
+        yield from faults.first(
+            path, table, data, "length_tokens", bad, "the number of its token_ids"
+        )
+
+
+def _read(path: Path, table: tables.Table, data: pa.Table, reader: Reader, side: str) -> Faults:
+    """Texts are those of the tokens; they are read block by block, so that memory stays low."""
+    name, begins = f"{side}response", range(0, len(data), BLOCK)
+    for begin in each(f"reading {path}", begins, "block"):
+        part = data.slice(begin, BLOCK)
+        right = pa.array(texts(reader.tokenizer, part[f"{side}token_ids"].to_pylist()), tables.TEXT)
+        bad = pc.not_equal(part[name].combine_chunks(), right)
+        yield from faults.first(path, table, part, name, bad, "the text of its tokens")
+
+
+def unscored(
+    of: Iteration, table: tables.Table, data: pa.Table, asked: pa.Table, side: str = ""
+) -> Faults:
+    """An answer without a reward is one that the reward model cannot read, for the reason given.
+
+    Args:
+        of: the iteration.
+        table: the schema of the rewards.
+        data: its rows.
+        asked: the same rows: `prompt_id`, `messages` and `response`.
+        side: prefix of the column `reason`.
+    """
+    name, judging = f"{side}reason", of.run.reader.judging
+    rows = np.flatnonzero(pc.not_equal(data[name], "").to_numpy())
+    right = np.full(len(data), "", object)
+    for row, one in zip(rows, asked.take(pa.array(rows)).to_pylist(), strict=True):
+        whole = Asked(one["prompt_id"], one["messages"], [one["response"]])
+        [right[row]] = fit_responses(judging, whole, of.settings.tokens.max_length).reasons
+    bad = right != data[name].to_numpy(zero_copy_only=False)
+    expected = "why the reward model cannot read it, or nothing if it can"
+    yield from faults.first(of.path(table), table, data, name, bad, expected)
+
+
+def asked_with(answers: pa.Table, prompts: pa.Table, path: Path) -> pa.Table:
+    """Put its prompt beside every answer: `prompt_id`, `messages` and `response`."""
+    ids = answers["prompt_id"]
+    messages = joins.align(prompts, ids.to_pylist(), path)["messages"]
+    return pa.table([ids, messages, answers["response"]], ["prompt_id", "messages", "response"])
 
 
 def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:

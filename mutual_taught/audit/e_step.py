@@ -12,6 +12,7 @@ from mutual_taught.config import blocks, params
 from mutual_taught.evaluation import describe
 from mutual_taught.method.selection import judge_duels, select_checkpoint
 from mutual_taught.steps import rank_pairs, select_policy
+from mutual_taught.steps.sample import given as given_rows
 
 PREVIOUS = (
     "previous_response",
@@ -29,14 +30,25 @@ def responses(of: Iteration) -> Faults:
     sample = params.load(blocks.Sample, of.key)
     given = sample.source == "given"
     yield from answer_tables.asked(path, data["prompt_id"], of.policy_prompts())
-    yield from answer_tables.drawn(path, tables.RESPONSES, data, given)
-    if not given:
-        yield from answer_tables.seeds(path, tables.RESPONSES, data, of.settings, "sample", of.t)
+    if given:
+        right = given_rows(of.run.reader.tokenizer, of.policy_prompts(), of.settings.tokens)
+        yield from faults.compare(path, tables.RESPONSES, data, tables.RESPONSES.sorted(right))
+    else:
+        yield from _drawn(of, data, sample)
     count, wanted = joins.width(data, path), 2 if given else sample.responses_per_prompt
     if count != wanted:
         yield Fault(path, "responses a prompt", str(count), f"{wanted} (params.yaml)")
     metrics = of.metrics("sample")
     yield from faults.numbers(metrics, files.read_json(metrics), describe.answers(data))
+
+
+def _drawn(of: Iteration, data: pa.Table, sample: blocks.Sample) -> Faults:
+    """Responses are what a draw can be: seeds, texts, ends, and the sign of log-probs."""
+    path, table = of.path(tables.RESPONSES), tables.RESPONSES
+    yield from answer_tables.seeds(path, table, data, of.settings, "sample", of.t)
+    yield from answer_tables.drawn(path, table, data, of.run.reader, sample.max_new_tokens)
+    bad = pc.fill_null(pc.greater(data["logprob"], 0), False).to_numpy()
+    yield from faults.first(path, table, data, "logprob", bad, "a log-prob, at most 0")
 
 
 def rewards(of: Iteration) -> Faults:
@@ -47,11 +59,13 @@ def rewards(of: Iteration) -> Faults:
     data = of.table(tables.RESPONSES)
     joins.same_keys(data, scored, tables.REWARDS, path)
     yield from answer_tables.reasons(path, tables.REWARDS, scored)
-    overlong = pc.equal(data["finish_reason"], tables.TOO_LONG).to_numpy()
-    bad = overlong & scored["reward"].is_valid().to_numpy()
-    yield from faults.first(
-        path, tables.REWARDS, scored, "reward", bad, "null: too long for the policy"
-    )
+    overlong = pc.equal(data["finish_reason"], tables.TOO_LONG)
+    bad = pc.and_(overlong, pc.not_equal(scored["reason"], tables.TOO_LONG)).to_numpy()
+    expected = "too_long: it is, for the policy"
+    yield from faults.first(path, tables.REWARDS, scored, "reason", bad, expected)
+    rest, fits = scored.filter(pc.invert(overlong)), data.filter(pc.invert(overlong))
+    asked = answer_tables.asked_with(fits, of.policy_prompts(), path)
+    yield from answer_tables.unscored(of, tables.REWARDS, rest, asked)
     metrics = of.metrics("score")
     yield from faults.numbers(metrics, files.read_json(metrics), describe.rewards(scored))
 
@@ -104,9 +118,10 @@ def duels(of: Iteration) -> Faults:
         {"outcome": tables.numbers(judged.outcomes), "reason": pa.array(judged.reasons)}
     )
     yield from faults.compare(path, tables.DUELS, data, right)
-    for name in ("finish_reason", "previous_finish_reason"):
-        known = pc.is_in(data[name], answer_tables.FINISH).to_numpy()
-        yield from faults.first(path, tables.DUELS, data, name, ~known, "stop or length")
+    longest = of.settings.duel.max_new_tokens
+    for side in ("", "previous_"):
+        reader = of.run.reader
+        yield from answer_tables.drawn(path, tables.DUELS, data, reader, longest, side)
     yield from _fought(of, data)
 
 

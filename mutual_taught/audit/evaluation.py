@@ -7,8 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.audit import faults
-from mutual_taught.audit.answer_tables import asked, drawn, said, seeds
+from mutual_taught.audit import answer_tables, faults
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation import metrics as evaluation
@@ -67,17 +66,20 @@ def _generations(of: Iteration) -> Faults:
     """The eval prompts were answered with iteration 0's seeds, and gold is what a program finds."""
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
     prompts = of.run.split("eval")
-    yield from drawn(path, tables.GENERATIONS, own)
-    yield from seeds(path, tables.GENERATIONS, own, of.settings, "eval", 0)
-    yield from asked(path, own["prompt_id"], prompts)
+    longest = of.settings.eval.max_new_tokens
+    yield from answer_tables.drawn(path, tables.GENERATIONS, own, of.run.reader, longest)
+    yield from answer_tables.seeds(path, tables.GENERATIONS, own, of.settings, "eval", 0)
+    yield from answer_tables.asked(path, own["prompt_id"], prompts)
     unscored = own["reward_rt"].is_null().to_numpy()
     right = {
         "reward_r0": unscored == own["reward_r0"].is_null().to_numpy(),
-        "reason": said(own["reason"], unscored),
+        "reason": answer_tables.said(own["reason"], unscored),
     }
     for name, agrees in right.items():
         expected = "what goes with reward_rt"
         yield from faults.first(path, tables.GENERATIONS, own, name, ~agrees, expected)
+    asked = answer_tables.asked_with(own, prompts, path)
+    yield from answer_tables.unscored(of, tables.GENERATIONS, own, asked)
     graded = own.drop_columns(["gold", "passed", "length_chars"])
     yield from faults.compare(path, tables.GENERATIONS, own, add_gold(graded, prompts))
     outputs = of.here / "eval" / OUTPUTS

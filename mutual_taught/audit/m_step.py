@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts import files, joins, tables
 from mutual_taught.audit import answer_tables, faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
@@ -36,7 +36,8 @@ def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]
     """Answers are to the reward prompts; `drew` is the stage, and its t, whose seeds they have."""
     path, data = of.path(table), of.table(table)
     yield from answer_tables.asked(path, data["prompt_id"], of.run.split("reward"))
-    yield from answer_tables.drawn(path, table, data)
+    longest = of.settings.answer.max_new_tokens
+    yield from answer_tables.drawn(path, table, data, of.run.reader, longest)
     yield from answer_tables.seeds(path, table, data, of.settings, *drew)
     said = files.read_json(of.metrics(stage))
     if stage == "answer" and provenance.reuses(of.key, of.settings):
@@ -50,8 +51,12 @@ def pairs(of: Iteration) -> Faults:
         return
     rewards, own = of.table(tables.ANSWER_REWARDS), of.table(tables.ANSWERS)
     path = of.path(tables.ANSWER_REWARDS)
+    joins.same_keys(own, rewards, tables.ANSWER_REWARDS, path)
     yield from answer_tables.reasons(path, tables.ANSWER_REWARDS, rewards)
-    before = of.table(tables.PREVIOUS_ANSWERS)
+    before, prompts = of.table(tables.PREVIOUS_ANSWERS), of.run.split("reward")
+    for side, answered in (("", own), ("previous_", before)):
+        asked = answer_tables.asked_with(answered, prompts, path)
+        yield from answer_tables.unscored(of, tables.ANSWER_REWARDS, rewards, asked, side)
     rule = of.settings.build_pairs.filter
     expected, epsilon = build_pairs.pseudo_pairs(own, before, rewards, rule)
     path, found = of.path(tables.PSEUDO_PAIRS), of.table(tables.PSEUDO_PAIRS)

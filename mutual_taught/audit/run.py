@@ -2,16 +2,28 @@
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.artifacts import decision, tables
 from mutual_taught.config import blocks
+from mutual_taught.models.folders import stop_ids
+from mutual_taught.prepare import tokenizers
 from mutual_taught.steps.sample import policy_prompts
 
 EVAL = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
+
+
+class Reader(NamedTuple):
+    """What the run's models read with: the policy's tokenizer and stop tokens, the judge's."""
+
+    tokenizer: PreTrainedTokenizerBase
+    stop_ids: frozenset[int]
+    judging: PreTrainedTokenizerBase
 
 
 class Run:
@@ -65,6 +77,13 @@ class Run:
         """Say where the prompts of a split are."""
         table = tables.split(name)
         return table.path(self.folder / "0" / "splits"), table
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Load the tokenizers of iteration 0, by which all its policies and reward models read."""
+        start = self.folder / "0"
+        policy, judging = tokenizers.load(start / "tokenizers")
+        return Reader(policy, stop_ids(start / "policy", policy), judging)
 
     def forget(self, unneeded: Iterable[Path]) -> None:
         """Let go of tables, but not of their digests; one that is asked for again is read again."""

@@ -14,8 +14,13 @@ from mutual_taught.audit.provenance import agrees, learnt
 from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, params
 from mutual_taught.keys import places, prompt_ids
+from mutual_taught.planning.workload import PREFERENCES
 from mutual_taught.prepare import conversations, sources
+from mutual_taught.prepare.reward_model import METRICS, fitting
+from mutual_taught.terminal.signs import excerpt
+from mutual_taught.training.settings import total_steps
 
+SOURCED = pa.schema([field for field in tables.PROMPTS.schema if field.name != "split"])
 SPLITS = ("policy", "reward", "selection", "eval")
 
 
@@ -35,6 +40,7 @@ def prompts(run: Run, settings: blocks.Params) -> Faults:
     for (place, kind), rows in zip(parts, sources.by_split(whole).values(), strict=True):
         yield from faults.compare(place, kind, run.table(place, kind), rows)
     yield from _dropped(run, whole, settings)
+    yield from _sourced(run, whole, settings)
     yield from _counted(run, whole, settings)
     yield from _placed(path, whole, settings)
 
@@ -57,6 +63,52 @@ def _placed(path: Path, whole: pa.Table, settings: blocks.Params) -> Faults:
     yield from faults.first(
         path, tables.PROMPTS, whole, "split", bad, "the split its id falls in (data.splits)"
     )
+
+
+def _sourced(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
+    """Prompts and dropped rows are what the source has in these rows; the hub is not asked."""
+    if settings.data.source == "hub":
+        return
+    path, table = run.folder / "0" / "dropped_prompts.parquet", tables.DROPPED_PROMPTS
+    dropped = run.table(path, table)
+    kept, out = (dict.fromkeys(data["row"].to_pylist()) for data in (whole, dropped))
+    for number, prompt, text in sources.again(settings.data, settings.seed):
+        if number in kept and prompt:
+            kept[number] = prompt._asdict()
+        elif number in out:
+            out[number] = excerpt(text)
+    place = run.folder / "0" / "prompts.parquet"
+    bad = [kept[row] is None for row in whole["row"].to_pylist()]
+    yield from faults.first(place, tables.PROMPTS, whole, "row", bad, "a row of data.path")
+    if not any(bad):
+        right = pa.Table.from_pylist(list(kept.values()), SOURCED)
+        yield from faults.compare(place, tables.PROMPTS, whole, right)
+    right = pa.table([pa.array(list(out.values()), tables.TEXT)], ["excerpt"])
+    yield from faults.compare(path, table, dropped, right)
+
+
+def gold_pairs(of: Iteration) -> Faults:
+    """The gold pairs are those of the file that params.yaml names."""
+    path, table = tables.GOLD_PAIRS.path(of.here), tables.GOLD_PAIRS
+    yield from integrity.altered(of.run, path, table)
+    place = of.settings.eval.gold_pairs
+    right = table.sorted(sources.gold_pairs(None if place is None else Path(place)))
+    yield from faults.compare(path, table, of.run.table(path, table), right)
+
+
+def reward_model(of: Iteration) -> Faults:
+    """r_0 was trained on the seed preferences that fit, in as many steps; or was given."""
+    metrics = of.here / METRICS
+    if of.settings.models.reward_model.source not in ("trained", "tiny"):
+        given = {"active": 1.0, "rows": 0.0, "kept": 0.0}
+        yield from faults.numbers(metrics, files.read_json(metrics), given)
+        return
+    pairs, counted = fitting(PREFERENCES, of.run.reader.judging, of.settings.tokens)
+    yield from faults.numbers(metrics, files.read_json(metrics), counted)
+    steps = total_steps(len(pairs), of.settings.base_reward_model)
+    right = {"preferences": tables.rows_digest(pairs), "step": steps}
+    path = of.here / "reward_model"
+    yield from agrees(path / MANIFEST, read_manifest(path).made_by, right, "made_by")
 
 
 def _counted(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:

@@ -1,41 +1,66 @@
 """Whether trainings met the pairs they should have, in as many steps, and say so."""
 
-import csv
 from collections.abc import Sequence
 from itertools import zip_longest
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.artifacts.manifests import read_steps
-from mutual_taught.audit import faults
+from mutual_taught.artifacts.manifests import MANIFEST, STEPS, read_manifest, read_steps
+from mutual_taught.audit import faults, schedule
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.provenance import checkpoints
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
-from mutual_taught.errors import MissingFileError
 from mutual_taught.steps import train_rm
+from mutual_taught.training import dpo, reward
 from mutual_taught.training.export import update_metrics
+from mutual_taught.training.settings import total_steps
+
+LAST = {"loss": "loss", "reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
+ROUNDING = 1e-4  # of means that training takes in float32, and that are taken here in float64
 
 
 def policy(of: Iteration) -> Faults:
-    """The numbers of DPO are those of its curve's last step."""
+    """DPO met all kept pairs, left the candidates it should have, and says so."""
     if not of.began:
         return
-    metrics, steps = of.metrics("dpo"), read_steps(of.here / "checkpoints")
-    curve = ("loss", "rewards/accuracies", "rewards/margins")
-    last = _last(of.here / "curves" / "dpo.csv", curve)
-    named = dict(zip(("loss", "reward_accuracy", "reward_margin"), last.values(), strict=True))
-    kept = update_metrics(checkpoints(of.here)) if steps else {}
-    trained = {"active": 1.0, "steps": float(max(steps, default=0)), **named, **kept}
-    yield from faults.numbers(metrics, files.read_json(metrics), trained)
+    settings, place = params.load(blocks.Dpo, of.key), of.here / "checkpoints"
+    kept = pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py()
+    planned = total_steps(kept, settings)
+    found, right = read_steps(place), candidates(planned, settings)
+    if found != right:
+        yield Fault(place / STEPS, "steps", str(found), f"{right}, for {kept} kept pairs")
+    for folder, step in zip(checkpoints(of.here), found, strict=True):
+        said = read_manifest(folder).made_by.get("step")
+        if said != step:
+            yield Fault(folder / MANIFEST, "made_by step", str(said), str(step))
+    path = of.here / "curves" / "dpo.csv"
+    curve = schedule.read_curve(path, dpo.CURVE)
+    yield from schedule.steps(path, curve, planned, settings)
+    margins = curve["rewards/chosen"] - curve["rewards/rejected"]
+    yield from schedule.close(path, curve, "rewards/margins", margins, ROUNDING)
+    last = {name: float(curve[column][-1]) for name, column in LAST.items()}
+    trained = {
+        "active": 1.0,
+        "steps": float(planned),
+        **last,
+        **update_metrics(checkpoints(of.here)),
+    }
+    yield from faults.numbers(of.metrics("dpo"), files.read_json(of.metrics("dpo")), trained)
+
+
+def candidates(planned: int, settings: blocks.Dpo) -> list[int]:
+    """List the steps whose policies are candidates: every so many, and the last."""
+    due = sorted({*range(settings.save_steps, planned, settings.save_steps), planned})
+    return due[-settings.keep_checkpoints :] if settings.keep_checkpoints else due
 
 
 def reward_model(of: Iteration) -> Faults:
-    """Every epoch met every pair of the mix once."""
+    """Every epoch met every pair of the mix once, and the curve is that of these pairs."""
     if not of.active:
         return
     metrics, settings = of.metrics("train_rm"), params.load(blocks.TrainRm, of.key)
@@ -44,19 +69,58 @@ def reward_model(of: Iteration) -> Faults:
         yield from faults.numbers(metrics, files.read_json(metrics), idle)
         return
     data, mix = of.table(tables.REWARD_TRAINING), of.table(tables.REWARD_PAIRS)
-    each = -(-len(mix) // settings.batch_size)
+    each = total_steps(len(mix), settings) // settings.epochs
     yield from _rows(of, data, each)
     full, last = settings.batch_size, len(mix) - settings.batch_size * (each - 1)
     plan = ([full] * (each - 1) + [last]) * settings.epochs
     yield from _met(of, data, plan, settings.epochs)
+    path = of.here / "curves" / "train_rm.csv"
+    curve = schedule.read_curve(path, reward.CURVE)
+    yield from schedule.steps(path, curve, len(plan), settings)
+    if len(curve["step"]) == len(plan):
+        for name, values in means(data, settings, len(plan)).items():
+            yield from schedule.close(path, curve, name, values, ROUNDING)
+    made = read_manifest(of.here / "reward_model").made_by.get("step")
+    if made != len(plan):
+        place = of.here / "reward_model" / MANIFEST
+        yield Fault(place, "made_by step", str(made), str(len(plan)))
     right_numbers = {
         "active": 1.0,
         "steps": float(len(plan)),
         **train_rm.accuracy_by_epoch(data),
-        **_last(of.here / "curves" / "train_rm.csv", ("loss", "accuracy", "margin")),
+        **{name: float(curve[name][-1]) for name in ("loss", "accuracy", "margin")},
         **update_metrics([of.here / "reward_model"]),
     }
     yield from faults.numbers(metrics, files.read_json(metrics), right_numbers)
+
+
+def means(
+    data: pa.Table, settings: blocks.RewardOptimisation, planned: int
+) -> dict[str, NDArray[np.float64]]:
+    """Take from the pairs what the curve of a reward model says of each step.
+
+    Args:
+        data: table `reward_training`: the rewards of every pair, as a step met it.
+        settings: margin and centring of the loss.
+        planned: number of steps.
+
+    Returns:
+        Loss, accuracy, margin and mean reward of every step, shape (planned,) each.
+    """
+    chosen, rejected = (data[f"reward_{side}"].to_numpy() for side in ("chosen", "rejected"))
+    loss = np.logaddexp(0, -(chosen - rejected - settings.margin))
+    values = {
+        "loss": loss + settings.center_rewards * (chosen + rejected) ** 2,
+        "accuracy": (chosen > rejected).astype(np.float64),
+        "margin": chosen - rejected,
+        "mean_reward": (chosen + rejected) / 2,
+    }
+    at = data["step"].to_numpy() - 1
+    counts = np.bincount(at, minlength=planned)[:planned]
+    return {
+        name: np.bincount(at, one, minlength=planned)[:planned] / np.maximum(counts, 1)
+        for name, one in values.items()
+    }
 
 
 def _rows(of: Iteration, data: pa.Table, each: int) -> Faults:
@@ -89,13 +153,3 @@ def _met(of: Iteration, data: pa.Table, plan: Sequence[int], epochs: int) -> Fau
 
 def _sorted(column: pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks().sort()
-
-
-def _last(path: Path, names: Sequence[str]) -> dict[str, float]:
-    """Read numbers of a curve's last step."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            row = list(csv.DictReader(file))[-1]
-    except (OSError, IndexError, UnicodeDecodeError):
-        raise MissingFileError(f"{path}: holds no curve; run dvc repro") from None
-    return {name: float(row[name]) for name in names}

@@ -88,7 +88,7 @@ def _checks(of: Iteration) -> list[Faults]:
             _summary(of),
         ]
     else:
-        checks.append(start.base(of))
+        checks += [start.base(of), start.gold_pairs(of), start.reward_model(of)]
     checks += [integrity.altered(of.run, path, table) for path, table in of.run.listed(of.key)]
     return checks
 

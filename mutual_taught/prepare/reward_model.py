@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.files import link_tree, write_metrics
@@ -54,7 +55,9 @@ def prepare_base(
         preflight.require(preflight.reward_model(loaded), folder)
         compare_reward_model(folder, tokens)
         return
-    chosen = _fitting(preferences, policy, tokens, out)
+    tokenizer = give_padding(load_tokenizer(policy))
+    chosen, counted = fitting(preferences, tokenizer, tokens)
+    write_metrics(out / METRICS, counted)
     training = settle(training)
     rows = compare_new_reward_model(policy, tokens, settings.layers).rows
     made_by = {
@@ -66,22 +69,30 @@ def prepare_base(
         "preferences": tables.rows_digest(chosen),
     }
     with work.folder("prepare_reward_model", {**made_by, "all": training.computes()}) as place:
-        tokenizer = give_padding(load_tokenizer(policy))
         ready = tokenised(tokenizer, chosen["prompt_id"].to_pylist(), chosen, tokens)
         job = Job("new_reward_model", policy, ready, settings, training, seed, made_by, rows)
         launch.train(job, place)
         link_tree(place / "model", folder)
 
 
-def _fitting(preferences: Path, policy: Path, tokens: Tokens, out: Path) -> pa.Table:
+def fitting(
+    preferences: Path, tokenizer: PreTrainedTokenizerBase, tokens: Tokens
+) -> tuple[pa.Table, dict[str, float]]:
     """Read the seed preferences that r_0 learns from; a pair with a side that does not fit is out.
+
+    Args:
+        preferences: their file.
+        tokenizer: the policy's, by which r_0 reads.
+        tokens: limits.
+
+    Returns:
+        The pairs, and how many there are and were dropped, by reason.
 
     Raises:
         InputError: no pair fits.
     """
     pairs = tables.read(preferences, tables.GOLD_PAIRS)
     listed = pairs.filter(pc.equal(pairs["part"], SEED_PART))
-    tokenizer = give_padding(load_tokenizer(policy))
     columns = (listed[name].to_pylist() for name in ("prompt_id", "messages", "chosen", "rejected"))
     reasons = [  # one a pair: that of a side, if either has one
         max(fit_responses(tokenizer, Asked(prompt, turns, texts), tokens.max_length).reasons)
@@ -95,5 +106,4 @@ def _fitting(preferences: Path, policy: Path, tokens: Tokens, out: Path) -> pa.T
             "make others with mutual-taught seed-preferences"
         )
     counted = counts(pa.chunked_array([fits]), pa.chunked_array([reasons]))
-    write_metrics(out / METRICS, {"active": 1.0, **counted})
-    return listed.filter(pa.array(fits))
+    return listed.filter(pa.array(fits)), {"active": 1.0, **counted}

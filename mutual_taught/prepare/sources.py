@@ -81,12 +81,31 @@ def read(data: Data, seed: int, screen: Screen) -> Read:
     return found
 
 
+def again(data: Data, seed: int) -> Iterator[tuple[int, Prompt | None, object]]:
+    """Read all rows of the source once more, whether or not the models can read them.
+
+    Returns:
+        The number of each row, its prompt if it is one, and what shows it in an excerpt.
+    """
+    source, columns, listed = _open(data, seed)
+    for row in listed:
+        try:
+            prompt = _parsed(row, columns, source)
+            yield row.number, prompt, prompt.messages[-1]["content"]
+        except BadRowError as bad:
+            yield row.number, None, bad.text
+
+
+def _parsed(row: Row, columns: Columns, source: str) -> Prompt:
+    if row.reason:
+        raise BadRowError(row.reason, row.text)
+    return conversations.read_prompt(row.values, columns, source)
+
+
 def _prompt(
     row: Row, columns: Columns, source: str, known: Iterable[str], screen: Screen
 ) -> Prompt:
-    if row.reason:
-        raise BadRowError(row.reason, row.text)
-    prompt = conversations.read_prompt(row.values, columns, source)
+    prompt = _parsed(row, columns, source)
     text = prompt.messages[-1]["content"]
     if prompt.prompt_id in known:
         raise BadRowError("duplicate", text)

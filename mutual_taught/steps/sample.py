@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest
@@ -32,7 +33,13 @@ def responses(
     """
     part = policy_prompts(prompts, iteration)
     if sample.source == "given":
-        return _given(policy, part, tokens)
+        made_from: dict[str, object] = {
+            "policy": read_manifest(policy).digest,
+            "prompts": tables.rows_digest(part),
+            "source": "given",
+            "max_length": tokens.max_length,
+        }
+        return given(load_tokenizer(policy), part, tokens), made_from
     plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
     with start_engine(engine, plan.context, tokens) as running:
         return draw(policy, part, plan, running, f"sample@{iteration}")
@@ -51,7 +58,7 @@ def policy_prompts(prompts: pa.Table, iteration: int) -> pa.Table:
     return prompts.filter(pc.equal(prompts["split"], policy_part(iteration, parts)))
 
 
-def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
+def given(tokenizer: PreTrainedTokenizerBase, prompts: pa.Table, limits: Tokens) -> pa.Table:
     """Lay out given preferences as responses: 0 chosen, 1 rejected (offline DPO).
 
     They are tokenised as the policy would have drawn them: what its template makes of them, up to
@@ -62,7 +69,6 @@ def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
     Raises:
         InputError: a prompt came without answers.
     """
-    tokenizer = load_tokenizer(policy)
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
     columns = ("prompt_id", "messages", "chosen", "rejected")
     for prompt, messages, *texts in zip(
@@ -81,10 +87,4 @@ def _given(policy: Path, prompts: pa.Table, limits: Tokens) -> Drawn:
             values = (prompt, index, text, tokens, len(tokens), finish, 0, None)
             for name, value in zip(rows, values, strict=True):
                 rows[name].append(value)
-    made_from: dict[str, object] = {
-        "policy": read_manifest(policy).digest,
-        "prompts": tables.rows_digest(prompts),
-        "source": "given",
-        "max_length": limits.max_length,
-    }
-    return pa.table(rows, schema=tables.RESPONSES.schema), made_from
+    return pa.table(rows, schema=tables.RESPONSES.schema)

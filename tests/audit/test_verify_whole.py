@@ -96,6 +96,38 @@ def first(column: str, value: object) -> Callable[[pa.Table], pa.Table]:
     return change
 
 
+def turned(column: str) -> Callable[[pa.Table], pa.Table]:
+    """Give every row the value of the next one."""
+
+    def change(data: pa.Table) -> pa.Table:
+        values = pa.concat_tables([data.slice(1), data.slice(0, 1)])[column]
+        return data.set_column(data.schema.get_field_index(column), column, values)
+
+    return change
+
+
+def all_of(column: str, value: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda data: data.set_column(
+        data.schema.get_field_index(column), column, [[value] * len(data)]
+    )
+
+
+def lines(name: str, change: Callable[[list[str]], list[str]]) -> Change:
+    """Change a curve of the run, line by line; the first is the header."""
+    return lambda run: write(
+        run / name, "\n".join(change((run / name).read_text().splitlines())) + "\n"
+    )
+
+
+def cell(line: int, place: int, value: str) -> Callable[[list[str]], list[str]]:
+    def change(rows: list[str]) -> list[str]:
+        cells = rows[line].split(",")
+        cells[place] = value
+        return [*rows[:line], ",".join(cells), *rows[line + 1 :]]
+
+    return change
+
+
 def nothing(data: pa.Table) -> pa.Table:
     return data.slice(0, 0)
 
@@ -167,7 +199,7 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     ),
     "end of a duel's answer": (
         sign("1/duels", first("finish_reason", "no")),
-        "finish_reason is 'no'; expected stop or length",
+        "finish_reason is 'no'; expected stop after a stop token",
     ),
     "metrics of answer": (say("1/metrics/answer.json", answers=3.0), "answer.json: answers is 3.0"),
     "metrics of prepare_prompts": (
@@ -178,6 +210,53 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     "metrics of train_rm": (
         say("1/metrics/train_rm.json", steps=99.0),
         "train_rm.json: steps is 99.0",
+    ),
+    "answers of other prompts": (
+        sign("1/responses", turned("response")),
+        "response_index 0 response is",
+    ),
+    "answers that all end": (
+        sign("1/responses", all_of("finish_reason", "stop")),
+        "finish_reason is 'stop'; expected stop after a stop token, length after 8 tokens",
+    ),
+    "fewer candidates than were due": (
+        edit("1/checkpoints/steps.json", lambda said: said["steps"].pop()),
+        "1/checkpoints/steps.json: steps is [2]; expected [2, 3], for 6 kept pairs",
+    ),
+    "DPO that met half of the pairs": (
+        lines("1/curves/dpo.csv", lambda rows: rows[:2]),
+        "1/curves/dpo.csv: the last step is 1 of 1 rows; expected 3",
+    ),
+    "rate of a step": (
+        lines("1/curves/dpo.csv", cell(2, 2, "3e-05")),
+        "1/curves/dpo.csv: step 2 learning_rate is",
+    ),
+    "rewards of a step": (
+        lines("1/curves/dpo.csv", cell(3, 6, "9.0")),
+        "1/curves/dpo.csv: step 3 rewards/margins is",
+    ),
+    "loss of a step": (
+        lines("1/curves/train_rm.csv", cell(2, 1, "0.25")),
+        "1/curves/train_rm.csv: step 2 loss is",
+    ),
+    "step of a candidate": (
+        edit(
+            "1/checkpoints/step-000002/manifest.json",
+            lambda said: said["made_by"].update(step=3),
+        ),
+        "step-000002/manifest.json: made_by step is 3; expected 2",
+    ),
+    "fewer seed preferences": (
+        say("0/metrics/prepare_reward_model.json", kept=3.0),
+        "prepare_reward_model.json: kept is 3.0; expected 232.0",
+    ),
+    "other seed preferences": (
+        edit("0/reward_model/manifest.json", lambda said: said["made_by"].update(preferences="")),
+        "0/reward_model/manifest.json: made_by preferences is ;",
+    ),
+    "row of a prompt": (
+        sign("0/prompts", first("row", 1_000_000)),
+        "row is 1000000; expected a row of data.path",
     ),
     "metric that is true": (
         say("1/metrics/sample.json", active=True),

@@ -365,10 +365,9 @@ def test_given_answer_that_is_too_long_for_the_policy_is_kept_and_says_so(
         schema=tables.PROMPTS.schema,
     )
     limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
-    found, made_from = sample._given(policy_folder, prompts, limits)
+    found = sample.given(load_tokenizer(policy_folder), prompts, limits)
     assert found["finish_reason"].to_pylist() == ["stop", "too_long"]
     assert found["response"].to_pylist() == ["Yes.", "No " * 200]
-    assert made_from["max_length"] == 100
 
 
 def preferences(texts: list[tuple[str, str]]) -> pa.Table:
@@ -396,24 +395,18 @@ def test_seed_preference_with_a_side_that_does_not_fit_is_dropped(
     pairs = preferences([("Yes.", "No."), (long, "No."), ("Yes.", long), ("Well.", "No.")])
     path = tables.write(here, tables.GOLD_PAIRS, pairs, {})
     limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
-    kept = reward_model._fitting(path, policy_folder, limits, here / "0")
-    assert kept["chosen"].to_pylist() == ["Yes.", "Well."]
-    assert files.read_json(here / "0" / "metrics" / "prepare_reward_model.json") == {
-        "active": 1.0,
-        "rows": 4.0,
-        "kept": 2.0,
-        "dropped_too_long": 2.0,
-    }
     tokenizer = load_tokenizer(policy_folder)
+    kept, counted = reward_model.fitting(path, tokenizer, limits)
+    assert kept["chosen"].to_pylist() == ["Yes.", "Well."]
+    assert counted == {"active": 1.0, "rows": 4.0, "kept": 2.0, "dropped_too_long": 2.0}
     assert len(train_reward.tokenised(tokenizer, ["x", "y"], kept, limits)) == 2
 
 
 def test_seed_preferences_of_which_none_fits_are_one_line(here: Path, policy_folder: Path) -> None:
     path = tables.write(here, tables.GOLD_PAIRS, preferences([("No " * 200, "No.")]), {})
+    limits = Tokens(max_prompt_tokens=50, max_length=100, date=None)
     with pytest.raises(InputError) as caught:
-        reward_model._fitting(
-            path, policy_folder, Tokens(max_prompt_tokens=50, max_length=100, date=None), here
-        )
+        reward_model.fitting(path, load_tokenizer(policy_folder), limits)
     assert str(caught.value) == (
         f"{path}: of 1 pairs to train on none fits tokens.max_length 100 by the policy's "
         "tokenizer; expected at least one; raise it, or make others with mutual-taught "
