@@ -62,7 +62,7 @@ from mutual_taught.models.precision import fast_dtype
 from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import reward as train_reward
-from mutual_taught.training.packed import collate, packed_step
+from mutual_taught.training.packed import collate, compute_in, packed_step
 
 Step = Callable[[], object]
 PROMPT, ANSWER, BUDGET = 128, 92, 4096
@@ -224,6 +224,13 @@ def language_model(case: Case, packed: bool) -> LlamaForCausalLM:
     return LlamaForCausalLM(config(case.shape, attn_implementation=kind)).to(WHERE).train()
 
 
+def stock(args: Any) -> Any:
+    """Let TRL compute in our dtype: by accelerate's autocast, which we do not use."""
+    args.bf16 = TRAINING.precision == "bfloat16"
+    args.mixed_precision = "bf16" if args.bf16 else "no"
+    return args
+
+
 def classifier(case: Case, packed: bool) -> PreTrainedModel:
     """Make a reward model of random weights."""
     torch.manual_seed(0)
@@ -236,6 +243,7 @@ def classifier(case: Case, packed: bool) -> PreTrainedModel:
 def dpo_ours(case: Case) -> Step:
     """Make our DPO step."""
     rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=True)
+    compute_in(model, TRAINING.precision)
     trainer = train_policy.PackedDPOTrainer(
         model=model,
         args=case.dpo,
@@ -266,7 +274,7 @@ def dpo_trl(case: Case) -> Step:
     rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
     trainer = StoredReference(
         model=model,
-        args=case.dpo,
+        args=stock(case.dpo),
         train_dataset=Dataset.from_list(rows),
         processing_class=_tiny_tokenizer(),
     )
@@ -277,7 +285,7 @@ def dpo_trl(case: Case) -> Step:
 def dpo_trl_default(case: Case) -> Step:
     """Make TRL's DPO step as it comes: checkpointing, the reference in memory."""
     rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
-    args = case.dpo
+    args = stock(case.dpo)
     args.gradient_checkpointing = True
     args.precompute_ref_log_probs = False
     plain = [
@@ -321,6 +329,7 @@ def reward_ours(case: Case) -> Step:
                 "size": group.size,
             }
         )
+    compute_in(model, TRAINING.precision)
     trainer = train_reward.PackedRewardTrainer(
         model=model,
         args=case.reward,
@@ -351,7 +360,7 @@ def reward_trl(case: Case) -> Step:
     model, rows = classifier(case, packed=False), whole(case)
     trainer = PreparedReward(
         model=model,
-        args=case.reward,
+        args=stock(case.reward),
         train_dataset=Dataset.from_list(rows),
         processing_class=_tiny_tokenizer(),
     )

@@ -175,15 +175,14 @@ def training(shape: Shape, settings: Optimisation, params: Params, logits: bool)
     how, size = params.training, BYTES[str(params.training.precision)]
     tokens = max(settings.token_budget, longest_pair(params))
     parts = {"weights, gradients, optimiser": state(shape, how)}
-    if size == 2:
-        gathered = 2 * shape.per_layer if is_sharded(how) else shape.weights
-        parts["weights in bfloat16"] = round(2 * gathered)
+    parts |= _read(shape, how)
     fixed = sum(parts.values())
     one = tokens * (8 * shape.width + 2 * shape.kv_width + 4 * shape.inner) * size
-    kept = tokens * shape.width * size * shape.layers + one
+    # What a layer is given stays float32 under autocast, and is all that checkpointing keeps.
+    kept = tokens * shape.width * 4 * shape.layers + one
     parts["activations"] = kept if how.gradient_checkpointing else one * shape.layers
     if logits:
-        parts["logits and their gradient"] = 2 * tokens * shape.vocabulary * 4
+        parts["logits and their gradient"] = 2 * tokens * shape.vocabulary * size
     need = Need(parts, f"{settings.key}.token_budget", settings.token_budget, fixed)
     return _of_rows(need, tokens, params)
 
@@ -201,6 +200,21 @@ def state(shape: Shape, how: Training) -> int:
         return 4 * shape.weights + (8 + moments) * adapters
     whole = (8 + moments) * shape.weights
     return whole // how.processes if is_sharded(how) else whole
+
+
+def _read(shape: Shape, how: Training) -> dict[str, int]:
+    """Sum the weights as a pass reads them: layers gathered of shards, and casts to bfloat16.
+
+    Casts stay to the way back, but with gradient checkpointing no longer than their layer.
+    """
+    parts = {}
+    if is_sharded(how):
+        largest = max(2 * shape.per_layer, 2 * shape.vocabulary * shape.width)
+        parts["gathered weights"] = round(4 * largest)
+    if how.precision == "bfloat16":
+        brief = is_sharded(how) and how.gradient_checkpointing
+        parts["weights in bfloat16"] = round(2 * (2 * shape.per_layer if brief else shape.weights))
+    return parts
 
 
 def is_sharded(how: Training) -> bool:

@@ -20,7 +20,7 @@ from mutual_taught.models.packed.rows import Group
 from mutual_taught.training import lora
 from mutual_taught.training.jobs import Job, exporter
 from mutual_taught.training.loop import Export, Outcome, Watch, run
-from mutual_taught.training.packed import Packed, Pair, collate
+from mutual_taught.training.packed import Packed, Pair, collate, compute_in
 from mutual_taught.training.settings import arguments, total_steps
 
 CURVE = (
@@ -182,6 +182,7 @@ def train_policy(
     steps = total_steps(len(pairs), dpo)
     if training.lora:
         lora.adapt(policy.model, training.lora, seed)
+    compute_in(policy.model, training.precision)
     trainer = PackedDPOTrainer(
         model=policy.model,
         args=config(dpo, training, seed, work),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accelerate.utils import DistributedType
 from tqdm import tqdm
 from transformers import (
     PrinterCallback,
@@ -20,10 +19,10 @@ from transformers import (
 from mutual_taught.config.blocks import Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.terminal.progress import bar
+from mutual_taught.training.packed import SHARDED
 from mutual_taught.training.rounding import Weights
 
 COMPLETE = "COMPLETE"
-SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 Export = Callable[[Any, Weights, int], None]
 
 
@@ -135,7 +134,8 @@ def run(
         watch: shows progress and exports.
 
     Raises:
-        InputError: there are fewer processes, or more; an optimiser that cannot be in shards.
+        InputError: there are fewer processes, or more; an optimiser that cannot be in shards; a
+            precision of accelerate's.
     """
     if (found := trainer.accelerator.num_processes) != training.processes:
         raise InputError(
@@ -147,6 +147,11 @@ def run(
         raise InputError(
             f"training.optimizer is adamw_8bit; {training.accelerate_config} keeps weights in "
             "shards, whose moments are kept in 32 bits alone; say adamw"
+        )
+    if (found := trainer.accelerator.mixed_precision) != "no":
+        raise InputError(
+            f"{training.accelerate_config or 'ACCELERATE_MIXED_PRECISION'} says mixed_precision "
+            f"{found}; expected none, because training.precision decides; remove it"
         )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(watch)

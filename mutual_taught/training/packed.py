@@ -1,12 +1,13 @@
 """What both trainers change of TRL's: a batch is trained on as packed rows, shared by processes."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import DistributedType, gather_object
 from datasets import Dataset
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -18,6 +19,7 @@ from mutual_taught.models.packed.rows import fill
 
 Pair = Mapping[str, Any]
 Seen = tuple[str, float, float, int]
+SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def collate(pairs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -37,6 +39,27 @@ def check_finite(loss: torch.Tensor, pairs: Sequence[Pair], step: int) -> None:
             f"step {step + 1}: loss is {loss.item()} on pairs {names}; expected a number; "
             "lower the learning rate, or use training.precision float32"
         )
+
+
+def compute_in(model: nn.Module, precision: str) -> None:
+    """Let a model's forward pass compute in `training.precision`, its weights in float32.
+
+    This is torch's autocast inside the model's own forward pass, for every launcher. accelerate's
+    own bfloat16 would cast the weights of FSDP and DeepSpeed before they are gathered, and with
+    them gradients while they are summed over processes, rewards and the loss; DeepSpeed turns an
+    autocast around the model off.
+    """
+    forward = model.forward
+    where = next(model.parameters()).device.type
+    low = precision == "bfloat16"
+
+    @functools.wraps(forward)
+    def inside(*arguments: Any, **options: Any) -> Any:
+        # No cast is kept for a second use: in shards a layer's weights are given back after it.
+        with torch.autocast(where, torch.bfloat16, enabled=low, cache_enabled=False):
+            return forward(*arguments, **options)
+
+    model.forward = inside
 
 
 class Packed:
@@ -115,8 +138,11 @@ def shares(sizes: Sequence[int], processes: int) -> list[list[int]]:
 def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor:
     """Run forward and backward over a batch in parts under the trainer's token budget.
 
-    Of several processes each runs over its share. All make as many passes, for weights in shards
-    are gathered in each; who has fewer parts runs over one again with weight 0.
+    Of several processes each runs over its share. All make the same number of passes, because each
+    pass gathers weights in shards; one with fewer parts repeats a pair with weight 0.
+
+    Copies of the model sum their gradients over processes once, in the last pass. Shards sum them
+    in every pass: until then each process would hold the gradients of all weights.
 
     Returns:
         This process's part of the batch's mean loss, times the number of processes: gradients
@@ -136,9 +162,9 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
         part = [pairs[place] for place in (parts[number] if number < len(parts) else [0])]
         weight = len(part) * accelerator.num_processes / len(pairs) if number < len(parts) else 0.0
         accelerator.gradient_state._set_sync_gradients(last)
-        with nullcontext() if last else accelerator.no_sync(model):
-            with accelerator.autocast():
-                loss = trainer.packed_loss(model, part, counted=number < len(parts)) * weight
+        sums = last or accelerator.distributed_type in SHARDED
+        with nullcontext() if sums else accelerator.no_sync(model):
+            loss = trainer.packed_loss(model, part, counted=number < len(parts)) * weight
             check_finite(loss, part, trainer.state.global_step)
             accelerator.backward(loss)
         total += loss.detach()

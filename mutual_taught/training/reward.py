@@ -24,7 +24,7 @@ from mutual_taught.models.packed.rows import Group, read_until, share_prefix
 from mutual_taught.training import lora
 from mutual_taught.training.jobs import Job, exporter
 from mutual_taught.training.loop import Export, Outcome, Watch, run
-from mutual_taught.training.packed import Packed, Pair, collate
+from mutual_taught.training.packed import Packed, Pair, collate, compute_in
 from mutual_taught.training.settings import arguments, total_steps
 
 CURVE = ("step", "loss", "learning_rate", "grad_norm", "accuracy", "margin", "mean_reward")
@@ -171,6 +171,7 @@ def train_reward(
     """
     if training.lora:
         lora.adapt(reward_model.model, training.lora, seed)
+    compute_in(reward_model.model, training.precision)
     trainer = PackedRewardTrainer(
         model=reward_model.model,
         args=config(settings, training, seed, work),

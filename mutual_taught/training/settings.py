@@ -73,7 +73,7 @@ def arguments(settings: Optimisation, training: Training, seed: int, work: Path)
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": 1,
         "max_grad_norm": settings.max_grad_norm,
-        "bf16": training.precision == "bfloat16",
+        "bf16": False,  # `packed.compute_in` does it
         "gradient_checkpointing": training.gradient_checkpointing,
         "use_cpu": not torch.cuda.is_available(),
         "ddp_find_unused_parameters": False,

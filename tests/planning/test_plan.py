@@ -262,9 +262,10 @@ def test_memory_of_dpo_is_state_activations_and_logits() -> None:
     one = 16384 * (8 * 4096 + 2 * 1024 + 4 * 14336) * 2
     assert need.parts == {
         "weights, gradients, optimiser": 16 * LLAMA_8B.weights // 8,
-        "weights in bfloat16": round(4 * layer),  # two layers gathered
-        "activations": 16384 * 4096 * 2 * 32 + one,
-        "logits and their gradient": 2 * 16384 * 128256 * 4,
+        "gathered weights": 4 * 2 * 128256 * 4096,  # embedding and head, above two layers
+        "weights in bfloat16": round(4 * layer),  # two layers cast
+        "activations": 16384 * 4096 * 4 * 32 + one,
+        "logits and their gradient": 2 * 16384 * 128256 * 2,
     }
     assert need.param == "dpo.token_budget"
 
@@ -533,7 +534,7 @@ def test_gpus_of_a_cluster_share_what_is_drawn_and_scored() -> None:
 
 def test_plan_refuses_what_cannot_fit_and_names_the_parameter(copied: Path) -> None:
     (copied / "params.yaml").write_bytes((project.ROOT / "presets" / "paper.yaml").read_bytes())
-    result = CliRunner().invoke(main, ["plan", "--machine", "8x24"])
+    result = CliRunner().invoke(main, ["plan", "--machine", "8x32"])
     assert result.exit_code == 1
     assert "lower dpo.token_budget to " in result.output
     assert "Error: " in result.output.splitlines()[-1]

@@ -137,7 +137,13 @@ def test_two_processes_have_the_losses_of_one(
     not importlib.util.find_spec("deepspeed"), reason="make test-extras installs it and runs this"
 )
 @pytest.mark.parametrize(
-    ("kind", "adapters"), [("policy", None), ("reward_model", None), ("policy", ADAPTERS)]
+    ("kind", "adapters", "precision"),
+    [
+        ("policy", None, "float32"),
+        ("reward_model", None, "float32"),
+        ("policy", ADAPTERS, "float32"),
+        ("reward_model", None, "bfloat16"),
+    ],
 )
 def test_weights_in_shards_have_the_losses_of_one_process(
     starts: dict[jobs.Kind, Path],
@@ -145,20 +151,79 @@ def test_weights_in_shards_have_the_losses_of_one_process(
     monkeypatch: pytest.MonkeyPatch,
     kind: jobs.Kind,
     adapters: Lora | None,
+    precision: Any,
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
     monkeypatch.chdir(ROOT)
     last = Path("checkpoints") / "step-000004" if kind == "policy" else Path("model")
     results = []
     for name, training in (("alone", TRAINING), ("both", SHARDED)):
-        asked = job(kind, starts[kind], training.model_copy(update={"lora": adapters}))
+        changes = {"lora": adapters, "precision": precision}
+        asked = job(kind, starts[kind], training.model_copy(update=changes))
         outcome = train(asked, tmp_path / name)
         results.append((outcome, load_file(tmp_path / name / last / "model.safetensors")))
     (alone, expected), (both, found) = results
-    assert_same_curve(both, alone)
+    if precision == "float32":
+        assert_same_curve(both, alone)
+    for name in ("loss", "grad_norm"):
+        assert both.curve[0][name] == pytest.approx(alone.curve[0][name], rel=1e-5)
     assert sorted(found) == sorted(expected)
-    for name, weight in found.items():
-        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
+    if precision == "float32":
+        for name, weight in found.items():
+            torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
+
+
+def in_shards(made: jobs.Job, place: Path) -> Outcome:
+    """Train under accelerate's FSDP2 in two processes, by the settings of fsdp2.yaml."""
+    place.mkdir()
+    jobs.write(made, place)
+    settings = project.load_yaml(ROOT / "presets" / "accelerate" / "fsdp2.yaml")["fsdp_config"]
+    said = {name.upper(): str(value) for name, value in settings.items()}
+    process = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    ended = subprocess.run(
+        [sys.executable, *process, "-m", "tests.training.fsdp2", str(place)],
+        cwd=ROOT,
+        env={**os.environ, "ACCELERATE_USE_FSDP": "true", **said},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return jobs.read_outcome(place)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("policy", "float32"), ("new_reward_model", "bfloat16")]
+)
+def test_fsdp2_has_the_losses_gradients_and_weights_of_one_process(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, kind: jobs.Kind, precision: Any
+) -> None:
+    # A budget of 30 tokens: batches of several passes, each of which sums its gradients.
+    training = TRAINING.model_copy(update={"precision": precision})
+    alone = train(job(kind, starts[kind], training), tmp_path / "alone")
+    two = training.model_copy(update={"launcher": "torchrun", "processes": 2})
+    both = in_shards(job(kind, starts[kind], two), tmp_path / "both")
+    for name in ("loss", "grad_norm"):
+        # In bfloat16 the first step's gradients are the same numbers, summed in float32.
+        assert both.curve[0][name] == pytest.approx(alone.curve[0][name], rel=2e-6)
+    if precision == "float32":
+        assert_same_curve(both, alone)
+    last = Path("checkpoints") / "step-000004" if kind == "policy" else Path("model")
+    weights, expected = (
+        load_file(tmp_path / name / last / "model.safetensors") for name in ("both", "alone")
+    )
+    assert sorted(weights) == sorted(expected)
+    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    if precision == "float32":
+        for name, weight in weights.items():
+            torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
+    if kind != "policy":
+        first = [{pair: numbers for pair, *numbers in run.pairs[0][1]} for run in (both, alone)]
+        for pair, rewards in first[0].items():
+            assert rewards == pytest.approx(first[1][pair], abs=1e-6)
+            assert torch.tensor(rewards).bfloat16().tolist() != rewards
 
 
 @pytest.mark.slow
@@ -263,3 +328,16 @@ def test_every_process_makes_as_many_passes() -> None:
         for share, size in zip(shares([20, 5, 5, 5, 5], 2), (20, 5), strict=True)
     ]
     assert [len(parts) for parts in split] == [1, 2]
+
+
+def test_a_precision_of_accelerates_is_one_line(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as accelerate's launcher sets it where its file has mixed_precision
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    with pytest.raises(InputError) as caught:
+        jobs.train(job("policy", starts["policy"], TRAINING), tmp_path)
+    assert str(caught.value) == (
+        "ACCELERATE_MIXED_PRECISION says mixed_precision bf16; expected none, because "
+        "training.precision decides; remove it"
+    )

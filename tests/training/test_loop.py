@@ -42,7 +42,7 @@ from mutual_taught.training.dpo import dataset as policy_data
 from mutual_taught.training.export import save_model
 from mutual_taught.training.jobs import keep_last
 from mutual_taught.training.loop import COMPLETE, Outcome, newest_complete
-from mutual_taught.training.packed import collate, packed_step
+from mutual_taught.training.packed import collate, compute_in, packed_step
 from mutual_taught.training.reward import dataset as reward_data
 from mutual_taught.training.rounding import EXACT, Weights
 from mutual_taught.training.settings import total_steps, tracker
@@ -271,6 +271,7 @@ def test_precision_decides_how_the_forward_pass_is_computed(
             rows = reward_rows()
             config = train_reward.config(REWARD, training, 1, work)
             trainer = train_reward.PackedRewardTrainer
+        compute_in(learner.model, precision)
         made = trainer(
             model=learner.model,
             args=config,
