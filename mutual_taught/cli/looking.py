@@ -67,11 +67,14 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
     Example: mutual-taught verify --resample 2
     """
     from mutual_taught.audit import verify as checking
+    from mutual_taught.reading import formats
 
     faults = 0
     for fault in checking.verify(folder, models):
         process.say(str(fault))
         faults += 1
+    for line in formats.mixed(formats.find(folder)):
+        process.say(f"note: {line}")
     if not faults:
         process.say(f"{folder}: every decision and every digest is as it should be")
     if count:

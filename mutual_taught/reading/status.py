@@ -6,17 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import MANIFEST, read_manifest
 from mutual_taught.config import params
 from mutual_taught.planning.schedule import spell
-from mutual_taught.reading import run_state
+from mutual_taught.reading import formats, run_state
 from mutual_taught.reading.run_state import Running, State
 from mutual_taught.report import markdown, summary
 from mutual_taught.terminal.signs import fit, visible
@@ -61,6 +58,7 @@ class Setting(NamedTuple):
     seed: int | None
     sampling_dtype: str
     training_dtype: str
+    mixed_formats: tuple[str, ...]
 
 
 def iterations(run: Path, state: State) -> list[Iteration]:
@@ -95,6 +93,7 @@ def setting(run: Path) -> Setting:
     """Read the threshold, both models, the seed, and what number formats were used."""
     rule, threshold, seed, auto = "–", None, None, ("–", "–")
     named = ("–", "–")
+    computed = formats.find(run)
     if path := run_state.beside(run):
         values = params.validate(params.read(path), path)
         rule, threshold = values.select_policy.rule, values.select_policy.win_rate_threshold
@@ -106,8 +105,9 @@ def setting(run: Path) -> Setting:
         _base(run / "0" / "policy") or named[0],
         _base(run / "0" / "reward_model") or named[1],
         seed,
-        _sampled_in(run) or auto[0],
-        _trained_in(run) or auto[1],
+        " and ".join(sorted(computed[formats.SAMPLING])) or auto[0],
+        " and ".join(sorted(computed[formats.TRAINING])) or auto[1],
+        tuple(formats.mixed(computed)),
     )
 
 
@@ -115,28 +115,6 @@ def _base(folder: Path) -> str | None:
     if not (folder / MANIFEST).exists():
         return None
     return read_manifest(folder).base
-
-
-def _sampled_in(run: Path) -> str | None:
-    """Find what `engine.dtype` came to: it is part of what pi_0's answers say."""
-    path = tables.PREVIOUS_ANSWERS.path(run / "1")
-    if not path.exists():
-        return None
-    try:
-        made_from = tables.provenance(pq.read_schema(path).empty_table())
-    except (pa.ArrowException, OSError):
-        return None  # `verify` says what is wrong with the file
-    return str(made_from["dtype"]) if "dtype" in made_from else None
-
-
-def _trained_in(run: Path) -> str | None:
-    """Find what `training.precision` came to, from the first policy that was trained."""
-    for key in run_state.present(run)[1:]:
-        if (run / key / "policy" / MANIFEST).exists():
-            made = read_manifest(run / key / "policy").made_by
-            if isinstance(made.get("training"), Mapping):
-                return str(made["training"].get("precision", "–"))
-    return None
 
 
 def show(run: Path, width: int | None = None) -> State:
@@ -170,10 +148,12 @@ def _about(given: Setting) -> Iterator[str]:
     tau = given.win_rate_threshold
     rule = "the last checkpoint is taken" if tau is None else f"τ {tau:.3f}"
     seed = "–" if given.seed is None else given.seed
-    formats = f"{given.sampling_dtype} sampling, {given.training_dtype} training"
+    computed = f"{given.sampling_dtype} sampling, {given.training_dtype} training"
     yield f"policy {given.policy}"
     yield f"reward model {given.reward_model}"
-    yield f"{rule}, seed {seed}, {formats}"
+    yield f"{rule}, seed {seed}, {computed}"
+    for line in given.mixed_formats:
+        yield f"note: {line}"
 
 
 def _print_numbers(console: Console, listed: list[Iteration]) -> None:
