@@ -19,7 +19,7 @@ QUIET := $(shell test -t 2 || echo -q)
 help:
 	@echo "make TARGET, with one of"
 	@sed -n 's/^\([a-z-]*\):.* ## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r target text; do printf '  %-17s %s\n' "$$target" "$$text"; done
+		while IFS='|' read -r target text; do printf '  %-19s %s\n' "$$target" "$$text"; done
 
 run: setup ## the whole method on an embedded 135M model, or go on
 	@mutual-taught run
@@ -40,7 +40,7 @@ test-architectures: setup ## small models of many architectures, check to export
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/architectures
 
 # For real: a terminal of its own, signals, a DVC that has stopped for other reasons than a stage.
-test-interrupted: setup ## runs that are interrupted on a terminal, and failures of DVC
+test-interrupted: setup ## runs interrupted on a terminal, and failures of DVC
 	@OMP_NUM_THREADS=1 python -m pytest tests/whole/interrupted
 
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.

@@ -111,7 +111,7 @@ def test_single_prompts_with_duplicates_and_markup(repo: Path) -> None:
     metrics = read_json(Path("run/0/metrics/prepare_prompts.json"))
     assert (metrics["rows"], metrics["dropped"], metrics["dropped_duplicate"]) == (60, 4, 2)
     stage("prepare_policy")
-    stage("answer_previous")
+    stage("answer_previous", "1")
     path = Path("run/1/previous_answers.parquet")
     answered = tables.read(path, tables.PREVIOUS_ANSWERS)
     assert len(answered) == metrics["prompts_reward"]

@@ -97,7 +97,8 @@ def test_all_candidates_duel_on_the_same_scored_prompts(run: Path, t: str) -> No
     out = {row["prompt_id"] for row in duels if None in (row["reward"], row["previous_reward"])}
     steps = {row["step"] for row in duels}
     assert len(steps) > 1
-    assert 0 < len(out) < len(duels) / len(steps)
+    assert len(out) < len(duels) / len(steps)
+    assert out or t == "2"  # the policy of t = 1 draws answers that all fit
     for row in duels:
         assert (row["outcome"] is None) == (row["prompt_id"] in out)
         assert row["reason"] == ("unscored" if row["prompt_id"] in out else "")
