@@ -20,6 +20,7 @@ from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError, MissingFileError
 
 ROW_GROUP = 65_536
+TEXT_BYTES = 2**31 - 1  # of a column: Arrow counts where its strings begin in 32 bits
 TOO_LONG, REFUSED = "too_long", "template_refuses"
 UNSCORED = (TOO_LONG, REFUSED)  # why an answer has no reward
 
@@ -309,7 +310,8 @@ def write(
         The path of the file.
 
     Raises:
-        InputError: a key occurs twice, or there is no row although the iteration is active.
+        InputError: a key occurs twice, there is no row although the iteration is active, or a
+            column has more text than Arrow can hold.
     """
     path = table.path(folder)
     write_bytes(path, encode(table, rows, provenance, active, path))
@@ -325,8 +327,9 @@ def encode(
 ) -> bytes:
     """Serialise a table as `write` does; `path` is for messages."""
     columns = rows if isinstance(rows, pa.Table) else pa.table(dict(rows), schema=table.schema)
-    data = columns.select(list(table.columns)).cast(table.schema).combine_chunks()
-    data = table.sorted(data)
+    whole = columns.select(list(table.columns)).cast(table.schema)
+    _check_texts(whole, path)
+    data = table.sorted(whole.combine_chunks())
     if active and not len(data):
         raise InputError(f"{path}: would have no row; expected at least one")
     _check_distinct(data, table, path)
@@ -381,12 +384,14 @@ def read(path: Path, table: Table) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     try:
         with pq.ParquetFile(path) as file:  # column by column: each is one chunk from the start
-            return file.read().combine_chunks()
+            data = file.read()
     except FileNotFoundError:
         raise MissingFileError(f"{path} does not exist; run dvc repro or dvc pull {path}") from None
     except (pa.ArrowInvalid, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: not readable as Parquet ({reason})") from None
+    _check_texts(data, path)
+    return data.combine_chunks()
 
 
 def _check_version(data: pa.Table, path: Path) -> None:
@@ -480,6 +485,28 @@ def split(name: str) -> Table:
 def numbers(values: NDArray[np.float64]) -> pa.Array:
     """Make a column of numbers: null where there is none (NaN). Read back, a null is NaN again."""
     return pa.array(values, NUMBER, from_pandas=True)
+
+
+def _check_texts(data: pa.Table, path: Path) -> None:
+    """Refuse a column that Arrow could not hold in one piece, which sorting and joining need."""
+    for name in data.column_names:
+        if (size := _text_bytes(data[name])) > TEXT_BYTES:
+            raise InputError(
+                f"{path}: column {name!r} has {size:,} bytes of text; expected at most "
+                f"{TEXT_BYTES:,}; take fewer prompts (data.splits) or responses a prompt"
+            )
+
+
+def _text_bytes(column: pa.ChunkedArray) -> int:
+    """Count the bytes of a column's texts, in a list, too; of several fields, those of the most."""
+    kind = column.type
+    if pa.types.is_string(kind):
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    if pa.types.is_list(kind):
+        return _text_bytes(pc.list_flatten(column))
+    if pa.types.is_struct(kind):
+        return max(_text_bytes(pc.struct_field(column, [at])) for at in range(kind.num_fields))
+    return 0
 
 
 def _check_finite(data: pa.Table, name: str, path: Path) -> None:

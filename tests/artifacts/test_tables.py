@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mutual_taught.artifacts import joins, tables
-from mutual_taught.artifacts.tables import RANKED_PAIRS, RESPONSES, REWARDS
+from mutual_taught.artifacts.tables import GOLD_PAIRS, RANKED_PAIRS, RESPONSES, REWARDS
 from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError, MissingFileError
 
@@ -111,6 +111,38 @@ def test_provenance_is_kept_whatever_its_order(here: Path) -> None:
     other = tables.write(here / "2", REWARDS, ROWS, {"b": [2.5, None], "a": 1})
     assert one.read_bytes() == other.read_bytes()
     assert tables.provenance(tables.read(one, REWARDS)) == {"a": 1, "b": [2.5, None]}
+
+
+def test_column_with_more_text_than_arrow_holds_is_not_written(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = {**ROWS, "reason": ["four", "", "über"]}  # 4 + 0 + 5 bytes, more than the ids' 3
+    monkeypatch.setattr(tables, "TEXT_BYTES", 9)
+    tables.write(here, REWARDS, longer, {})
+    monkeypatch.setattr(tables, "TEXT_BYTES", 8)
+    with pytest.raises(InputError) as refused:
+        tables.write(here / "again", REWARDS, longer, {})
+    assert str(refused.value) == (
+        f"{here / 'again' / 'rewards.parquet'}: column 'reason' has 9 bytes of text; expected at "
+        "most 8; take fewer prompts (data.splits) or responses a prompt"
+    )
+    assert not (here / "again").exists()
+    assert refusal(here / "rewards.parquet").startswith(
+        f"{here / 'rewards.parquet'}: column 'reason' has 9 bytes of text"
+    )
+
+
+def test_texts_within_messages_are_counted_a_field_at_a_time(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [[{"role": "user", "content": "ab"}, {"role": "user", "content": "cde"}]]
+    rows: dict[str, Any] = {name: [""] for name in GOLD_PAIRS.columns}
+    rows |= {"messages": said, "gold_chosen": [1.0], "gold_rejected": [0.0]}
+    monkeypatch.setattr(tables, "TEXT_BYTES", 8)  # "user" twice; the contents have 5
+    tables.write(here, GOLD_PAIRS, rows, {})
+    monkeypatch.setattr(tables, "TEXT_BYTES", 7)
+    with pytest.raises(InputError, match="column 'messages' has 8 bytes of text"):
+        tables.write(here, GOLD_PAIRS, rows, {})
 
 
 def test_more_columns_are_welcome(here: Path) -> None:
