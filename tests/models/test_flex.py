@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mutual_taught.errors import InputError
 from mutual_taught.models.packed import attention, flex
 from mutual_taught.models.packed.forward import packed_logps
 from mutual_taught.models.packed.rows import Group, pack
@@ -124,5 +125,36 @@ def test_a_kernel_that_does_not_compile_is_left_out(
     assert "plain products are used: RuntimeError: Cannot find a working triton install" in said
 
 
-def test_a_cpu_computes_plain_products() -> None:
+def test_a_cpu_computes_plain_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", "1")
     assert not flex.fits(LlamaConfig(), CPU)
+
+
+@pytest.mark.parametrize("value", [None, "0"])
+def test_a_gpu_computes_plain_products_where_nobody_asks_for_flex_attention(
+    value: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MUTUAL_TAUGHT_FLEX", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", value)
+    assert not flex.fits(LlamaConfig(), torch.device("cuda"))
+    assert capsys.readouterr().err == ""  # nothing was compared
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the comparison needs no GPU to fail")
+def test_flex_attention_that_is_asked_for_is_compared_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", "1")
+    flex.agrees.cache_clear()
+    assert not flex.fits(LlamaConfig(dtype=torch.float32), torch.device("cuda"))
+    assert "flex_attention is left out, plain products are used" in capsys.readouterr().err
+
+
+def test_switch_that_is_neither_on_nor_off_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", "yes")
+    with pytest.raises(InputError) as refused:
+        flex.fits(LlamaConfig(), CPU)
+    assert str(refused.value) == (
+        "MUTUAL_TAUGHT_FLEX is 'yes'; expected 1 for flex_attention on GPUs, or 0; unset it for 0"
+    )

@@ -1,5 +1,6 @@
-"""Whether flex_attention can be used: asked of the machine, compared with our products first."""
+"""Whether flex_attention is used: only where it is asked for, and agrees with our products."""
 
+import os
 import sys
 from functools import cache
 
@@ -7,9 +8,11 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig
 
+from mutual_taught.errors import InputError
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.rows import Group, Row, pack
 
+SWITCH = "MUTUAL_TAUGHT_FLEX"
 # Both begin with the same 20 tokens.
 GROUPS = [
     Group([0] * 150, [[0] * 90, [0] * 60]),
@@ -21,15 +24,20 @@ TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 5e-2}  # float32 may be comput
 def fits(config: PretrainedConfig, where: torch.device) -> bool:
     """Say whether packed rows of a model are to attend by flex_attention.
 
-    On GPUs, where a small row gives what matrix products give (`attention.attend` with a layout),
-    forward and backward; elsewhere and otherwise, these. The comparison is made once a process and
-    shape, and takes seconds.
+    On GPUs, where MUTUAL_TAUGHT_FLEX is 1 and a small row gives what matrix products give
+    (`attention.attend` with a layout), forward and backward; elsewhere and otherwise, these. The
+    comparison is made once a process and shape, and takes seconds.
 
     Args:
         config: of the model.
         where: its device.
+
+    Raises:
+        InputError: MUTUAL_TAUGHT_FLEX is neither 0 nor 1.
     """
-    if where.type != "cuda":
+    # An environment variable and no parameter: it decides how fast a row is read, not what the
+    # method does, so another value must not run a stage again.
+    if not asked() or where.type != "cuda":
         return False
     config = config.get_text_config()
     heads = config.num_attention_heads
@@ -38,6 +46,16 @@ def fits(config: PretrainedConfig, where: torch.device) -> bool:
     autocast = torch.is_autocast_enabled(where.type)
     kind = torch.get_autocast_dtype(where.type) if autocast else config.dtype
     return agrees(heads, shared, size, kind, where, getattr(config, "attn_logit_softcapping", None))
+
+
+def asked() -> bool:
+    """Say whether MUTUAL_TAUGHT_FLEX asks for flex_attention; it is off where nothing is said."""
+    value = os.environ.get(SWITCH, "0")
+    if value not in ("0", "1"):
+        raise InputError(
+            f"{SWITCH} is {value!r}; expected 1 for flex_attention on GPUs, or 0; unset it for 0"
+        )
+    return value == "1"
 
 
 @cache
