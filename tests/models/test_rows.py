@@ -149,6 +149,27 @@ def test_what_all_prefixes_begin_with_stands_once_and_is_seen_by_all() -> None:
     assert row.last.tolist() == [2, 3, 5]
 
 
+def test_row_that_the_page_on_packed_rows_draws() -> None:
+    row = pack([Group([5, 9], [[7, 1], [3]]), Group([5, 4], [[8]])])
+    assert row.input_ids.tolist() == [[5, 9, 7, 1, 3, 4, 8]]
+    assert row.position_ids.tolist() == [[0, 1, 2, 3, 2, 1, 2]]
+    assert row.predict.tolist() == [1, 2, 1, 5]
+    assert row.last.tolist() == [3, 4, 6]
+    assert row.layout
+    assert [part.queries.tolist() for part in row.layout.parts] == [
+        [[0]],
+        [[1], [5]],
+        [[2, 3], [4, 0], [6, 0]],
+    ]
+    assert [part.keys.tolist() for part in row.layout.parts] == [
+        [[0]],
+        [[0, 1], [0, 5]],
+        [[0, 1, 2, 3], [0, 1, 4, 0], [0, 5, 6, 0]],
+    ]
+    assert row.layout.place.tolist() == [0, 1, 3, 4, 5, 2, 7]
+    assert sum(map(sum, seen(row))) == 18
+
+
 def test_what_only_some_prefixes_begin_with_stands_in_each() -> None:
     row = pack([Group([1, 2], [[3]]), Group([1, 2], [[4]]), Group([2, 1], [[5]])])
     assert row.input_ids.tolist() == [[1, 2, 3, 1, 2, 4, 2, 1, 5]]
@@ -449,4 +470,24 @@ def test_attention_of_one_token_a_row_is_that_of_the_fused_kernel(masked: bool) 
         found, _ = attention.attend(torch.nn.Identity(), query, key, value, seen)
     keys, values = (states.repeat_interleave(2, dim=1) for states in (key, value))
     expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, seen)
+    torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+@pytest.mark.parametrize("scaling", [None, 0.3])
+def test_one_token_attends_without_copies_of_keys_as_with_them(
+    masked: bool, scaling: float | None
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query = torch.randn(3, 6, 1, 8, generator=generator)
+    key = torch.randn(3, 2, 7, 8, generator=generator)
+    value = torch.randn(3, 2, 7, 4, generator=generator)
+    mask = torch.ones(3, 1, 1, 7, dtype=torch.bool)
+    mask[0, ..., :3] = mask[2, ..., 2:5] = False
+    seen = mask if masked else None
+    found = attention.attend_one(query, key, value, seen, scaling)
+    keys, values = (states.repeat_interleave(3, dim=1) for states in (key, value))
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        query, keys, values, seen, scale=scaling
+    )
     torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-6, atol=1e-6)

@@ -6,6 +6,9 @@ prefix, each branch. Pieces of a kind are padded to the longest and attend in on
 products; query heads are laid beside each other on the keys they share. With a mask of blocks it is
 flex_attention over the row as it is. Registered with transformers as `packed_sdpa`; outside of
 packed rows it is its plain `sdpa`, with the cap on scores that some models have.
+
+README.md here draws a row and its parts. In shapes, L are the tokens of a row, N the pieces of a
+part, n and m the queries and keys of a piece; `shared` is the number of key-value heads.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -99,8 +103,8 @@ def _mask(*arguments: Any, **options: Any) -> Tensor | BlockMask | None:
 class _Attend(torch.autograd.Function):
     """Attention of rows of tokens (L, heads, size), queries scaled, part by part.
 
-    Scores are made again on the way back: none are kept. Autocast is off, because it
-    would act only on the way forward.
+    Scores are made again on the way back: none are kept, because they grow with the square of a
+    piece. Autocast is off, because it would act on the way forward only.
     """
 
     @staticmethod
@@ -118,6 +122,7 @@ class _Attend(torch.autograd.Function):
                 shares, _ = _shares(queries, keys, part.hidden, cap)
                 result = torch.bmm(shares.to(values.dtype), values)
                 found.append(_join(result, part.queries, shared))
+        # From queries of all parts, padding too, shape (places, heads, size), to the row's order.
         return torch.cat(found).index_select(0, layout.place)
 
     @staticmethod
@@ -127,68 +132,109 @@ class _Attend(torch.autograd.Function):
             return *_gradients(query, key, value, ctx.layout, ctx.cap, grad), None, None
 
 
+class _Taken(NamedTuple):
+    """What one part takes of the row's states, as `_split` lays it out; B is N times key heads.
+
+    query: shape (B, heads / key heads * n, size). key, value: shape (B, m, size). grad: of the
+    result, shape of query, with the size of value.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    grad: Tensor
+
+
 def _gradients(
     query: Tensor, key: Tensor, value: Tensor, layout: Layout, cap: float | None, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Give the gradients of query, key and value by that of the result."""
+    """Give the gradients of query, key and value, rows (L, heads, size), by that of the result."""
     shared = key.shape[1]
     places = sum(part.queries.numel() for part in layout.parts)
+    # The result took row `place` of the parts' queries; its gradient goes back there. Padding,
+    # which no result took, has 0, and so adds nothing to its keys.
     spread = grad.new_zeros(places, *grad.shape[1:]).index_copy_(0, layout.place, grad)
     of_query = []
     of_key, of_value = (rows.new_zeros(rows.shape) for rows in (key, value))
     at = 0
     for part in _cut(layout.parts, query.shape[1]):
-        queries = _split(query, part.queries, shared)
-        keys, values = (_split(rows, part.keys, shared) for rows in (key, value))
         own = torch.arange(at, at + part.queries.numel(), device=grad.device)
-        of_result = _split(spread, own.view_as(part.queries), shared)
         at += len(own)
-        shares, slope = _shares(queries, keys, part.hidden, cap)
-        of_shares = torch.bmm(of_result, values.transpose(1, 2)).float()
-        of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
-        if slope is not None:
-            of_scores.mul_(slope)
-        shares, of_scores = shares.to(grad.dtype), of_scores.to(grad.dtype)
-        _add(of_value, part.keys, torch.bmm(shares.transpose(1, 2), of_result))
-        _add(of_key, part.keys, torch.bmm(of_scores.transpose(1, 2), queries))
-        of_query.append(_join(torch.bmm(of_scores, keys), part.queries, shared))
+        tokens = (part.queries, part.keys, part.keys, own.view_as(part.queries))
+        states = zip((query, key, value, spread), tokens, strict=True)
+        taken = _Taken(*(_split(rows, chosen, shared) for rows, chosen in states))
+        of_queries, of_keys, of_values = _part_gradients(taken, part.hidden, cap)
+        of_query.append(_join(of_queries, part.queries, shared))
+        # A token is a key in several parts, and its gradient is the sum over them.
+        _add(of_key, part.keys, of_keys)
+        _add(of_value, part.keys, of_values)
     return torch.cat(of_query).index_select(0, layout.place), of_key, of_value
+
+
+def _part_gradients(
+    taken: _Taken, hidden: Tensor, cap: float | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Give the gradients of a part's queries, keys and values, each in its own shape.
+
+    With P = softmax(S), S = cap(Q K^T) and the result P V: dV = P^T dO, dP = dO V^T,
+    dS = P (dP - sum(P dP)) times the cap's slope, dQ = dS K, dK = dS^T Q.
+    """
+    kind = taken.grad.dtype
+    shares, slope = _shares(taken.query, taken.key, hidden, cap)
+    of_shares = torch.bmm(taken.grad, taken.value.transpose(1, 2)).float()
+    of_scores = torch._softmax_backward_data(of_shares, shares, 2, shares.dtype)
+    if slope is not None:
+        of_scores.mul_(slope)
+    # Products are in the format of the states again, as on the way forward.
+    shares, of_scores = shares.to(kind), of_scores.to(kind)
+    return (
+        torch.bmm(of_scores, taken.key),
+        torch.bmm(of_scores.transpose(1, 2), taken.query),
+        torch.bmm(shares.transpose(1, 2), taken.grad),
+    )
 
 
 def _cut(parts: tuple[Part, ...], heads: int) -> Iterator[Part]:
     """Cut parts into such of `SCORES` scores at most: into pieces, and long pieces into queries.
 
-    Keys that come after the last of the cut's queries are left out.
+    Keys that come after the last of the cut's queries are left out. Queries keep their order, so
+    that the cuts' queries end to end are the parts' queries end to end, which `place` counts in.
     """
     for queries, keys, hidden in parts:
         length, later = queries.shape[1], keys.shape[1]
-        step = SCORES // (heads * length * later)
+        step = SCORES // (heads * length * later)  # pieces at a time
         if step:
             for at in range(0, len(queries), step):
                 taken = slice(at, at + step)
                 yield Part(queries[taken], keys[taken], hidden[taken])
             continue
-        step = max(1, SCORES // (heads * later))
+        step = max(1, SCORES // (heads * later))  # queries of one piece at a time
         for piece in range(len(queries)):
             for at in range(0, length, step):
                 until = min(at + step, length)
                 own = (slice(piece, piece + 1), slice(at, until))
-                seen = slice(0, later - length + until)
+                seen = slice(0, later - length + until)  # a piece's own keys are its last ones
                 yield Part(queries[own], keys[own[0], seen], hidden[own][:, :, seen])
 
 
 def _split(rows: Tensor, tokens: Tensor, shared: int) -> Tensor:
-    """(L, heads, size) to (N * shared, heads / shared * n, size), tokens of shape (N, n)."""
+    """(L, heads, size) to (N * shared, heads / shared * n, size), tokens of shape (N, n).
+
+    The query heads that share a key head become more queries of it: one product with the key head
+    as it is, where a copy of the keys for every query head would have to be made otherwise.
+    """
     heads, size = rows.shape[1:]
-    taken = rows.index_select(0, tokens.flatten())
-    by_key = taken.view(*tokens.shape, shared, heads // shared, size).permute(0, 2, 3, 1, 4)
+    taken = rows.index_select(0, tokens.flatten())  # (N * n, heads, size)
+    by_key = taken.view(*tokens.shape, shared, heads // shared, size)
+    by_key = by_key.permute(0, 2, 3, 1, 4)  # (N, shared, heads / shared, n, size)
     return by_key.reshape(len(tokens) * shared, -1, size)
 
 
 def _join(states: Tensor, tokens: Tensor, shared: int) -> Tensor:
     """What `_split` gives, as rows (N * n, heads, size) again."""
     count, length = tokens.shape
-    apart = states.view(count, shared, -1, length, states.shape[2]).permute(0, 3, 1, 2, 4)
+    apart = states.view(count, shared, -1, length, states.shape[2])
+    apart = apart.permute(0, 3, 1, 2, 4)  # (N, n, shared, heads / shared, size)
     return apart.reshape(count * length, -1, states.shape[2])
 
 
@@ -204,6 +250,7 @@ def _shares(
         The shares, and the derivative of the cap at each score; None without a cap.
     """
     query, key = query.float(), key.float()
+    # No query is left without a key, which would make its shares NaN: padding sees itself, too.
     bias = query.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)
     scores = torch.bmm(query, key.transpose(1, 2))
     slope = None
@@ -211,6 +258,7 @@ def _shares(
         bent = scores.div_(cap).tanh_()
         slope = 1 - bent.square()
         scores = bent * cap
+    # All heads of a piece hide the same: (N, heads, n, m) with (N, 1, n, m).
     scores.view(len(bias), -1, *bias.shape[1:]).add_(bias[:, None])
     return scores.softmax(dim=2), slope
 
@@ -264,8 +312,10 @@ def attend(
         return attend_row(query, key, value, _row.layout, scaling, softcap), None
     if _row.open:
         raise LayoutLostError("its attention has a mask or bias of its own")
-    if query.shape[2] == 1 and query.device.type == "cpu" and not torch.is_grad_enabled():
-        return _one(query, key, value, attention_mask, scaling, softcap), None
+    if query.shape[2] == 1 and not torch.is_grad_enabled():
+        if query.device.type == "cpu" or softcap is not None:
+            return _one(query, key, value, attention_mask, scaling, softcap), None
+        return attend_one(query, key, value, attention_mask, scaling), None
     if softcap is not None:
         return _bent(query, key, value, attention_mask, scaling, softcap), None
     return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -286,6 +336,32 @@ def attend_row(
     kind = _kind(value)
     rows = (states[0].transpose(0, 1).to(kind) for states in (query * scale, key, value))
     return _Attend.apply(*rows, layout, softcap)[None]  # type: ignore[no-any-return, no-untyped-call]
+
+
+def attend_one(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None = None
+) -> Tensor:
+    """Attend from one token a row by the fused kernel, without copies of keys and values.
+
+    With a mask, transformers first repeats both for every query head: (heads / key heads) times
+    what the cache holds of a layer, made anew at every token. Here the query heads that share a
+    key head are laid beside each other as if they were more tokens of it, which one token a row
+    allows: all of them see the same keys.
+
+    Args:
+        query: shape (N, heads, 1, size).
+        key: shape (N, key heads, M, size).
+        value: as key; its size may be another.
+        mask: True, or a number to add, for each key; shape (N or 1, 1, 1, M).
+        scaling: of the scores.
+
+    Returns:
+        Shape (N, 1, heads, size of value).
+    """
+    rows, heads, _, size = query.shape
+    own = query.reshape(rows, key.shape[1], -1, size)  # (N, key heads, heads / key heads, size)
+    found = scaled_dot_product_attention(own, key, value, mask, scale=scaling)
+    return found.reshape(rows, 1, heads, value.shape[-1])
 
 
 def _kind(value: Tensor) -> torch.dtype:
@@ -353,6 +429,7 @@ def _one(
     """
     rows, heads, _, size = query.shape
     scale = size**-0.5 if scaling is None else scaling
+    # (rows, heads, 1, size) to (rows, key heads, heads / key heads, size): heads become queries.
     own = query.reshape(rows, key.shape[1], -1, size)
     scores = torch.matmul(own, key.transpose(2, 3)).float() * scale
     if softcap is not None:
