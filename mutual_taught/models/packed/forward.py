@@ -21,6 +21,7 @@ def learn(model: nn.Module) -> None:
     pictures refuse plain text while they train.
     """
     model.train()
+    # The first of the modules is the model itself, which stays told that it trains.
     for module in list(_bare(model).modules())[1:]:
         module.training = bool(getattr(module, "gradient_checkpointing", False))
 
@@ -60,7 +61,7 @@ def policy_pass(
             use_cache=False,
             **asked,
         )
-    logits = output.logits.squeeze(0)
+    logits = output.logits.squeeze(0)  # (targets, vocabulary), or (L, vocabulary)
     if len(logits) != len(row.predict):  # some models know no logits_to_keep
         logits = logits[row.predict]
     if not balance:

@@ -1,4 +1,4 @@
-"""Several answers that share a prefix, as one row without padding."""
+"""Several answers that share a prefix, as one row without padding; README.md here draws one."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -84,8 +84,8 @@ class _Places(NamedTuple):
     """All groups' tokens end to end, and where each stands in the row.
 
     branch: 0 for the prefix, shape (T,). own: False where it stands in the first group's place,
-    for all groups begin with it, shape (T,). place: in the row, shape (T,). sizes: of the groups.
-    shared: tokens that all groups begin with.
+    because all groups begin with it, shape (T,). place: in the row, shape (T,). sizes: of the
+    groups. shared: tokens that all groups begin with.
     """
 
     branch: NDArray[np.int64]
@@ -98,10 +98,11 @@ class _Places(NamedTuple):
 def _stand(groups: Sequence[Group], branch_of: NDArray[np.int64]) -> _Places:
     """Say where every token stands: those that all groups begin with, once, at the start."""
     sizes = np.array([group.size for group in groups])
+    # One group by itself shares its beginning with nobody: its whole prefix is one piece.
     shared = shared_length([group.prefix for group in groups]) if len(groups) > 1 else 0
     within = np.arange(len(branch_of)) - np.repeat(sizes.cumsum() - sizes, sizes)
     own = within >= shared
-    own[:shared] = True
+    own[:shared] = True  # the first group's, which stand for everybody's
     return _Places(branch_of, own, np.where(own, own.cumsum() - 1, within), sizes, shared)
 
 
@@ -136,9 +137,12 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
             if branch == 0:
                 end_of_prefix = len(ids) - 1
             else:
+                # A branch's first token is predicted at the end of its prefix, not at the token
+                # before it in the row, which belongs to another branch.
                 predict.append(np.r_[end_of_prefix, np.arange(at, at + len(tokens) - 1)])
                 last.append(len(ids) - 1)
                 lengths.append(len(tokens))
+    # Until here places count all groups end to end; `places.place` says where each is in the row.
     places = _stand(groups, np.concatenate(branch_of))
     layout = None if flex else _lay_out(places, device)
     mask = _blocks(places, device) if flex else torch.zeros((1, 1, 1, 1), dtype=SIGN, device=device)
@@ -164,9 +168,10 @@ def _lay_out(places: _Places, device: torch.device | str) -> Layout:
     for start, size in zip(places.sizes.cumsum() - places.sizes, places.sizes, strict=True):
         tokens, branch = (array[start : start + size] for array in (places.place, places.branch))
         bounds = np.flatnonzero(np.diff(branch, prepend=0))  # where each branch begins
-        prefix, *rest = np.split(tokens, bounds)
+        prefix, *rest = np.split(tokens, bounds)  # places in the row, a piece each
         prefixes.append((prefix[: places.shared], prefix[places.shared :]))
         branches += [(prefix, own) for own in rest]
+    # Three kinds, not one: padded to the longest of all, a short answer would cost a long prompt.
     parts, place, before = [], np.empty(places.own.sum(), np.int64), 0
     for kind in (beginning, prefixes, branches):
         if pieces := [(seen, own) for seen, own in kind if len(own)]:
@@ -190,9 +195,10 @@ def _part(
         The part, and where each own token stands among its queries, piece after piece.
     """
     before, length = (max(len(piece[side]) for piece in pieces) for side in (0, 1))
-    queries = np.zeros((len(pieces), length), np.int64)
+    queries = np.zeros((len(pieces), length), np.int64)  # padding is token 0: any would do
     keys = np.zeros((len(pieces), before + length), np.int64)
     hidden = np.zeros((len(pieces), length, before + length), bool)
+    # Among its own keys a query sees those up to itself; padding comes last, seen by padding.
     hidden[:, :, before:] = ~np.tri(length, dtype=bool)
     for number, (seen, own) in enumerate(pieces):
         queries[number, : len(own)] = own
@@ -242,8 +248,8 @@ def fill(items: Iterable[T], sizes: Iterable[int], budget: int) -> Iterator[list
 class _LogProbs(torch.autograd.Function):
     """Log-probs of targets (T,) by logits (T, vocabulary), in float32, a few rows at a time.
 
-    The gradient is written over the logits, the largest tensor of a step, which nobody else needs:
-    a second backward pass is refused by PyTorch.
+    The gradient is written over the logits, the largest tensor of a step, because nobody else
+    needs them; PyTorch refuses a second backward pass.
     """
 
     @staticmethod
@@ -258,6 +264,7 @@ class _LogProbs(torch.autograd.Function):
         logits, *others = ctx.saved_tensors
         parts = (torch.split(saved, ROWS) for saved in (logits, *others, grad))
         for part, target, total, of_target in zip(*parts, strict=True):
+            # d log p(target) / d logits = onehot(target) - softmax(logits), times what came back.
             found = part.float().sub_(total[:, None]).exp_().mul_(-of_target[:, None])
             found.scatter_add_(1, target[:, None], of_target[:, None])
             part.copy_(found)
@@ -298,7 +305,7 @@ def balance_loss(gates: Sequence[Tensor], row: Row, chosen: int) -> Tensor:
     experts = gates[0].shape[-1]
     falls, leans = (torch.zeros(experts, device=row.branches.device) for _ in range(2))
     for gate in gates:
-        shares = gate.reshape(-1, experts).float().softmax(dim=-1)
+        shares = gate.reshape(-1, experts).float().softmax(dim=-1)  # (L, experts)
         picked = shares.topk(chosen, dim=-1).indices.flatten()
         falls = falls.index_add(0, picked, row.branches.repeat_interleave(chosen))
         leans = leans + (shares * row.branches[:, None]).sum(dim=0)

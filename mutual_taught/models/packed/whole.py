@@ -88,6 +88,7 @@ def logps(
         for row, place in enumerate(batch.places):
             start, end = batch.starts[row], batch.lengths[row]
             targets = batch.input_ids[row, start:end]
+            # The logits before a token predict it; padding stands after the end and has no target.
             logits = output.logits[row, start - 1 : end - 1].float()
             found[place] = -cross_entropy(logits, targets, reduction="none")
         if "output_router_logits" in asked:
@@ -114,5 +115,6 @@ def rewards(model: Any, groups: Sequence[Group], rows: Rows, where: torch.device
         masked = {} if batch.mask is None else {"attention_mask": batch.mask}
         parts.append(model(input_ids=batch.input_ids, last=batch.last, **masked))
         places += batch.places
+    # Batches of one length each come in another order than the branches.
     order = torch.tensor(places, device=where).argsort()
     return torch.cat(parts)[order]
