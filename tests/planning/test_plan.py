@@ -417,7 +417,7 @@ def test_one_gpu_of_80_gb_is_enough_for_its_preset_and_one_of_48_is_not() -> Non
     known = {stage: need for stage, need in wanted.items() if need}
     assert fits.faults(machine.parse("1x80"), values, known, {}, {}) == []
     faults = fits.faults(machine.parse("1x48"), values, known, {}, {})
-    assert any(fault.startswith("dpo@1: needs up to 60.9 GB") for fault in faults)
+    assert any(fault.startswith("dpo@1: needs up to ") for fault in faults)
 
 
 @pytest.mark.parametrize("text", ["8", "8x", "x80", "0x80", "8x0", "8 x 80", "8x80GB", "-1x80"])
