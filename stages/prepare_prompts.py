@@ -8,25 +8,31 @@ from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import hashes
 from mutual_taught.config import blocks, params
 from mutual_taught.pipeline import perf
-from mutual_taught.prepare import sources
+from mutual_taught.prepare import contamination, sources
 from mutual_taught.terminal import process
 from stages._click import PATH, Stage, run
 
 
 @click.command(cls=Stage)
+@click.option("--seed-preferences", required=True, type=PATH, help="What r_0 is trained on.")
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
-def main(out: Path) -> None:
+def main(seed_preferences: Path, out: Path) -> None:
     """Read the prompts, leave out bad rows, and divide the rest into policy_1…N and the others."""
     from mutual_taught.prepare import screening, tokenizers
 
-    data, seed = params.load(blocks.Data), params.seed()
+    data, models, seed = params.load(blocks.Data), params.load(blocks.Models), params.seed()
     limits, longest = params.load(blocks.Tokens), params.longest_answer()
     sources.require_watched(Path("data"))
     with perf.measure(out, "prepare_prompts") as measured:
-        tokenizers.fetch(params.load(blocks.Models), out / "tokenizers", limits.date)
+        tokenizers.fetch(models, out / "tokenizers", limits.date)
         screen = screening.screen(*tokenizers.load(out / "tokenizers"), limits, longest)
         prompts, dropped, rows = sources.tables(data, seed, screen.reason)
         measured["rows"] = rows
+    splits = sources.by_split(prompts)
+    gold = params.gold_pairs()
+    pairs = sources.gold_pairs(gold)
+    seeds = sources.gold_pairs(seed_preferences if models.reward_model.trained_here else None)
+    contamination.require_run_clean(splits, (str(seed_preferences), seeds), (str(gold), pairs))
     made_from = {
         "data": data.model_dump(),
         "seed": seed,
@@ -38,9 +44,8 @@ def main(out: Path) -> None:
     tables.write(
         out, tables.DROPPED_PROMPTS, dropped, {**made_from, "rows": rows}, active=len(dropped) > 0
     )
-    for split, members in sources.by_split(prompts).items():
+    for split, members in splits.items():
         tables.write(out / "splits", tables.split(split), members, {"seed": seed})
-    pairs = sources.gold_pairs(params.gold_pairs())
     tables.write(out, tables.GOLD_PAIRS, pairs, {}, active=len(pairs) > 0)
     metrics = sources.counts(prompts["split"], dropped["reason"], rows)
     files.write_metrics(out / "metrics" / "prepare_prompts.json", metrics)

@@ -1,5 +1,6 @@
 """Whether iteration 0 is that of params.yaml: the prompts, both base models, the first answers."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mutual_taught.terminal.signs import excerpt
 from mutual_taught.training.settings import total_steps
 
 SOURCED = pa.schema([field for field in tables.PROMPTS.schema if field.name != "split"])
+Place = tuple[str, int]  # a file, and a row of it
 SPLITS = ("policy", "reward", "selection", "eval")
 
 
@@ -56,30 +58,42 @@ def _named(path: Path, whole: pa.Table) -> Faults:
 def _placed(path: Path, whole: pa.Table, settings: blocks.Params) -> Faults:
     """Every prompt is in the split that its id and the seed give."""
     shares, _ = sources.split_plan(settings.data)
-    ends = np.cumsum(list(shares.values()))
-    where = np.searchsorted(ends, places(settings.seed, whole["prompt_id"]), "right")
-    right = pa.array([*shares, "no split"]).take(pa.array(where))
+    right = _falls(shares, whole, settings.seed)
+    if settings.data.given is not None:  # the policy's prompts are from another file
+        own, _ = sources.given_plan(settings.data)
+        policy = pc.starts_with(whole["split"], "policy_").combine_chunks()
+        right = pc.if_else(policy, _falls(own, whole, settings.seed), right)
     bad = pc.not_equal(whole["split"].combine_chunks(), right)
     yield from faults.first(
         path, tables.PROMPTS, whole, "split", bad, "the split its id falls in (data.splits)"
     )
 
 
+def _falls(shares: Mapping[str, float], whole: pa.Table, seed: int) -> pa.Array:
+    """Name the split, of these shares, that each prompt's id falls in."""
+    where = np.searchsorted(
+        np.cumsum(list(shares.values())), places(seed, whole["prompt_id"]), "right"
+    )
+    return pa.array([*shares, "no split"]).take(pa.array(where))
+
+
 def _sourced(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
-    """Prompts and dropped rows are what the source has in these rows; the hub is not asked."""
+    """Prompts and dropped rows are what their files have in these rows; the hub is not asked."""
     if settings.data.source == "hub":
         return
     path, table = run.folder / "0" / "dropped_prompts.parquet", tables.DROPPED_PROMPTS
     dropped = run.table(path, table)
-    kept, out = (dict.fromkeys(data["row"].to_pylist()) for data in (whole, dropped))
-    for number, prompt, text in sources.again(settings.data, settings.seed):
-        if number in kept and prompt:
-            kept[number] = prompt._asdict()
-        elif number in out:
-            out[number] = excerpt(text)
+    places = _places(whole, settings.data)
+    kept: dict[Place, files.Json | None] = dict.fromkeys(places)
+    out: dict[Place, object] = dict.fromkeys(_dropped_places(dropped))
+    for where, prompt, text in sources.again(settings.data, settings.seed):
+        if where in kept and prompt:
+            kept[where] = prompt._asdict()
+        elif where in out:
+            out[where] = excerpt(text)
     place = run.folder / "0" / "prompts.parquet"
-    bad = [kept[row] is None for row in whole["row"].to_pylist()]
-    yield from faults.first(place, tables.PROMPTS, whole, "row", bad, "a row of data.path")
+    bad = [kept[where] is None for where in places]
+    yield from faults.first(place, tables.PROMPTS, whole, "row", bad, "a row of its file")
     if not any(bad):
         right = pa.Table.from_pylist(list(kept.values()), SOURCED)
         yield from faults.compare(place, tables.PROMPTS, whole, right)
@@ -132,9 +146,13 @@ def _dropped(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
     dropped = run.table(path, table)
     yield from integrity.altered(run, path, table)
     known = pa.array(list(conversations.REASONS), tables.TEXT)
+    given = settings.data.given
+    named = [settings.data.path, *([given.path] if given else [])]
+    used = set(_places(whole, settings.data))
+    unused = pa.array([where not in used for where in _dropped_places(dropped)], tables.FLAG)
     checks: dict[str, tuple[pa.Array, str]] = {
-        "file": (pc.equal(dropped["file"], settings.data.path), settings.data.path),
-        "row": (pc.invert(pc.is_in(dropped["row"], whole["row"])), "of no prompt"),
+        "file": (pc.is_in(dropped["file"], pa.array(named)), " or ".join(named)),
+        "row": (pa.chunked_array([unused]), "of no prompt"),
         "reason": (pc.is_in(dropped["reason"], known), "a reason of docs/data.md"),
     }
     for name, (right, expected) in checks.items():
@@ -145,6 +163,19 @@ def _dropped(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
         refuses = settings.data.on_bad_row == "refuse"
         most = 0 if refuses else settings.data.max_dropped_share * rows
         yield Fault(path, "the number of rows", str(len(dropped)), f"at most {most:g} of {rows}")
+
+
+def _places(whole: pa.Table, data: blocks.Data) -> list[Place]:
+    """Say which file, and which row of it, every prompt was read from."""
+    policy = data.given.path if data.given else data.path
+    return [
+        (policy if split.startswith("policy_") else data.path, row)
+        for split, row in zip(whole["split"].to_pylist(), whole["row"].to_pylist(), strict=True)
+    ]
+
+
+def _dropped_places(dropped: pa.Table) -> list[Place]:
+    return list(zip(dropped["file"].to_pylist(), dropped["row"].to_pylist(), strict=True))
 
 
 def base(of: Iteration) -> Faults:

@@ -108,6 +108,22 @@ class Columns(Block):
         return self
 
 
+class Given(Block):
+    """A file of preferences whose prompts are those of the policy split."""
+
+    path: str = Field(min_length=1, description="a .parquet, .jsonl or .csv file under data/")
+    part: str | None = Field(description="rows whose column `part` says so, or null for all")
+    columns: Columns
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if not under("data", self.path):
+            raise ValueError(f"path under data/, without .. (it is {self.path!r})")
+        if self.columns.chosen is None:
+            raise ValueError("columns.chosen and columns.rejected of the given answers")
+        return self
+
+
 class Data(Block):
     """Where prompts come from."""
 
@@ -121,6 +137,7 @@ class Data(Block):
     max_dropped_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
         description="more dropped rows than this share of all are refused"
     )
+    given: Given | None = Field(description="preferences for the policy split, or null")
     policy_parts: Count
     splits: Splits
 
@@ -159,6 +176,11 @@ class Model(Block):
         if self.source == "hub" and self.revision is None:
             raise ValueError("source hub needs revision (a commit)")
         return self
+
+    @property
+    def trained_here(self) -> bool:
+        """Tell whether a reward model is trained on the seed preferences."""
+        return self.source in ("trained", "tiny")
 
     @property
     def called(self) -> str:

@@ -146,7 +146,11 @@ def _check_places(params: Params, path: Path) -> None:
             f"{path}: data.path is {data.path!r}, which is here, too, and would be read instead "
             "of the hub's; expected a data set of the hub; rename what is here, or use source file"
         )
-    files = {"data.path": None if data.source == "hub" else data.path, "eval.gold_pairs": gold}
+    files = {
+        "data.path": None if data.source == "hub" else data.path,
+        "data.given.path": data.given and data.given.path,
+        "eval.gold_pairs": gold,
+    }
     for name, place in files.items():
         parents = [path.parent / parent for parent in Path(place or "").parents]
         for parent in parents:
@@ -175,10 +179,10 @@ def _check_given(sample: Sample, params: Params, iteration: str, path: Path) -> 
             f"{path}: rank_pairs.reference_logps is sampler; expected trainer, for given "
             "preferences come without log-probs"
         )
-    if given and params.data.columns.chosen is None:
+    if given and params.data.columns.chosen is None and params.data.given is None:
         raise InputError(
-            f"{path}: data.columns.chosen is null; expected a column of data.path, for "
-            "sample.source is given"
+            f"{path}: data.given and data.columns.chosen are null; expected a file of preferences, "
+            "or a column of data.path, because sample.source is given"
         )
 
 

@@ -135,11 +135,13 @@ def _fits(change: Leaves, have: Leaves, start: Leaves, explained: set[Key]) -> b
 
 
 def _rest(leaves: Leaves, explained: set[Key]) -> Leaves:
-    """Leave out what is explained, and what lies below it."""
+    """Leave out what is explained, what lies below it, and a value that a block has replaced."""
+    replaced = {key[:length] for key in explained for length in range(1, len(key))}
     return {
         key: value
         for key, value in leaves.items()
-        if not any(key[:length] in explained for length in range(1, len(key) + 1))
+        if key not in replaced
+        and not any(key[:length] in explained for length in range(1, len(key) + 1))
     }
 
 

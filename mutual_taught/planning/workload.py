@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.files import read_json
-from mutual_taught.config.blocks import Data, Optimisation, Params
+from mutual_taught.config.blocks import Data, Given, Optimisation, Params
 from mutual_taught.errors import InputError
 from mutual_taught.method.splits import policy_part
 
@@ -62,8 +62,15 @@ def sizes(data: Data, prepared: Mapping[str, float] | None) -> dict[str, int]:
         if counted is not None:
             found[name] = int(counted)
         else:
-            found[name] = split.prompts or round(share * rows(data))
+            whole = data if data.given is None or name not in parts else _given(data.given, data)
+            share = 1 / data.policy_parts if whole is not data else share
+            found[name] = split.prompts or round(share * rows(whole))
     return found
+
+
+def _given(given: Given, data: Data) -> Data:
+    """Describe the file of given preferences as a source of prompts."""
+    return data.model_copy(update={"source": "file", "path": given.path, "given": None})
 
 
 def rows(data: Data) -> int:

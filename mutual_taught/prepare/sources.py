@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from mutual_taught.artifacts.tables import ALL_PROMPTS, DROPPED_PROMPTS, GOLD_PAIRS
 from mutual_taught.artifacts.tables import read as read_table
-from mutual_taught.config.blocks import Columns, Data
+from mutual_taught.config.blocks import Columns, Data, Given
 from mutual_taught.errors import InputError, first_line
 from mutual_taught.method.splits import assign_splits
 from mutual_taught.prepare import conversations, rows
@@ -24,6 +24,7 @@ from mutual_taught.terminal.signs import excerpt
 POOL = 4096  # embedded prompts made, whatever the splits take of them
 EMBEDDED = Columns(messages=None, prompt="prompt", chosen=None, rejected=None)
 REASONS_SHOWN, ROWS_SHOWN = 10, 5
+Plan = tuple[dict[str, float], dict[str, int | None]]
 Screen = Callable[[Prompt], str]  # the reason why the models cannot read it, or nothing
 
 
@@ -63,9 +64,18 @@ def read(data: Data, seed: int, screen: Screen) -> Read:
             with the commonest reasons and their rows; or no row at all.
         MissingFileError: the file is not there.
     """
+    source, columns, listed = _open(data, seed)
+    found = _collected(listed, columns, source, screen)
+    if not found.rows:
+        raise InputError(f"{data.path}: holds no prompt; expected at least one for every split")
+    _require_few(data, data.path, found)
+    return found
+
+
+def _collected(listed: Iterable[Row], columns: Columns, source: str, screen: Screen) -> Read:
+    """Read rows as prompts; of those that are the same prompt the first that is fit is kept."""
     found = Read({}, [])
     known: set[str] = set()
-    source, columns, listed = _open(data, seed)
     with bar("reading prompts", None, "rows") as progress:
         for row in listed:
             try:
@@ -75,25 +85,26 @@ def read(data: Data, seed: int, screen: Screen) -> Read:
             except BadRowError as bad:
                 found.dropped.append(Dropped(row.number, bad.reason, excerpt(bad.text)))
             progress.update()
-    if not found.rows:
-        raise InputError(f"{data.path}: holds no prompt; expected at least one for every split")
-    _require_few(data, found)
     return found
 
 
-def again(data: Data, seed: int) -> Iterator[tuple[int, Prompt | None, object]]:
+def again(data: Data, seed: int) -> Iterator[tuple[tuple[str, int], Prompt | None, object]]:
     """Read all rows of the source once more, whether or not the models can read them.
 
     Returns:
-        The number of each row, its prompt if it is one, and what shows it in an excerpt.
+        The file and the number of each row, those of `data.given`, too; its prompt if it is one;
+        and what shows it in an excerpt.
     """
-    source, columns, listed = _open(data, seed)
-    for row in listed:
-        try:
-            prompt = _parsed(row, columns, source)
-            yield row.number, prompt, prompt.messages[-1]["content"]
-        except BadRowError as bad:
-            yield row.number, None, bad.text
+    opened = [(data.path, _open(data, seed))]
+    if data.given is not None:
+        opened.append((data.given.path, _open_given(data.given)))
+    for path, (source, columns, listed) in opened:
+        for row in listed:
+            try:
+                prompt = _parsed(row, columns, source)
+                yield (path, row.number), prompt, prompt.messages[-1]["content"]
+            except BadRowError as bad:
+                yield (path, row.number), None, bad.text
 
 
 def _parsed(row: Row, columns: Columns, source: str) -> Prompt:
@@ -123,7 +134,7 @@ def allowed(bad: int, rows: int, data: Data) -> bool:
     return bad / rows <= most
 
 
-def _require_few(data: Data, found: Read) -> None:
+def _require_few(data: Data, path: str, found: Read) -> None:
     """Refuse a source with too many bad rows, all reasons at once."""
     bad = len(found.dropped)
     if allowed(bad, found.rows, data) and found.kept:
@@ -134,7 +145,7 @@ def _require_few(data: Data, found: Read) -> None:
     elif not found.kept:
         expected = "at least one that can"
     raise InputError(
-        f"{data.path}: {bad} of {found.rows} rows cannot be used: {_reasons(found.dropped)}; "
+        f"{path}: {bad} of {found.rows} rows cannot be used: {_reasons(found.dropped)}; "
         f"expected {expected}; mend or remove them, or change that"
     )
 
@@ -159,6 +170,25 @@ def _numbers(rows: list[int]) -> str:
     return f"row{'s' * (len(rows) > 1)} {', '.join(map(str, rows[:ROWS_SHOWN]))}{more}"
 
 
+def read_given(data: Data, screen: Screen) -> Read:
+    """Read the preferences of `data.given`: the rows of its part; none without such a file.
+
+    Raises:
+        InputError: as `read`; or no row is of the part.
+    """
+    if data.given is None:
+        return Read({}, [])
+    path, part = data.given.path, data.given.part
+    source, columns, listed = _open_given(data.given)
+    found = _collected(listed, columns, source, screen)
+    if not found.rows:
+        raise InputError(
+            f"{path}: holds no row of part {part!r}; expected some; see data.given.part"
+        )
+    _require_few(data, path, found)
+    return found
+
+
 def tables(data: Data, seed: int, screen: Screen) -> tuple[pa.Table, pa.Table, int]:
     """Read the prompts and give each its split.
 
@@ -166,22 +196,37 @@ def tables(data: Data, seed: int, screen: Screen) -> tuple[pa.Table, pa.Table, i
         Rows of `prompts` (with the number of each one's row) and of `dropped_prompts`, and how
         many rows the source has.
     """
-    found = read(data, seed, screen)
-    shares, sizes = split_plan(data)
-    ids = [prompt.prompt_id for prompt in found.kept.values()]
-    splits = assign_splits(ids, shares, sizes, seed)
-    split_of = {prompt: name for name, members in splits.items() for prompt in members}
-    kept = [
-        {**prompt._asdict(), "split": split_of[prompt.prompt_id], "row": number}
-        for number, prompt in found.kept.items()
-        if prompt.prompt_id in split_of
+    found, given = read(data, seed, screen), read_given(data, screen)
+    splits = _split(found, split_plan(data), seed)
+    if data.given is not None:
+        splits = {name: split for name, split in splits.items() if not split.startswith("policy_")}
+    own = _rows(found, splits)
+    kept = [*own, *_rows(given, _split(given, given_plan(data), seed) if given.kept else {})]
+    dropped = [
+        {"file": path, **row._asdict()}
+        for path, source in ((data.path, found), (data.given and data.given.path, given))
+        for row in source.dropped
     ]
-    dropped = [{"file": data.path, **row._asdict()} for row in found.dropped]
     return (
         pa.Table.from_pylist(kept, ALL_PROMPTS.schema),
         pa.Table.from_pylist(dropped, DROPPED_PROMPTS.schema),
-        found.rows,
+        found.rows + given.rows,
     )
+
+
+def _split(found: Read, plan: Plan, seed: int) -> dict[str, str]:
+    """Name the split of every prompt that one takes."""
+    ids = [prompt.prompt_id for prompt in found.kept.values()]
+    splits = assign_splits(ids, *plan, seed)
+    return {prompt: name for name, members in splits.items() for prompt in members}
+
+
+def _rows(found: Read, splits: Mapping[str, str]) -> list[dict[str, object]]:
+    return [
+        {**prompt._asdict(), "split": splits[prompt.prompt_id], "row": number}
+        for number, prompt in found.kept.items()
+        if prompt.prompt_id in splits
+    ]
 
 
 def by_split(prompts: pa.Table) -> dict[str, pa.Table]:
@@ -220,7 +265,15 @@ def gold_pairs(path: Path | None) -> pa.Table:
     return GOLD_PAIRS.schema.empty_table() if path is None else read_table(path, GOLD_PAIRS)
 
 
-def split_plan(data: Data) -> tuple[dict[str, float], dict[str, int | None]]:
+def given_plan(data: Data) -> Plan:
+    """Name every policy part with its share of the given preferences, and its size."""
+    parts = [f"policy_{part}" for part in range(1, data.policy_parts + 1)]
+    return dict.fromkeys(parts, 1 / data.policy_parts), dict.fromkeys(
+        parts, data.splits.policy.prompts
+    )
+
+
+def split_plan(data: Data) -> Plan:
     """Name every split with its share of the prompts and its size."""
     parts = [f"policy_{part}" for part in range(1, data.policy_parts + 1)]
     splits = data.splits
@@ -257,6 +310,15 @@ def _open(data: Data, seed: int) -> tuple[str, Columns, Iterator[Row]]:
     path = Path(data.path)
     listed = rows.read(path, needed, conversations.INSTRUCTION_COLUMNS)
     return path.name, data.columns, listed
+
+
+def _open_given(given: Given) -> tuple[str, Columns, Iterator[Row]]:
+    """Give what preferences are called in `prompts`, their columns and the rows of a part."""
+    path, part = Path(given.path), given.part
+    needed = [*conversations.needed(given.columns), *([] if part is None else ["part"])]
+    listed = rows.read(path, needed, conversations.INSTRUCTION_COLUMNS)
+    of_part = (row for row in listed if part is None or row.reason or row.values["part"] == part)
+    return path.name, given.columns, of_part
 
 
 def _embedded(data: Data, seed: int) -> Iterator[Row]:

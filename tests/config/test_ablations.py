@@ -49,12 +49,13 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
             "iterations.2.sample",
             "iterations.2.dpo",
             "iterations.2.train_rm",
-            "data.source",
-            "data.path",
-            "data.columns.messages",
-            "data.columns.prompt",
-            "data.columns.chosen",
-            "data.columns.rejected",
+            "data.given",
+            "data.given.path",
+            "data.given.part",
+            "data.given.columns.messages",
+            "data.given.columns.prompt",
+            "data.given.columns.chosen",
+            "data.given.columns.rejected",
             "data.policy_parts",
             "sample.source",
             "rank_pairs.chosen",
@@ -367,6 +368,7 @@ def _offline(run: Path) -> None:
     given = {
         (row["prompt_id"], row["chosen"], row["rejected"])
         for row in pq.read_table(project.ROOT / "data" / "seed_preferences.parquet").to_pylist()
+        if row["part"] == "train"
     }
     rows = pq.read_table(run / "1" / "responses.parquet").to_pylist()
     chosen = {row["prompt_id"]: row["response"] for row in rows if row["response_index"] == 0}

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.config.blocks import Columns, Data, Split, Splits
+from mutual_taught.config.blocks import Columns, Data, Given, Split, Splits
 from mutual_taught.errors import InputError
 from mutual_taught.prepare.conversations import REASONS, Prompt
 from mutual_taught.prepare.sources import (
     Dropped,
     Read,
     allowed,
+    by_split,
     counts,
     read,
     require_watched,
@@ -27,7 +28,13 @@ from mutual_taught.prepare.sources import (
 ALL = Split(share=0.25, prompts=None)
 
 
-def data(path: str, splits: Splits | None = None, share: float = 1.0, refuse: bool = False) -> Data:
+def data(
+    path: str,
+    splits: Splits | None = None,
+    share: float = 1.0,
+    refuse: bool = False,
+    given: Given | None = None,
+) -> Data:
     return Data(
         source="file",
         path=path,
@@ -36,6 +43,7 @@ def data(path: str, splits: Splits | None = None, share: float = 1.0, refuse: bo
         columns=Columns(messages=None, prompt="prompt", chosen=None, rejected=None),
         on_bad_row="refuse" if refuse else "drop",
         max_dropped_share=share,
+        given=given,
         policy_parts=1,
         splits=splits or Splits(policy=ALL, reward=ALL, selection=ALL, eval=ALL),
     )
@@ -289,3 +297,50 @@ def test_data_that_is_itself_a_link_is_one_line(here: Path) -> None:
 
 def test_reasons_are_words_in_snake_case() -> None:
     assert all(reason.replace("_", "").isalnum() and reason.islower() for reason in REASONS)
+
+
+PAIRED = Columns(messages=None, prompt="prompt", chosen="chosen", rejected="rejected")
+
+
+def preferences(part: str, count: int) -> list[dict[str, object]]:
+    return [
+        {"prompt": f"{part} {n}", "chosen": "Yes.", "rejected": "No.", "part": part}
+        for n in range(count)
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_given_preferences_are_the_policy_split_and_leave_the_others_as_they_are() -> None:
+    path = save([{"prompt": f"{n}"} for n in range(80)])
+    pairs = save([*preferences("train", 30), *preferences("heldout", 30)], "pairs.jsonl")
+    plain, _, _ = tables(data(path), 1, fits)
+    given = Given(path=pairs, part="train", columns=PAIRED)
+    prompts, dropped, count = tables(data(path, given=given), 1, fits)
+    assert (count, len(dropped)) == (80 + 30, 0)
+    own = by_split(prompts)
+    for name in ("reward", "selection", "eval"):
+        assert own[name].equals(by_split(plain)[name])
+    policy = own["policy"].to_pylist()
+    assert {row["messages"][0]["content"] for row in policy} == {f"train {n}" for n in range(30)}
+    assert {(row["chosen"], row["rejected"]) for row in policy} == {("Yes.", "No.")}
+
+
+@pytest.mark.usefixtures("here")
+def test_given_preferences_of_no_such_part_are_one_line() -> None:
+    path, pairs = save([{"prompt": "a"}]), save(preferences("train", 3), "pairs.jsonl")
+    given = Given(path=pairs, part="test", columns=PAIRED)
+    with pytest.raises(InputError, match=r"pairs\.jsonl: holds no row of part 'test'"):
+        tables(data(path, given=given), 1, fits)
+
+
+@pytest.mark.usefixtures("here")
+def test_rows_of_given_preferences_that_are_dropped_name_their_file() -> None:
+    path = save([{"prompt": f"{n}"} for n in range(80)])
+    pairs = save(
+        [{**preferences("train", 1)[0], "chosen": " "}, *preferences("train", 30)], "b.jsonl"
+    )
+    given = Given(path=pairs, part=None, columns=PAIRED)
+    _, dropped, _ = tables(data(path, given=given), 1, fits)
+    assert [(row["file"], row["row"], row["reason"]) for row in dropped.to_pylist()] == [
+        (pairs, 1, "no_answer")
+    ]
