@@ -374,6 +374,8 @@ def _offline(run: Path) -> None:
     chosen = {row["prompt_id"]: row["response"] for row in rows if row["response_index"] == 0}
     rejected = {row["prompt_id"]: row["response"] for row in rows if row["response_index"] == 1}
     assert {(name, chosen[name], rejected[name]) for name in chosen} <= given
+    said = files.read_json(run / "1" / "metrics" / "summary.json")
+    assert {"gold", "gold_change", "win_rate_base"} <= said.keys()  # on the run's own eval prompts
     assert not (run / "2").exists()
 
 

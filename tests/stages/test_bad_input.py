@@ -97,6 +97,18 @@ def test_output_that_is_there_already(repo: Path) -> None:
     )
 
 
+def test_preferences_that_are_trained_and_measured_on(repo: Path) -> None:
+    columns = {"messages": "messages", "prompt": None, "chosen": "chosen", "rejected": "rejected"}
+    path = "data/seed_preferences.parquet"  # whose part `heldout` is that of eval.gold_pairs, too
+    given = {"path": path, "part": "heldout", "columns": columns}
+    for name, value in {"given": given, "policy_parts": 1, "splits.policy.prompts": 100}.items():
+        project.set_param(repo / "params.yaml", f"data.{name}", value)
+    said = refusal("prepare_prompts")
+    assert said.startswith("data: split policy: 100 of 100 prompts are also in ")
+    assert f"{path}, part heldout, such as" in said
+    assert "expected none, because models are trained on the one" in said
+
+
 def test_model_folder_that_is_not_there(repo: Path) -> None:
     project.set_param(repo / "params.yaml", "models.policy.source", "path")
     project.set_param(repo / "params.yaml", "models.policy.path", "models/none")
