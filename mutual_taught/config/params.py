@@ -101,9 +101,23 @@ def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
             if isinstance(given, Sample):
                 _check_given(given, params, name, path)
                 _check_longest(given, params, name, path)
+    _check_formats(params, path)
     _check_room(params, path)
     _check_places(params, path)
     return params
+
+
+def _check_formats(params: Params, path: Path) -> None:
+    """The reference and the policy compute alike, so that DPO starts from margins of 0.
+
+    They must be written alike: what `auto` becomes depends on the machine.
+    """
+    reference, policy = params.rank_pairs.reference_dtype, params.training.precision
+    if reference != policy:
+        raise InputError(
+            f"{path}: rank_pairs.reference_dtype is {reference}, training.precision is {policy}; "
+            "expected the same in both, or DPO would start from a margin that is not 0; change one"
+        )
 
 
 def _longest(params: Params) -> int:

@@ -500,3 +500,20 @@ def test_iteration_that_is_not_there_is_one_line(write: Any) -> None:
     assert str(caught.value) == (
         "params.yaml: iterations has no '3'; expected one of 1, 2; add it, or run another iteration"
     )
+
+
+@pytest.mark.parametrize(
+    ("reference", "policy"), [("float32", "bfloat16"), ("auto", "float32"), ("bfloat16", "auto")]
+)
+def test_a_reference_that_computes_in_another_format_is_one_line(
+    tmp_path: Path, reference: str, policy: str
+) -> None:
+    values = project.load_yaml(project.ROOT / "presets" / "laptop.yaml")
+    values["rank_pairs"]["reference_dtype"] = reference
+    values["training"]["precision"] = policy
+    with pytest.raises(InputError) as caught:
+        params.validate(values, Path("params.yaml"))
+    assert str(caught.value) == (
+        f"params.yaml: rank_pairs.reference_dtype is {reference}, training.precision is {policy}; "
+        "expected the same in both, or DPO would start from a margin that is not 0; change one"
+    )

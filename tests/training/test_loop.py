@@ -590,3 +590,35 @@ def test_how_often_training_can_resume_is_no_part_of_what_a_model_was_made_from(
     several = TRAINING.model_copy(update={"launcher": "torchrun", "processes": 2})
     assert several.decides() == TRAINING.decides()
     assert several.computes() != TRAINING.computes()  # which rounds otherwise
+
+
+@pytest.mark.parametrize("precision", get_args(Dtype))
+def test_gradient_checkpointing_makes_layers_again_and_gives_the_same_gradients(
+    policy_folder: Path, tmp_path: Path, precision: Dtype
+) -> None:
+    found: dict[bool, tuple[int, dict[str, torch.Tensor]]] = {}
+    for checkpointing in (False, True):
+        changes = {"precision": precision, "gradient_checkpointing": checkpointing}
+        training = TRAINING.model_copy(update=changes)
+        learner = load_policy(policy_folder, "float32")
+        rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
+        compute_in(learner.model, precision)
+        trainer = train_policy.PackedDPOTrainer(
+            model=learner.model,
+            args=train_policy.config(DPO, training, 1, tmp_path / str(checkpointing)),
+            data_collator=collate,
+            train_dataset=Dataset.from_list(rows),
+            processing_class=learner.tokenizer,
+        )
+        if checkpointing:  # as `train` does
+            learner.model.gradient_checkpointing_enable({"use_reentrant": False})
+        trainer.token_budget = 10_000
+        made: list[int] = []
+        layer: Any = learner.model.base_model.layers[0].mlp
+        layer.register_forward_hook(lambda *_, made=made: made.append(1))
+        packed_step(trainer, learner.model, rows)
+        gradients = {name: value.grad for name, value in learner.model.named_parameters()}
+        found[checkpointing] = len(made), gradients
+    assert (found[False][0], found[True][0]) == (1, 2)
+    for name, gradient in found[True][1].items():
+        assert torch.equal(gradient, found[False][1][name]), name
