@@ -42,6 +42,16 @@ def space(split: str) -> Change:
     return do
 
 
+def both_formats(dtype: str) -> Change:
+    """The reference and the policy compute in another format; params refuse one without the other."""
+
+    def do(run: Path) -> None:
+        setting("rank_pairs.reference_dtype", dtype)(run)
+        setting("training.precision", dtype)(run)
+
+    return do
+
+
 ATTACKS: dict[str, tuple[Change, str]] = {
     "another base policy": (
         say("0/policy/manifest.json", base="x"),
@@ -76,7 +86,7 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         "run/0/prompts.parquet: split selection is of ",
     ),
     "format of the reference": (
-        setting("rank_pairs.reference_dtype", "bfloat16"),
+        both_formats("bfloat16"),
         "run/1/ranked_pairs.parquet: provenance reference_dtype is float32",
     ),
     "policy prompt": (space("policy"), "responses.parquet: provenance prompts is"),

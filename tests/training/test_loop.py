@@ -615,7 +615,7 @@ def test_gradient_checkpointing_makes_layers_again_and_gives_the_same_gradients(
         trainer.token_budget = 10_000
         made: list[int] = []
         layer: Any = learner.model.base_model.layers[0].mlp
-        layer.register_forward_hook(lambda *_, made=made: made.append(1))
+        layer.register_forward_pre_hook(lambda *_, made=made: made.append(1))
         packed_step(trainer, learner.model, rows)
         gradients = {name: value.grad for name, value in learner.model.named_parameters()}
         found[checkpointing] = len(made), gradients
