@@ -43,7 +43,7 @@ def space(split: str) -> Change:
 
 
 def both_formats(dtype: str) -> Change:
-    """The reference and the policy compute in another format; params refuse one without the other."""
+    """Set the format of the reference and of the policy; params refuse one without the other."""
 
     def do(run: Path) -> None:
         setting("rank_pairs.reference_dtype", dtype)(run)
