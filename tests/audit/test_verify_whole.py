@@ -256,7 +256,7 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     ),
     "row of a prompt": (
         sign("0/prompts", first("row", 1_000_000)),
-        "row is 1000000; expected a row of data.path",
+        "row is 1000000; expected a row of its file",
     ),
     "metric that is true": (
         say("1/metrics/sample.json", active=True),
