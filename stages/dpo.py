@@ -36,13 +36,13 @@ def main(
         files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
         files.write_metrics(out / "metrics" / "dpo.json", {"active": 0.0})
         return
-    from mutual_taught.steps import dpo as estep_models
-    from mutual_taught.training import dpo
+    from mutual_taught.steps.dpo import metrics, train
+    from mutual_taught.training.dpo import CURVE
 
     settings = params.load(blocks.Dpo, iteration)
     pairs = tables.read(ranked_pairs, tables.RANKED_PAIRS)
     with perf.measure(out, "dpo") as measured:
-        outcome = estep_models.train(
+        outcome = train(
             pairs,
             tables.read(responses, tables.RESPONSES),
             tables.read(prompts, tables.PROMPTS),
@@ -56,8 +56,8 @@ def main(
         )
         learnt = joins.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
         measured.update(steps=outcome.steps, pairs=learnt)
-    files.write_curve(out / "curves" / "dpo.csv", dpo.CURVE, outcome.curve)
-    numbers = estep_models.metrics(outcome, out / "checkpoints")
+    files.write_curve(out / "curves" / "dpo.csv", CURVE, outcome.curve)
+    numbers = metrics(outcome, out / "checkpoints")
     files.write_metrics(out / "metrics" / "dpo.json", numbers)
 
 

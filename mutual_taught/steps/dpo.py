@@ -17,8 +17,8 @@ from mutual_taught.models import chat
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work
-from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import launch
+from mutual_taught.training.dpo import dataset
 from mutual_taught.training.export import update_metrics
 from mutual_taught.training.jobs import Job
 from mutual_taught.training.loop import Outcome
@@ -49,7 +49,7 @@ def train(
     }
     with work.folder(f"dpo@{iteration}", {**made_by, "all": training.computes()}) as place:
         pairs = dpo_pairs(ranked, responses, prompts, load_tokenizer(policy))
-        job = Job("policy", policy, train_policy.dataset(pairs), dpo, training, seed, made_by, rows)
+        job = Job("policy", policy, dataset(pairs), dpo, training, seed, made_by, rows)
         outcome = launch.train(job, place)
         steps = sorted(map(step_of, (place / "checkpoints").iterdir()))
         for step in steps:
