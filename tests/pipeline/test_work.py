@@ -170,6 +170,21 @@ def test_parts_of_the_last_two_other_inputs_stay(here: Path) -> None:
         assert (again / "part").exists()
 
 
+def test_parts_that_somebody_works_at_do_not_count_as_one_of_the_last_two(here: Path) -> None:
+    killed = []
+    for seed in (2, 3):
+        with work.folder("sample@1", {**INPUTS, "seed": seed}) as place:
+            killed.append(place)
+        os.utime(place / "fingerprint.json", (seed, seed))
+    first, second = ({**INPUTS, "seed": seed} for seed in (4, 5))
+    with (
+        work.folder("sample@1", first),
+        work.folder("sample@1", second),
+        work.folder("sample@1", INPUTS),
+    ):
+        assert all(place.exists() for place in killed)
+
+
 def test_parts_of_other_stages_stay(here: Path) -> None:
     with work.folder("sample@1", INPUTS) as first:
         pass
