@@ -31,7 +31,9 @@ def main(
     scored = tables.read(rewards, tables.REWARDS)
     joins.same_keys(drawn, scored, tables.REWARDS, rewards)
     with perf.measure(out, "rank_pairs") as measured:
-        ranked = rank_pairs.rank(drawn, scored, joins.width(drawn, responses), settings.chosen)
+        width = joins.width(drawn, responses)
+        slope = rank_pairs.length_slope(drawn, scored, width) if settings.length_neutral else None
+        ranked = rank_pairs.rank(drawn, scored, width, settings.chosen, slope)
         rank_pairs.require_kept(ranked, out)
         from mutual_taught.steps import reference
 
@@ -47,10 +49,11 @@ def main(
         )
         counted = joins.counts(ranked["kept"], ranked["reason"])
         measured["pairs"] = counted["kept"]
-    tables.write(out, tables.RANKED_PAIRS, ranked, made_from)
+    by_length = {} if slope is None else {"length_slope": slope}
+    tables.write(out, tables.RANKED_PAIRS, ranked, {**made_from, **by_length})
     files.write_metrics(
         out / "metrics" / "rank_pairs.json",
-        {"active": 1.0, **counted, **found},
+        {"active": 1.0, **counted, **by_length, **found},
     )
 
 

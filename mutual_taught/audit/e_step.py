@@ -77,15 +77,19 @@ def ranked(of: Iteration) -> Faults:
     drawn, path = of.table(tables.RESPONSES), of.path(tables.RANKED_PAIRS)
     pairs, rule = of.table(tables.RANKED_PAIRS), of.settings.rank_pairs
     width = joins.width(drawn, of.path(tables.RESPONSES))
-    expected = rank_pairs.rank(drawn, of.table(tables.REWARDS), width, rule.chosen)
+    scored = of.table(tables.REWARDS)
+    slope = rank_pairs.length_slope(drawn, scored, width) if rule.length_neutral else None
+    expected = rank_pairs.rank(drawn, scored, width, rule.chosen, slope)
     yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
+    if (said := tables.provenance(pairs).get("length_slope")) != slope:
+        yield Fault(path, "length_slope", str(said), str(slope))
     yield from _references(of, pairs)
     metrics = of.metrics("rank_pairs")
     found = files.read_json(metrics)
     if rule.reference_logps == "sampler":  # these need the model
         found = {name: value for name, value in found.items() if "difference" not in name}
-    right_counts = {"active": 1.0, **joins.counts(pairs["kept"], pairs["reason"])}
-    yield from faults.numbers(metrics, found, right_counts)
+    right = {"active": 1.0, **joins.counts(pairs["kept"], pairs["reason"])}
+    yield from faults.numbers(metrics, found, {**right, "length_slope": slope})
 
 
 def _references(of: Iteration, pairs: pa.Table) -> Faults:

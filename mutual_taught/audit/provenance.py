@@ -71,7 +71,7 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     return {
         "responses": drawn if sample.source == "policy" else {"source": "given", **limit},
         "rewards": {"dtype": dtype, **limit},
-        "ranked_pairs": settings.rank_pairs.model_dump(exclude={"token_budget"}),
+        "ranked_pairs": settings.rank_pairs.decides(),
         "duels": {
             "duel": settings.duel.model_dump(),
             "seed": settings.seed,

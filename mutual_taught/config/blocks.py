@@ -317,6 +317,7 @@ class RankPairs(Block):
 
     key: ClassVar[str] = "rank_pairs"
     chosen: ChosenRule
+    length_neutral: bool = Field(description="rewards are compared without what length brings")
     reference: Literal["previous", "base"] = Field(description="DPO's: pi_{t-1} or pi_0")
     reference_logps: Literal["trainer", "sampler"]
     reference_dtype: Precision
@@ -329,7 +330,13 @@ class RankPairs(Block):
                 "reference_logps trainer with reference base (the sampler's are of the previous "
                 "policy)"
             )
+        if self.length_neutral and self.chosen == "given":
+            raise ValueError("length_neutral false with chosen given (no reward decides there)")
         return self
+
+    def decides(self) -> dict[str, Any]:
+        """Name what decides pairs, as provenance does; `length_slope` is named where one is."""
+        return self.model_dump(exclude={"token_budget", "length_neutral"})
 
 
 class Optimisation(Block):

@@ -81,6 +81,7 @@ def pair(run: Path, prefix: str) -> Record:
             why["decided_by"] = _must(folder, source, name)[0]
             why["rule"] = _rule(folder, source, "chosen" if ranked else "filter")
             if ranked:
+                why["length_slope"] = _made_from(folder, source).get("length_slope")
                 why["rewards"] = [row["reward"] for row in _must(folder, tables.REWARDS, name)]
                 drawn = _must(folder, tables.RESPONSES, name)
                 why["lengths"] = [row["length_tokens"] for row in drawn]
@@ -131,11 +132,14 @@ def _must(folder: Path, table: tables.Table, name: str) -> list[Record]:
 
 def _rule(folder: Path, table: tables.Table, name: str) -> Any:
     """Read what a table was decided by from its provenance."""
-    path = table.path(folder)
-    made_from = tables.provenance(pq.read_schema(path).empty_table())
+    made_from = _made_from(folder, table)
     if name not in made_from:
-        raise InputError(f"{path}: its provenance lacks {name}; run dvc repro")
+        raise InputError(f"{table.path(folder)}: its provenance lacks {name}; run dvc repro")
     return made_from[name]
+
+
+def _made_from(folder: Path, table: tables.Table) -> dict[str, Any]:
+    return tables.provenance(pq.read_schema(table.path(folder)).empty_table())
 
 
 def _read(folder: Path, table: tables.Table, condition: pc.Expression) -> list[Record]:
@@ -205,6 +209,8 @@ def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     for row in pairs:
         if known:
             shown.append(f"  mean reward {_number(sum(known) / len(known))}")
+        slope = _made_from(folder, tables.RANKED_PAIRS).get("length_slope")
+        shown += [] if slope is None else [_without_length(slope)]
         shown.append(
             f"  pair kept: response {row['chosen_index']} over {row['rejected_index']}"
             if row["kept"]
@@ -298,12 +304,19 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
             f"{why['rule']} chosen is response {by['chosen_index']}, rejected response "
             f"{by['rejected_index']}",
         ]
+        shown += [] if why["length_slope"] is None else [_without_length(why["length_slope"])]
     else:
         shown += [
             f"  margin {_number(by['reward_margin'])} = {_number(by['reward'])} - "
             f"{_number(by['previous_reward'])}; {_floor(why)}"
         ]
     return [*shown, *(f"  learnt by {name}" for name in why["learnt_by"])]
+
+
+def _without_length(slope: float) -> str:
+    """Say how rewards were compared where length counts for nothing."""
+    taken = f"{_number(slope)} a token above the mean length is taken from a reward"
+    return f"  compared without length: {taken}"
 
 
 def _floor(why: Record) -> str:

@@ -11,15 +11,28 @@ import pyarrow.compute as pc
 from mutual_taught.artifacts.joins import sides
 from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
+from mutual_taught.method import length
 from mutual_taught.method.ranked_pairs import ChosenRule, filter_ranked_pairs, rank_pairs
 from mutual_taught.method.reasons import UNSCORED
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 REFERENCE = ("reference_chosen_logps", "reference_rejected_logps")
 DISAGREE = 2.0
 
 
-def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -> pa.Table:
+def length_slope(responses: pa.Table, rewards: pa.Table, width: int) -> float:
+    """Estimate what a token more brings under r_{t-1}, in logits: see `length.length_slope`."""
+    return length.length_slope(*_of_prompts(responses, rewards, width))
+
+
+def rank(
+    responses: pa.Table,
+    rewards: pa.Table,
+    width: int,
+    rule: ChosenRule,
+    slope: float | None = None,
+) -> pa.Table:
     """Pick every prompt's pair.
 
     Args:
@@ -27,15 +40,16 @@ def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -
         rewards: table `rewards`, the same rows; a null is no reward.
         width: M.
         rule: how chosen is picked.
+        slope: what a token more brings, which is taken from the rewards before; None: nothing is.
 
     Returns:
-        Table `ranked_pairs` without the reference log-probs, one row a prompt.
+        Table `ranked_pairs` without the reference log-probs, one row a prompt. Its rewards are
+        r_{t-1}'s own, whatever the slope.
     """
-    shape = (-1, width)
-    values = rewards["reward"].to_numpy().reshape(shape)
-    lengths = responses["length_tokens"].to_numpy().reshape(shape)
-    lots = responses["seed"].to_numpy().reshape(shape)
-    pairs = rank_pairs(values, lengths, lots, rule)
+    values, lengths = _of_prompts(responses, rewards, width)
+    lots = responses["seed"].to_numpy().reshape(values.shape)
+    compared = values if slope is None else length.length_neutral(values, lengths, slope)
+    pairs = rank_pairs(compared, lengths, lots, rule)
     rows = np.arange(len(values))
     texts = responses["response"].combine_chunks()
     chosen, rejected = (
@@ -57,6 +71,12 @@ def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: ChosenRule) -
             "reason": reasons,
         }
     )
+
+
+def _of_prompts(responses: pa.Table, rewards: pa.Table, width: int) -> tuple[Floats, Ints]:
+    """Lay out rewards and lengths in tokens, shape (prompts, M) each."""
+    values, lengths = rewards["reward"].to_numpy(), responses["length_tokens"].to_numpy()
+    return values.reshape(-1, width), lengths.reshape(-1, width)
 
 
 def sampled_logps(ranked: pa.Table, responses: pa.Table) -> Floats:

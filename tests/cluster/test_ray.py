@@ -104,6 +104,7 @@ def measure(policy: Path, responses: pa.Table, prompts: pa.Table, workers: Worke
         "kept": [True] * count,
     }
     settings = RankPairs(
+        length_neutral=False,
         chosen="highest",
         reference="previous",
         reference_logps="trainer",

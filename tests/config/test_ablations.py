@@ -36,6 +36,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "reuse-answers": ({"answer.previous"}, "answer_previous"),
     "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
+    "length-neutral": ({"rank_pairs.length_neutral"}, "rank_pairs"),
     "sampler-logps": ({"rank_pairs.reference_logps"}, "rank_pairs"),
     "base-reference": ({"rank_pairs.reference"}, "rank_pairs"),
     "base-start": ({"dpo.start"}, "dpo"),
@@ -350,6 +351,17 @@ def _highest(run: Path) -> None:
             assert (pair["reward_chosen"], pair["reward_rejected"]) == (max(mine), min(mine))
 
 
+def _neutral(run: Path) -> None:
+    """The tiny policy's answers are all cut at one length, so length brings nothing there."""
+    for t in "12":
+        pairs = tables.read(run / t / "ranked_pairs.parquet", tables.RANKED_PAIRS)
+        assert tables.provenance(pairs)["length_slope"] == 0.0
+        assert files.read_json(run / t / "metrics" / "rank_pairs.json")["length_slope"] == 0.0
+        kept = next(row for row in pairs.to_pylist() if row["kept"])
+        said = "\n".join(trace.lines(trace.prompt(run, kept["prompt_id"]), run))
+        assert "compared without length: 0.000 a token above the mean length" in said
+
+
 def _sampler(run: Path) -> None:
     logps = {
         (row["prompt_id"], row["response_index"]): row["logprob"]
@@ -414,6 +426,7 @@ EFFECTS = {
     "positive-only": _margins(0.0),
     "highest-reward": _highest,
     "offline-dpo": _offline,
+    "length-neutral": _neutral,
     "sampler-logps": _sampler,
     "base-reference": _based,
     "base-start": _anew,

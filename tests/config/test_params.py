@@ -227,6 +227,12 @@ FAULTS = {
         "rank_pairs: expected reference_logps trainer with reference base (the sampler's are of "
         "the previous policy)",
     ),
+    "rewards without length where no reward decides": (
+        "chosen: shortest_above_mean   # shortest_above_mean | highest | random | given"
+        "\n  length_neutral: false",
+        "chosen: given\n  length_neutral: true",
+        "rank_pairs: expected length_neutral false with chosen given (no reward decides there)",
+    ),
     "accumulate as a flag that was on": (
         "accumulate: none",
         "accumulate: true",

@@ -156,6 +156,7 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("select_policy.win_rate_threshold", 0.7): after("select_policy", 1) | every(2),
     ("select_policy.ties", "loss"): after("select_policy", 1) | every(2),
     ("rank_pairs.chosen", "highest"): after("rank_pairs", 1) | every(2),
+    ("rank_pairs.length_neutral", True): after("rank_pairs", 1) | every(2),
     ("rank_pairs.reference", "base"): after("rank_pairs", 1) | every(2),
     ("build_pairs.filter", "none"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
     ("build_pairs.accumulate", "all"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,

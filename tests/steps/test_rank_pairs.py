@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
-from mutual_taught.steps.rank_pairs import compare_margins, rank, sampled_logps
+from mutual_taught.steps.rank_pairs import compare_margins, length_slope, rank, sampled_logps
 
 Answer = tuple[int, int, str]
 answers = st.tuples(st.integers(-3, 3), st.integers(1, 3), st.sampled_from(["a", "b", " ", ""]))
@@ -51,6 +51,20 @@ def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Answer]]) ->
     assert found == [by_hand(answered) for answered in prompts]
     assert [row["kept"] for row in rows] == [not reason for _, _, reason in found]
     assert set(rows[0]) <= set(tables.RANKED_PAIRS.columns)
+
+
+def test_pairs_without_length_are_picked_by_what_is_left_and_keep_their_rewards() -> None:
+    # Distances from the means: lengths -2, 0, 2, rewards -3, -1, 4; slope (6 + 0 + 8) / 8 = 1.75.
+    # Left are 0 + 3.5, 2 and 7 - 3.5 of mean 3: the shortest above is the first, the least is 2.
+    keys = {"prompt_id": ["a"] * 3, "response_index": [0, 1, 2], "seed": [0] * 3}
+    drawn = pa.table({**keys, "response": ["x", "y", "z"], "length_tokens": [2, 4, 6]})
+    scored = pa.table({"reward": [0.0, 2.0, 7.0]})
+    slope = length_slope(drawn, scored, 3)
+    assert slope == 1.75
+    for by, picked in ((None, (2, 0, 7.0, 0.0)), (slope, (0, 1, 0.0, 2.0))):
+        [row] = rank(drawn, scored, 3, "shortest_above_mean", by).to_pylist()
+        names = ("chosen_index", "rejected_index", "reward_chosen", "reward_rejected")
+        assert tuple(row[name] for name in names) == picked
 
 
 def test_sampled_logps_are_those_of_the_kept_sides() -> None:
