@@ -20,7 +20,12 @@ from mutual_taught.training import dpo, reward
 from mutual_taught.training.export import update_metrics
 from mutual_taught.training.settings import total_steps
 
-LAST = {"loss": "loss", "reward_accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
+LAST = {
+    "loss": "loss",
+    "reward_accuracy": "rewards/accuracies",
+    "reward_margin": "rewards/margins",
+    "chosen_logp_change": "chosen_logp_change",
+}
 ROUNDING = 1e-4  # of means that training takes in float32, and that are taken here in float64
 
 
@@ -43,6 +48,8 @@ def policy(of: Iteration) -> Faults:
     yield from schedule.steps(path, curve, planned, settings)
     margins = curve["rewards/chosen"] - curve["rewards/rejected"]
     yield from schedule.close(path, curve, "rewards/margins", margins, ROUNDING)
+    change = curve["rewards/chosen"] / settings.beta
+    yield from schedule.close(path, curve, "chosen_logp_change", change, ROUNDING / settings.beta)
     last = {name: float(curve[column][-1]) for name, column in LAST.items()}
     trained = {
         "active": 1.0,

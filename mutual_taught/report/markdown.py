@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mutual_taught.artifacts.files import read_json, write_bytes, write_json
 from mutual_taught.errors import InputError
-from mutual_taught.report.summary import final_iteration
+from mutual_taught.report.summary import displacement, final_iteration
 from mutual_taught.terminal.signs import visible
 
 History = list[dict[str, Any]]
@@ -297,7 +297,12 @@ def _page(history: History) -> str:
     table = [head, ["---"] * len(head), *rows]
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]
-    lines += ["", NOTES, "", *_dropped_prompts(history[-1]["metrics"])]
+    lines += ["", NOTES, ""]
+    for item in history:
+        lines += [
+            part for line in displacement(item["iteration"], item["metrics"]) for part in (line, "")
+        ]
+    lines += _dropped_prompts(history[-1]["metrics"])
     for name, title in (("gold", "gold"), ("reward_model", "reward-model accuracy")):
         lines += [f"![{title} by iteration]({name}.png)", ""]
     if history[-1]["examples"]:

@@ -1,6 +1,6 @@
 """The few numbers of an iteration that `dvc metrics` and `dvc exp show` see."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 # Short name -> stage and name of the number in run/t/metrics/<stage>.json.
@@ -15,6 +15,24 @@ NUMBERS = {
     "rm_accuracy": ("eval", "reward_model.gold_pairs.accuracy"),
     "rm_own_samples": ("eval", "reward_model.own_samples.rt.accuracy"),
 }
+
+DISPLACED = 5.0  # nats by which the chosen answers' log-probability may fall unremarked
+
+
+def displacement(iteration: int, metrics: Mapping[str, Any]) -> Iterator[str]:
+    """Say in a line if DPO made the very answers it chose much less likely.
+
+    Args:
+        iteration: t.
+        metrics: of the iteration, by stage; `chosen_logp_change` of `dpo` is in nats.
+    """
+    change = metrics.get("dpo", {}).get("chosen_logp_change")
+    if change is not None and change < -DISPLACED:
+        yield (
+            f"Likelihood displacement at t = {iteration}: the log-probability of the chosen "
+            f"answers fell by {-change:.1f} nats, which often shortens answers; try "
+            "dpo.loss_type nca_pair."
+        )
 
 
 def final_iteration(history: Sequence[Mapping[str, Any]]) -> int:

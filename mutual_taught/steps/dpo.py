@@ -100,5 +100,6 @@ def metrics(outcome: Outcome, checkpoints: Path) -> Mapping[str, float]:
         "loss": last["loss"],
         "reward_accuracy": last["rewards/accuracies"],
         "reward_margin": last["rewards/margins"],
+        "chosen_logp_change": last["chosen_logp_change"],
         **update_metrics([checkpoints / STEP.format(step) for step in read_steps(checkpoints)]),
     }

@@ -32,6 +32,7 @@ CURVE = (
     "rewards/margins",
     "rewards/chosen",
     "rewards/rejected",
+    "chosen_logp_change",
 )
 REFERENCE = ("ref_chosen_logps", "ref_rejected_logps")
 
@@ -104,7 +105,10 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log what the pairs of a step gave, each counted once."""
+        """Log what the pairs of a step gave, each counted once.
+
+        `chosen_logp_change` is log pi(y_w) - log pi_ref(y_w) in nats, which beta does not scale.
+        """
         self._metrics["train"].clear()
         if seen := self.seen_by_all():
             _, chosen, rejected, _ = zip(*seen, strict=True)
@@ -114,6 +118,7 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
                 "rewards/rejected": list(rejected),
                 "rewards/accuracies": [float(better > worse) for better, worse in both],
                 "rewards/margins": [better - worse for better, worse in both],
+                "chosen_logp_change": [reward / self.beta for reward in chosen],
             }
         super().log(logs, start_time)
 

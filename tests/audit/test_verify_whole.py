@@ -235,6 +235,10 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         lines("1/curves/dpo.csv", cell(3, 6, "9.0")),
         "1/curves/dpo.csv: step 3 rewards/margins is",
     ),
+    "log-probs of a step": (
+        lines("1/curves/dpo.csv", cell(3, 8, "-9.0")),
+        "1/curves/dpo.csv: step 3 chosen_logp_change is",
+    ),
     "loss of a step": (
         lines("1/curves/train_rm.csv", cell(2, 1, "0.25")),
         "1/curves/train_rm.csv: step 2 loss is",

@@ -60,6 +60,16 @@ def test_unfinished_run_names_the_stage_that_is_next_and_no_models(
     assert "Final models" not in said
 
 
+def test_chosen_answers_that_became_unlikely_are_a_line(copied: Path) -> None:
+    assert "displacement" not in status()
+    path = copied / "run" / "2" / "metrics" / "dpo.json"
+    numbers = files.read_json(path)
+    path.unlink()
+    files.write_metrics(path, {**numbers, "chosen_logp_change": -7.25})
+    assert "Likelihood displacement at t = 2: " in status()
+    assert "fell by 7.2 nats" in status()
+
+
 def test_project_without_a_run_is_not_run(copied: Path) -> None:
     shutil.rmtree(copied / "run")
     said = status()

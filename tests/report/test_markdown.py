@@ -96,3 +96,12 @@ def test_report_of_a_source_without_bad_rows_does_not_speak_of_them(tmp_path: Pa
     counted = {"rows": 60.0, "dropped": 0.0}
     markdown.write(tmp_path, [markdown.entry(1, {"prepare_prompts": counted}, [])])
     assert "Dropped prompts" not in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_page_says_in_which_iterations_the_chosen_answers_fell() -> None:
+    history = [
+        markdown.entry(t, {"dpo": {"chosen_logp_change": change}}, [])
+        for t, change in ((1, -4.0), (2, -16.0))
+    ]
+    lines = [line for line in markdown._page(history).splitlines() if "displacement" in line]
+    assert [line.split(":")[0] for line in lines] == ["Likelihood displacement at t = 2"]

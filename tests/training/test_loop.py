@@ -285,6 +285,42 @@ def test_precision_decides_how_the_forward_pass_is_computed(
     assert losses["float32"] == pytest.approx(losses["bfloat16"], rel=0.02)
 
 
+def chosen_logps(policy: Policy) -> list[float]:
+    """Sum the log-probs of the chosen tokens of PAIRS, one plain pass a pair, in nats."""
+    found = []
+    for pair in PAIRS:
+        tokens = torch.tensor([[*pair["prompt_ids"], *pair["chosen_ids"]]])
+        with torch.inference_mode():
+            logps = policy.model(tokens).logits[0, :-1].float().log_softmax(-1)
+        own = logps.gather(1, tokens[0, 1:, None])[:, 0]
+        found.append(float(own[-len(pair["chosen_ids"]) :].sum()))
+    return found
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.3])
+def test_curve_has_what_the_chosen_answers_gained_in_nats_whatever_beta(
+    policy_folder: Path, tmp_path: Path, beta: float
+) -> None:
+    gained = [
+        logp - pair["ref_chosen_logps"]
+        for logp, pair in zip(
+            chosen_logps(load_policy(policy_folder, "float32")), PAIRS, strict=True
+        )
+    ]
+    outcome = train_policy.train_policy(
+        load_policy(policy_folder, "float32"),
+        policy_data(PAIRS),
+        DPO.model_copy(update={"beta": beta, "batch_size": len(PAIRS)}),
+        TRAINING,
+        1,
+        tmp_path,
+        lambda *_: None,
+    )
+    (first,) = outcome.curve  # made with the weights that training started from
+    assert first["chosen_logp_change"] == pytest.approx(sum(gained) / len(gained), abs=1e-3)
+    assert first["rewards/chosen"] == pytest.approx(beta * first["chosen_logp_change"], abs=1e-6)
+
+
 SAID: dict[str, Any] = {"kind": "policy", "base": "tiny", "parent": None, "made_by": {}}
 
 
