@@ -11,7 +11,7 @@ from datasets import Dataset, load_from_disk
 
 from mutual_taught.artifacts.files import Json, read_json, write_json
 from mutual_taught.artifacts.manifests import STEP, read_manifest
-from mutual_taught.config.blocks import BaseRewardModel, Dpo, RewardOptimisation, Training
+from mutual_taught.config.blocks import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.models.load import Policy, RewardModel
 from mutual_taught.models.packed.whole import Rows
 from mutual_taught.training.export import save_model
@@ -20,9 +20,9 @@ from mutual_taught.training.rounding import Rounding, Weights, snapshot
 
 Kind = Literal["policy", "reward_model", "new_reward_model"]
 JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
-SETTINGS: dict[str, Callable[..., Dpo | RewardOptimisation]] = {
+SETTINGS: dict[str, Callable[..., Dpo | TrainRm | BaseRewardModel]] = {
     "policy": Dpo,
-    "reward_model": RewardOptimisation,
+    "reward_model": TrainRm,
     "new_reward_model": BaseRewardModel,
 }
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 import pytest
@@ -17,7 +17,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from mutual_taught.artifacts.files import sha256, write_json
-from mutual_taught.config.blocks import BaseRewardModel, Lora, Training
+from mutual_taught.config.blocks import BaseRewardModel, Lora, Training, TrainRm
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.models.packed.rows import fill
 from mutual_taught.training import jobs, launch
@@ -43,9 +43,10 @@ def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> 
     if kind == "policy":
         settings: Any = DPO.model_copy(update={**CHANGES, **changes})
         return jobs.Job(kind, start, policy_data(PAIRS), settings, training, 1, {})
-    settings = REWARD.model_copy(update={**CHANGES, **changes})
+    optimisation = REWARD.model_copy(update={**CHANGES, **changes}).model_dump()
+    settings = TrainRm(**optimisation, start="base", fixed=False)
     if kind == "new_reward_model":
-        settings = BaseRewardModel(**settings.model_dump(), layers=1)
+        settings = BaseRewardModel(**optimisation, layers=1)
     # Pairs whose sides are alike are ties that rounding may turn either way.
     rows = [row for row in reward_rows() if row["chosen"] != row["rejected"]]
     return jobs.Job(kind, start, reward_data(rows), settings, training, 1, {})
@@ -107,6 +108,17 @@ def test_one_process_has_all_pairs_in_their_order() -> None:
 
 def test_processes_beyond_the_pairs_have_none() -> None:
     assert shares([5, 5], 3) == [[0], [1], []]
+
+
+@pytest.mark.parametrize("kind", get_args(jobs.Kind))
+def test_process_reads_the_job_that_was_written_for_it(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, kind: jobs.Kind
+) -> None:
+    made = job(kind, starts[kind], TWO)
+    jobs.write(made, tmp_path)
+    found = jobs.read(tmp_path)
+    assert found._replace(pairs=None) == made._replace(pairs=None)
+    assert list(found.pairs) == list(made.pairs)
 
 
 def test_training_that_ended_is_not_made_again(
