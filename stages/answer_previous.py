@@ -14,12 +14,19 @@ from stages._click import PATH, Stage, iteration, run
 @click.command(cls=Stage)
 @click.option("--iteration", required=True, type=iteration, help="t, from 1.")
 @click.option("--policy", required=True, type=PATH, help="The previous policy.")
+@click.option("--base", required=True, type=PATH, help="The base policy.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--stored", required=True, type=PATH, help="What it answered in iteration t - 1.")
 @click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
-    iteration: str, policy: Path, decided: Path, stored: Path, prompts: Path, out: Path
+    iteration: str,
+    policy: Path,
+    base: Path,
+    decided: Path,
+    stored: Path,
+    prompts: Path,
+    out: Path,
 ) -> None:
     """Draw y_{t-1} on the reward prompts, or take those that are stored (M-step, step 1)."""
     metrics = out / "metrics" / "answer_previous.json"
@@ -29,13 +36,14 @@ def main(
         return
     from mutual_taught.steps import answer_previous
 
+    settings = params.load(blocks.Answer)
     with perf.measure(out, "answer_previous") as measured:
         answers, made_from = answer_previous.answer_previous(
-            policy,
+            base if settings.against == "base" else policy,
             tables.read(stored, tables.ANSWERS),
             tables.read(prompts, tables.PROMPTS),
             int(iteration),
-            params.load(blocks.Answer),
+            settings,
             params.load(blocks.Engine),
             params.load(blocks.Tokens),
             params.seed(),

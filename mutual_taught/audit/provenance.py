@@ -80,7 +80,10 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
             **engine,
             **limit,
         },
-        "previous_answers": drawing(*previous_draw(key, settings), 1, settings.answer, settings),
+        "previous_answers": {
+            **drawing(*previous_draw(key, settings), 1, settings.answer, settings),
+            **({"against": "base"} if settings.answer.against == "base" else {}),
+        },
         "answers": drawing("answer", int(key), 1, settings.answer, settings),
         "answer_rewards": {"dtype": dtype, **limit},
         "pseudo_pairs": {"filter": settings.build_pairs.filter},
@@ -157,6 +160,8 @@ def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params)
     named = {name: name for name in names}
     if table.name == "answers":
         named["policy"] = "current_policy"
+    if table.name == "previous_answers" and settings.answer.against == "base":
+        named["policy"] = "base_policy"
     if table.name == "ranked_pairs" and settings.rank_pairs.reference == "base":
         named["policy"] = "base_policy"
     if table.name == "reward_pairs" and settings.build_pairs.accumulate != "none":

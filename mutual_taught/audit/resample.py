@@ -124,7 +124,8 @@ def _drawn(of: Iteration) -> Iterator[Draws]:
         yield from _sampled(of)
         yield from _duelled(of)
         plan = _plan(of, *previous_draw(of.key, settings), 1, settings.answer)
-        table, policy = tables.PREVIOUS_ANSWERS, of.before / "policy"
+        anchor = of.run.folder / "0" if settings.answer.against == "base" else of.before
+        table, policy = tables.PREVIOUS_ANSWERS, anchor / "policy"
         yield Draws(of.path(table), table, policy, of.run.split("reward"), plan)
     if of.active:
         policy, count = of.here / "policy", settings.eval.responses_per_prompt

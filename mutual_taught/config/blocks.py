@@ -227,6 +227,13 @@ class Answer(Decoding):
     previous: Literal["fresh", "reuse"] = Field(
         description="y_{t-1}: drawn anew, or those that iteration t - 1 labelled chosen"
     )
+    against: Literal["previous", "base"] = Field(description="whose answers are rejected")
+
+    @model_validator(mode="after")
+    def _drawn(self) -> Self:
+        if self.against == "base" and self.previous == "reuse":
+            raise ValueError("previous fresh with against base (no answers of pi_0 are stored)")
+        return self
 
 
 class Duel(Decoding):

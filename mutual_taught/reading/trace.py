@@ -251,9 +251,10 @@ def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     if not pairs:
         return [f"  answer  {short(row['response'])}" for row in happened.get("answers", [])]
     row = pairs[0]
+    against = _made_from(folder, tables.PREVIOUS_ANSWERS).get("against", "previous")
     return [
         f"  answer           reward {_number(row['reward'])}  {short(row['response'])}",
-        f"  previous answer  reward {_number(row['previous_reward'])}  "
+        f"  {f'{against} answer':15}  reward {_number(row['previous_reward'])}  "
         f"{short(row['previous_response'])}",
         f"  pseudo pair {'kept' if row['kept'] else 'dropped: ' + row['reason']}, "
         f"margin {_number(row['reward_margin'])}",

@@ -27,7 +27,7 @@ def answer_previous(
     pi_0 has no stored answers, so those of t = 1 are drawn either way.
 
     Args:
-        policy: folder of pi_{t-1}.
+        policy: folder of pi_{t-1}; of pi_0 where settings say `against: base`.
         stored: table `answers` of iteration t - 1; of iteration 0 without rows.
         prompts: table `prompts` of the reward split.
         iteration: t, from 1.
@@ -39,9 +39,11 @@ def answer_previous(
     Returns:
         Rows of `previous_answers`, and what they were made from.
 
-    Source: Mutual-Taught, M-step: pi_t and pi_{t-1} answer the prompts of D_M.
+    Source: Mutual-Taught, M-step: pi_t and pi_{t-1} answer the prompts of D_M. Answers of pi_0
+    instead are ours.
     """
     if settings.previous == "reuse" and len(stored):
         return stored, tables.provenance(stored)
     plan = make_plan("answer_previous", iteration, seed, 1, settings, engine, tokens)
-    return single_answers(policy, prompts, plan, engine, tokens)
+    drawn, made_from = single_answers(policy, prompts, plan, engine, tokens)
+    return drawn, {**made_from, **({"against": "base"} if settings.against == "base" else {})}

@@ -34,6 +34,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "accumulate-all": ({"build_pairs.accumulate"}, "build_pairs"),
     "warm-start": ({"train_rm.start"}, "train_rm"),
     "reuse-answers": ({"answer.previous"}, "answer_previous"),
+    "base-answers": ({"answer.against"}, "answer_previous"),
     "highest-reward": ({"rank_pairs.chosen"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
     "length-neutral": ({"rank_pairs.length_neutral"}, "rank_pairs"),
@@ -68,6 +69,9 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
 }
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
+# Those beyond the paper change tables of their own, so one run shows the effects of all.
+TOGETHER = ("length-neutral", "base-answers")
+RUNS = [(name,) for name in ABLATIONS if name not in TOGETHER] + [TOGETHER]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
@@ -152,21 +156,24 @@ def test_command_writes_the_preset_and_keeps_changes_of_the_user(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ABLATIONS)
+@pytest.mark.parametrize("names", RUNS, ids=" ".join)
 def test_whole_method_runs_and_verifies_with_the_ablation(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
     repo = project.copy(tmp_path / "repo", "tiny")
     shutil.copytree(finished, repo / "run", copy_function=files._link)
     monkeypatch.chdir(repo)
-    beside = ["three-iterations"] if name in THREE else []
-    Path("params.yaml").write_text(presets.compose("tiny", [*beside, name]))
+    beside = ["three-iterations"] if THREE & set(names) else []
+    Path("params.yaml").write_text(presets.compose("tiny", [*beside, *names]))
     params._parse.cache_clear()
-    begin = ABLATIONS[name][1]
+    begins = {ABLATIONS[name][1] for name in names}
+    stages = [stage for stage, _, _ in in_process.commands(Path("params.yaml"))]
+    begin = next(stage for stage in stages if stage in begins)
     _forget(Path("run"), begin)
     in_process.run_all(Path("params.yaml"), (begin, "" if begin in in_process.PREPARE else "1"))
     assert [str(fault) for fault in verify(Path("run"))] == []
-    EFFECTS[name](Path("run"))
+    for name in names:
+        EFFECTS[name](Path("run"))
 
 
 @pytest.mark.slow
@@ -266,6 +273,21 @@ def _reused(run: Path) -> None:
     assert drawn != chosen
     assert "previous_shift" not in files.read_json(run / "1" / "metrics" / "answer.json")
     assert "previous_shift" in files.read_json(run / "2" / "metrics" / "answer.json")
+
+
+def _against_base(run: Path) -> None:
+    """Answers of both iterations are compared with those of pi_0, by draws of their own."""
+    base = read_manifest(run / "0" / "policy").digest
+    assert base != read_manifest(run / "1" / "policy").digest
+    seeds = []
+    for t in "12":
+        drawn = tables.read(run / t / "previous_answers.parquet", tables.PREVIOUS_ANSWERS)
+        said = tables.provenance(drawn)
+        assert (said["policy"], said["against"]) == (base, "base")
+        seeds.append(set(drawn["seed"].to_pylist()))
+        name = drawn["prompt_id"][0].as_py()
+        assert "  base answer  " in "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert not seeds[0] & seeds[1]
 
 
 def _based(run: Path) -> None:
@@ -422,6 +444,7 @@ EFFECTS = {
     "accumulate-all": _made_in({1}, {1, 2}, {1, 2, 3}),
     "warm-start": _warm,
     "reuse-answers": _reused,
+    "base-answers": _against_base,
     "no-filter": _margins(float("-inf")),
     "positive-only": _margins(0.0),
     "highest-reward": _highest,

@@ -233,6 +233,11 @@ FAULTS = {
         "chosen: given\n  length_neutral: true",
         "rank_pairs: expected length_neutral false with chosen given (no reward decides there)",
     ),
+    "stored answers of the base policy": (
+        "previous: fresh\n  against: previous",
+        "previous: reuse\n  against: base",
+        "answer: expected previous fresh with against base (no answers of pi_0 are stored)",
+    ),
     "accumulate as a flag that was on": (
         "accumulate: none",
         "accumulate: true",

@@ -167,6 +167,8 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("iterations.1.sample.temperature", 1.0): every(1, 2) - {"answer_previous@1"},
     ("answer.previous", "reuse"): {"answer_previous@1", *after("answer", 1)}
     | every(2) - {"sample@2"},
+    ("answer.against", "base"): {"answer_previous@1", *after("answer", 1)}
+    | every(2) - {"sample@2"},
     ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", *REPORTS},
     ("engine.workers", "ray"): set(),
     ("training.resume_steps", 7): set(),

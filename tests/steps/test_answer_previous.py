@@ -41,9 +41,12 @@ def stored(tmp_path: Path) -> pa.Table:
     )
 
 
-def drawn(policy: Path, stored: pa.Table, iteration: int, previous: str) -> Drawn:
+def drawn(
+    policy: Path, stored: pa.Table, iteration: int, previous: str, against: str = "previous"
+) -> Drawn:
     raw = params.read(ROOT / "presets" / "tiny.yaml")
-    values = params.validate({**raw, "answer": {**raw["answer"], "previous": previous}})
+    answer = {**raw["answer"], "previous": previous, "against": against}
+    values = params.validate({**raw, "answer": answer})
     return answer_previous(
         policy, stored, PROMPTS, iteration, values.answer, values.engine, values.tokens, SEED
     )
@@ -84,3 +87,15 @@ def test_previous_answers_share_no_seed_with_answers_of_any_iteration(
         assert not set(sampling_seeds(SEED, t, "answer", IDS, index)) & set(
             fresh["seed"].to_pylist()
         )
+
+
+@pytest.mark.usefixtures("here")
+def test_answers_of_the_base_policy_say_so_and_are_never_the_stored_ones(
+    policy_folder: Path, stored: pa.Table
+) -> None:
+    (fresh, one), (base, two) = (
+        drawn(policy_folder, stored, 2, "fresh", against) for against in ("previous", "base")
+    )
+    assert base.equals(fresh)  # the stage gives pi_0's folder; here both are the same
+    assert two == {**one, "against": "base"}
+    assert "against" not in one
