@@ -6,6 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
+from mutual_taught.planning import graph
 from tests import project
 
 PREPARE = (
@@ -19,19 +20,14 @@ PREPARE = (
 
 def commands(params: Path) -> list[tuple[str, str, list[str]]]:
     """List (stage, iteration, arguments) of all stages in an order that DVC might choose."""
-    graph = project.load_yaml(project.ROOT / "dvc.yaml")["stages"]
     iterations = project.load_yaml(params)["iterations"]
-    each = [name for name in graph if name not in PREPARE]
-    order = [(name, "") for name in PREPARE]
-    order += [(name, key) for key in iterations for name in each]
-    found = []
-    for name, key in order:
-        command = graph[name].get("do", graph[name])["cmd"]
-        if key:
-            command = command.replace("${key}", key)
-            command = command.replace("${item.prev}", iterations[key]["prev"])
-        found.append((name, key, shlex.split(command)[3:]))
-    return found
+    listed = graph.nodes(project.load_yaml(project.ROOT / "dvc.yaml")["stages"], iterations)
+    order = [node for node in listed if "@" not in node.name]
+    order += [node for key in iterations for node in listed if node.name.endswith(f"@{key}")]
+    return [
+        (*node.name.partition("@")[::2], shlex.split(node.command)[3:])  # after python -m stages.x
+        for node in order
+    ]
 
 
 def run(name: str, arguments: list[str]) -> None:

@@ -11,11 +11,13 @@ GRAPH = Path("dvc.yaml")
 
 
 class Node(NamedTuple):
-    """A stage of one iteration: the paths it reads and writes."""
+    """A stage of one iteration: the paths it reads and writes, its command, the params it reads."""
 
     name: str
     deps: tuple[str, ...]
     outs: tuple[str, ...]
+    command: str = ""
+    params: tuple[str, ...] = ()
 
 
 def order(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[str]:
@@ -47,9 +49,12 @@ def nodes(stages: Mapping[str, Any], iterations: Mapping[str, Any]) -> list[Node
         keys = iterations if "do" in stage else [""]
         for key in keys:
             previous = iterations[key]["prev"] if key else ""
-            deps = (_resolved(path, key, previous) for path in body.get("deps", []))
-            outs = (_resolved(path, key, previous) for path in _written(body))
-            found.append(Node(f"{name}@{key}" if key else name, tuple(deps), tuple(outs)))
+            deps, outs, names = (
+                tuple(_resolved(text, key, previous) for text in texts)
+                for texts in (body.get("deps", []), _written(body), body.get("params", []))
+            )
+            command = _resolved(body.get("cmd", ""), key, previous)
+            found.append(Node(f"{name}@{key}" if key else name, deps, outs, command, names))
     return found
 
 
@@ -93,5 +98,5 @@ def _written(body: Mapping[str, Any]) -> Iterator[str]:
             yield entry if isinstance(entry, str) else next(iter(entry))
 
 
-def _resolved(path: str, key: str, previous: str) -> str:
-    return path.replace("${key}", key).replace("${item.prev}", previous)
+def _resolved(text: str, key: str, previous: str) -> str:
+    return text.replace("${key}", key).replace("${item.prev}", previous)

@@ -1,0 +1,168 @@
+"""The command `python -m study`."""
+
+import subprocess
+from pathlib import Path
+
+import click
+
+from mutual_taught.errors import MutualTaughtError
+from mutual_taught.terminal import process
+from study import plan as planning
+from study import results, runner
+from study.plan import ROOT, Plan, Unit
+
+PATH = click.Path(path_type=Path)
+GB = 1e9
+
+
+class _Command(click.Command):
+    """A command whose user errors are one line, exit code 1."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except MutualTaughtError as error:
+            raise process.refusal(str(error)) from None
+
+
+arms_option = click.option(
+    "--arms", default=planning.ARMS, type=PATH, help="The study; study/arms.yaml."
+)
+units_option = click.option(
+    "--units", multiple=True, help="Only units with such names: mutual-*, *-s1-float32."
+)
+results_option = click.option(
+    "--results", "found", default=results.FOLDER, type=PATH, help="Folder of the results."
+)
+work_option = click.option(
+    "--work", default=ROOT / "study" / ".work", type=PATH, help="Folder of units at work."
+)
+cache_option = click.option(
+    "--cache", default=ROOT / "study" / ".cache", type=PATH, help="Folder of finished stages."
+)
+keep_option = click.option(
+    "--cache-gb", default=10.0, type=click.FloatRange(min=0), help="How much of these to keep."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Run the study unit by unit, and report it."""
+
+
+@main.command("list", cls=_Command)
+@arms_option
+@units_option
+@results_option
+def list_units(arms: Path, units: tuple[str, ...], found: Path) -> None:
+    """List the units in their order, and what became of each."""
+    for unit in _chosen(planning.load(arms), units):
+        click.echo(f"{unit.name:45} {_state(results.path(found, unit))}")
+
+
+@main.command(cls=_Command)
+@click.option(
+    "--hours", required=True, type=click.FloatRange(min=0), help="Begin no unit after so long."
+)
+@click.option("--jobs", default=1, type=click.IntRange(min=1), help="Units at once.")
+@click.option(
+    "--device", default=None, help="GPUs that jobs take in turn, such as 0 or 0,1; or cpu."
+)
+@click.option("--again", is_flag=True, help="Run those that were refused or failed once more.")
+@click.option("--commit", is_flag=True, help="Commit the results of every unit.")
+@arms_option
+@units_option
+@results_option
+@work_option
+@cache_option
+@keep_option
+def run(
+    hours: float,
+    jobs: int,
+    device: str | None,
+    again: bool,
+    commit: bool,
+    arms: Path,
+    units: tuple[str, ...],
+    found: Path,
+    work: Path,
+    cache: Path,
+    cache_gb: float,
+) -> None:
+    """Run the units that have no result, in order; go on where the last time ended."""
+    plan = planning.load(arms)
+    listed = _chosen(plan, units)
+    waiting = runner.pending(listed, found, again)
+    click.echo(f"{len(waiting)} of {len(listed)} units to run")
+    places = {"--arms": arms, "--results": found, "--work": work, "--cache": cache}
+    command = [text for name, path in places.items() for text in (name, str(path.resolve()))]
+    settings = runner.Settings(
+        hours,
+        jobs,
+        _devices(device),
+        work.resolve() / "logs",
+        found.resolve(),
+        (*command, "--cache-gb", str(cache_gb)),
+    )
+
+    def failed(unit: Unit, why: str) -> None:
+        from study.unit import described
+
+        about = described(plan, unit, results.FAILED, why)
+        results.write(results.path(found, unit), about, [])
+
+    def ended(unit: Unit) -> None:
+        click.echo(f"{unit.name}: {_state(results.path(found, unit))}")
+        if commit:
+            _commit(results.path(found, unit), unit)
+
+    left = runner.run(waiting, settings, failed, ended)
+    click.echo(f"{len(left)} units not begun" + "".join(f"\n  {unit.name}" for unit in left))
+
+
+@main.command(cls=_Command, hidden=True)
+@click.argument("name")
+@arms_option
+@results_option
+@work_option
+@cache_option
+@keep_option
+def unit(name: str, arms: Path, found: Path, work: Path, cache: Path, cache_gb: float) -> None:
+    """Run one unit in this process."""
+    from study import unit as one
+
+    plan = planning.load(arms)
+    wanted = next(unit for unit in planning.units(plan) if unit.name == name)
+    one.run(plan, wanted, one.Places(work, cache, found), cache_gb * GB)
+
+
+def _chosen(plan: Plan, patterns: tuple[str, ...]) -> list[Unit]:
+    return planning.chosen(planning.units(plan), patterns)
+
+
+def _devices(device: str | None) -> tuple[str, ...]:
+    """Name the values of CUDA_VISIBLE_DEVICES; "-1" shows none."""
+    if device is None:
+        return ()
+    return ("-1",) if device == "cpu" else tuple(device.split(","))
+
+
+def _state(place: Path) -> str:
+    """Say in one line what became of a unit."""
+    if not place.exists():
+        return "waits"
+    about = results.read(place).about
+    if about["status"] != results.DONE:
+        return f"{about['status']}: {about['line']}"
+    return f"done, {about['seconds']:.0f} s on {about['machine']}"
+
+
+def _commit(place: Path, unit: Unit) -> None:
+    """Commit one file of results, and nothing else."""
+    for arguments in (["add", str(place)], ["commit", "-qm", f"Results of {unit.name}", "--"]):
+        end = [str(place)] if arguments[0] == "commit" else []
+        subprocess.run(["git", *arguments, *end], cwd=ROOT, check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""What the study runs: arms by name, units in an order written beforehand, params of a unit."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mutual_taught.config import params, presets
+from mutual_taught.errors import InputError
+from mutual_taught.terminal import near
+
+ROOT = Path(__file__).resolve().parents[1]
+ARMS = ROOT / "study" / "arms.yaml"
+FORMATS = ("bfloat16", "float32")
+# Of the forward passes; weights are float32 in both.
+FORMAT_KEYS = (("engine", "dtype"), ("rank_pairs", "reference_dtype"), ("training", "precision"))
+
+Format = Literal["bfloat16", "float32"]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Changes = dict[str, Any]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class Preferences(_Part):
+    """What r_0 learns from: so many of the seed preferences, some turned, some of one length.
+
+    Attributes:
+        path: their file, from the project's folder; null for data/seed_preferences.parquet.
+        pairs: how many are drawn of the part `train`; null for all.
+        noise: share of these whose chosen and rejected change places.
+        longer: share of these whose chosen response is the longer one; null as they come.
+    """
+
+    path: str | None = None
+    pairs: Annotated[int, Field(ge=1)] | None = None
+    noise: Share = 0.0
+    longer: Share | None = None
+
+
+class Arm(_Part):
+    """What an arm changes of the testbed.
+
+    Attributes:
+        is_: what it is, in one line of the report.
+        ablations: names of files in presets/ablations, in order.
+        changes: values of params.yaml, after those.
+        preferences: a change of what r_0 learns from.
+    """
+
+    is_: str = Field(alias="is", min_length=1)
+    ablations: list[str] = Field(default_factory=list, alias="with")
+    changes: Changes = Field(default_factory=dict, alias="set")
+    preferences: Preferences | None = None
+
+
+class Block(_Part):
+    """Units that follow each other: all arms of a seed, then of the next, format by format."""
+
+    name: str = Field(min_length=1)
+    arms: list[str] = Field(min_length=1)
+    seeds: list[int] = Field(min_length=1)
+    formats: list[Format] = Field(min_length=1)
+
+
+class Testbed(_Part):
+    """The values all arms start from."""
+
+    preset: str
+    changes: Changes = Field(default_factory=dict, alias="set")
+
+
+class Plan(_Part):
+    """The whole study, as study/arms.yaml spells it."""
+
+    testbed: Testbed
+    arms: dict[str, Arm]
+    order: list[Block] = Field(min_length=1)
+
+
+class Unit(NamedTuple):
+    """One run: an arm, a seed and a number format."""
+
+    arm: str
+    seed: int
+    format: str
+
+    @property
+    def name(self) -> str:
+        """Name it, as its results are called."""
+        return f"{self.arm}-s{self.seed}-{self.format}"
+
+    @property
+    def group(self) -> tuple[int, str]:
+        """Say with which units it may share stages."""
+        return self.seed, self.format
+
+
+def load(path: Path = ARMS) -> Plan:
+    """Read the study.
+
+    Raises:
+        InputError: the file is not in order, or a block names an arm that is not there.
+    """
+    try:
+        plan = Plan.model_validate(params.read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise InputError(f"{path}: {where}: {first['msg']}; it is {first['input']!r:.60}") from None
+    for block in plan.order:
+        for name in block.arms:
+            if name not in plan.arms:
+                advice = near.advice(name, sorted(plan.arms))
+                raise InputError(f"{path}: order {block.name} names arm {name!r}; {advice}")
+    return plan
+
+
+def units(plan: Plan) -> list[Unit]:
+    """List every unit once, in order: block by block, format by format, seed by seed, arm by arm.
+
+    All arms of a seed stand together, because they share what they have in common.
+    """
+    listed = (
+        Unit(arm, seed, number_format)
+        for block in plan.order
+        for number_format in block.formats
+        for seed in block.seeds
+        for arm in block.arms
+    )
+    return list(dict.fromkeys(listed))
+
+
+def chosen(listed: Sequence[Unit], patterns: Sequence[str]) -> list[Unit]:
+    """Take the units whose names match one of the patterns, such as `mutual-*`; all for none.
+
+    Raises:
+        InputError: a pattern matches no unit.
+    """
+    for pattern in patterns:
+        if not any(fnmatchcase(unit.name, pattern) for unit in listed):
+            raise InputError(
+                f"--units {pattern!r} matches no unit; expected a name such as {listed[0].name}, "
+                "or a pattern such as 'mutual-*'; see python -m study list"
+            )
+    return [
+        unit
+        for unit in listed
+        if not patterns or any(fnmatchcase(unit.name, pattern) for pattern in patterns)
+    ]
+
+
+def values(plan: Plan, unit: Unit) -> dict[str, Any]:
+    """Give the params.yaml of a unit, checked as every stage checks it.
+
+    The testbed's preset, its changes, the arm's ablations, the arm's changes, the seed, the format.
+
+    Raises:
+        InputError: there is no such ablation, or a stage would refuse the values.
+    """
+    arm, found = plan.arms[unit.arm], _preset(f"{plan.testbed.preset}.yaml")
+    changes: list[Mapping[str, Any]] = [plan.testbed.changes]
+    changes += [_preset(f"ablations/{name}.yaml") for name in arm.ablations]
+    for change in [*changes, arm.changes]:
+        presets.merge(found, copy.deepcopy(dict(change)))
+    found["seed"] = unit.seed
+    for block, key in FORMAT_KEYS:
+        found[block][key] = unit.format
+    params.validate(found, Path(f"params of {unit.name}"))
+    return found
+
+
+def _preset(name: str) -> dict[str, Any]:
+    return copy.deepcopy(params.read(ROOT / "presets" / name))

@@ -1,0 +1,115 @@
+"""One unit in a process of its own: its folder, its stages, its numbers."""
+
+import datetime
+import os
+import shutil
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+from ruamel.yaml import YAML
+
+from mutual_taught.artifacts.files import write_bytes
+from mutual_taught.config import params
+from mutual_taught.errors import MutualTaughtError, first_line
+from mutual_taught.pipeline import work
+from mutual_taught.pipeline.watchdog import started_by, watch
+from mutual_taught.terminal import process
+from study import machine, measure, preferences, results, stages
+from study.cache import Cache, remove
+from study.plan import ROOT, Plan, Unit, values
+
+COPIED = ("data", "presets")  # what stages read of the project, from the folder they run in
+
+
+class Places(NamedTuple):
+    """Folders of the study: units at work, finished stages, results."""
+
+    work: Path
+    cache: Path
+    results: Path
+
+
+def run(plan: Plan, unit: Unit, places: Places, most: float) -> None:
+    """Compute a unit and write its results; what it refuses is its result, too.
+
+    A unit that was killed goes on: finished stages come from the cache, and a stage that was at
+    work goes on with its parts.
+
+    Args:
+        plan: the study.
+        unit: which one.
+        places: folders.
+        most: bytes of finished stages to keep.
+    """
+    process.begin()
+    threading.Thread(target=watch, args=(started_by(),), daemon=True).start()
+    begin, seconds, here = time.monotonic(), 0.0, 0
+    status, line, rows = results.DONE, "", list[results.Row]()
+    cache = Cache(places.cache)
+    try:
+        folder = prepare(plan, unit, places.work / unit.name)
+        os.chdir(folder)
+        for done in stages.run(cache, machine.kind()):
+            seconds, here = seconds + done.seconds, here + done.here
+            name, _, t = done.stage.partition("@")
+            rows.append(results.Row(int(t or 0), f"seconds.{name}", "", "", done.seconds, 1))
+            click.echo(f"{done.stage}: {done.seconds:.1f} s{'' if done.here else ', shared'}")
+        rows += measure.rows(Path("run"))
+    except (click.ClickException, MutualTaughtError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        status, line = results.REFUSED, message
+    except Exception as error:
+        traceback.print_exc()
+        status, line = results.FAILED, first_line(error)
+    os.chdir(ROOT)
+    about = {
+        **described(plan, unit, status, line),
+        "seconds": round(seconds, 1),
+        "seconds_here": round(time.monotonic() - begin, 1),
+        "stages_here": here,
+    }
+    results.write(results.path(places.results, unit), about, rows)
+    click.echo(f"{unit.name}: {status} {line}".rstrip())
+    remove(places.work / unit.name)
+    cache.shrink(most)
+
+
+def described(plan: Plan, unit: Unit, status: str, line: str) -> dict[str, Any]:
+    """Say what a unit was, on which machine and by which code."""
+    return {
+        **unit._asdict(),
+        "is": plan.arms[unit.arm].is_,
+        "preset": plan.testbed.preset,
+        "status": status,
+        "line": line,
+        "machine": machine.kind(),
+        "versions": work.versions(),
+        "commit": machine.commit(),
+        "code": machine.code(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def prepare(plan: Plan, unit: Unit, folder: Path) -> Path:
+    """Lay out what the stages of a unit read: params.yaml, data and presets; what is there stays.
+
+    Raises:
+        InputError: the values are not valid, or there are too few seed preferences.
+    """
+    raw = values(plan, unit)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in COPIED:
+        remove(folder / name)
+        shutil.copytree(ROOT / name, folder / name)
+    if (change := plan.arms[unit.arm].preferences) is not None:
+        preferences.change(change, folder / "data" / "seed_preferences.parquet", unit.seed)
+    yaml = YAML(typ="safe", pure=True)
+    sink = folder / f"{params.PARAMS}.new"
+    yaml.dump(raw, sink)
+    write_bytes(folder / params.PARAMS, sink.read_bytes())
+    sink.unlink()
+    return folder

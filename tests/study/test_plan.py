@@ -1,0 +1,81 @@
+"""Units in the order that was written, and what an arm changes."""
+
+from pathlib import Path
+
+import pytest
+
+from mutual_taught.errors import InputError
+from study import plan as planning
+from study.plan import Unit
+
+TEXT = """
+testbed: {preset: tiny, set: {dpo: {beta: 0.5}}}
+arms:
+  mutual: {is: both learn}
+  fixed: {is: r_0 stays, with: [fixed-reward-model], set: {dpo: {beta: 0.2}}}
+order:
+  - {name: one, arms: [fixed, mutual], seeds: [1, 2], formats: [float32]}
+  - {name: two, arms: [mutual], seeds: [1], formats: [float32, bfloat16]}
+"""
+
+
+def written(folder: Path, text: str = TEXT) -> planning.Plan:
+    path = folder / "arms.yaml"
+    path.write_text(text)
+    return planning.load(path)
+
+
+def test_units_stand_block_by_block_and_each_once(tmp_path: Path) -> None:
+    assert planning.units(written(tmp_path)) == [
+        Unit("fixed", 1, "float32"),
+        Unit("mutual", 1, "float32"),
+        Unit("fixed", 2, "float32"),
+        Unit("mutual", 2, "float32"),
+        Unit("mutual", 1, "bfloat16"),
+    ]
+
+
+def test_an_arm_changes_the_testbed_its_ablations_first(tmp_path: Path) -> None:
+    plan = written(tmp_path)
+    found = planning.values(plan, Unit("fixed", 7, "bfloat16"))
+    assert found["train_rm"]["fixed"] is True
+    assert (found["dpo"]["beta"], found["seed"]) == (0.2, 7)
+    formats = [found[block][key] for block, key in planning.FORMAT_KEYS]
+    assert formats == ["bfloat16"] * 3
+    assert planning.values(plan, Unit("mutual", 1, "float32"))["dpo"]["beta"] == 0.5
+
+
+def test_patterns_choose_units_in_their_order(tmp_path: Path) -> None:
+    listed = planning.units(written(tmp_path))
+    assert [unit.name for unit in planning.chosen(listed, ["*-s2-*", "fixed-*"])] == [
+        "fixed-s1-float32",
+        "fixed-s2-float32",
+        "mutual-s2-float32",
+    ]
+    with pytest.raises(InputError, match="--units 'other' matches no unit; expected a name such"):
+        planning.chosen(listed, ["other"])
+
+
+def test_an_unknown_arm_of_the_order_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"order two names arm 'mutal'; .*did you mean 'mutual'"):
+        written(tmp_path, TEXT.replace("two, arms: [mutual]", "two, arms: [mutal]"))
+
+
+def test_an_unknown_key_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"arms\.fixed\.wth: Extra inputs"):
+        written(tmp_path, TEXT.replace("with:", "wth:"))
+
+
+@pytest.mark.parametrize("arm", planning.load().arms)
+def test_every_arm_of_the_study_is_valid_and_differs_from_the_others(arm: str) -> None:
+    plan = planning.load()
+    own = planning.values(plan, Unit(arm, 1, "bfloat16")), plan.arms[arm].preferences
+    for other in plan.arms:
+        if other != arm:
+            found = planning.values(plan, Unit(other, 1, "bfloat16"))
+            assert own != (found, plan.arms[other].preferences), other
+
+
+def test_every_arm_of_the_study_has_a_place_in_the_order() -> None:
+    plan = planning.load()
+    assert {unit.arm for unit in planning.units(plan)} == set(plan.arms)

@@ -1,0 +1,22 @@
+"""Which unit is next, and what is left to do."""
+
+from pathlib import Path
+
+from study import results, runner
+from study.plan import Unit
+
+ONE, SAME, OTHER = Unit("a", 1, "float32"), Unit("b", 1, "float32"), Unit("a", 2, "float32")
+
+
+def test_next_is_the_first_unit_that_shares_no_stage_with_one_at_work() -> None:
+    assert runner.take([ONE, SAME, OTHER], []) == ONE
+    assert runner.take([SAME, OTHER], [ONE]) == OTHER
+    assert runner.take([SAME], [ONE]) == SAME
+
+
+def test_units_with_a_result_are_not_run_again_unless_they_ended_badly(tmp_path: Path) -> None:
+    for unit, status in ((ONE, results.DONE), (SAME, results.REFUSED)):
+        about = {**unit._asdict(), "status": status}
+        results.write(results.path(tmp_path, unit), about, [])
+    assert runner.pending([ONE, SAME, OTHER], tmp_path, False) == [OTHER]
+    assert runner.pending([ONE, SAME, OTHER], tmp_path, True) == [SAME, OTHER]
