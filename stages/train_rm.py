@@ -44,7 +44,7 @@ def main(
         outcome = train_rm.train(
             pairs,
             splits,
-            base if settings.start == "base" else previous,
+            train_rm.Models(base, previous),
             out / "reward_model",
             iteration,
             settings,

@@ -190,6 +190,8 @@ def _reward_model(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
     start = "reward_model" if rule.start == "previous" else "base_reward_model"
     yield from _made_by(of, folder, inputs, start, ("reward_pairs",))
     trained = {"settings": rule.model_dump(), **learnt(of.settings)}
+    if rule.average:
+        trained["averaged_with"] = inputs["base_reward_model"]()
     yield from agrees(folder / MANIFEST, read_manifest(folder).made_by, trained, "made_by")
 
 

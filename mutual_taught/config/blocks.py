@@ -393,6 +393,15 @@ class TrainRm(RewardOptimisation):
     key: ClassVar[str] = "train_rm"
     start: Literal["base", "previous"]
     fixed: bool = Field(description="r_t is r_{t-1}, untrained: iterative DPO")
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="share of r_0 in the weights that are exported"
+    )
+
+    @model_validator(mode="after")
+    def _trained(self) -> Self:
+        if self.fixed and self.average:
+            raise ValueError("average 0 with fixed true (nothing is trained)")
+        return self
 
 
 class BaseRewardModel(RewardOptimisation):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -20,10 +21,17 @@ from mutual_taught.training.loop import Outcome
 from mutual_taught.training.reward import tokenised
 
 
+class Models(NamedTuple):
+    """The reward models that training may start from, as folders: r_0 and r_{t-1}."""
+
+    base: Path
+    previous: Path
+
+
 def train(
     pairs: pa.Table,
     splits: Path,
-    begin: Path,
+    models: Models,
     folder: Path,
     iteration: str,
     settings: TrainRm,
@@ -31,8 +39,13 @@ def train(
     tokens: Tokens,
     seed: int,
 ) -> Outcome:
-    """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run."""
+    """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run.
+
+    With `settings.average` a, the weights in `folder` are (1 - a) of the trained ones and a of r_0.
+    """
     training = settle(training)
+    begin = models.base if settings.start == "base" else models.previous
+    base = models.base if settings.average else None
     rows = compare_reward_model(begin, tokens).rows
     made_by = {
         "stage": f"train_rm@{iteration}",
@@ -40,6 +53,7 @@ def train(
         "settings": settings.model_dump(),
         "seed": seed,
         "training": training.decides(),
+        **({"averaged_with": read_manifest(base).digest} if base else {}),
         **tables.digests(reward_pairs=pairs),
     }
     asked = pa.concat_tables(
@@ -51,7 +65,7 @@ def train(
         joined = pairs.append_column("messages", messages)
         tokenizer = scoring_tokenizer(begin)
         ready = tokenised(tokenizer, pairs["pair_id"].to_pylist(), joined, tokens)
-        job = Job("reward_model", begin, ready, settings, training, seed, made_by, rows)
+        job = Job("reward_model", begin, ready, settings, training, seed, made_by, rows, base)
         outcome = launch.train(job, place)
         link_tree(place / "model", folder)
         return outcome

@@ -5,12 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from mutual_taught.artifacts.files import Json
 from mutual_taught.artifacts.manifests import MANIFEST, Manifest, read_manifest, write_manifest
 from mutual_taught.errors import InputError, TrainingError
-from mutual_taught.training.rounding import UPDATE, Rounding, Weights, kept, stored
+from mutual_taught.models.folders import load_whole
+from mutual_taught.training.rounding import UPDATE, Rounding, Weights, averaged, kept, stored
 
 
 def save_model(
@@ -25,7 +30,8 @@ def save_model(
 
     Args:
         model: whose configuration, and adapters if any, are saved.
-        weights: whole, by their names in the model; adapters are merged into the others.
+        weights: whole, by their names in the model; adapters are merged into the others, and kept
+            beside them.
         tokenizer: saved beside them.
         folder: where to.
         rounding: the format of the saved weights, and what they were before training.
@@ -35,7 +41,7 @@ def save_model(
     Raises:
         TrainingError: a weight is not finite.
     """
-    if hasattr(model, "peft_config"):
+    if any(".lora_" in name for name in weights):
         from mutual_taught.training import lora  # peft takes a second to import
 
         lora.save_adapter(model, weights, folder)
@@ -51,6 +57,16 @@ def save_model(
     tokenizer.save_pretrained(folder)
     made_by = {**said["made_by"], **kept(rounding.start, weights, state)}
     return write_manifest(folder, **{**said, "made_by": made_by})
+
+
+def with_base(model: PreTrainedModel, weights: Weights, base: Path, share: float) -> Weights:
+    """Average trained weights, adapters merged into them, with those of the model r_0."""
+    if hasattr(model, "peft_config"):
+        from mutual_taught.training import lora
+
+        weights = lora.merged(model, weights)
+    other: Any = load_whole(AutoModelForSequenceClassification, base, dtype=torch.float32)
+    return averaged(weights, other.state_dict(), share)
 
 
 def update_metrics(folders: Sequence[Path]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from mutual_taught.artifacts.manifests import STEP, read_manifest
 from mutual_taught.config.blocks import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.models.load import Policy, RewardModel
 from mutual_taught.models.packed.whole import Rows
-from mutual_taught.training.export import save_model
+from mutual_taught.training.export import save_model, with_base
 from mutual_taught.training.loop import Export, Outcome
 from mutual_taught.training.rounding import Rounding, Weights, snapshot
 
@@ -40,7 +40,8 @@ class Job(NamedTuple):
 
     kind: a policy's DPO, a reward model's training, or that of a new head on a policy. start: the
     model's folder. pairs: of `dpo.dataset` or `reward.dataset`. made_by: what the
-    result's manifest says of its making. rows: how the model reads conversations.
+    result's manifest says of its making. rows: how the model reads conversations. base: r_0's
+    folder, if `settings.average` of its weights is in those that are exported.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class Job(NamedTuple):
     seed: int
     made_by: Json
     rows: Rows = "packed"
+    base: Path | None = None
 
 
 def train(job: Job, place: Path) -> Outcome:
@@ -84,6 +86,8 @@ def exporter(job: Job, learner: Policy | RewardModel, place: Path, keep: int | N
         steps = place / "checkpoints"
         folder = steps / STEP.format(step) if job.kind == "policy" else place / "model"
         kind = "policy" if job.kind == "policy" else "reward_model"
+        if job.base:
+            weights = with_base(model, weights, job.base, job.settings.average)
         # With the start's digest, so that the lots of one iteration are not those of the next.
         key = f"{job.seed}|{parent.digest}|{step}"
         save_model(
@@ -124,6 +128,7 @@ def write(job: Job, place: Path) -> None:
             "seed": job.seed,
             "made_by": job.made_by,
             "rows": job.rows,
+            "base": str(job.base) if job.base else None,
         },
     )
 
@@ -141,6 +146,7 @@ def read(place: Path) -> Job:
         said["seed"],
         said["made_by"],
         said["rows"],
+        Path(said["base"]) if said["base"] else None,
     )
 
 

@@ -55,6 +55,28 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
+def averaged(weights: Weights, other: Weights, share: float) -> dict[str, Tensor]:
+    """Average two models weight by weight: (1 - share) of one and share of the other.
+
+    Args:
+        weights: of the one, by name, float32.
+        other: of the other, under the same names.
+        share: in [0, 1].
+
+    Returns:
+        The averages, where the weights of the one are; what is no number with a point, such as a
+        counter, is that of the one.
+
+    Source: ours here; averaging a fine-tuned model with its start is WiSE-FT (arXiv 2109.01903).
+    """
+    return {
+        name: (1 - share) * value + share * other[name].to(value)
+        if value.is_floating_point()
+        else value
+        for name, value in weights.items()
+    }
+
+
 def stored(weights: Weights, rounding: Rounding, tied: Mapping[str, str]) -> dict[str, Tensor]:
     """Round weights to the format they are exported in.
 

@@ -364,6 +364,16 @@ FAULTS = {
         "ranked: false\n  pseudo: false",
         "build_pairs: expected at least one of ranked and pseudo true",
     ),
+    "average of a model that is not trained": (
+        "fixed: false                  # true: r_t is r_{t-1}, as in iterative DPO\n  average: 0.0",
+        "fixed: true\n  average: 0.5",
+        "train_rm: expected average 0 with fixed true (nothing is trained)",
+    ),
+    "average without anything of r_t": (
+        "average: 0.0",
+        "average: 1.0",
+        "train_rm.average is 1.0; expected less than 1",
+    ),
     "block that is a list": (
         "report:\n  examples: 3",
         "report: [3]",

@@ -44,7 +44,7 @@ def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> 
         settings: Any = DPO.model_copy(update={**CHANGES, **changes})
         return jobs.Job(kind, start, policy_data(PAIRS), settings, training, 1, {})
     optimisation = REWARD.model_copy(update={**CHANGES, **changes}).model_dump()
-    settings = TrainRm(**optimisation, start="base", fixed=False)
+    settings = TrainRm(**optimisation, start="base", fixed=False, average=0.0)
     if kind == "new_reward_model":
         settings = BaseRewardModel(**optimisation, layers=1)
     # Pairs whose sides are alike are ties that rounding may turn either way.
@@ -119,6 +119,26 @@ def test_process_reads_the_job_that_was_written_for_it(
     found = jobs.read(tmp_path)
     assert found._replace(pairs=None) == made._replace(pairs=None)
     assert list(found.pairs) == list(made.pairs)
+
+
+@pytest.mark.parametrize("adapters", [None, ADAPTERS])
+def test_exported_reward_model_is_the_average_with_r_0_and_training_is_as_without(
+    starts: dict[jobs.Kind, Path], tmp_path: Path, adapters: Lora | None
+) -> None:
+    start = starts["reward_model"]
+    training = TRAINING.model_copy(update={"lora": adapters})
+    plain = job("reward_model", start, training)
+    settings = plain.settings.model_copy(update={"average": 0.25})
+    mixed = plain._replace(settings=settings, base=start)
+    assert train(mixed, tmp_path / "mixed") == train(plain, tmp_path / "plain")
+    before, alone, found = (
+        load_file(folder / "model.safetensors")
+        for folder in (start, tmp_path / "plain" / "model", tmp_path / "mixed" / "model")
+    )
+    assert any(not torch.equal(alone[name], before[name]) for name in before)
+    for name, value in found.items():
+        torch.testing.assert_close(value, 0.75 * alone[name] + 0.25 * before[name])
+    assert not (tmp_path / "mixed" / "model" / "adapter").exists()
 
 
 def test_training_that_ended_is_not_made_again(

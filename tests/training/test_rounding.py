@@ -16,7 +16,7 @@ from mutual_taught.models.load import load_policy
 from mutual_taught.training import jobs, rounding
 from mutual_taught.training.dpo import dataset
 from mutual_taught.training.export import update_metrics
-from mutual_taught.training.rounding import Rounding, by_lot, kept, snapshot, stored
+from mutual_taught.training.rounding import Rounding, averaged, by_lot, kept, snapshot, stored
 from tests.training.test_loop import DPO, PAIRS, TRAINING
 
 STEP = 2**-7  # between 1 and 2, bfloat16's neighbours are so far apart
@@ -56,6 +56,15 @@ def test_lots_do_not_depend_on_how_many_are_drawn_at_a_time(
     monkeypatch.setattr(rounding, "CHUNK", 8)
     assert torch.equal(by_lot(weights, "k"), whole)
     assert not torch.equal(by_lot(weights, "other"), whole)
+
+
+def test_average_of_two_models_by_hand() -> None:
+    # 0.75 * (4, 8) + 0.25 * (8, -8) = (5, 4)
+    one = {"w": torch.tensor([4.0, 8.0]), "seen": torch.tensor(3)}
+    other = {"w": torch.tensor([8.0, -8.0]), "seen": torch.tensor(9)}
+    found = averaged(one, other, 0.25)
+    assert found["w"].tolist() == [5.0, 4.0]
+    assert int(found["seen"]) == 3
 
 
 def test_tied_weights_stay_one() -> None:
