@@ -290,6 +290,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         tables.RANKED_PAIRS.path(here),
         tables.RESPONSES.path(here),
         tables.REWARD_PAIRS.path(run / "0"),
+        tables.split("reward").path(run / "0" / "splits"),
     )
     _, filtering = timed(
         lambda: build_pairs.pseudo_pairs(now, before, judged, settings.build_pairs.filter)

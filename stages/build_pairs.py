@@ -19,6 +19,7 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--ranked-pairs", required=True, type=PATH, help="The E-step's pairs.")
 @click.option("--responses", required=True, type=PATH, help="Their responses.")
 @click.option("--previous-pairs", required=True, type=PATH, help="The previous iteration's mix.")
+@click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
@@ -29,6 +30,7 @@ def main(
     ranked_pairs: Path,
     responses: Path,
     previous_pairs: Path,
+    prompts: Path,
     decided: Path,
     out: Path,
 ) -> None:
@@ -39,7 +41,13 @@ def main(
     with perf.measure(out, "build_pairs"):
         build_pairs.build(
             build_pairs.Inputs(
-                answers, previous_answers, answer_rewards, ranked_pairs, responses, previous_pairs
+                answers,
+                previous_answers,
+                answer_rewards,
+                ranked_pairs,
+                responses,
+                previous_pairs,
+                prompts,
             ),
             int(iteration),
             params.load(blocks.BuildPairs),

@@ -7,6 +7,7 @@ import click
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import hashes
 from mutual_taught.config import blocks, params
+from mutual_taught.evaluation import gold_tables
 from mutual_taught.pipeline import perf
 from mutual_taught.prepare import contamination, sources
 from mutual_taught.terminal import process
@@ -29,6 +30,8 @@ def main(seed_preferences: Path, out: Path) -> None:
         prompts, dropped, rows = sources.tables(data, seed, screen.reason)
         measured["rows"] = rows
     splits = sources.by_split(prompts)
+    for split, key in params.judged_by_gold().items():
+        gold_tables.require_verifiable(splits[split], split, key)
     gold = params.gold_pairs()
     pairs = sources.gold_pairs(gold)
     seeds = sources.gold_pairs(seed_preferences if models.reward_model.trained_here else None)

@@ -171,7 +171,7 @@ def test_every_column_is_described_with_its_type_and_no_other(table: tables.Tabl
     described = {name: cells[1] for cells in rows(text) for name in coded(cells[0])}
     assert described == {
         name: type_name(kind) + " or null" * (name in table.nullable)
-        for name, kind in table.columns.items()
+        for name, kind in table.kinds.items()
     }
 
 

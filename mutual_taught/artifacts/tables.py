@@ -3,8 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +34,29 @@ class Table:
     """A table's file name, columns in order, sort keys and columns that may be null.
 
     It knows where it lies in a folder and how its rows are ordered; nothing else spells either.
+    `switched` are columns that a parameter adds: they are written and read where rows have them.
     """
 
     name: str
     columns: Mapping[str, pa.DataType]
     keys: tuple[str, ...]
     nullable: frozenset[str] = frozenset()
+    switched: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> Mapping[str, pa.DataType]:
+        """All columns with their types, also those that not every run has."""
+        return {**self.columns, **self.switched}
 
     @property
     def schema(self) -> pa.Schema:
-        """The Arrow schema, without metadata."""
-        return pa.schema(
-            [pa.field(name, kind, name in self.nullable) for name, kind in self.columns.items()]
-        )
+        """The Arrow schema, without metadata and without switched columns."""
+        return self.schema_of(self.columns)
+
+    def schema_of(self, names: Iterable[str]) -> pa.Schema:
+        """Give the Arrow schema of some columns, without metadata."""
+        kinds = self.kinds
+        return pa.schema([pa.field(name, kinds[name], name in self.nullable) for name in names])
 
     def path(self, folder: Path) -> Path:
         """Locate the table in the folder it is written to, such as `run/1` or `run/1/eval`."""
@@ -182,6 +192,7 @@ PSEUDO_PAIRS = Table(
     },
     ("prompt_id",),
     frozenset({"reward", "previous_reward", "reward_margin"}),
+    {"gold": NUMBER, "previous_gold": NUMBER, "chosen": TEXT},
 )
 REWARD_PAIRS = Table(
     "reward_pairs",
@@ -327,7 +338,8 @@ def encode(
 ) -> bytes:
     """Serialise a table as `write` does; `path` is for messages."""
     columns = rows if isinstance(rows, pa.Table) else pa.table(dict(rows), schema=table.schema)
-    whole = columns.select(list(table.columns)).cast(table.schema)
+    names = [*table.columns, *(name for name in table.switched if name in columns.column_names)]
+    whole = columns.select(names).cast(table.schema_of(names))
     _check_texts(whole, path)
     data = table.sorted(whole.combine_chunks())
     if active and not len(data):
@@ -362,8 +374,10 @@ def read(path: Path, table: Table) -> pa.Table:
     """
     data = _read_parquet(path)
     _check_version(data, path)
-    for name, kind in table.columns.items():
+    for name, kind in table.kinds.items():
         if name not in data.column_names:
+            if name in table.switched:
+                continue
             raise InputError(
                 f"{path} lacks column {name!r} ({kind}); it has {', '.join(data.column_names)}"
             )

@@ -6,7 +6,7 @@ from mutual_taught.artifacts import files, joins, tables
 from mutual_taught.audit import answer_tables, faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
-from mutual_taught.evaluation import describe
+from mutual_taught.evaluation import describe, gold_tables
 from mutual_taught.steps import build_pairs
 
 
@@ -57,8 +57,11 @@ def pairs(of: Iteration) -> Faults:
     for side, answered in (("", own), ("previous_", before)):
         asked = answer_tables.asked_with(answered, prompts, path)
         yield from answer_tables.unscored(of, tables.ANSWER_REWARDS, rewards, asked, side)
-    rule = of.settings.build_pairs.filter
-    expected, epsilon = build_pairs.pseudo_pairs(own, before, rewards, rule)
+    rule, golds = of.settings.build_pairs, None
+    if rule.labels == "verifiable":
+        place = of.run.split_file("reward")[0]
+        golds = gold_tables.of_both(build_pairs.both(own, before), prompts, place)
+    expected, epsilon = build_pairs.pseudo_pairs(own, before, rewards, rule.filter, golds)
     path, found = of.path(tables.PSEUDO_PAIRS), of.table(tables.PSEUDO_PAIRS)
     yield from faults.compare(path, tables.PSEUDO_PAIRS, found, expected)
     said = tables.provenance(found)["tolerance"]

@@ -9,6 +9,7 @@ from mutual_taught.artifacts.manifests import MANIFEST, STEP, read_manifest, rea
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
+from mutual_taught.evaluation.gold_tables import INSTRUCTIONS
 from mutual_taught.training.rounding import UPDATE
 
 MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
@@ -86,8 +87,11 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
         },
         "answers": drawing("answer", int(key), 1, settings.answer, settings),
         "answer_rewards": {"dtype": dtype, **limit},
-        "pseudo_pairs": {"filter": settings.build_pairs.filter},
-        "reward_pairs": settings.build_pairs.model_dump(),
+        "pseudo_pairs": {
+            "filter": settings.build_pairs.filter,
+            **settings.build_pairs.labelling(),
+        },
+        "reward_pairs": settings.build_pairs.decides(),
         "generations": {**drawing("eval", 0, count, settings.eval, settings), **limit},
         "judgements": limit,
         "rm_scores": limit,
@@ -108,7 +112,15 @@ def _with_prompts(of: Iteration, told: Mapping[str, files.Json]) -> dict[str, fi
             columns = of.run.columns(*of.run.split_file(split))
             said = {column: columns[column] for column in CONVERSATION}
             asked[name] = {"prompts": tables.joined(said)}
+    if of.settings.build_pairs.labels == "verifiable":
+        asked["pseudo_pairs"] = {"instructions": _instructions(of, "reward")}
     return {name: {**right, **asked.get(name, {})} for name, right in told.items()}
+
+
+def _instructions(of: Iteration, split: str) -> str:
+    """Hash the instructions by which programs judge answers to a split's prompts."""
+    columns = of.run.columns(*of.run.split_file(split))
+    return tables.joined({name: columns[name] for name in INSTRUCTIONS})
 
 
 def agrees(path: Path, said: files.Json, right: files.Json, where: str = "provenance") -> Faults:

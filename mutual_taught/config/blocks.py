@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule
+from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels
 from mutual_taught.method.ranked_pairs import ChosenRule
 from mutual_taught.method.selection import Ties
 
@@ -466,6 +466,7 @@ class BuildPairs(Block):
     """The M-step's filter and mix."""
 
     key: ClassVar[str] = "build_pairs"
+    labels: Labels = Field(description="y_t is chosen, or what a program finds better")
     filter: FilterRule
     ranked: bool = Field(description="the E-step's pairs are in the mix")
     pseudo: bool = Field(description="the pseudo-labelled pairs are in the mix")
@@ -485,6 +486,14 @@ class BuildPairs(Block):
         if not (self.ranked or self.pseudo):
             raise ValueError("at least one of ranked and pseudo true")
         return self
+
+    def labelling(self) -> dict[str, str]:
+        """Name who labels, as provenance does: by the paper's rule nobody is named."""
+        return {} if self.labels == "policy" else {"labels": self.labels}
+
+    def decides(self) -> dict[str, Any]:
+        """Name what decides the mix, as provenance does."""
+        return {**self.model_dump(exclude={"labels"}), **self.labelling()}
 
 
 class Report(Block):

@@ -58,6 +58,15 @@ def gold_pairs(path: Path = PARAMS) -> Path | None:
     return None if place is None else Path(place)
 
 
+def judged_by_gold(path: Path = PARAMS) -> dict[str, str]:
+    """Name the splits whose prompts must be verifiable, each with the parameter that says so.
+
+    In the params of no stage that only refuses: it decides nothing there.
+    """
+    values = validate(read(path), path)
+    return {"reward": "build_pairs.labels"} if values.build_pairs.labels == "verifiable" else {}
+
+
 def workers(path: Path = PARAMS) -> Workers:
     """Read where shards are scored: in the params of no stage, because it decides nothing."""
     return validate(read(path), path).engine.workers

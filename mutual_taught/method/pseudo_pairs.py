@@ -5,10 +5,11 @@ from typing import Literal
 import numpy as np
 
 from mutual_taught.method.arrays import Bools, Floats, Ints
-from mutual_taught.method.reasons import UNSCORED
+from mutual_taught.method.reasons import GOLD_TIE, UNSCORED
 
 FilterRule = Literal["tolerance", "none", "positive"]
 Accumulated = Literal["none", "last", "all"]
+Labels = Literal["policy", "verifiable"]
 
 
 def tolerance(previous_rewards: Floats) -> float:
@@ -32,22 +33,44 @@ def tolerance(previous_rewards: Floats) -> float:
     return 0.0 if alike else float(previous_rewards.std())
 
 
+def labels_by_gold(gold: Floats, previous_gold: Floats) -> Ints:
+    """Label the side chosen that follows more of the prompt's instructions.
+
+    Args:
+        gold: shares of the instructions that y_t follows, shape (prompts,).
+        previous_gold: likewise of y_{t-1}, same shape.
+
+    Returns:
+        1 where y_t is chosen, -1 where y_{t-1} is, 0 where neither is better, shape (prompts,).
+
+    Source: ours; the paper labels y_t chosen everywhere.
+    """
+    return np.sign(gold - previous_gold).astype(np.int64)
+
+
 def filter_pseudo_pairs(
-    margins: Floats, epsilon: float, blank: Bools, same: Bools, rule: FilterRule
+    margins: Floats,
+    epsilon: float,
+    blank: Bools,
+    same: Bools,
+    rule: FilterRule,
+    tied: Bools | None = None,
 ) -> list[str]:
-    """Decide which pseudo-labelled pairs (y_t chosen, y_{t-1} rejected) are kept.
+    """Decide which labelled pairs (in the paper: y_t chosen, y_{t-1} rejected) are kept.
 
     With rule `tolerance` a pair stays if its margin exceeds -epsilon: slightly negative margins
     regularise. `none` keeps all (epsilon infinite), `positive` only margins above 0. Pairs without
-    a margin, with a blank side, or with both sides the same text, are dropped under every rule.
+    a margin, with a blank side, with both sides the same text, or with none that is better by gold,
+    are dropped under every rule.
 
     Args:
-        margins: r_{t-1}(x, y_t) - r_{t-1}(x, y_{t-1}), NaN where a side has no reward, shape
-            (prompts,).
+        margins: r_{t-1} of the chosen side less that of the rejected one, so in the paper
+            r_{t-1}(x, y_t) - r_{t-1}(x, y_{t-1}); NaN where a side has no reward, shape (prompts,).
         epsilon: epsilon_t.
         blank: whether either side has no visible text, shape (prompts,).
         same: whether both sides are the same text, shape (prompts,).
         rule: which margins are kept.
+        tied: whether gold labels neither side chosen, shape (prompts,); None where it labels none.
 
     Returns:
         The reason each pair was dropped for, empty if it is kept.
@@ -61,8 +84,9 @@ def filter_pseudo_pairs(
     if np.isinf(margins).any():
         raise ValueError("margins must be finite")
     floor = {"tolerance": -epsilon, "none": -np.inf, "positive": 0.0}[rule]
-    reasons = [UNSCORED, "blank", "same_text", "margin"]
-    conditions = [np.isnan(margins), blank, same, margins <= floor]
+    neither = np.zeros(len(margins), bool) if tied is None else tied
+    reasons = [UNSCORED, "blank", "same_text", GOLD_TIE, "margin"]
+    conditions = [np.isnan(margins), blank, same, neither, margins <= floor]
     return list(np.select(conditions, reasons, "").tolist())
 
 

@@ -256,9 +256,19 @@ def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
         f"  answer           reward {_number(row['reward'])}  {short(row['response'])}",
         f"  {f'{against} answer':15}  reward {_number(row['previous_reward'])}  "
         f"{short(row['previous_response'])}",
+        *_by_gold(row),
         f"  pseudo pair {'kept' if row['kept'] else 'dropped: ' + row['reason']}, "
         f"margin {_number(row['reward_margin'])}",
     ]
+
+
+def _by_gold(pair: Record) -> list[str]:
+    """Say how gold labelled a pair, in a run where it does."""
+    if "chosen" not in pair:
+        return []
+    chosen = {"response": "the answer", "previous_response": "the other answer"}
+    golds = f"{_number(pair['gold'])} and {_number(pair['previous_gold'])}"
+    return [f"  labelled by gold, {golds}: {chosen.get(pair['chosen'], 'neither')} is chosen"]
 
 
 def _evaluated(happened: Happened, folder: Path, short: Shown) -> list[str]:
@@ -307,9 +317,12 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
         ]
         shown += [] if why["length_slope"] is None else [_without_length(why["length_slope"])]
     else:
+        sides = [by["reward"], by["previous_reward"]]
+        better, worse = reversed(sides) if by.get("chosen") == "previous_response" else sides
         shown += [
-            f"  margin {_number(by['reward_margin'])} = {_number(by['reward'])} - "
-            f"{_number(by['previous_reward'])}; {_floor(why)}"
+            *_by_gold(by),
+            f"  margin {_number(by['reward_margin'])} = {_number(better)} - {_number(worse)}; "
+            f"{_floor(why)}",
         ]
     return [*shown, *(f"  learnt by {name}" for name in why["learnt_by"])]
 

@@ -12,16 +12,19 @@ from mutual_taught.artifacts.joins import counts, sides
 from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.config.blocks import BuildPairs
 from mutual_taught.errors import InputError
+from mutual_taught.evaluation import gold_tables
 from mutual_taught.keys import pair_ids
 from mutual_taught.method.pseudo_pairs import (
     Accumulated,
     FilterRule,
     carried,
     filter_pseudo_pairs,
+    labels_by_gold,
     tolerance,
 )
 
 PAIR = ["prompt_id", "chosen", "rejected"]
+SIDES = np.array(["", "response", "previous_response"])  # chosen by label: 0, 1, -1
 
 
 class Inputs(NamedTuple):
@@ -33,6 +36,7 @@ class Inputs(NamedTuple):
     ranked_pairs: Path
     responses: Path
     previous_pairs: Path
+    prompts: Path
 
 
 def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> None:
@@ -45,19 +49,21 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
     ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)
     responses = tables.read(inputs.responses, tables.RESPONSES)
     earlier = tables.read(inputs.previous_pairs, tables.REWARD_PAIRS)
-    pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter)
-    pairs = combine(ranked, responses, pseudo, earlier, iteration, settings)
     made_from = tables.digests(answers=answers, previous_answers=previous, answer_rewards=rewards)
-    tables.write(
-        out,
-        tables.PSEUDO_PAIRS,
-        pseudo,
-        {**made_from, "filter": settings.filter, "tolerance": epsilon},
-    )
+    golds = None
+    if settings.labels == "verifiable":
+        prompts = tables.read(inputs.prompts, tables.PROMPTS)
+        gold_tables.require_verifiable(prompts, "reward", "build_pairs.labels")
+        golds = gold_tables.of_both(both(answers, previous), prompts, inputs.prompts)
+        made_from["instructions"] = tables.rows_digest(prompts.select(gold_tables.INSTRUCTIONS))
+    pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter, golds)
+    pairs = combine(ranked, responses, pseudo, earlier, iteration, settings)
+    decided = {"filter": settings.filter, "tolerance": epsilon, **settings.labelling()}
+    tables.write(out, tables.PSEUDO_PAIRS, pseudo, {**made_from, **decided})
     mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
     if settings.accumulate != "none":
         mixed_from |= tables.digests(previous_pairs=earlier)
-    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.model_dump()})
+    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.decides()})
     files.write_metrics(out / "metrics" / "build_pairs.json", metrics(pseudo, epsilon, pairs))
 
 
@@ -82,8 +88,13 @@ def combine(
 def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[str, float | None]:
     """Describe the filter and the mix; what is over no scored answer is None."""
     margins = pseudo["reward_margin"].drop_null().to_numpy()
+    by_gold = {}
+    if "chosen" in pseudo.column_names:
+        turned = pc.and_(pseudo["kept"], pc.equal(pseudo["chosen"], "previous_response"))
+        by_gold = {"labelled_by_gold": 1.0, "kept_turned": float(pc.sum(turned).as_py())}
     return {
         "active": 1.0,
+        **by_gold,
         "tolerance": epsilon,
         **counts(pseudo["kept"], pseudo["reason"]),
         "reward_margin_mean": float(margins.mean()) if len(margins) else None,
@@ -104,8 +115,18 @@ def carry(earlier: pa.Table, iteration: int, rule: Accumulated) -> pa.Table:
     return earlier.filter(pa.array(carried(earlier["iteration"].to_numpy(), iteration, rule)))
 
 
+def both(answers: pa.Table, previous: pa.Table) -> pa.Table:
+    """Lay pi_t's answers beside pi_{t-1}'s: `prompt_id`, `response` and `previous_response`."""
+    own, before = (table["response"].combine_chunks() for table in (answers, previous))
+    return pa.table([answers["prompt_id"], own, before], ["prompt_id", *SIDES[1:].tolist()])
+
+
 def pseudo_pairs(
-    answers: pa.Table, previous: pa.Table, rewards: pa.Table, rule: FilterRule
+    answers: pa.Table,
+    previous: pa.Table,
+    rewards: pa.Table,
+    rule: FilterRule,
+    golds: gold_tables.Golds | None = None,
 ) -> tuple[pa.Table, float | None]:
     """Label pi_t's answer chosen and pi_{t-1}'s rejected, and drop what is confidently wrong.
 
@@ -114,33 +135,34 @@ def pseudo_pairs(
         previous: that of pi_{t-1}, the same prompts.
         rewards: table `answer_rewards`, the same prompts; a null is no reward.
         rule: the filter.
+        golds: of both answers, by which the better one is labelled chosen instead; or None.
 
     Returns:
-        Table `pseudo_pairs` and epsilon_t, which is over all of pi_{t-1}'s answers that have a
-        reward, whether or not pi_t's has one; None if none has, and then there is no margin.
+        Table `pseudo_pairs`, with gold and who is chosen where gold labels; and epsilon_t, which
+        is over all of pi_{t-1}'s answers that have a reward, whether or not pi_t's has one; None if
+        none has, and then there is no margin.
     """
-    own, before = (table["response"].combine_chunks() for table in (answers, previous))
+    table = both(answers, previous)
+    own, before = (table[name].combine_chunks() for name in SIDES[1:])
     reward = rewards["reward"].to_numpy()
     previous_reward = rewards["previous_reward"].to_numpy()
-    margins = reward - previous_reward
+    labels = np.ones(len(table), np.int64) if golds is None else labels_by_gold(*golds)
+    margins = np.where(labels < 0, previous_reward - reward, reward - previous_reward)
     scored = previous_reward[~np.isnan(previous_reward)]
     epsilon = tolerance(scored) if len(scored) else None
     blank = pc.or_(is_blank(own), is_blank(before)).to_numpy(zero_copy_only=False)
     same = pc.equal(own, before).to_numpy(zero_copy_only=False)
-    reasons = filter_pseudo_pairs(margins, epsilon or 0.0, blank, same, rule)
-    table = pa.table(
-        {
-            "prompt_id": answers["prompt_id"],
-            "response": own,
-            "previous_response": before,
-            "reward": tables.numbers(reward),
-            "previous_reward": tables.numbers(previous_reward),
-            "reward_margin": tables.numbers(margins),
-            "kept": [not reason for reason in reasons],
-            "reason": reasons,
-        }
-    )
-    return table, epsilon
+    reasons = filter_pseudo_pairs(margins, epsilon or 0.0, blank, same, rule, labels == 0)
+    columns: dict[str, object] = {
+        "reward": tables.numbers(reward),
+        "previous_reward": tables.numbers(previous_reward),
+        "reward_margin": tables.numbers(np.where(labels == 0, np.nan, margins)),
+        "kept": [not reason for reason in reasons],
+        "reason": pa.array(reasons, tables.TEXT),
+    }
+    if golds is not None:
+        columns |= {"gold": golds.own, "previous_gold": golds.previous, "chosen": SIDES[labels]}
+    return pa.table({**{name: table[name] for name in table.column_names}, **columns}), epsilon
 
 
 def mix(ranked: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int) -> pa.Table:
@@ -197,4 +219,8 @@ def kept_ranked(ranked: pa.Table, responses: pa.Table) -> pa.Table:
 def kept_pseudo(pseudo: pa.Table) -> pa.Table:
     """List the M-step's kept pairs as texts: `prompt_id`, `chosen`, `rejected`."""
     kept = pseudo.filter(pseudo["kept"])
-    return kept.select(["prompt_id", "response", "previous_response"]).rename_columns(PAIR)
+    better, worse = kept["response"], kept["previous_response"]
+    if "chosen" in kept.column_names:
+        as_paper = pc.equal(kept["chosen"], "response")
+        better, worse = pc.if_else(as_paper, better, worse), pc.if_else(as_paper, worse, better)
+    return pa.table([kept["prompt_id"], better, worse], PAIR)

@@ -18,6 +18,7 @@ from mutual_taught.audit.verify import verify
 from mutual_taught.cli import main
 from mutual_taught.config import params, presets
 from mutual_taught.errors import InputError
+from mutual_taught.evaluation.gold import gold
 from mutual_taught.reading import trace
 from tests import in_process, project
 
@@ -28,6 +29,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "ties-lose": ({"select_policy.ties"}, "select_policy"),
     "no-filter": ({"build_pairs.filter"}, "build_pairs"),
     "positive-only": ({"build_pairs.filter"}, "build_pairs"),
+    "gold-labels": ({"build_pairs.labels"}, "build_pairs"),
     "ranked-only": ({"build_pairs.pseudo"}, "build_pairs"),
     "pseudo-only": ({"build_pairs.ranked"}, "build_pairs"),
     "accumulate": ({"build_pairs.accumulate"}, "build_pairs"),
@@ -70,7 +72,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
 # Those beyond the paper change tables of their own, so one run shows the effects of all.
-TOGETHER = ("length-neutral", "base-answers")
+TOGETHER = ("length-neutral", "base-answers", "gold-labels")
 RUNS = [(name,) for name in ABLATIONS if name not in TOGETHER] + [TOGETHER]
 
 
@@ -290,6 +292,32 @@ def _against_base(run: Path) -> None:
     assert not seeds[0] & seeds[1]
 
 
+def _labelled(run: Path) -> None:
+    """Who follows more instructions is chosen, also where that is the older answer."""
+    asked = pq.read_table(run / "0" / "splits" / "reward.parquet").to_pylist()
+    wanted = {
+        row["prompt_id"]: (row["instruction_ids"], row["instruction_kwargs"]) for row in asked
+    }
+    for t in "12":
+        pairs = tables.read(run / t / "pseudo_pairs.parquet", tables.PSEUDO_PAIRS)
+        assert tables.provenance(pairs)["labels"] == "verifiable"
+        mixed = pq.read_table(run / t / "reward_pairs.parquet").to_pylist()
+        learnt = {row["prompt_id"]: row for row in mixed if row["kind"] == "pseudo"}
+        for row in pairs.to_pylist():
+            both = [row["response"], row["previous_response"]]
+            golds = [gold(text, *wanted[row["prompt_id"]]) for text in both]
+            assert [row["gold"], row["previous_gold"]] == golds
+            assert row["kept"] == (row["prompt_id"] in learnt)
+            if row["kept"]:
+                better = both[golds.index(max(golds))]
+                assert learnt[row["prompt_id"]]["chosen"] == better == row[row["chosen"]]
+            else:
+                assert golds[0] != golds[1] or row["reason"] in ("gold_tie", "same_text", "blank")
+    name = pairs["prompt_id"][0].as_py()
+    assert "  labelled by gold, " in "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert files.read_json(run / "2" / "metrics" / "build_pairs.json")["labelled_by_gold"] == 1
+
+
 def _based(run: Path) -> None:
     """Log-probs of iteration 2 are those of pi_0 under plain transformers, not those of pi_1."""
     found = _references(run / "2")
@@ -445,6 +473,7 @@ EFFECTS = {
     "warm-start": _warm,
     "reuse-answers": _reused,
     "base-answers": _against_base,
+    "gold-labels": _labelled,
     "no-filter": _margins(float("-inf")),
     "positive-only": _margins(0.0),
     "highest-reward": _highest,

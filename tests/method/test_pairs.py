@@ -12,6 +12,7 @@ from mutual_taught.method.pseudo_pairs import (
     FilterRule,
     carried,
     filter_pseudo_pairs,
+    labels_by_gold,
     tolerance,
 )
 from mutual_taught.method.ranked_pairs import (
@@ -436,3 +437,19 @@ def test_pairs_made_in_the_iteration_before_or_in_all_earlier_ones_are_carried(
 def test_iteration_that_made_no_pair_leaves_the_last_rule_nothing_to_carry() -> None:
     # the mix of t - 1 = 3 holds pairs of 2 only
     assert carried(np.array([2, 2]), 4, "last").tolist() == [False, False]
+
+
+def test_side_that_follows_more_instructions_is_labelled_chosen_and_equal_gold_labels_none() -> (
+    None
+):
+    own, previous = np.array([1.0, 0.5, 0.0, 1 / 3]), np.array([0.5, 0.5, 1.0, 2 / 3])
+    assert labels_by_gold(own, previous).tolist() == [1, 0, -1, -1]
+
+
+@pytest.mark.parametrize("rule", get_args(FilterRule))
+def test_pair_of_equal_gold_is_dropped_whatever_its_margin_and_says_so(rule: FilterRule) -> None:
+    nothing, tied = np.zeros(4, bool), np.array([True, True, False, True])
+    same = np.array([False, False, False, True])
+    margins = np.array([9.0, NONE, 9.0, 9.0])
+    found = filter_pseudo_pairs(margins, 1.0, nothing, same, rule, tied)
+    assert found == ["gold_tie", "unscored", "", "same_text"]

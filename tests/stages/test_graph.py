@@ -159,6 +159,7 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("rank_pairs.length_neutral", True): after("rank_pairs", 1) | every(2),
     ("rank_pairs.reference", "base"): after("rank_pairs", 1) | every(2),
     ("build_pairs.filter", "none"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
+    ("build_pairs.labels", "verifiable"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
     ("build_pairs.accumulate", "all"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
     ("train_rm.learning_rate", 3e-5): after("train_rm", 1) | every(2) - NOT_BY_REWARDS,
     ("dpo.learning_rate", 3e-5): after("dpo", 1) | every(2),

@@ -1,5 +1,6 @@
 """The M-step on tables: pseudo-labels, epsilon_t, the filter and the mix, worked by hand."""
 
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from mutual_taught.artifacts import tables
 from mutual_taught.config.blocks import BuildPairs
 from mutual_taught.errors import InputError
+from mutual_taught.evaluation.gold_tables import Golds
 from mutual_taught.keys import pair_id
 from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule
 from mutual_taught.steps import build_pairs, train_rm
@@ -76,6 +78,38 @@ def test_margin_below_minus_the_tolerance_is_dropped_with_its_reason() -> None:
     table, _ = pseudo()
     assert table["reward_margin"].to_pylist() == pytest.approx([1.0, -2.0, -3.0, -2.3])
     assert table["reason"].to_pylist() == ["", "", "margin", "margin"]
+
+
+def test_gold_labels_the_better_answer_chosen_whoever_wrote_it() -> None:
+    """Rewards as in `pseudo`; by gold y_t is better on a and d, y_{t-1} on b, neither on c."""
+    golds = Golds(np.array([1.0, 0.5, 0.5, 0.5]), np.array([0.5, 1.0, 0.5, 0.0]))
+    table, epsilon = build_pairs.pseudo_pairs(
+        answers(["w", "x", "y", "z"]),
+        answers(["p", "q", "r", "s"]),
+        rewards([1.0, 0.0, 1.0, 3.7], [0.0, 2.0, 4.0, 6.0]),
+        "tolerance",
+        golds,
+    )
+    assert epsilon == pytest.approx(np.sqrt(5))  # of the old rewards, whoever is chosen
+    assert table["chosen"].to_pylist() == ["response", "previous_response", "", "response"]
+    assert table["reason"].to_pylist() == ["", "", "gold_tie", "margin"]
+    # 1 - 0; 2 - 0, for the old answer is chosen; none; 3.7 - 6
+    assert table["reward_margin"].to_pylist() == [1.0, 2.0, None, pytest.approx(-2.3)]
+    kept = build_pairs.kept_pseudo(table)
+    assert kept.to_pylist() == pairs(("a", "w", "p"), ("b", "q", "x")).to_pylist()
+    said = build_pairs.metrics(table, epsilon, reward_pairs(1, ("a", "w", "p")))
+    assert (said["labelled_by_gold"], said["kept_turned"], said["dropped_gold_tie"]) == (1, 1, 1)
+
+
+def test_gold_and_who_is_chosen_are_written_and_read_where_gold_labels(tmp_path: Path) -> None:
+    own = answers(["w", "x"]), answers(["p", "q"]), rewards([1.0, 0.0], [0.0, 2.0])
+    golds = Golds(np.array([1.0, 0.5]), np.array([0.5, 1.0]))
+    for name, by in (("paper", None), ("gold", golds)):
+        table, _ = build_pairs.pseudo_pairs(*own, "none", by)
+        path = tables.write(tmp_path / name, tables.PSEUDO_PAIRS, table, {})
+        read = tables.read(path, tables.PSEUDO_PAIRS)
+        added = ["gold", "previous_gold", "chosen"] if by else []
+        assert read.column_names == [*tables.PSEUDO_PAIRS.columns, *added]
 
 
 def test_positive_rule_keeps_the_one_positive_margin() -> None:
@@ -198,7 +232,13 @@ def test_order_of_the_pairs_does_not_change_the_written_mix(
 
 
 def settings(**changes: object) -> BuildPairs:
-    values = {"filter": "tolerance", "ranked": True, "pseudo": True, "accumulate": "none"}
+    values = {
+        "labels": "policy",
+        "filter": "tolerance",
+        "ranked": True,
+        "pseudo": True,
+        "accumulate": "none",
+    }
     return BuildPairs.model_validate(values | changes)
 
 
