@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from mutual_taught import __version__
 from mutual_taught.artifacts.manifests import Manifest
 from mutual_taught.report import markdown
+from mutual_taught.report.summary import gold_inside
 from mutual_taught.terminal.signs import visible
 
 PAPER = "https://arxiv.org/abs/2506.06292"
@@ -160,6 +161,7 @@ def _numbers(kind: str, made: Made) -> str:
     return (
         f"## Numbers\n\n{table}\n\nBrackets: 95 % bootstrap intervals over prompts. Gold is the "
         "share of a prompt's instructions that a program finds followed.\n"
+        + "".join(f"\n{line}\n" for line in gold_inside([made.metrics]))
     )
 
 

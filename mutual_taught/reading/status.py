@@ -193,6 +193,7 @@ def advice(
     """Say where the results are, why a run stopped, or what to do next."""
     known = "select_policy.win_rate_threshold" not in state.changed
     yield from _stopped(listed, threshold if known else None)
+    yield from summary.gold_inside(one.metrics for one in listed)
     for one in listed:
         yield from summary.displacement(int(one.key), one.metrics)
     reports = [run / one.key / "report" / "report.md" for one in listed]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mutual_taught.artifacts.files import read_json, write_bytes, write_json
 from mutual_taught.errors import InputError
-from mutual_taught.report.summary import displacement, final_iteration
+from mutual_taught.report.summary import displacement, final_iteration, gold_inside
 from mutual_taught.terminal.signs import visible
 
 History = list[dict[str, Any]]
@@ -298,6 +298,7 @@ def _page(history: History) -> str:
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]
     lines += ["", NOTES, ""]
+    lines += [part for line in gold_inside(m["metrics"] for m in history) for part in (line, "")]
     for item in history:
         lines += [
             part for line in displacement(item["iteration"], item["metrics"]) for part in (line, "")

@@ -1,6 +1,6 @@
 """The few numbers of an iteration that `dvc metrics` and `dvc exp show` see."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 # Short name -> stage and name of the number in run/t/metrics/<stage>.json.
@@ -14,6 +14,12 @@ NUMBERS = {
     "length": ("eval", "policy.length_tokens.mean"),
     "rm_accuracy": ("eval", "reward_model.gold_pairs.accuracy"),
     "rm_own_samples": ("eval", "reward_model.own_samples.rt.accuracy"),
+}
+
+# Stage and name of a number that is there where gold decided, and what it did.
+GOLD_DECIDED = {
+    ("select_policy", "judged_by_gold"): "judged the candidates",
+    ("build_pairs", "labelled_by_gold"): "labelled the pairs on D_M",
 }
 
 DISPLACED = 5.0  # nats by which the chosen answers' log-probability may fall unremarked
@@ -32,6 +38,25 @@ def displacement(iteration: int, metrics: Mapping[str, Any]) -> Iterator[str]:
             f"Likelihood displacement at t = {iteration}: the log-probability of the chosen "
             f"answers fell by {-change:.1f} nats, which often shortens answers; try "
             "dpo.loss_type nca_pair."
+        )
+
+
+def gold_inside(iterations: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Say in a line if gold decided anything: it is no outside measure of such a run.
+
+    Args:
+        iterations: metrics by stage, of each iteration.
+    """
+    known = list(iterations)
+    ways = [
+        did
+        for (stage, name), did in GOLD_DECIDED.items()
+        if any(metrics.get(stage, {}).get(name) for metrics in known)
+    ]
+    if ways:
+        yield (
+            f"Gold is inside the loop: it {' and '.join(ways)}. So it does not measure this run "
+            "from outside."
         )
 
 

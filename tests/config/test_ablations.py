@@ -315,7 +315,13 @@ def _labelled(run: Path) -> None:
                 assert golds[0] != golds[1] or row["reason"] in ("gold_tie", "same_text", "blank")
     name = pairs["prompt_id"][0].as_py()
     assert "  labelled by gold, " in "\n".join(trace.lines(trace.prompt(run, name), run))
-    assert files.read_json(run / "2" / "metrics" / "build_pairs.json")["labelled_by_gold"] == 1
+    for page in (CliRunner().invoke(main, ["status"]).output, _report(run)):
+        assert "Gold is inside the loop: it " in page
+        assert "labelled the pairs on D_M" in page
+
+
+def _report(run: Path) -> str:
+    return (run / "2" / "report" / "report.md").read_text()
 
 
 def _based(run: Path) -> None:

@@ -104,3 +104,15 @@ def test_dvc_sees_the_summary_of_the_last_iteration_and_nothing_else() -> None:
     bodies = [stage.get("do", stage) for stage in graph["stages"].values()]
     assert not any("metrics" in body for body in bodies)
     assert "run/${key}/metrics/summary.json" in graph["stages"]["report"]["do"]["outs"]
+
+
+def test_gold_that_decided_anything_in_any_iteration_is_a_line() -> None:
+    judged, labelled = {"judged_by_gold": 1.0}, {"labelled_by_gold": 1.0}
+    plain = past(1, 1.0, build_pairs={"kept": 9.0})["metrics"]
+    assert list(summary.gold_inside([plain])) == []
+    assert list(summary.gold_inside([plain, {"build_pairs": labelled}])) == [
+        "Gold is inside the loop: it labelled the pairs on D_M. So it does not measure this run "
+        "from outside."
+    ]
+    [both] = summary.gold_inside([{"select_policy": judged}, {"build_pairs": labelled}])
+    assert "it judged the candidates and labelled the pairs on D_M." in both
