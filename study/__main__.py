@@ -28,6 +28,9 @@ class _Command(click.Command):
 arms_option = click.option(
     "--arms", default=planning.ARMS, type=PATH, help="The study; study/arms.yaml."
 )
+testbed_option = click.option(
+    "--testbed", default=planning.DEFAULT, help="What the arms change; a name of the study's file."
+)
 units_option = click.option(
     "--units", multiple=True, help="Only units with such names: mutual-*, *-s1-float32."
 )
@@ -52,11 +55,12 @@ def main() -> None:
 
 @main.command("list", cls=_Command)
 @arms_option
+@testbed_option
 @units_option
 @results_option
-def list_units(arms: Path, units: tuple[str, ...], found: Path) -> None:
+def list_units(arms: Path, testbed: str, units: tuple[str, ...], found: Path) -> None:
     """List the units in their order, and what became of each."""
-    for unit in _chosen(planning.load(arms), units):
+    for unit in _chosen(planning.load(arms, testbed), units):
         click.echo(f"{unit.name:45} {_state(results.path(found, unit))}")
 
 
@@ -71,6 +75,7 @@ def list_units(arms: Path, units: tuple[str, ...], found: Path) -> None:
 @click.option("--again", is_flag=True, help="Run those that were refused or failed once more.")
 @click.option("--commit", is_flag=True, help="Commit the results of every unit.")
 @arms_option
+@testbed_option
 @units_option
 @results_option
 @work_option
@@ -83,6 +88,7 @@ def run(
     again: bool,
     commit: bool,
     arms: Path,
+    testbed: str,
     units: tuple[str, ...],
     found: Path,
     work: Path,
@@ -90,7 +96,7 @@ def run(
     cache_gb: float,
 ) -> None:
     """Run the units that have no result, in order; go on where the last time ended."""
-    plan = planning.load(arms)
+    plan = planning.load(arms, testbed)
     listed = _chosen(plan, units)
     waiting = runner.pending(listed, found, again)
     click.echo(f"{len(waiting)} of {len(listed)} units to run")
@@ -102,7 +108,7 @@ def run(
         _devices(device),
         work.resolve() / "logs",
         found.resolve(),
-        (*command, "--cache-gb", str(cache_gb)),
+        (*command, "--cache-gb", str(cache_gb), "--testbed", testbed),
     )
 
     def failed(unit: Unit, why: str) -> None:
@@ -123,17 +129,35 @@ def run(
 @main.command(cls=_Command, hidden=True)
 @click.argument("name")
 @arms_option
+@testbed_option
 @results_option
 @work_option
 @cache_option
 @keep_option
-def unit(name: str, arms: Path, found: Path, work: Path, cache: Path, cache_gb: float) -> None:
+def unit(
+    name: str, arms: Path, testbed: str, found: Path, work: Path, cache: Path, cache_gb: float
+) -> None:
     """Run one unit in this process."""
     from study import unit as one
 
-    plan = planning.load(arms)
+    plan = planning.load(arms, testbed)
     wanted = next(unit for unit in planning.units(plan) if unit.name == name)
     one.run(plan, wanted, one.Places(work, cache, found), cache_gb * GB)
+
+
+@main.command(cls=_Command)
+@arms_option
+@testbed_option
+@results_option
+@click.option(
+    "--page", default=ROOT / "docs" / "study.md", type=PATH, help="The page with the results."
+)
+def report(arms: Path, testbed: str, found: Path, page: Path) -> None:
+    """Write tables and figures of the stored results into docs/study.md."""
+    from study import report as writing
+
+    writing.write(planning.load(arms, testbed), found, page)
+    click.echo(str(page))
 
 
 def _chosen(plan: Plan, patterns: tuple[str, ...]) -> list[Unit]:

@@ -14,7 +14,7 @@ from mutual_taught.terminal import near
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = ROOT / "study" / "arms.yaml"
-FORMATS = ("bfloat16", "float32")
+DEFAULT = "study"  # testbed
 # Of the forward passes; weights are float32 in both.
 FORMAT_KEYS = (("engine", "dtype"), ("rank_pairs", "reference_dtype"), ("training", "precision"))
 
@@ -48,24 +48,33 @@ class Arm(_Part):
 
     Attributes:
         is_: what it is, in one line of the report.
-        ablations: names of files in presets/ablations, in order.
+        ablations: files of presets/ablations, in order; with a slash, paths of the project.
+        testbed: what it always changes; null for the one that is asked for.
         changes: values of params.yaml, after those.
         preferences: a change of what r_0 learns from.
     """
 
     is_: str = Field(alias="is", min_length=1)
     ablations: list[str] = Field(default_factory=list, alias="with")
+    testbed: str | None = None
     changes: Changes = Field(default_factory=dict, alias="set")
     preferences: Preferences | None = None
 
 
 class Block(_Part):
-    """Units that follow each other: all arms of a seed, then of the next, format by format."""
+    """Units that follow each other: all arms of a seed, then of the next, format by format.
+
+    `against` is the arm with which the report compares the others; null for no comparison. `rule`
+    says what the block decides about the laptop preset, by study/choice.py: which candidate, or
+    whether the chosen one holds.
+    """
 
     name: str = Field(min_length=1)
     arms: list[str] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     formats: list[Format] = Field(min_length=1)
+    against: str | None = None
+    rule: Literal["choose", "show"] | None = None
 
 
 class Testbed(_Part):
@@ -76,11 +85,23 @@ class Testbed(_Part):
 
 
 class Plan(_Part):
-    """The whole study, as study/arms.yaml spells it."""
+    """The whole study, as study/arms.yaml spells it.
 
-    testbed: Testbed
+    Attributes:
+        testbeds: by name; arms start from the one called `chosen`, unless they name another.
+        arms: by name.
+        order: which units, and in which order.
+        chosen: name of the testbed that was asked for.
+    """
+
+    testbeds: dict[str, Testbed] = Field(min_length=1)
     arms: dict[str, Arm]
     order: list[Block] = Field(min_length=1)
+    chosen: str = DEFAULT
+
+    def testbed(self, arm: str) -> str:
+        """Name the testbed of an arm."""
+        return self.arms[arm].testbed or self.chosen
 
 
 class Unit(NamedTuple):
@@ -101,24 +122,30 @@ class Unit(NamedTuple):
         return self.seed, self.format
 
 
-def load(path: Path = ARMS) -> Plan:
-    """Read the study.
+def load(path: Path = ARMS, testbed: str = DEFAULT) -> Plan:
+    """Read the study on one of its testbeds.
 
     Raises:
-        InputError: the file is not in order, or a block names an arm that is not there.
+        InputError: the file is not in order, or names an arm or a testbed that is not there.
     """
     try:
-        plan = Plan.model_validate(params.read(path))
+        plan = Plan.model_validate({**params.read(path), "chosen": testbed})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
         raise InputError(f"{path}: {where}: {first['msg']}; it is {first['input']!r:.60}") from None
     for block in plan.order:
-        for name in block.arms:
-            if name not in plan.arms:
-                advice = near.advice(name, sorted(plan.arms))
-                raise InputError(f"{path}: order {block.name} names arm {name!r}; {advice}")
+        for name in [*block.arms, *filter(None, [block.against])]:
+            _check(name, plan.arms, f"{path}: order {block.name} names arm")
+    _check(testbed, plan.testbeds, f"{path}: asked for is the testbed")
+    for name, arm in plan.arms.items():
+        _check(arm.testbed or testbed, plan.testbeds, f"{path}: arm {name} names testbed")
     return plan
+
+
+def _check(name: str, known: Mapping[str, object], where: str) -> None:
+    if name not in known:
+        raise InputError(f"{where} {name!r}; {near.advice(name, sorted(known))}")
 
 
 def units(plan: Plan) -> list[Unit]:
@@ -163,11 +190,11 @@ def values(plan: Plan, unit: Unit) -> dict[str, Any]:
     Raises:
         InputError: there is no such ablation, or a stage would refuse the values.
     """
-    arm, found = plan.arms[unit.arm], _preset(f"{plan.testbed.preset}.yaml")
-    changes: list[Mapping[str, Any]] = [plan.testbed.changes]
-    changes += [_preset(f"ablations/{name}.yaml") for name in arm.ablations]
-    for change in [*changes, arm.changes]:
-        presets.merge(found, copy.deepcopy(dict(change)))
+    arm, testbed = plan.arms[unit.arm], plan.testbeds[plan.testbed(unit.arm)]
+    found = _read(f"presets/{testbed.preset}.yaml")
+    files = [name if "/" in name else f"presets/ablations/{name}.yaml" for name in arm.ablations]
+    for change in [testbed.changes, *map(_read, files), arm.changes]:
+        presets.merge(found, copy.deepcopy(change))
     found["seed"] = unit.seed
     for block, key in FORMAT_KEYS:
         found[block][key] = unit.format
@@ -175,5 +202,5 @@ def values(plan: Plan, unit: Unit) -> dict[str, Any]:
     return found
 
 
-def _preset(name: str) -> dict[str, Any]:
-    return copy.deepcopy(params.read(ROOT / "presets" / name))
+def _read(name: str) -> dict[str, Any]:
+    return copy.deepcopy(params.read(ROOT / name))

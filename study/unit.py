@@ -83,7 +83,7 @@ def described(plan: Plan, unit: Unit, status: str, line: str) -> dict[str, Any]:
     return {
         **unit._asdict(),
         "is": plan.arms[unit.arm].is_,
-        "preset": plan.testbed.preset,
+        "testbed": plan.testbed(unit.arm),
         "status": status,
         "line": line,
         "machine": machine.kind(),

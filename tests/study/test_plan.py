@@ -9,7 +9,9 @@ from study import plan as planning
 from study.plan import Unit
 
 TEXT = """
-testbed: {preset: tiny, set: {dpo: {beta: 0.5}}}
+testbeds:
+  study: {preset: tiny, set: {dpo: {beta: 0.5}}}
+  other: {preset: tiny}
 arms:
   mutual: {is: both learn}
   fixed: {is: r_0 stays, with: [fixed-reward-model], set: {dpo: {beta: 0.2}}}
@@ -43,6 +45,17 @@ def test_an_arm_changes_the_testbed_its_ablations_first(tmp_path: Path) -> None:
     formats = [found[block][key] for block, key in planning.FORMAT_KEYS]
     assert formats == ["bfloat16"] * 3
     assert planning.values(plan, Unit("mutual", 1, "float32"))["dpo"]["beta"] == 0.5
+
+
+def test_an_arm_starts_from_the_testbed_asked_for_or_from_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "arms.yaml"
+    path.write_text(TEXT.replace("{is: both learn}", "{is: both learn, testbed: study}"))
+    plan = planning.load(path, "other")
+    betas = [planning.values(plan, Unit(arm, 1, "float32"))["dpo"]["beta"] for arm in plan.arms]
+    assert betas == [0.5, 0.2]
+    assert [plan.testbed(arm) for arm in plan.arms] == ["study", "other"]
+    with pytest.raises(InputError, match=r"asked for is the testbed 'third'; expected one of"):
+        planning.load(path, "third")
 
 
 def test_patterns_choose_units_in_their_order(tmp_path: Path) -> None:

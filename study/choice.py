@@ -1,0 +1,100 @@
+"""The rule that chooses the laptop preset, as docs/study.md wrote it before the runs."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from study import outcomes
+from study.outcomes import Numbers
+
+SHORTEST, LONGEST = 0.7, 1.4  # of pi_0's mean length
+FALL = -5.0  # nats: the chosen responses' log-prob may fall so far in an iteration's DPO
+ALIKE = 0.01  # of gold: candidates this near count as alike
+
+
+class Check(NamedTuple):
+    """What makes a run sound: all of these."""
+
+    goes_on: bool
+    gold_rises: bool
+    length: bool
+    likely: bool
+
+    @property
+    def sound(self) -> bool:
+        """Tell whether all hold."""
+        return all(self)
+
+
+class Candidate(NamedTuple):
+    """A candidate's runs, and what decides between equals: its policy prompts, loss and rate."""
+
+    name: str
+    checks: tuple[Check, ...]
+    change: float
+    prompts: int
+    loss: str
+    rate: float
+
+
+def check(numbers: Numbers) -> Check:
+    """Check a run.
+
+    Both iterations go on; the 95 % interval of gold's change from pi_0 lies above 0; the mean
+    length is 0.7 to 1.4 times pi_0's; in no iteration does the log-prob of the chosen responses
+    fall by more than 5 nats.
+    """
+    last = numbers.last
+    ratio = numbers.average(last, "length") / numbers.average(0, "length")
+    falls = [numbers.number(t, "dpo.chosen_logp_change") for t in range(1, last + 1)]
+    return Check(
+        numbers.active() == last,
+        numbers.number(last, "eval.policy.gold_vs_base.ci_lo") > 0,
+        SHORTEST <= ratio <= LONGEST,
+        not any(fall < FALL for fall in falls),
+    )
+
+
+def candidate(
+    name: str, runs: Sequence[Numbers], values: Mapping[str, Mapping[str, object]]
+) -> Candidate:
+    """Sum up a candidate's runs; `values` are its params."""
+    changes = [outcomes.change(one, "gold") for one in runs]
+    means = [
+        s.sums.sum() / s.counts.sum() - s.other_sums.sum() / s.other_counts.sum() for s in changes
+    ]
+    return Candidate(
+        name,
+        tuple(check(one) for one in runs),
+        float(np.mean(means)),
+        policy_prompts(values),
+        str(values["dpo"]["loss_type"]),
+        float(str(values["dpo"]["learning_rate"])),
+    )
+
+
+def policy_prompts(values: Mapping[str, Mapping[str, object]]) -> int:
+    """Give how many policy prompts an iteration takes; all of a split count as endless."""
+    splits = values["data"]["splits"]
+    assert isinstance(splits, Mapping)
+    return int(splits["policy"]["prompts"] or 1 << 30)
+
+
+def choose(candidates: Sequence[Candidate]) -> Candidate:
+    """Choose among candidates whose runs are all there.
+
+    Those whose runs are all sound compete; if there is none, those with the most sound runs. The
+    highest mean change of gold wins. One within 0.01 of it wins instead if it has fewer policy
+    prompts. Of candidates still alike `nca_pair` comes before another loss, the lower rate before
+    the higher.
+
+    Args:
+        candidates: at least one, each with the same number of runs.
+    """
+    sound = [sum(check.sound for check in one.checks) for one in candidates]
+    best = max(sound)
+    compete = [one for one, count in zip(candidates, sound, strict=True) if count == best]
+    highest = max(one.change for one in compete)
+    near = [one for one in compete if one.change >= highest - ALIKE]
+    return min(near, key=lambda one: (one.prompts, one.loss != "nca_pair", one.rate, -one.change))

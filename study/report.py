@@ -1,0 +1,446 @@
+"""Tables and figures of the study, from the stored results and from nothing else."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mutual_taught.artifacts.files import write_bytes
+from mutual_taught.errors import InputError
+from mutual_taught.terminal.signs import visible
+from study import choice, figures, outcomes, results
+from study.outcomes import Numbers
+from study.plan import ROOT, Block, Plan, Unit, units, values
+from study.statistics import Estimate, estimate, holm
+
+PAGE = ROOT / "docs" / "study.md"
+PICTURES = "pictures"
+BEGIN = "<!-- results: written by python -m study report -->"
+END = "<!-- end of results -->"
+Key = tuple[str, str]  # arm, format
+Studied = Mapping[Key, Sequence[Numbers]]
+Table = list[list[str]]
+BINS = ("≤ −1", "(−1, −.5]", "(−.5, 0]", "(0, .5]", "(.5, 1]", "(1, 2]", "> 2")
+
+
+def write(plan: Plan, folder: Path, page: Path = PAGE) -> None:
+    """Put tables and figures into a page, between the two marks; the rest of the page stays.
+
+    Raises:
+        InputError: the page lacks the marks, or a file is no result.
+    """
+    text = page.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text.partition(BEGIN)[2]:
+        raise InputError(f"{page}: lacks {BEGIN} and {END}; expected both; put them back")
+    found = [one for one in results.read_all(folder) if belongs(plan, one)]
+    head, _, rest = text.partition(BEGIN)
+    lines = [*body(plan, found, page.parent / PICTURES)]
+    end = rest.partition(END)[2]
+    write_bytes(page, "\n".join([head + BEGIN, "", *lines, END + end]).encode())
+
+
+def belongs(plan: Plan, result: results.Result) -> bool:
+    """Tell whether a result is of this study, on the testbed that is reported."""
+    arm = result.unit.arm
+    return arm in plan.arms and result.about["testbed"] == plan.testbed(arm)
+
+
+def body(plan: Plan, found: Sequence[results.Result], pictures: Path) -> Iterator[str]:
+    """Write the part of the page that follows from results."""
+    done = [Numbers(result) for result in found if result.about["status"] == results.DONE]
+    yield from _ran(plan, found)
+    for block in plan.order:
+        first = [one for one in done if one.unit.arm == block.against]
+        yield from _block(block, plan, of_block(block, done), first, pictures)
+
+
+def of_block(block: Block, done: Sequence[Numbers]) -> Studied:
+    """Group the units of a block by arm and format, in its order; seeds ascend."""
+    listed: dict[Key, list[Numbers]] = {}
+    for number_format in block.formats:
+        for arm in block.arms:
+            wanted = [
+                numbers
+                for numbers in done
+                if (numbers.unit.arm, numbers.unit.format) == (arm, number_format)
+                and numbers.unit.seed in block.seeds
+            ]
+            if wanted:
+                listed[arm, number_format] = sorted(wanted, key=lambda one: one.unit.seed)
+    return listed
+
+
+def _ran(plan: Plan, found: Sequence[results.Result]) -> Iterator[str]:
+    """Say what was run, where and by which code, and what was not."""
+    listed = units(plan)
+    by_unit = {result.unit: result for result in found}
+    done = [result for result in found if result.about["status"] == results.DONE]
+    yield f"Of {len(listed)} units {sum(unit in by_unit for unit in listed)} were run."
+    yield ""
+    if not found:
+        return
+    rows = [
+        [
+            machine,
+            str(len(own)),
+            f"{sum(result.about['seconds_here'] for result in own) / 3600:.1f}",
+            _joined(result.about["date"] for result in own),
+            _joined(result.about["commit"] or result.about["code"] for result in own),
+        ]
+        for machine, own in _by_machine(done).items()
+    ]
+    yield from table(["machine", "units", "hours", "dates", "code"], rows)
+    bad = [result for result in found if result.about["status"] != results.DONE]
+    if bad:
+        rows = [[r.unit.name, r.about["status"], quoted(r.about["line"])] for r in bad]
+        yield from table(["unit", "ended", "line"], rows)
+    left = [unit for unit in listed if unit not in by_unit]
+    if left:
+        yield f"Not run: {', '.join(_families(left))}."
+        yield ""
+
+
+def _by_machine(done: Sequence[results.Result]) -> dict[str, list[results.Result]]:
+    found: dict[str, list[results.Result]] = {}
+    for result in done:
+        found.setdefault(result.about["machine"], []).append(result)
+    return found
+
+
+def _families(listed: Sequence[Unit]) -> list[str]:
+    """Name units by arm and format, with their seeds."""
+    seeds: dict[Key, list[str]] = {}
+    for unit in listed:
+        seeds.setdefault((unit.arm, unit.format), []).append(str(unit.seed))
+    return [
+        f"{arm} in {number_format} (seeds {', '.join(own)})"
+        for (arm, number_format), own in seeds.items()
+    ]
+
+
+def _block(
+    block: Block, plan: Plan, studied: Studied, first: Sequence[Numbers], pictures: Path
+) -> Iterator[str]:
+    """Write the part of a block; `first` are the units of the arm it is compared with."""
+    yield f"### Block {block.name}"
+    yield ""
+    if not studied:
+        yield "No unit of it was run."
+        yield ""
+        return
+    yield from table(["arm", "what it is"], [[arm, plan.arms[arm].is_] for arm in block.arms])
+    if block.rule is not None:
+        yield from _checked(block, plan, studied)
+    yield "**The policy.** Final against π_0, same prompts; ranges are over seeds."
+    yield ""
+    yield from table(POLICY, [_policy(key, own) for key, own in studied.items()])
+    yield "**The reward model.** r_t against r_0 on the same pairs, after the last iteration."
+    yield ""
+    yield from table(REWARD, [_reward(key, own) for key, own in studied.items()])
+    if block.against is not None:
+        yield from _contrasts(block.against, first, studied)
+    yield "**The M-step's labels**, over all M-steps of an arm: pairs of D_M whose gold differs."
+    yield ""
+    rows = [row for key, own in studied.items() if (row := _labels(key, own))]
+    yield from table(LABELS, rows)
+    everything = [numbers for own in studied.values() for numbers in own]
+    yield from _by_margin(everything)
+    yield from _by_instruction(everything)
+    for name, title, draw in figures.ALL:
+        if (content := draw(studied)) is not None:
+            file = f"study-{block.name}-{name}.png"
+            write_bytes(pictures / file, content)
+            yield f"![{title}, block {block.name}]({PICTURES}/{file})"
+            yield ""
+
+
+def _checked(block: Block, plan: Plan, studied: Studied) -> Iterator[str]:
+    """Say which runs are sound, and which candidate the rule chooses once all runs are there."""
+    found = []
+    for arm in block.arms:
+        runs = [one for (name, _), own in studied.items() if name == arm for one in own]
+        if runs:
+            found.append(choice.candidate(arm, runs, values(plan, runs[0].unit)))
+    yield "**Sound runs**, of those that ended well: which bounds hold in how many."
+    yield ""
+    rows = [
+        [
+            one.name,
+            str(len(one.checks)),
+            str(sum(check.sound for check in one.checks)),
+            *(str(sum(each)) for each in zip(*one.checks, strict=True)),
+            _minus(f"{one.change:+.3f}"),
+        ]
+        for one in found
+    ]
+    yield from table(["arm", "runs", "sound", *CHECKS, "mean change of gold"], rows)
+    wanted = len(block.seeds) * len(block.formats)
+    if block.rule != "choose":
+        return
+    if len(found) == len(block.arms) and all(len(one.checks) == wanted for one in found):
+        yield f"By the rule: **{choice.choose(found).name}**."
+    else:
+        yield f"The rule waits for {wanted} runs of each candidate."
+    yield ""
+
+
+CHECKS = ("go on", "gold rises", "length in bounds", "chosen stays likely")
+POLICY = [
+    "arm, format",
+    "seeds",
+    "went on",
+    "gold, π_0",
+    "change of gold",
+    "p",
+    "change of pass rate",
+    "wins against π_0",
+    "length, ratio",
+    "cut",
+    "chosen log-prob",
+    "r_0's reward, change",
+]
+
+
+def _policy(key: Key, own: Sequence[Numbers]) -> list[str]:
+    gold = estimate([outcomes.change(one, "gold") for one in own])
+    passed = estimate([outcomes.change(one, "passed") for one in own])
+    wins = estimate([outcomes.alone(one.prompts(one.last, "wins_base")) for one in own])
+    lengths = [one.average(one.last, "length") / one.average(0, "length") for one in own]
+    return [
+        _name(key),
+        str(gold.seeds),
+        _joined(f"{one.active()} of {one.last}" for one in own),
+        _spread([one.average(0, "gold") for one in own]),
+        shown(gold),
+        _p(gold.p),
+        shown(passed),
+        shown(wins, signed=False),
+        _spread(lengths, 2),
+        _spread([one.average(one.last, "cut") for one in own], 2),
+        _spread([_displacement(one) for one in own], 1),
+        _spread([_reward_change(one) for one in own], 2),
+    ]
+
+
+def _displacement(numbers: Numbers) -> float:
+    """Give how many nats the chosen responses lost at most in an iteration's DPO."""
+    found = [numbers.number(t, "dpo.chosen_logp_change") for t in range(1, numbers.last + 1)]
+    known = [value for value in found if np.isfinite(value)]
+    return min(known) if known else float("nan")
+
+
+def _reward_change(numbers: Numbers) -> float:
+    """Give how much r_0's mean reward rose: what gold does not follow is over-optimisation."""
+    first, last = (numbers.number(t, "eval.policy.reward.r0.mean") for t in (0, numbers.last))
+    return last - first
+
+
+REWARD = [
+    "arm, format",
+    "seeds",
+    "r_t, own samples",
+    "r_0, the same",
+    "difference",
+    "p",
+    "held-out pairs, difference",
+    "p",
+]
+
+
+def _reward(key: Key, own: Sequence[Numbers]) -> list[str]:
+    samples = estimate([outcomes.agreement(one, "own_samples") for one in own])
+    held_out = estimate([outcomes.agreement(one, "gold_pairs") for one in own])
+    each = [
+        estimate([outcomes.alone(one.prompts(one.last, f"own_samples.{name}")) for one in own])
+        for name in ("rt", "r0")
+    ]
+    return [
+        _name(key),
+        str(samples.seeds),
+        *(shown(one, signed=False) for one in each),
+        shown(samples),
+        _p(samples.p),
+        shown(held_out),
+        _p(held_out.p),
+    ]
+
+
+def _contrasts(against: str, found: Sequence[Numbers], studied: Studied) -> Iterator[str]:
+    """Compare every arm with one, on the prompts of the seeds that both have."""
+    for number_format in dict.fromkeys(number_format for _, number_format in studied):
+        first = {one.unit.seed: one for one in found if one.unit.format == number_format}
+        arms = [arm for arm, other in studied if other == number_format and arm != against]
+        if not first or not arms:
+            continue
+        golds, gains = (
+            [_contrast(first, studied[arm, number_format], of) for arm in arms]
+            for of in (_final_gold, _gain)
+        )
+        corrected = [holm([one.p for one in each]) for each in (golds, gains)]
+        rows = [
+            [arm, str(gold.seeds), shown(gold), _p(p_gold), shown(gain), _p(p_gain)]
+            for arm, gold, p_gold, gain, p_gain in zip(
+                arms, golds, corrected[0], gains, corrected[1], strict=True
+            )
+        ]
+        yield f"**Against {against}**, {number_format}, p corrected for {len(arms)} arms (Holm)."
+        yield ""
+        head = ["arm", "seeds", "final gold, minus its", "p", "gain of r_t, minus its", "p"]
+        yield from table(head, rows)
+
+
+def _final_gold(numbers: Numbers) -> outcomes.Values:
+    return numbers.prompts(numbers.last, "gold")
+
+
+def _gain(numbers: Numbers) -> outcomes.Values:
+    return outcomes.gain(numbers, "own_samples")
+
+
+def _contrast(
+    first: Mapping[int, Numbers],
+    own: Sequence[Numbers],
+    measure: Callable[[Numbers], outcomes.Values],
+) -> Estimate:
+    both = [one for one in own if one.unit.seed in first]
+    return estimate([outcomes.paired(measure(one), measure(first[one.unit.seed])) for one in both])
+
+
+LABELS = [
+    "arm, format",
+    "M-steps",
+    "pairs",
+    "ties",
+    "label right",
+    "r right",
+    "difference",
+    "p",
+    "right where they differ, kept",
+]
+
+
+def _labels(key: Key, own: Sequence[Numbers]) -> list[str]:
+    """Say how often label and reward model are right; nothing for an arm without an M-step."""
+    steps = [[outcomes.labels(one, t) for t in range(1, one.last + 1)] for one in own]
+    steps = [[found for found in of_seed if len(found.label) + found.ties] for of_seed in steps]
+    flat = [found for of_seed in steps for found in of_seed]
+    if not flat:
+        return []
+    compared = estimate([outcomes.label_sample(of_seed) for of_seed in steps])
+    label, reward = (np.concatenate([getattr(f, name) for f in flat]) for name in LABEL_AND_REWARD)
+    contrary = np.concatenate([(found.margin <= 0) & found.kept for found in flat])
+    return [
+        _name(key),
+        str(len(flat)),
+        str(len(label)),
+        str(sum(found.ties for found in flat)),
+        _share(label),
+        _share(reward),
+        shown(compared),
+        _p(compared.p),
+        _share(label[contrary], count=True),
+    ]
+
+
+LABEL_AND_REWARD = ("label", "reward")
+
+
+def _by_margin(everything: Sequence[Numbers]) -> Iterator[str]:
+    """Say by the margin how often a label is right, over all M-steps of a block."""
+    flat = [outcomes.labels(one, t) for one in everything for t in range(1, one.last + 1)]
+    limits = list(zip(outcomes.EDGES, outcomes.EDGES[1:], strict=False))
+    samples = [outcomes.label_sample(flat, outcomes.between(*each)) for each in limits]
+    if not any(len(sample.sums) for sample in samples):
+        return
+    yield "Label right by margin / ε, all M-steps of the block together:"
+    yield ""
+    rows = [
+        ["pairs", *(str(len(sample.sums)) for sample in samples)],
+        [
+            "label right",
+            *(
+                shown(estimate([sample._replace(other_counts=sample.counts * 0)]), signed=False)
+                for sample in samples
+            ),
+        ],
+    ]
+    yield from table(["margin / ε", *BINS], rows)
+
+
+def _by_instruction(everything: Sequence[Numbers]) -> Iterator[str]:
+    """Say by instruction what the policy learnt, and how often label and reward model are right."""
+    names = sorted({name for one in everything for name in one.subsets("follows")})
+    rows = []
+    for name in names:
+        learnt = estimate([outcomes.change(one, "follows", name) for one in everything])
+        flat = [outcomes.labels(one, t, name) for one in everything for t in range(1, one.last + 1)]
+        label, reward = (
+            np.concatenate([getattr(f, each) for f in flat] or [np.zeros(0)])
+            for each in LABEL_AND_REWARD
+        )
+        rows.append([name, shown(learnt), _share(label, count=True), _share(reward)])
+    if rows:
+        yield "By instruction, all units of the block together:"
+        yield ""
+        yield from table(["instruction", "followed, change", "label right", "r right"], rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Write a Markdown table and an empty line."""
+    for row in [head, ["---"] * len(head), *rows]:
+        yield f"| {' | '.join(cell(text) for text in row)} |"
+    yield ""
+
+
+def cell(text: str) -> str:
+    """Write a text as one cell of one line."""
+    return visible(" ".join(text.split())).replace("|", "&#124;")
+
+
+def quoted(text: str) -> str:
+    """Write a text that may hold anything without markup of its own: signs as numbers."""
+    return "".join(
+        sign if sign.isalnum() or sign in " .,:;" else f"&#{ord(sign)};" for sign in text
+    )
+
+
+def shown(found: Estimate, signed: bool = True) -> str:
+    """Write an estimate with its interval."""
+    if not np.isfinite(found.mean):
+        return "–"
+    sign = "+" if signed else ""
+    low, high = (_minus(f"{value:.3f}") for value in (found.low, found.high))
+    return f"{_minus(f'{found.mean:{sign}.3f}')} [{low}, {high}]"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "–" if not np.isfinite(value) else f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _spread(values: Sequence[float], digits: int = 3) -> str:
+    """Write the mean of seeds, with the lowest and the highest."""
+    known = [value for value in values if np.isfinite(value)]
+    if not known:
+        return "–"
+    mean, low, high = (
+        _minus(f"{value:.{digits}f}") for value in (float(np.mean(known)), min(known), max(known))
+    )
+    return mean if len(known) == 1 else f"{mean} ({low} to {high})"
+
+
+def _share(values: outcomes.Bools, count: bool = False) -> str:
+    if not len(values):
+        return "–"
+    return f"{float(values.mean()):.3f}" + (f" (n {len(values)})" if count else "")
+
+
+def _name(key: Key) -> str:
+    return f"{key[0]}, {key[1]}"
+
+
+def _joined(values: Iterator[str]) -> str:
+    return ", ".join(dict.fromkeys(values))

@@ -1,0 +1,137 @@
+"""The report of a small study whose results were made by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from mutual_taught.errors import InputError
+from study import plan as planning
+from study import report, results
+from study.plan import Unit
+from study.results import Row
+
+ARMS = """
+testbeds: {study: {preset: tiny}}
+arms:
+  mutual: {is: both learn}
+  fixed: {is: r_0 stays, with: [fixed-reward-model]}
+order:
+  - name: core
+    arms: [mutual, fixed]
+    seeds: [1, 2, 3]
+    formats: [float32]
+    against: mutual
+    rule: choose
+"""
+PAGE = f"# Study\n\n{report.BEGIN}\nan earlier report\n{report.END}\nafter\n"
+ABOUT = {
+    "testbed": "study",
+    "machine": "a machine",
+    "date": "2026-01-01",
+    "commit": "abc",
+    "code": "def",
+    "seconds": 60.0,
+    "seconds_here": 1800.0,
+    "line": "",
+}
+
+
+def rows(gain: float, right: float) -> list[Row]:
+    """Four prompts: gold rises by `gain` in each, r_t is right on a share of pairs."""
+    found = [Row(t, "eval.active", "", "", 1.0, 1) for t in (0, 1)]
+    found.append(Row(1, "train_rm.steps", "", "", 3.0, 1))
+    for prompt in "abcd":
+        for t in (0, 1):
+            found += [
+                Row(t, "gold", "", prompt, 0.25 + gain * t, 4),
+                Row(t, "passed", "", prompt, 0.0, 4),
+                Row(t, "length", "", prompt, 10.0 + 2 * t, 4),
+                Row(t, "cut", "", prompt, 0.0, 4),
+                Row(t, "own_samples.rt", "", prompt, right if t else 0.5, 2),
+                Row(t, "own_samples.r0", "", prompt, 0.5, 2),
+            ]
+    # D_M: the label is right on a and b, the margin's sign on a, b and c; d ties.
+    for prompt, own, previous, margin in (
+        ("a", 1.0, 0.0, 1.5),
+        ("b", 0.5, 0.0, 0.3),
+        ("c", 0.0, 1.0, -0.3),
+        ("d", 1.0, 1.0, 3.0),
+    ):
+        values = {"dm.gold": own, "dm.gold_previous": previous, "dm.margin": margin}
+        values |= {"dm.margin_in_epsilon": margin, "dm.kept": 1.0}
+        found += [Row(1, name, "", prompt, value, 1) for name, value in values.items()]
+    return found
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    (tmp_path / "arms.yaml").write_text(ARMS)
+    for seed in (1, 2):
+        for arm, gain, right in (("mutual", 0.5, 1.0), ("fixed", 0.25, 0.5)):
+            unit = Unit(arm, seed, "float32")
+            about = {**unit._asdict(), **ABOUT, "status": results.DONE}
+            results.write(results.path(tmp_path / "found", unit), about, rows(gain, right))
+    unit = Unit("mutual", 3, "float32")
+    about = {**unit._asdict(), **ABOUT, "status": results.REFUSED, "line": "too|few"}
+    results.write(results.path(tmp_path / "found", unit), about, [])
+    path = tmp_path / "study.md"
+    path.write_text(PAGE)
+    report.write(planning.load(tmp_path / "arms.yaml"), tmp_path / "found", path)
+    return path
+
+
+def row(page: Path, begin: str, nth: int = 0) -> list[str]:
+    lines = [line for line in page.read_text().splitlines() if line.startswith(f"| {begin} |")]
+    return [cell.strip() for cell in lines[nth].strip("|").split(" | ")]
+
+
+def test_results_replace_what_stood_between_the_marks(page: Path) -> None:
+    text = page.read_text()
+    assert text.startswith("# Study\n")
+    assert text.endswith(f"{report.END}\nafter\n")
+    assert "earlier" not in text
+    assert text.count("![") == text.count("](pictures/study-core-") == 2
+
+
+def test_units_that_ended_badly_and_those_not_run_are_listed(page: Path) -> None:
+    assert row(page, "mutual-s3-float32")[1:] == ["refused", "too&#124;few"]
+    assert "Of 6 units 5 were run." in page.read_text()
+    assert "Not run: fixed in float32 (seeds 3)." in page.read_text()
+    assert row(page, "a machine") == ["a machine", "4", "2.0", "2026-01-01", "abc"]
+
+
+def test_policy_is_compared_with_the_base_on_the_same_prompts(page: Path) -> None:
+    found = row(page, "mutual, float32")
+    assert found[1:5] == ["2", "1 of 1", "0.250 (0.250 to 0.250)", "+0.500 [0.500, 0.500]"]
+    assert found[8] == "1.20 (1.20 to 1.20)"
+
+
+def test_reward_model_is_compared_with_the_first_on_the_same_pairs(page: Path) -> None:
+    found = row(page, "mutual, float32", 1)
+    assert found[2:5] == ["1.000 [1.000, 1.000]", "0.500 [0.500, 0.500]", "+0.500 [0.500, 0.500]"]
+
+
+def test_arms_are_compared_with_the_one_that_is_named(page: Path) -> None:
+    found = row(page, "fixed", 2)
+    assert found[:3] == ["fixed", "2", "−0.250 [−0.250, −0.250]"]
+    assert found[4] == "−0.500 [−0.500, −0.500]"
+
+
+def test_labels_are_judged_where_gold_differs(page: Path) -> None:
+    # 2 seeds of 3 pairs: the label right on 4 of 6, the sign on all; of margins <= 0 on none of 2.
+    found = row(page, "mutual, float32", 2)
+    assert found[1:6] == ["2", "6", "2", "0.667", "1.000"]
+    assert found[6].startswith("−0.333")
+    assert found[8] == "0.000 (n 2)"
+    assert row(page, "pairs")[1:] == ["0", "0", "4", "4", "0", "4", "0"]
+
+
+def test_rule_waits_until_all_runs_are_there(page: Path) -> None:
+    assert "The rule waits for 3 runs of each candidate." in page.read_text()
+
+
+def test_page_without_marks_is_refused_in_one_line(page: Path) -> None:
+    page.write_text("# Study\n")
+    plan = planning.load(page.parent / "arms.yaml")
+    with pytest.raises(InputError, match=r"study\.md: lacks .* expected both; put them back"):
+        report.write(plan, page.parent / "found", page)
