@@ -168,7 +168,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         run / "0" / "reward_model", "reward_model", None, {}, start.reward_model.called
     )
     decision.write(run / "0", decision.Decision(True, "0"))
-    tables.empty(run / "0", tables.ANSWERS, tables.REWARD_PAIRS)
+    tables.empty(run / "0", tables.ANSWERS, tables.REWARD_PAIRS, tables.SEED_PAIRS)
     ids = {
         name: np.array(sorted(str(r["prompt_id"]) for r in split[name]))
         for name in ("policy_1", "reward", "selection")
@@ -291,11 +291,12 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         tables.RESPONSES.path(here),
         tables.REWARD_PAIRS.path(run / "0"),
         tables.split("reward").path(run / "0" / "splits"),
+        tables.SEED_PAIRS.path(run / "0"),
     )
     _, filtering = timed(
         lambda: build_pairs.pseudo_pairs(now, before, judged, settings.build_pairs.filter)
     )
-    _, mixing = timed(lambda: build_pairs.build(inputs, 1, settings.build_pairs, here))
+    _, mixing = timed(lambda: build_pairs.build(inputs, 1, settings.build_pairs, seed, here))
     mixed = tables.read(tables.REWARD_PAIRS.path(here), tables.REWARD_PAIRS)
     model(
         here / "reward_model",

@@ -20,6 +20,7 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--responses", required=True, type=PATH, help="Their responses.")
 @click.option("--previous-pairs", required=True, type=PATH, help="The previous iteration's mix.")
 @click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
+@click.option("--seed-pairs", required=True, type=PATH, help="The pairs r_0 was trained on.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
@@ -31,6 +32,7 @@ def main(
     responses: Path,
     previous_pairs: Path,
     prompts: Path,
+    seed_pairs: Path,
     decided: Path,
     out: Path,
 ) -> None:
@@ -48,9 +50,11 @@ def main(
                 responses,
                 previous_pairs,
                 prompts,
+                seed_pairs,
             ),
             int(iteration),
             params.load(blocks.BuildPairs),
+            params.seed(),
             out,
         )
 

@@ -17,6 +17,7 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--previous", required=True, type=PATH, help="The previous reward model.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--splits", required=True, type=PATH, help="Folder of the prompt splits.")
+@click.option("--seed-pairs", required=True, type=PATH, help="The pairs r_0 was trained on.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
     iteration: str,
@@ -25,6 +26,7 @@ def main(
     previous: Path,
     decided: Path,
     splits: Path,
+    seed_pairs: Path,
     out: Path,
 ) -> None:
     """Train the reward model on the mix, starting again from r_0 (M-step, step 4)."""
@@ -43,7 +45,7 @@ def main(
     with perf.measure(out, "train_rm") as measured:
         outcome = train_rm.train(
             pairs,
-            splits,
+            train_rm.conversations(splits, seed_pairs),
             train_rm.Models(base, previous),
             out / "reward_model",
             iteration,

@@ -287,6 +287,7 @@ GOLD_PAIRS = Table(
     },
     ("prompt_id",),
 )
+SEED_PAIRS = replace(GOLD_PAIRS, name="seed_pairs")
 
 EXCHANGED = (
     RESPONSES,

@@ -72,14 +72,14 @@ def pairs(of: Iteration) -> Faults:
 
 def _mixed(of: Iteration, pseudo: pa.Table, epsilon: float | None) -> Faults:
     """The mix is of this iteration's pairs, and of those that are carried on."""
-    mix = build_pairs.combine(
+    sources = build_pairs.Sources(
         of.table(tables.RANKED_PAIRS),
         of.table(tables.RESPONSES),
         pseudo,
         of.previous_table(tables.REWARD_PAIRS),
-        of.t,
-        of.settings.build_pairs,
+        of.run.table(*of.run.seed_pairs()),
     )
+    mix = build_pairs.combine(sources, of.t, of.settings.build_pairs, of.settings.seed)
     mix = tables.REWARD_PAIRS.sorted(mix)
     path, found = of.path(tables.REWARD_PAIRS), of.table(tables.REWARD_PAIRS)
     yield from faults.compare(path, tables.REWARD_PAIRS, found, mix)

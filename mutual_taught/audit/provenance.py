@@ -91,7 +91,10 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
             "filter": settings.build_pairs.filter,
             **settings.build_pairs.labelling(),
         },
-        "reward_pairs": settings.build_pairs.decides(),
+        "reward_pairs": {
+            **settings.build_pairs.decides(),
+            **({"seed": settings.seed} if settings.build_pairs.seed_preferences else {}),
+        },
         "generations": {**drawing("eval", 0, count, settings.eval, settings), **limit},
         "judgements": limit,
         "rm_scores": limit,
@@ -178,6 +181,8 @@ def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params)
         named["policy"] = "base_policy"
     if table.name == "reward_pairs" and settings.build_pairs.accumulate != "none":
         named["previous_pairs"] = "previous_pairs"
+    if table.name == "reward_pairs" and settings.build_pairs.seed_preferences:
+        named["seed_pairs"] = "seed_pairs"
     return named
 
 
@@ -263,6 +268,7 @@ def _inputs(of: Iteration) -> dict[str, Digest]:
         "base_policy": model(start / "policy"),
         "base_reward_model": model(start / "reward_model"),
         "previous_pairs": rows(before, tables.REWARD_PAIRS),
+        "seed_pairs": lambda: of.run.digest(*of.run.seed_pairs()),
         **{table.name: rows(of, table) for table in tables.EXCHANGED},
     }
 

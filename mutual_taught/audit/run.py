@@ -78,6 +78,10 @@ class Run:
         table = tables.split(name)
         return table.path(self.folder / "0" / "splits"), table
 
+    def seed_pairs(self) -> tuple[Path, tables.Table]:
+        """Say where the pairs are that r_0 was trained on."""
+        return tables.SEED_PAIRS.path(self.folder / "0"), tables.SEED_PAIRS
+
     @cached_property
     def reader(self) -> Reader:
         """Load the tokenizers of iteration 0, by which all its policies and reward models read."""

@@ -112,13 +112,16 @@ def gold_pairs(of: Iteration) -> Faults:
 
 def reward_model(of: Iteration) -> Faults:
     """r_0 was trained on the seed preferences that fit, in as many steps; or was given."""
-    metrics = of.here / METRICS
+    metrics, place = of.here / METRICS, of.run.seed_pairs()
+    yield from integrity.altered(of.run, *place)
     if of.settings.models.reward_model.source not in ("trained", "tiny"):
         given = {"active": 1.0, "rows": 0.0, "kept": 0.0}
         yield from faults.numbers(metrics, files.read_json(metrics), given)
+        yield from faults.compare(*place, of.run.table(*place), place[1].schema.empty_table())
         return
     pairs, counted = fitting(PREFERENCES, of.run.reader.judging, of.settings.tokens)
     yield from faults.numbers(metrics, files.read_json(metrics), counted)
+    yield from faults.compare(*place, of.run.table(*place), place[1].sorted(pairs))
     steps = total_steps(len(pairs), of.settings.base_reward_model)
     right = {"preferences": tables.rows_digest(pairs), "step": steps}
     path = of.here / "reward_model"

@@ -471,6 +471,9 @@ class BuildPairs(Block):
     ranked: bool = Field(description="the E-step's pairs are in the mix")
     pseudo: bool = Field(description="the pseudo-labelled pairs are in the mix")
     accumulate: Accumulated = Field(description="earlier iterations whose pairs are in the mix")
+    seed_preferences: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of r_0's own training pairs that is in the mix"
+    )
 
     @field_validator("accumulate", mode="before")
     @classmethod
@@ -493,7 +496,9 @@ class BuildPairs(Block):
 
     def decides(self) -> dict[str, Any]:
         """Name what decides the mix, as provenance does."""
-        return {**self.model_dump(exclude={"labels"}), **self.labelling()}
+        seeds = {"seed_preferences": self.seed_preferences} if self.seed_preferences else {}
+        paper = self.model_dump(exclude={"labels", "seed_preferences"})
+        return {**paper, **self.labelling(), **seeds}
 
 
 class Report(Block):

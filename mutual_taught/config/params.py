@@ -111,6 +111,7 @@ def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
                 _check_given(given, params, name, path)
                 _check_longest(given, params, name, path)
     _check_formats(params, path)
+    _check_seeds(params, path)
     _check_room(params, path)
     _check_places(params, path)
     return params
@@ -126,6 +127,17 @@ def _check_formats(params: Params, path: Path) -> None:
         raise InputError(
             f"{path}: rank_pairs.reference_dtype is {reference}, training.precision is {policy}; "
             "expected the same in both, or DPO would start from a margin that is not 0; change one"
+        )
+
+
+def _check_seeds(params: Params, path: Path) -> None:
+    """Training pairs of r_0 are in the mix only where r_0 was trained here."""
+    share, source = params.build_pairs.seed_preferences, params.models.reward_model.source
+    if share and not params.models.reward_model.trained_here:
+        raise InputError(
+            f"{path}: build_pairs.seed_preferences is {share}, models.reward_model.source is "
+            f"{source}; expected 0, because what such a reward model was trained on is not here; "
+            "set it to 0, or the source to trained"
         )
 
 

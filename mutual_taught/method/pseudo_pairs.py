@@ -90,6 +90,27 @@ def filter_pseudo_pairs(
     return list(np.select(conditions, reasons, "").tolist())
 
 
+def drawn_seeds(lots: Ints, share: float) -> Bools:
+    """Draw which of r_0's own training pairs are in the mix of t, so that r_t does not forget them.
+
+    Those with the lowest lots are drawn: the share of all, rounded, and one at least. The draw for
+    a larger share holds that for a smaller one.
+
+    Args:
+        lots: a number for each pair that the seed, the iteration and its prompt give, shape
+            (pairs,); at least one.
+        share: in (0, 1].
+
+    Returns:
+        Whether a pair is drawn, shape (pairs,).
+
+    Source: ours; replay of earlier data against forgetting (arXiv 1811.11682).
+    """
+    drawn = np.zeros(len(lots), bool)
+    drawn[np.argsort(lots, kind="stable")[: max(1, round(share * len(lots)))]] = True
+    return drawn
+
+
 def carried(iterations: Ints, iteration: int, rule: Accumulated) -> Bools:
     """Decide which pairs of earlier mixes are in the mix of t, too.
 

@@ -117,7 +117,9 @@ def of_run(params: Params, prompts: Mapping[str, int], seed_pairs: int) -> dict[
         found.update(_e_step(t, own, asked, prompts["selection"]))
         carried.append(asked * params.build_pairs.ranked + reward * params.build_pairs.pseudo)
         mixed = {"none": carried[-1:], "last": carried[-2:], "all": carried}
-        pairs = sum(mixed[params.build_pairs.accumulate])
+        share = params.build_pairs.seed_preferences
+        seeds = max(1, round(share * seed_pairs)) if share else 0
+        pairs = sum(mixed[params.build_pairs.accumulate]) + seeds
         reused = params.answer.previous == "reuse" and t != "1"
         answered = Work(reward, reward * params.answer.max_new_tokens)
         found[f"answer_previous@{t}"] = Work() if reused else answered

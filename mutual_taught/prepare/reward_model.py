@@ -39,7 +39,8 @@ def prepare_base(
 ) -> None:
     """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences.
 
-    A seed preference with a side that does not fit is dropped, and counted in the metrics.
+    A seed preference with a side that does not fit is dropped, and counted in the metrics. Those
+    that r_0 is trained on are written to `out/seed_pairs.parquet`; no rows if it is copied.
 
     Raises:
         InputError: the model is not read as transformers reads it, in any way.
@@ -51,6 +52,7 @@ def prepare_base(
         taken_by = {"stage": "prepare_reward_model", "date": tokens.date}
         write_manifest(folder, "reward_model", base, None, taken_by)
         write_metrics(out / METRICS, {"active": 1.0, "rows": 0.0, "kept": 0.0})
+        tables.empty(out, tables.SEED_PAIRS)
         loaded = load_reward_model(folder, "bfloat16")
         preflight.require(preflight.reward_model(loaded), folder)
         compare_reward_model(folder, tokens)
@@ -58,6 +60,7 @@ def prepare_base(
     tokenizer = give_padding(load_tokenizer(policy))
     chosen, counted = fitting(preferences, tokenizer, tokens)
     write_metrics(out / METRICS, counted)
+    tables.write(out, tables.SEED_PAIRS, chosen, {"max_length": tokens.max_length})
     training = settle(training)
     rows = compare_new_reward_model(policy, tokens, settings.layers).rows
     made_by = {

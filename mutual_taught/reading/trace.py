@@ -75,6 +75,8 @@ def pair(run: Path, prefix: str) -> Record:
             raise _several(prefix, [row["pair_id"] for row in own], path)
         if own:
             name = own[0]["prompt_id"]
+            if own[0]["kind"] == "seed":
+                return _seed(run, folder, own[0])
             ranked = own[0]["kind"] == "ranked"
             source = tables.RANKED_PAIRS if ranked else tables.PSEUDO_PAIRS
             why: Record = {**own[0], "learnt_by": _trained_on(run, own[0]["pair_id"])}
@@ -89,6 +91,16 @@ def pair(run: Path, prefix: str) -> Record:
                 why["tolerance"] = _rule(folder, source, "tolerance")
             return why
     raise InputError(f"{run}: no pair id begins with {prefix!r}; see run/*/reward_pairs.parquet")
+
+
+def _seed(run: Path, folder: Path, own: Record) -> Record:
+    """Tell why a pair that r_0 was trained on is in a later mix, too."""
+    return {
+        **own,
+        "learnt_by": _trained_on(run, own["pair_id"]),
+        "decided_by": _must(run / "0", tables.SEED_PAIRS, own["prompt_id"])[0],
+        "rule": _rule(folder, tables.REWARD_PAIRS, "seed_preferences"),
+    }
 
 
 def _one(folder: Path, table: tables.Table, column: str, prefix: str) -> Record:
@@ -316,6 +328,11 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
             f"{by['rejected_index']}",
         ]
         shown += [] if why["length_slope"] is None else [_without_length(why["length_slope"])]
+    elif why["kind"] == "seed":
+        golds = f"{_number(by['gold_chosen'])} over {_number(by['gold_rejected'])}"
+        shown += [
+            f"  gold {golds}; r_0 was trained on it, too; {why['rule']} of r_0's pairs are drawn"
+        ]
     else:
         sides = [by["reward"], by["previous_reward"]]
         better, worse = reversed(sides) if by.get("chosen") == "previous_response" else sides

@@ -1,5 +1,6 @@
 """The M-step on tables: pseudo-labelled pairs, their filter, and the mix r_t is trained on."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,17 +14,19 @@ from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.config.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold_tables
-from mutual_taught.keys import pair_ids
+from mutual_taught.keys import pair_ids, sampling_seeds
 from mutual_taught.method.pseudo_pairs import (
     Accumulated,
     FilterRule,
     carried,
+    drawn_seeds,
     filter_pseudo_pairs,
     labels_by_gold,
     tolerance,
 )
 
 PAIR = ["prompt_id", "chosen", "rejected"]
+SEED = "seed"  # the kind of r_0's own training pairs
 SIDES = np.array(["", "response", "previous_response"])  # chosen by label: 0, 1, -1
 
 
@@ -37,9 +40,20 @@ class Inputs(NamedTuple):
     responses: Path
     previous_pairs: Path
     prompts: Path
+    seed_pairs: Path
 
 
-def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> None:
+class Sources(NamedTuple):
+    """The tables a mix is made of: `seed_pairs` are r_0's, `earlier` is the mix of t - 1."""
+
+    ranked: pa.Table
+    responses: pa.Table
+    pseudo: pa.Table
+    earlier: pa.Table
+    seed_pairs: pa.Table
+
+
+def build(inputs: Inputs, iteration: int, settings: BuildPairs, seed: int, out: Path) -> None:
     """Read the tables, decide, and write `pseudo_pairs`, `reward_pairs` and the metrics."""
     answers = tables.read(inputs.answers, tables.ANSWERS)
     previous = tables.read(inputs.previous_answers, tables.PREVIOUS_ANSWERS)
@@ -57,32 +71,40 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, out: Path) -> No
         golds = gold_tables.of_both(both(answers, previous), prompts, inputs.prompts)
         made_from["instructions"] = tables.rows_digest(prompts.select(gold_tables.INSTRUCTIONS))
     pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter, golds)
-    pairs = combine(ranked, responses, pseudo, earlier, iteration, settings)
+    seed_pairs = tables.read(inputs.seed_pairs, tables.SEED_PAIRS)
+    sources = Sources(ranked, responses, pseudo, earlier, seed_pairs)
+    pairs = combine(sources, iteration, settings, seed)
     decided = {"filter": settings.filter, "tolerance": epsilon, **settings.labelling()}
     tables.write(out, tables.PSEUDO_PAIRS, pseudo, {**made_from, **decided})
     mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
     if settings.accumulate != "none":
         mixed_from |= tables.digests(previous_pairs=earlier)
-    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **settings.decides()})
+    if settings.seed_preferences:
+        mixed_from |= tables.digests(seed_pairs=seed_pairs)
+    drawn_by = {"seed": seed} if settings.seed_preferences else {}
+    decided = {**settings.decides(), **drawn_by}
+    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **decided})
     files.write_metrics(out / "metrics" / "build_pairs.json", metrics(pseudo, epsilon, pairs))
 
 
-def combine(
-    ranked: pa.Table,
-    responses: pa.Table,
-    pseudo: pa.Table,
-    earlier: pa.Table,
-    iteration: int,
-    settings: BuildPairs,
-) -> pa.Table:
+def combine(sources: Sources, iteration: int, settings: BuildPairs, seed: int) -> pa.Table:
     """Mix what the settings ask for: see `mix`."""
-    none = earlier.slice(0, 0)
-    return mix(
-        kept_ranked(ranked, responses) if settings.ranked else none,
-        kept_pseudo(pseudo) if settings.pseudo else none,
-        carry(earlier, iteration, settings.accumulate),
-        iteration,
+    fresh = {}
+    if settings.ranked:
+        fresh["ranked"] = kept_ranked(sources.ranked, sources.responses)
+    if settings.pseudo:
+        fresh["pseudo"] = kept_pseudo(sources.pseudo)
+    if settings.seed_preferences:
+        fresh[SEED] = seeds(sources.seed_pairs, iteration, settings.seed_preferences, seed)
+    return mix(fresh, carry(sources.earlier, iteration, settings.accumulate), iteration)
+
+
+def seeds(pairs: pa.Table, iteration: int, share: float, seed: int) -> pa.Table:
+    """Draw a share of r_0's training pairs for the mix of t: `prompt_id`, `chosen`, `rejected`."""
+    lots = sampling_seeds(
+        seed, iteration, "build_pairs", pairs["prompt_id"], np.zeros(len(pairs), np.int64)
     )
+    return pairs.select(PAIR).filter(pa.array(drawn_seeds(lots, share)))
 
 
 def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[str, float | None]:
@@ -92,6 +114,7 @@ def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[st
     if "chosen" in pseudo.column_names:
         turned = pc.and_(pseudo["kept"], pc.equal(pseudo["chosen"], "previous_response"))
         by_gold = {"labelled_by_gold": 1.0, "kept_turned": float(pc.sum(turned).as_py())}
+    replayed = float(pc.sum(pc.equal(pairs["kind"], SEED)).as_py())
     return {
         "active": 1.0,
         **by_gold,
@@ -101,6 +124,7 @@ def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[st
         "pairs": float(len(pairs)),
         "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
         "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
+        **({"pairs_seed": replayed} if replayed else {}),
     }
 
 
@@ -111,8 +135,12 @@ def write_stopped(out: Path) -> None:
 
 
 def carry(earlier: pa.Table, iteration: int, rule: Accumulated) -> pa.Table:
-    """Keep the pairs of the mix of t - 1 that are in that of t: see `pseudo_pairs.carried`."""
-    return earlier.filter(pa.array(carried(earlier["iteration"].to_numpy(), iteration, rule)))
+    """Keep the pairs of the mix of t - 1 that are in that of t: see `pseudo_pairs.carried`.
+
+    Training pairs of r_0 are not carried on: every iteration draws its own.
+    """
+    kept = pa.array(carried(earlier["iteration"].to_numpy(), iteration, rule))
+    return earlier.filter(pc.and_(kept, pc.not_equal(earlier["kind"], SEED)))
 
 
 def both(answers: pa.Table, previous: pa.Table) -> pa.Table:
@@ -165,12 +193,12 @@ def pseudo_pairs(
     return pa.table({**{name: table[name] for name in table.column_names}, **columns}), epsilon
 
 
-def mix(ranked: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int) -> pa.Table:
+def mix(fresh: Mapping[str, pa.Table], earlier: pa.Table, iteration: int) -> pa.Table:
     """Put together the pairs r_t is trained on.
 
     Args:
-        ranked: `prompt_id`, `chosen`, `rejected` of the E-step's kept pairs.
-        pseudo: the same of the M-step's kept pairs.
+        fresh: `prompt_id`, `chosen`, `rejected` of this iteration's pairs by kind: the E-step's
+            `ranked`, the M-step's `pseudo`, and `seed`.
         earlier: table `reward_pairs` to carry on; no rows unless pairs accumulate.
         iteration: t.
 
@@ -182,12 +210,12 @@ def mix(ranked: pa.Table, pseudo: pa.Table, earlier: pa.Table, iteration: int) -
 
     Source: Mutual-Taught, M-step (comparison pairs mixed with RM-ranked pairs).
     """
-    if not len(ranked) and not len(pseudo) and not len(earlier):
+    if not len(earlier) and not any(map(len, fresh.values())):
         raise InputError(
             f"iteration {iteration}: no pair is left for the reward model; expected at least one; "
             "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
         )
-    parts = [_named("ranked", ranked, iteration), _named("pseudo", pseudo, iteration)]
+    parts = [_named(kind, pairs, iteration) for kind, pairs in fresh.items()]
     return pa.concat_tables(
         [*parts, earlier.select(list(tables.REWARD_PAIRS.columns)).replace_schema_metadata()]
     )

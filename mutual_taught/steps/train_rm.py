@@ -20,6 +20,8 @@ from mutual_taught.training.jobs import Job
 from mutual_taught.training.loop import Outcome
 from mutual_taught.training.reward import tokenised
 
+SPLITS = ("policy", "reward")
+
 
 class Models(NamedTuple):
     """The reward models that training may start from, as folders: r_0 and r_{t-1}."""
@@ -30,7 +32,7 @@ class Models(NamedTuple):
 
 def train(
     pairs: pa.Table,
-    splits: Path,
+    asked: pa.Table,
     models: Models,
     folder: Path,
     iteration: str,
@@ -40,6 +42,8 @@ def train(
     seed: int,
 ) -> Outcome:
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run.
+
+    `asked` are the conversations of the pairs, by prompt.
 
     With `settings.average` a, the weights in `folder` are (1 - a) of the trained ones and a of r_0.
     """
@@ -56,11 +60,8 @@ def train(
         **({"averaged_with": read_manifest(base).digest} if base else {}),
         **tables.digests(reward_pairs=pairs),
     }
-    asked = pa.concat_tables(
-        tables.read(tables.split(name).path(splits), tables.PROMPTS).replace_schema_metadata()
-        for name in ("policy", "reward")
-    )
-    messages = joins.align(asked, pairs["prompt_id"].to_pylist(), splits)["messages"]
+    ids = pairs["prompt_id"].to_pylist()
+    messages = joins.align(asked, ids, Path("the prompts of the mix"))["messages"]
     with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.computes()}) as place:
         joined = pairs.append_column("messages", messages)
         tokenizer = scoring_tokenizer(begin)
@@ -69,6 +70,14 @@ def train(
         outcome = launch.train(job, place)
         link_tree(place / "model", folder)
         return outcome
+
+
+def conversations(splits: Path, seed_pairs: Path) -> pa.Table:
+    """Read the conversations that a mix may hold: those of two splits, and of r_0's own pairs."""
+    read = [tables.read(tables.split(name).path(splits), tables.PROMPTS) for name in SPLITS]
+    read.append(tables.read(seed_pairs, tables.SEED_PAIRS))
+    asked = [table.select(["prompt_id", "messages"]) for table in read]
+    return pa.concat_tables(table.replace_schema_metadata() for table in asked)
 
 
 def metrics(met: pa.Table, outcome: Outcome, folder: Path) -> Mapping[str, float]:

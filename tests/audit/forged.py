@@ -19,6 +19,7 @@ AT = {
     },
     "prompts": tables.ALL_PROMPTS,
     "gold_pairs": tables.GOLD_PAIRS,
+    "seed_pairs": tables.SEED_PAIRS,
     **{f"splits/{name}": tables.split(name) for name in ("policy", "reward", "selection", "eval")},
 }
 

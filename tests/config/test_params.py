@@ -389,6 +389,20 @@ def test_fault_is_one_whole_line(write: Any, fault: str) -> None:
     assert refusal() == f"params.yaml: {message}"
 
 
+def test_pairs_of_an_r_0_that_was_trained_elsewhere_are_refused(write: Any) -> None:
+    source = "models/mine, revision: null}"
+    write(
+        "source: trained, path: seed_preferences, revision: null}", f"source: path, path: {source}"
+    )
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("seed_preferences: 0.0", "seed_preferences: 0.5"))
+    assert refusal() == (
+        "params.yaml: build_pairs.seed_preferences is 0.5, models.reward_model.source is path; "
+        "expected 0, because what such a reward model was trained on is not here; set it to 0, or "
+        "the source to trained"
+    )
+
+
 @pytest.mark.parametrize(
     "place",
     [

@@ -11,6 +11,7 @@ from mutual_taught.method.pseudo_pairs import (
     Accumulated,
     FilterRule,
     carried,
+    drawn_seeds,
     filter_pseudo_pairs,
     labels_by_gold,
     tolerance,
@@ -453,3 +454,16 @@ def test_pair_of_equal_gold_is_dropped_whatever_its_margin_and_says_so(rule: Fil
     margins = np.array([9.0, NONE, 9.0, 9.0])
     found = filter_pseudo_pairs(margins, 1.0, nothing, same, rule, tied)
     assert found == ["gold_tie", "unscored", "", "same_text"]
+
+
+@pytest.mark.parametrize(
+    ("share", "drawn"),
+    [
+        (0.01, [False, True, False, False]),  # .04 is rounded to none, but one is drawn at least
+        (0.5, [False, True, False, True]),
+        (0.7, [True, True, False, True]),  # 2.8: three
+        (1.0, [True, True, True, True]),
+    ],
+)
+def test_seed_pairs_of_the_lowest_lots_are_drawn(share: float, drawn: list[bool]) -> None:
+    assert drawn_seeds(np.array([7, 2, 9, 4]), share).tolist() == drawn

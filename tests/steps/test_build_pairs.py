@@ -166,13 +166,12 @@ def test_without_any_scored_previous_answer_there_is_no_tolerance_and_no_pseudo_
 
 
 def reward_pairs(iteration: int, *rows: tuple[str, str, str]) -> pa.Table:
-    return build_pairs.mix(pairs(*rows), pairs(), NO_PAIR, iteration)
+    return build_pairs.mix({"ranked": pairs(*rows)}, NO_PAIR, iteration)
 
 
 def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
-    rows = build_pairs.mix(
-        pairs(("a", "good", "bad")), pairs(("b", "new", "old")), NO_PAIR, 2
-    ).to_pylist()
+    fresh = {"ranked": pairs(("a", "good", "bad")), "pseudo": pairs(("b", "new", "old"))}
+    rows = build_pairs.mix(fresh, NO_PAIR, 2).to_pylist()
     assert [(row["kind"], row["iteration"], row["prompt_id"]) for row in rows] == [
         ("ranked", 2, "a"),
         ("pseudo", 2, "b"),
@@ -183,12 +182,12 @@ def test_mix_holds_both_kinds_with_ids_of_their_content() -> None:
 
 def test_mix_without_a_pair_is_refused() -> None:
     with pytest.raises(InputError, match="iteration 1: no pair is left"):
-        build_pairs.mix(pairs(), pairs(), NO_PAIR, 1)
+        build_pairs.mix({"ranked": pairs(), "pseudo": pairs()}, NO_PAIR, 1)
 
 
 def test_earlier_pairs_alone_are_enough() -> None:
     earlier = reward_pairs(1, ("a", "good", "bad"))
-    assert build_pairs.mix(pairs(), pairs(), earlier, 2).to_pylist() == earlier.to_pylist()
+    assert build_pairs.mix({"ranked": pairs()}, earlier, 2).to_pylist() == earlier.to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -197,9 +196,10 @@ def test_earlier_pairs_alone_are_enough() -> None:
 def test_mix_of_the_third_iteration_holds_what_is_carried_on(
     rule: Accumulated, prompts: list[str]
 ) -> None:
-    two = build_pairs.mix(pairs(("b", "x", "y")), pairs(), reward_pairs(1, ("a", "x", "y")), 2)
+    two = build_pairs.mix({"ranked": pairs(("b", "x", "y"))}, reward_pairs(1, ("a", "x", "y")), 2)
     assert two["iteration"].to_pylist() == [2, 1]
-    three = build_pairs.mix(pairs(("c", "x", "y")), pairs(), build_pairs.carry(two, 3, rule), 3)
+    fresh = {"ranked": pairs(("c", "x", "y"))}
+    three = build_pairs.mix(fresh, build_pairs.carry(two, 3, rule), 3)
     assert three["prompt_id"].to_pylist() == prompts
 
 
@@ -238,6 +238,7 @@ def settings(**changes: object) -> BuildPairs:
         "ranked": True,
         "pseudo": True,
         "accumulate": "none",
+        "seed_preferences": 0.0,
     }
     return BuildPairs.model_validate(values | changes)
 
@@ -282,20 +283,72 @@ def ranked_and_responses() -> tuple[pa.Table, pa.Table]:
         ({"ranked": False}, ["pseudo", "pseudo"]),
         ({"accumulate": "last"}, ["ranked", "pseudo", "pseudo", "ranked"]),
         ({"accumulate": "all"}, ["ranked", "pseudo", "pseudo", "ranked"]),
+        ({"seed_preferences": 1.0}, ["ranked", "pseudo", "pseudo", "seed", "seed"]),
+        ({"seed_preferences": 0.5, "pseudo": False}, ["ranked", "seed"]),
     ],
 )
 def test_switches_decide_what_is_in_the_mix(changes: dict[str, object], kinds: list[str]) -> None:
     ranked, responses = ranked_and_responses()
     earlier = reward_pairs(1, ("d", "old good", "old bad"))
-    mixed = build_pairs.combine(ranked, responses, pseudo()[0], earlier, 2, settings(**changes))
+    sources = build_pairs.Sources(ranked, responses, pseudo()[0], earlier, seed_pairs(2))
+    mixed = build_pairs.combine(sources, 2, settings(**changes), 1)
     assert mixed["kind"].to_pylist() == kinds
     ranked_texts = [row["chosen"] for row in mixed.to_pylist() if row["iteration"] == 2]
     assert ("good" in ranked_texts) == ("ranked" in kinds)
 
 
+def seed_pairs(count: int) -> pa.Table:
+    """Pairs that r_0 was trained on: prompts of 32 digits each, as the draw needs."""
+    rows = [
+        {
+            "prompt_id": f"{number:02x}" * 16,
+            "messages": [{"role": "user", "content": f"q{number}"}],
+            "chosen": f"well {number}",
+            "rejected": f"ill {number}",
+            "gold_chosen": 1.0,
+            "gold_rejected": 0.0,
+            "part": "train",
+        }
+        for number in range(count)
+    ]
+    return pa.Table.from_pylist(rows, tables.SEED_PAIRS.schema)
+
+
+def test_share_of_the_seed_pairs_is_drawn_anew_in_every_iteration() -> None:
+    pool = seed_pairs(40)
+    drawn = {
+        (t, share): build_pairs.seeds(pool, t, share, 1)["prompt_id"].to_pylist()
+        for t in (1, 2)
+        for share in (0.25, 0.5, 1.0)
+    }
+    assert [len(drawn[1, share]) for share in (0.25, 0.5, 1.0)] == [10, 20, 40]
+    assert set(drawn[1, 0.25]) < set(drawn[1, 0.5])
+    assert drawn[1, 0.25] != drawn[2, 0.25]
+    by_prompt = pool.take(list(reversed(range(40))))  # the order of the rows decides nothing
+    assert set(build_pairs.seeds(by_prompt, 1, 0.25, 1)["prompt_id"].to_pylist()) == set(
+        drawn[1, 0.25]
+    )
+    assert build_pairs.seeds(pool, 1, 0.25, 2)["prompt_id"].to_pylist() != drawn[1, 0.25]
+
+
+def test_seed_pairs_of_an_earlier_mix_are_not_carried_on() -> None:
+    fresh = {"ranked": pairs(("a", "x", "y")), "seed": build_pairs.seeds(seed_pairs(2), 1, 1.0, 1)}
+    one = build_pairs.mix(fresh, NO_PAIR, 1)
+    assert one["kind"].to_pylist() == ["ranked", "seed", "seed"]
+    assert build_pairs.carry(one, 2, "all")["kind"].to_pylist() == ["ranked"]
+
+
+def test_seed_pairs_are_counted_where_there_are_any() -> None:
+    table, epsilon = pseudo()
+    one = build_pairs.mix({"seed": build_pairs.seeds(seed_pairs(4), 1, 0.5, 1)}, NO_PAIR, 1)
+    assert build_pairs.metrics(table, epsilon, one)["pairs_seed"] == 2.0
+    assert "pairs_seed" not in build_pairs.metrics(table, epsilon, reward_pairs(1, ("a", "x", "y")))
+
+
 def test_metrics_count_pairs_by_kind_and_reason() -> None:
     table, epsilon = pseudo()
-    mixed = build_pairs.mix(pairs(("a", "x", "y")), build_pairs.kept_pseudo(table), NO_PAIR, 1)
+    fresh = {"ranked": pairs(("a", "x", "y")), "pseudo": build_pairs.kept_pseudo(table)}
+    mixed = build_pairs.mix(fresh, NO_PAIR, 1)
     assert build_pairs.metrics(table, epsilon, mixed) == {
         "active": 1.0,
         "tolerance": epsilon,
