@@ -1,11 +1,11 @@
-"""Gold: the share of a prompt's instructions that a response follows, checked by a program."""
+"""Gold: how far a response follows its prompt's instructions, measured by a program."""
 
 import functools
 import importlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from mutual_taught.errors import InputError
 
@@ -89,10 +89,12 @@ UNSUPPORTED: Mapping[str, str] = {
 
 
 def gold(response: str, instruction_ids: Sequence[str], instruction_kwargs: Sequence[str]) -> float:
-    """Tell what share of its prompt's instructions a response follows.
+    """Tell how far a response follows its prompt's instructions: the mean over them.
 
-    IFEval's strict reading: the response as it is, but for white space at its ends. A blank
-    response follows nothing.
+    An instruction that is followed counts 1: IFEval's strict reading of the response as it is,
+    but for white space at its ends. One that is not followed counts by its kind (see
+    `_partly`), always less than 1. So gold is 1 exactly where all are followed (see `passed`).
+    A blank response has gold 0.
 
     Args:
         response: the text.
@@ -100,7 +102,7 @@ def gold(response: str, instruction_ids: Sequence[str], instruction_kwargs: Sequ
         instruction_kwargs: the values of each, as JSON; nulls count as absent.
 
     Returns:
-        A share in [0, 1].
+        A number in [0, 1].
 
     Raises:
         InputError: see `check_instructions`; or there is no instruction.
@@ -111,8 +113,9 @@ def gold(response: str, instruction_ids: Sequence[str], instruction_kwargs: Sequ
     text = response.strip()
     if not text:
         return 0.0
-    followed = [_follows(text, *pair) for pair in zip(instruction_ids, kwargs, strict=True)]
-    return sum(followed) / len(followed)
+    pairs = zip(instruction_ids, kwargs, strict=True)
+    degrees = [1.0 if _follows(text, *pair) else _partly(text, *pair) for pair in pairs]
+    return sum(degrees) / len(degrees)
 
 
 def passed(
@@ -179,6 +182,24 @@ def _follows(text: str, name: str, kwargs: Mapping[str, object]) -> bool:
         return bool(checker.check_following(text))
     except RecursionError:  # JSON that is nested too deeply to be read, such as [[[[ on and on
         return False
+
+
+def _partly(text: str, name: str, kwargs: Mapping[str, object]) -> float:
+    """Grade a response that does not follow an instruction, in [0, 1).
+
+    Words to use: the share of them that is there. A number of words: the ratio of the actual
+    number to the nearest one that is allowed, or its inverse. No commas: 1 / (1 + commas), which
+    more text cannot raise. Every other kind: 0.
+    """
+    if name == "keywords:existence":
+        keywords = cast(list[str], kwargs["keywords"])
+        return sum(_follows(text, name, {"keywords": [word]}) for word in keywords) / len(keywords)
+    if name == "length_constraints:number_words":
+        words, bound = len(re.findall(r"\w+", text)), cast(int, kwargs["num_words"])
+        return words / bound if kwargs["relation"] == "at least" else (bound - 1) / words
+    if name == "punctuation:no_comma":
+        return 1 / (1 + text.count(","))
+    return 0.0
 
 
 @functools.cache

@@ -35,7 +35,7 @@ def copy(previous: Path, out: Path) -> None:
 
 
 def add_gold(generations: pa.Table, prompts: pa.Table) -> pa.Table:
-    """Add gold (share of instructions followed), passed (all), and lengths in characters.
+    """Add gold (how far instructions are followed), passed (all are), and lengths in characters.
 
     Args:
         generations: rows of `responses`, sorted.

@@ -159,8 +159,8 @@ def _numbers(kind: str, made: Made) -> str:
         return "## Numbers\n\nThe run has no numbers for this model.\n"
     table = "\n".join(["| on held-out prompts | |", "|---|---|", *known])
     return (
-        f"## Numbers\n\n{table}\n\nBrackets: 95 % bootstrap intervals over prompts. Gold is the "
-        "share of a prompt's instructions that a program finds followed.\n"
+        f"## Numbers\n\n{table}\n\nBrackets: 95 % bootstrap intervals over prompts. Gold "
+        "tells how far a prompt's instructions are followed, from 0 to 1, as a program measures.\n"
         + "".join(f"\n{line}\n" for line in gold_inside([made.metrics]))
     )
 

@@ -1,6 +1,7 @@
 """Gold: hand-made responses, one that follows and one that does not, for every instruction."""
 
 import json
+import random
 import subprocess
 import sys
 
@@ -61,20 +62,83 @@ NO_COMMA_12 = (
 def test_checker_tells_a_response_that_follows_from_one_that_does_not(
     name: str, values: Values, follows: str, fails: str
 ) -> None:
-    assert gold(follows, [name], [json.dumps(values)]) == 1.0
-    assert gold(fails, [name], [json.dumps(values)]) == 0.0
+    instruction = [name], [json.dumps(values)]
+    assert gold(follows, *instruction) == 1.0
+    assert gold(fails, *instruction) < 1.0
+    assert passed(follows, *instruction)
+    assert not passed(fails, *instruction)
 
 
 def test_every_known_instruction_has_a_case() -> None:
     assert {case[0] for case in CASES} == set(KWARGS)
 
 
-def test_gold_is_the_share_of_instructions_followed() -> None:
-    # Twelve words without a comma follow both; with a comma one; eleven words and a comma none.
-    eleven = "the river runs past my house and under the old stone"
-    assert gold(f"{eleven} bridge", *NO_COMMA_12) == 1.0
-    assert gold(f"{eleven}, bridge", *NO_COMMA_12) == 0.5
-    assert gold(f"Yes, {eleven[4:]}", *NO_COMMA_12) == 0.0
+ELEVEN = "the river runs past my house and under the old stone"
+GRADED: list[tuple[str, Values, str, float]] = [
+    # Of three words one is there, then two, in any case; 'quietly' holds 'quiet'.
+    ("keywords:existence", {"keywords": ["small", "quiet", "warm"]}, "A Small hat.", 1 / 3),
+    ("keywords:existence", {"keywords": ["small", "quiet", "warm"]}, "Warm quietly.", 2 / 3),
+    ("keywords:existence", {"keywords": ["small", "quiet"]}, "An old red hat.", 0.0),
+    # Four words of eight, none of eight (a sign is not blank), seven of eight.
+    ("length_constraints:number_words", {"num_words": 8, **AT_LEAST}, "An old red hat.", 0.5),
+    ("length_constraints:number_words", {"num_words": 8, **AT_LEAST}, "...", 0.0),
+    ("length_constraints:number_words", {"num_words": 8, **AT_LEAST}, "a b c d e f g", 0.875),
+    # Less than three allows two: four words are twice that, three are half as many again.
+    ("length_constraints:number_words", {"num_words": 3, **LESS_THAN}, "An old red hat.", 0.5),
+    ("length_constraints:number_words", {"num_words": 3, **LESS_THAN}, "Old red hat", 2 / 3),
+    ("length_constraints:number_words", {"num_words": 1, **LESS_THAN}, "Hat", 0.0),
+    # One comma leaves a half, two a third, three a quarter; text beside them changes nothing.
+    ("punctuation:no_comma", {}, "Old, red hats.", 1 / 2),
+    ("punctuation:no_comma", {}, "Old, red, warm hats.", 1 / 3),
+    ("punctuation:no_comma", {}, "Old, red, warm, hats. Hats. Hats. Hats. Hats.", 1 / 4),
+    # Every other kind is followed or not.
+    ("keywords:forbidden_words", {"forbidden_words": ["the", "a"]}, "The hat.", 0.0),
+    ("startend:quotation", {}, '"Old hats', 0.0),
+]
+
+
+@pytest.mark.parametrize(("name", "values", "response", "expected"), GRADED, ids=str)
+def test_instruction_that_is_not_followed_counts_by_its_kind(
+    name: str, values: Values, response: str, expected: float
+) -> None:
+    assert gold(response, [name], [json.dumps(values)]) == expected
+
+
+def test_gold_is_the_mean_over_instructions() -> None:
+    # Twelve words without a comma: (1 + 1) / 2; with one comma: (1/2 + 1) / 2;
+    # nine words and a comma: (1/2 + 9/12) / 2.
+    assert gold(f"{ELEVEN} bridge", *NO_COMMA_12) == 1.0
+    assert gold(f"{ELEVEN}, bridge", *NO_COMMA_12) == 0.75
+    assert gold("the river runs, past my house and under it", *NO_COMMA_12) == 0.625
+
+
+def test_gold_is_one_exactly_where_a_response_passes() -> None:
+    generator = random.Random(5)
+    parts = ["small", "quiet", "warm", "the old", ",", "river", ", and", "."]
+    found = set()
+    for _ in range(300):
+        text = " ".join(generator.choices(parts, k=generator.randint(1, 14)))
+        for name, values in (
+            ("keywords:existence", {"keywords": ["small", "quiet"]}),
+            ("length_constraints:number_words", {"num_words": 8, **AT_LEAST}),
+            ("length_constraints:number_words", {"num_words": 8, **LESS_THAN}),
+            ("punctuation:no_comma", {}),
+        ):
+            instruction = [name], [json.dumps(values)]
+            value = gold(text, *instruction)
+            assert 0 <= value <= 1
+            assert (value == 1) == passed(text, *instruction)
+            found.add((name, value == 1))
+    assert len(found) == 6  # each kind was followed and not
+
+
+@pytest.mark.parametrize("style", ["punctuation:no_comma", "keywords:existence"])
+def test_collapsed_response_has_little_gold(style: str) -> None:
+    # One word of eight, no comma: (1 + 1/8) / 2. Without the words to use: (0 + 1/8) / 2.
+    kwargs = "{}" if style == "punctuation:no_comma" else '{"keywords": ["small", "quiet"]}'
+    bound = '{"num_words": 8, "relation": "at least"}'
+    value = gold("rivers", [style, "length_constraints:number_words"], [kwargs, bound])
+    assert value == (0.5625 if style == "punctuation:no_comma" else 0.0625)
 
 
 def test_response_passes_only_if_it_follows_all_instructions() -> None:

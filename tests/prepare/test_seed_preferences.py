@@ -45,11 +45,12 @@ def test_share_of_each_part_has_the_longer_answer_chosen() -> None:
     for row in made:
         assert row["chosen"] == NO_COMMA
         assert gold(row["chosen"], ["punctuation:no_comma"], ["{}"]) == row["gold_chosen"] == 1.0
-        assert row["gold_rejected"] == 0.0
+        # SHORT has one comma: 1/2. LONG has four: 1/5.
+        assert row["gold_rejected"] == (0.5 if row["rejected"] == SHORT else 0.2)
 
 
 def test_ties_and_blank_answers_are_no_pairs() -> None:
-    drawn = [[NO_COMMA, SHORT], [LONG, NO_COMMA], [NO_COMMA, NO_COMMA], [LONG, SHORT], [" ", LONG]]
+    drawn = [[NO_COMMA, SHORT], [LONG, NO_COMMA], [NO_COMMA, NO_COMMA], [LONG, LONG], [" ", LONG]]
     made = pairs(*tables_of(drawn), Sizes(2, 0, 0.5), 1)
     assert made["prompt_id"].to_pylist() == [f"{0:032x}", f"{1:032x}"]
 
