@@ -144,14 +144,14 @@ def test_block_cannot_be_changed(write: Any) -> None:
 
 FAULTS = {
     "unknown key": (
-        "  loss_type: sigmoid",
-        "  loss_type: sigmoid\n  beta2: 1",
+        "  loss_type: nca_pair",
+        "  loss_type: nca_pair\n  beta2: 1",
         "dpo.beta2 is unknown; expected one of batch_size, beta, epochs, "
         "keep_checkpoints, label_smoothing, learning_rate, loss_type, max_grad_norm, save_steps, "
         "scheduler, start, token_budget, warmup_ratio",
     ),
     "unknown loss": (
-        "  loss_type: sigmoid",
+        "  loss_type: nca_pair",
         "  loss_type: kto_pair",
         "dpo.loss_type is 'kto_pair'; expected 'sigmoid', 'hinge', 'ipo', 'exo_pair', 'nca_pair', "
         "'robust', 'bco_pair', 'sppo_hard', 'apo_zero', 'apo_down', 'discopop' or 'sigmoid_norm'",

@@ -44,20 +44,20 @@ def test_counts_of_the_laptop_preset() -> None:
     assert prompts == {
         "policy_1": 128,
         "policy_2": 128,
-        "reward": 40,
-        "selection": 40,
-        "eval": 48,
+        "reward": 128,
+        "selection": 100,
+        "eval": 96,
     }
-    works = workload.of_run(values, prompts, 232)
+    works = workload.of_run(values, prompts, 176)
     assert works["sample@1"] == Work(answers=640, tokens=640 * 48)  # 128 prompts, 5 answers
     assert works["score@2"] == Work(scores=640)
     assert works["dpo@1"] == Work(pairs=256, steps=32, candidates=2)  # 2 epochs of 128 / 8
-    assert works["duel@1"].answers == 120  # 40 prompts, 2 candidates and pi_0
-    assert works["answer_previous@2"] == Work(answers=40, tokens=40 * 48)
-    assert works["answer@2"] == Work(answers=40, tokens=40 * 48, scores=80)  # y_t and y_{t-1}
-    assert works["train_rm@1"] == Work(pairs=168, steps=11)  # 128 + 40, 168 / 16 = 10.5
-    assert works["eval@1"] == Work(answers=192, tokens=192 * 48, scores=384)  # r_t and r_0
-    assert works["prepare_reward_model"] == Work(pairs=464, steps=30)  # 2 epochs of 14.5
+    assert works["duel@1"].answers == 300  # 100 prompts, 2 candidates and pi_0
+    assert works["answer_previous@2"] == Work(answers=128, tokens=128 * 48)
+    assert works["answer@2"] == Work(answers=128, tokens=128 * 48, scores=256)  # y_t and y_{t-1}
+    assert works["train_rm@1"] == Work(pairs=256, steps=16)  # 128 + 128, 256 / 16
+    assert works["eval@1"] == Work(answers=384, tokens=384 * 48, scores=768)  # r_t and r_0
+    assert works["prepare_reward_model"] == Work(pairs=352, steps=22)  # 2 epochs of 176 / 16
 
 
 def test_iterations_of_their_own_values_have_their_own_counts() -> None:
@@ -68,7 +68,7 @@ def test_iterations_of_their_own_values_have_their_own_counts() -> None:
     assert (works["score@1"].scores, works["score@2"].scores) == (640, 384)
 
 
-@pytest.mark.parametrize(("rule", "pairs"), [("none", 168), ("last", 336), ("all", 336)])
+@pytest.mark.parametrize(("rule", "pairs"), [("none", 256), ("last", 512), ("all", 512)])
 def test_accumulated_pairs_are_trained_on_again(rule: str, pairs: int) -> None:
     values = preset("laptop", build_pairs={"accumulate": rule})
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
@@ -93,16 +93,16 @@ def test_given_answers_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -
 def test_reused_answers_are_not_drawn_and_are_scored_by_two_reward_models() -> None:
     values = preset("laptop", answer={"previous": "reuse"})
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
-    assert works["answer_previous@1"].answers == 40  # pi_0 has none stored
+    assert works["answer_previous@1"].answers == 128  # pi_0 has none stored
     assert works["answer_previous@2"] == Work()
-    assert (works["answer@1"].scores, works["answer@2"].scores) == (80, 160)
+    assert (works["answer@1"].scores, works["answer@2"].scores) == (256, 512)
 
 
 def test_only_so_many_candidates_as_are_kept_duel() -> None:
     values = preset("laptop", dpo={"save_steps": 5, "keep_checkpoints": 3})
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
     assert works["dpo@1"].candidates == 3  # of 7: steps 5, 10, ..., 30 and 32
-    assert works["duel@1"].answers == 160
+    assert works["duel@1"].answers == 400  # 100 prompts, 3 candidates and pi_0
 
 
 def test_prompts_of_the_paper_are_shares_of_the_known_rows() -> None:
