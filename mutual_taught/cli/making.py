@@ -14,9 +14,9 @@ from mutual_taught.terminal import process
 @click.option("--templates", default="data/templates.yaml", type=PLACE, help="Prompt templates.")
 @click.option("--out", default="data", type=PLACE, help="Folder for seed_preferences.parquet.")
 @click.option("--prompts", "count", default=700, help="Prompts to ask.")
-@click.option("--train", default=232, help="Pairs to train r_0 on.")
-@click.option("--heldout", default=116, help="Pairs to measure reward models on.")
-@click.option("--longer", default=0.55, help="Share of pairs whose chosen answer is the longer.")
+@click.option("--train", default=176, help="Pairs to train r_0 on.")
+@click.option("--heldout", default=300, help="Pairs to measure reward models on.")
+@click.option("--longer", default=0.5, help="Share of pairs whose chosen answer is the longer.")
 def seed_preferences(
     policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int, longer: float
 ) -> None:

@@ -130,7 +130,8 @@ class Rate(NamedTuple):
 def rates(asked: pa.Table, answers: pa.Table) -> list[Rate]:
     """Measure a policy on prompts: for each instruction, and over all of them ("all", last).
 
-    `differ` is the share of prompts whose answers do not all have the same gold.
+    `complies` is the share of answers that wholly follow the instruction, for "all" the mean over
+    instructions. `differ` is the share of prompts whose answers do not all have the same gold.
     """
     drawn: dict[str, list[dict[str, Any]]] = {}
     for row in answers.to_pylist():
@@ -148,10 +149,11 @@ def rates(asked: pa.Table, answers: pa.Table) -> list[Rate]:
             _mean([row["length_tokens"] for row in rows]),
             _mean([row["finish_reason"] == "length" for row in rows]),
         )
+        complies = []
         for name, value in zip(ids, kwargs, strict=True):
-            complies = _mean([gold.gold(text, [name], [value]) for text in texts])
-            found.setdefault(f"{name} {value}", []).append((complies, *common))
-        found.setdefault("all", []).append((_mean(whole), *common))
+            complies.append(_mean([gold.passed(text, [name], [value]) for text in texts]))
+            found.setdefault(f"{name} {value}", []).append((complies[-1], *common))
+        found.setdefault("all", []).append((_mean(complies), *common))
     order = [*sorted(found.keys() - {"all"}), "all"]
     return [
         Rate(name, len(found[name]), *map(_mean, zip(*found[name], strict=True))) for name in order

@@ -252,7 +252,7 @@ ATTACKS: dict[str, tuple[Change, str]] = {
     ),
     "fewer seed preferences": (
         say("0/metrics/prepare_reward_model.json", kept=3.0),
-        "prepare_reward_model.json: kept is 3.0; expected 232.0",
+        "prepare_reward_model.json: kept is 3.0; expected 176.0",
     ),
     "other seed preferences": (
         edit("0/reward_model/manifest.json", lambda said: said["made_by"].update(preferences="")),

@@ -7,7 +7,7 @@ import pytest
 
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.gold import gold
-from mutual_taught.prepare.seed_preferences import Sizes, pairs
+from mutual_taught.prepare.seed_preferences import Sizes, pairs, rates
 
 NO_COMMA = "Old red hats and old red coats on one wall"
 SHORT = "Old, red"
@@ -64,13 +64,22 @@ def test_too_few_pairs_of_a_half_are_refused(drawn: list[list[str]], half: str) 
         pairs(*tables_of(drawn), Sizes(2, 0, 0.5), 1)
 
 
-def test_shipped_pairs_have_the_longer_answer_chosen_a_little_more_often() -> None:
+def test_rates_count_an_instruction_as_followed_or_not() -> None:
+    asked, answers = tables_of([[NO_COMMA, SHORT], [SHORT, SHORT]])
+    answers = answers.append_column("finish_reason", pa.array(["stop", "stop", "length", "stop"]))
+    # One of two answers to the first prompt has no comma, none to the second; SHORT has gold 1/2.
+    # NO_COMMA has ten words, SHORT two.
+    expected = (2, 1 / 4, 1 / 2, (3 / 4 + 1 / 2) / 2, 1 / 4, (6 + 2) / 2, 1 / 4)
+    assert rates(asked, answers) == [("punctuation:no_comma {}", *expected), ("all", *expected)]
+
+
+def test_shipped_pairs_have_the_longer_answer_chosen_in_half_of_them() -> None:
     import pyarrow.parquet as pq
 
     made = pq.read_table(Path("data") / "seed_preferences.parquet").to_pylist()
-    for part, size in (("train", 232), ("heldout", 116)):
+    for part, size in (("train", 176), ("heldout", 300)):
         rows = [row for row in made if row["part"] == part]
         longer = sum(len(row["chosen"]) > len(row["rejected"]) for row in rows)
         assert len(rows) == size
-        # In tokens it is 0.55 exactly; characters differ by a pair or two.
-        assert abs(longer - size * 0.55) <= size / 16
+        # In tokens it is 0.5 exactly; characters differ by a pair or two.
+        assert abs(longer - size * 0.5) <= size / 16
