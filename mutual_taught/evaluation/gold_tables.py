@@ -16,7 +16,7 @@ INSTRUCTIONS = ["prompt_id", "instruction_ids", "instruction_kwargs"]
 
 
 class Golds(NamedTuple):
-    """Gold of two answers to each of some prompts, shares in [0, 1], shape (answers,) each."""
+    """Gold of two answers to each of some prompts, in [0, 1], shape (answers,) each."""
 
     own: NDArray[np.float64]
     previous: NDArray[np.float64]

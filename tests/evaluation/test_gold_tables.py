@@ -37,7 +37,7 @@ def prompts(*instructions: list[str]) -> pa.Table:
 NO_COMMA, THREE_WORDS = "punctuation:no_comma", "length_constraints:number_words"
 
 
-def test_gold_of_both_answers_is_the_share_of_their_prompts_instructions() -> None:
+def test_gold_of_both_answers_is_by_their_prompts_instructions() -> None:
     answers = pa.table(
         {
             "prompt_id": ["b", "a", "b"],
@@ -46,16 +46,19 @@ def test_gold_of_both_answers_is_the_share_of_their_prompts_instructions() -> No
         }
     )
     golds = of_both(answers, prompts([NO_COMMA, THREE_WORDS], [NO_COMMA]), PATH)
-    assert golds.own.tolist() == [0.0, 1.0, 0.0]
-    assert golds.previous.tolist() == [1.0, 0.0, 1.0]
+    # A comma leaves 1/2; "one, two" has two of three words besides; a blank answer has 0.
+    assert golds.own.tolist() == [0.5, 1.0, 0.0]
+    assert golds.previous.tolist() == [1.0, (1 / 2 + 2 / 3) / 2, 1.0]
 
 
-def test_half_of_the_instructions_is_half_the_gold() -> None:
+def test_instruction_followed_in_part_counts_in_part() -> None:
     answers = pa.table(
         {"prompt_id": ["a"], "response": ["red blue"], "previous_response": ["a, b c"]}
     )
     golds = of_both(answers, prompts([NO_COMMA, THREE_WORDS]), PATH)
-    assert (golds.own.tolist(), golds.previous.tolist()) == ([0.5], [0.5])
+    # Two of three words without a comma; three words with one comma.
+    assert golds.own.tolist() == [(1 + 2 / 3) / 2]
+    assert golds.previous.tolist() == [(1 / 2 + 1) / 2]
 
 
 def test_answer_to_a_prompt_that_is_not_there_is_one_line() -> None:
