@@ -60,6 +60,7 @@ def main() -> None:
 @results_option
 def list_units(arms: Path, testbed: str, units: tuple[str, ...], found: Path) -> None:
     """List the units in their order, and what became of each."""
+    found = _of(found, testbed)
     for unit in _chosen(planning.load(arms, testbed), units):
         click.echo(f"{unit.name:45} {_state(results.path(found, unit))}")
 
@@ -97,6 +98,7 @@ def run(
 ) -> None:
     """Run the units that have no result, in order; go on where the last time ended."""
     plan = planning.load(arms, testbed)
+    found, work = _of(found, testbed), _of(work, testbed)
     listed = _chosen(plan, units)
     waiting = runner.pending(listed, found, again)
     click.echo(f"{len(waiting)} of {len(listed)} units to run")
@@ -158,6 +160,11 @@ def report(arms: Path, testbed: str, found: Path, page: Path) -> None:
 
     writing.write(planning.load(arms, testbed), found, page)
     click.echo(str(page))
+
+
+def _of(folder: Path, testbed: str) -> Path:
+    """Give each testbed but the first a folder of its own: units have the same names on all."""
+    return folder if testbed == planning.DEFAULT else folder / testbed
 
 
 def _chosen(plan: Plan, patterns: tuple[str, ...]) -> list[Unit]:

@@ -23,6 +23,7 @@ from study.cache import Cache, remove
 from study.plan import ROOT, Plan, Unit, values
 
 COPIED = ("data", "presets")  # what stages read of the project, from the folder they run in
+LINKED = "models"  # what params.yaml may name besides, if it is there: too large to copy
 
 
 class Places(NamedTuple):
@@ -105,6 +106,9 @@ def prepare(plan: Plan, unit: Unit, folder: Path) -> Path:
     for name in COPIED:
         remove(folder / name)
         shutil.copytree(ROOT / name, folder / name)
+    remove(folder / LINKED)
+    if (ROOT / LINKED).exists():
+        (folder / LINKED).symlink_to(ROOT / LINKED)
     if (change := plan.arms[unit.arm].preferences) is not None:
         preferences.change(change, folder / "data" / "seed_preferences.parquet", unit.seed)
     yaml = YAML(typ="safe", pure=True)

@@ -1,6 +1,7 @@
 """Two arms of a tiny study, for real: killed, gone on with, shared, measured."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,15 +36,31 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("study")
     (home / "arms.yaml").write_text(ARMS)
     log = home / "work/logs" / f"{MUTUAL.name}.log"
-    begun = subprocess.Popen(command(home), cwd=ROOT, stdout=subprocess.DEVNULL)
+    begun = subprocess.Popen(
+        command(home), cwd=ROOT, env=without_dvc(home), stdout=subprocess.DEVNULL
+    )
     wait(lambda: log.exists() and "prepare_policy: " in log.read_text())
     begun.send_signal(signal.SIGKILL)
     begun.wait()
     wait(lambda: not alive(home))
     assert not results.path(home / "results", MUTUAL).exists()
-    done = subprocess.run(command(home), cwd=ROOT, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        command(home),
+        cwd=ROOT,
+        env=without_dvc(home),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return home
+
+
+def without_dvc(home: Path) -> dict[str, str]:
+    """Give an environment in which DVC cannot be imported, as on a machine that has none."""
+    (home / "hidden" / "dvc").mkdir(parents=True, exist_ok=True)
+    (home / "hidden" / "dvc" / "__init__.py").write_text("raise ImportError('no DVC here')\n")
+    return {**os.environ, "PYTHONPATH": str(home / "hidden")}
 
 
 def command(home: Path) -> list[str]:
