@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from mutual_taught.config import params
-from mutual_taught.config.blocks import Dpo, ExportDtype, Optimisation, TrainRm
+from mutual_taught.config.learning import Dpo, ExportDtype, Optimisation, TrainRm
 from mutual_taught.training.rounding import Rounding, kept, stored
 
 PAIRS = {"dpo": 19380, "train_rm": 38760}  # of the paper preset: docs/planning.md

@@ -25,7 +25,7 @@ from mutual_taught.artifacts import decision, files, joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest, write_manifest
 from mutual_taught.audit import provenance
 from mutual_taught.audit.start import prepared as data_terms
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, learning, params
 from mutual_taught.evaluation import describe, metrics
 from mutual_taught.evaluation.judge import Systems, add_gold, judge, model_outputs
 from mutual_taught.keys import places, prompt_id, sampling_seeds
@@ -220,7 +220,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
             **tables.digests(ranked_pairs=ranked, responses=drawn),
             **learnt,
             "policy": base,
-            "dpo": params.load(blocks.Dpo, "1").model_dump(),
+            "dpo": params.load(learning.Dpo, "1").model_dump(),
         },
         start.policy.called,
     )
@@ -305,7 +305,7 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         {
             **tables.digests(reward_pairs=mixed),
             **learnt,
-            "settings": params.load(blocks.TrainRm, "1").model_dump(),
+            "settings": params.load(learning.TrainRm, "1").model_dump(),
         },
         start.reward_model.called,
     )

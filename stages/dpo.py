@@ -6,7 +6,7 @@ import click
 
 from mutual_taught.artifacts import decision, files, joins, tables
 from mutual_taught.artifacts.manifests import STEPS
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, learning, params
 from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
@@ -39,7 +39,7 @@ def main(
     from mutual_taught.steps.dpo import metrics, train
     from mutual_taught.training.dpo import CURVE
 
-    settings = params.load(blocks.Dpo, iteration)
+    settings = params.load(learning.Dpo, iteration)
     pairs = tables.read(ranked_pairs, tables.RANKED_PAIRS)
     with perf.measure(out, "dpo") as measured:
         outcome = train(
@@ -50,7 +50,7 @@ def main(
             out / "checkpoints",
             iteration,
             settings,
-            params.load(blocks.Training),
+            params.load(learning.Training),
             params.load(blocks.Tokens),
             params.seed(),
         )

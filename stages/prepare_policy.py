@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mutual_taught.artifacts import decision, tables
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, inputs, params
 from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
@@ -17,7 +17,7 @@ def main(out: Path) -> None:
     from mutual_taught.prepare import base_models
     from mutual_taught.sampling.agreement import require_sampling
 
-    policy, limits = params.load(blocks.Models).policy, params.load(blocks.Tokens)
+    policy, limits = params.load(inputs.Models).policy, params.load(blocks.Tokens)
     with perf.measure(out, "prepare_policy"):
         base_models.make_policy(policy, out / "policy", params.seed(), limits)
         require_sampling(out / "policy", limits, params.load(blocks.Engine))

@@ -6,7 +6,7 @@ import click
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import hashes
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, inputs, params
 from mutual_taught.evaluation import gold_tables
 from mutual_taught.pipeline import perf
 from mutual_taught.prepare import contamination, sources
@@ -21,7 +21,7 @@ def main(seed_preferences: Path, out: Path) -> None:
     """Read the prompts, leave out bad rows, and divide the rest into policy_1…N and the others."""
     from mutual_taught.prepare import screening, tokenizers
 
-    data, models, seed = params.load(blocks.Data), params.load(blocks.Models), params.seed()
+    data, models, seed = params.load(inputs.Data), params.load(inputs.Models), params.seed()
     limits, longest = params.load(blocks.Tokens), params.longest_answer()
     sources.require_watched(Path("data"))
     with perf.measure(out, "prepare_prompts") as measured:

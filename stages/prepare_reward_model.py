@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, inputs, learning, params
 from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
@@ -19,15 +19,15 @@ def main(policy: Path, seed_preferences: Path, out: Path) -> None:
     from mutual_taught.prepare import reward_model
 
     tables.empty(out, tables.REWARD_PAIRS)
-    settings = params.load(blocks.BaseRewardModel)
+    settings = params.load(learning.BaseRewardModel)
     with perf.measure(out, "prepare_reward_model") as measured:
         reward_model.prepare_base(
             policy,
             seed_preferences,
             out,
-            params.load(blocks.Models).reward_model,
+            params.load(inputs.Models).reward_model,
             settings,
-            params.load(blocks.Training),
+            params.load(learning.Training),
             params.load(blocks.Tokens),
             params.seed(),
         )

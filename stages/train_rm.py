@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from mutual_taught.artifacts import decision, files, tables
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, learning, params
 from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, iteration, run
 
@@ -30,7 +30,7 @@ def main(
     out: Path,
 ) -> None:
     """Train the reward model on the mix, starting again from r_0 (M-step, step 4)."""
-    settings, active = params.load(blocks.TrainRm, iteration), decision.read(decided).active
+    settings, active = params.load(learning.TrainRm, iteration), decision.read(decided).active
     if not active or settings.fixed:
         files.link_tree(previous, out / "reward_model")
         files.write_curve(out / "curves" / "train_rm.csv", ("step", "loss"), [])
@@ -50,7 +50,7 @@ def main(
             out / "reward_model",
             iteration,
             settings,
-            params.load(blocks.Training),
+            params.load(learning.Training),
             params.load(blocks.Tokens),
             params.seed(),
         )

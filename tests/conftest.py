@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer policy with its manifest; read it, never write into it."""
-    from mutual_taught.config.blocks import Model, Tokens
+    from mutual_taught.config.blocks import Tokens
+    from mutual_taught.config.inputs import Model
     from mutual_taught.prepare.base_models import make_policy
 
     folder = tmp_path_factory.mktemp("models") / "policy"

@@ -8,7 +8,7 @@ from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import MANIFEST, STEP, read_manifest, read_steps
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, fields, learning, params
 from mutual_taught.evaluation.gold_tables import INSTRUCTIONS
 from mutual_taught.training.rounding import UPDATE
 
@@ -136,7 +136,7 @@ def agrees(path: Path, said: files.Json, right: files.Json, where: str = "proven
 def _fits(said: object, right: object) -> bool:
     """Compare what is said with a parameter; `auto` may have become either format."""
     if right == "auto":
-        return said in get_args(blocks.Dtype)
+        return said in get_args(fields.Dtype)
     if isinstance(right, dict) and isinstance(said, dict):
         return said.keys() == right.keys() and all(_fits(said[name], right[name]) for name in right)
     return said == right
@@ -188,7 +188,7 @@ def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params)
 
 def _candidates(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
     """Candidates were trained from the right policy, on this iteration's pairs, as params say."""
-    dpo = params.load(blocks.Dpo, of.key)
+    dpo = params.load(learning.Dpo, of.key)
     start = "base_policy" if dpo.start == "base" else "policy"
     right = {"policy": inputs[start](), "dpo": dpo.model_dump(), **learnt(of.settings)}
     for folder in checkpoints(of.here):
@@ -198,7 +198,7 @@ def _candidates(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
 
 def _reward_model(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
     """r_t is r_{t-1} where it is fixed; else it was trained on the mix, from where params say."""
-    rule, folder = params.load(blocks.TrainRm, of.key), of.here / "reward_model"
+    rule, folder = params.load(learning.TrainRm, of.key), of.here / "reward_model"
     if rule.fixed:
         digest, right = read_manifest(folder).digest, inputs["reward_model"]()
         if digest != right:

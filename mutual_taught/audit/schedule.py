@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.config.blocks import Optimisation
+from mutual_taught.config.learning import Optimisation
 from mutual_taught.errors import InputError, MissingFileError
 
 Curve = dict[str, NDArray[np.float64]]

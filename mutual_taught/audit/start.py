@@ -13,7 +13,7 @@ from mutual_taught.audit import faults, integrity
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.provenance import agrees, learnt
 from mutual_taught.audit.run import Iteration, Run
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, inputs, params
 from mutual_taught.keys import places, prompt_ids
 from mutual_taught.planning.workload import PREFERENCES
 from mutual_taught.prepare import conversations, sources
@@ -168,7 +168,7 @@ def _dropped(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
         yield Fault(path, "the number of rows", str(len(dropped)), f"at most {most:g} of {rows}")
 
 
-def _places(whole: pa.Table, data: blocks.Data) -> list[Place]:
+def _places(whole: pa.Table, data: inputs.Data) -> list[Place]:
     """Say which file, and which row of it, every prompt was read from."""
     policy = data.given.path if data.given else data.path
     return [

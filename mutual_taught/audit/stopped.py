@@ -5,7 +5,7 @@ from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.audit import faults
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import EVAL, Iteration
-from mutual_taught.config import blocks, params
+from mutual_taught.config import learning, params
 
 SAMPLING = ("answer_previous", "sample", "score", "rank_pairs", "dpo")
 BEGUN = ("previous_answers", "responses", "rewards", "ranked_pairs", "duels")
@@ -16,7 +16,7 @@ LEARNING = ("answer", "build_pairs", "train_rm")
 def empty(of: Iteration) -> Faults:
     """Tables are empty, and say so, exactly where the iteration was stopped."""
     active, began = of.active, of.began
-    trains = of.t > 0 and active and not params.load(blocks.TrainRm, of.key).fixed
+    trains = of.t > 0 and active and not params.load(learning.TrainRm, of.key).fixed
     expected = {
         **dict.fromkeys(BEGUN, began),
         **dict.fromkeys(LEARNT, active and of.t > 0),

@@ -14,7 +14,7 @@ from mutual_taught.audit import faults, schedule
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.provenance import checkpoints
 from mutual_taught.audit.run import Iteration
-from mutual_taught.config import blocks, params
+from mutual_taught.config import learning, params
 from mutual_taught.steps import train_rm
 from mutual_taught.training import dpo, reward
 from mutual_taught.training.export import update_metrics
@@ -33,7 +33,7 @@ def policy(of: Iteration) -> Faults:
     """DPO met all kept pairs, left the candidates it should have, and says so."""
     if not of.began:
         return
-    settings, place = params.load(blocks.Dpo, of.key), of.here / "checkpoints"
+    settings, place = params.load(learning.Dpo, of.key), of.here / "checkpoints"
     kept = pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py()
     planned = total_steps(kept, settings)
     found, right = read_steps(place), candidates(planned, settings)
@@ -60,7 +60,7 @@ def policy(of: Iteration) -> Faults:
     yield from faults.numbers(of.metrics("dpo"), files.read_json(of.metrics("dpo")), trained)
 
 
-def candidates(planned: int, settings: blocks.Dpo) -> list[int]:
+def candidates(planned: int, settings: learning.Dpo) -> list[int]:
     """List the steps whose policies are candidates: every so many, and the last."""
     due = sorted({*range(settings.save_steps, planned, settings.save_steps), planned})
     return due[-settings.keep_checkpoints :] if settings.keep_checkpoints else due
@@ -70,7 +70,7 @@ def reward_model(of: Iteration) -> Faults:
     """Every epoch met every pair of the mix once, and the curve is that of these pairs."""
     if not of.active:
         return
-    metrics, settings = of.metrics("train_rm"), params.load(blocks.TrainRm, of.key)
+    metrics, settings = of.metrics("train_rm"), params.load(learning.TrainRm, of.key)
     if settings.fixed:
         idle = {"active": 1.0, "steps": 0.0}
         yield from faults.numbers(metrics, files.read_json(metrics), idle)
@@ -102,7 +102,7 @@ def reward_model(of: Iteration) -> Faults:
 
 
 def means(
-    data: pa.Table, settings: blocks.RewardOptimisation, planned: int
+    data: pa.Table, settings: learning.RewardOptimisation, planned: int
 ) -> dict[str, NDArray[np.float64]]:
     """Take from the pairs what the curve of a reward model says of each step.
 

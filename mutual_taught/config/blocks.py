@@ -1,207 +1,28 @@
-"""The blocks of `params.yaml`, typed and range-checked."""
+"""The blocks of `params.yaml`, typed and range-checked; those of data and training lie beside."""
 
-import datetime
-import re
-from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from mutual_taught.config.fields import (
+    Block,
+    Count,
+    Dtype,
+    Natural,
+    Positive,
+    Precision,
+    Share,
+    is_day,
+    under,
+)
+from mutual_taught.config.inputs import Data, Models
+from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels
 from mutual_taught.method.ranked_pairs import ChosenRule
 from mutual_taught.method.selection import Ties
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Natural = Annotated[int, Field(ge=0)]
-Dtype = Literal["float32", "bfloat16"]
-Precision = Literal["auto", "float32", "bfloat16"]
-ExportDtype = Literal["float32", "bfloat16", "bfloat16_stochastic"]
 Workers = Literal["local", "ray"]
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-LossType = Literal[
-    "sigmoid",
-    "hinge",
-    "ipo",
-    "exo_pair",
-    "nca_pair",
-    "robust",
-    "bco_pair",
-    "sppo_hard",
-    "apo_zero",
-    "apo_down",
-    "discopop",
-    "sigmoid_norm",
-]
-
-
-def is_day(text: str) -> bool:
-    """Say whether a text is a day of the calendar, as YYYY-MM-DD."""
-    try:
-        return datetime.date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
-
-
-def under(folder: str, path: str) -> bool:
-    """Tell whether a path, as it is written, names something inside a folder of the project."""
-    parts, begin = PurePath(path).parts, PurePath(folder).parts
-    inside = parts[: len(begin)] == begin and len(parts) > len(begin)
-    return inside and ".." not in parts and not PurePath(path).is_absolute()
-
-
-class Block(BaseModel):
-    """A block of params.yaml: every key is needed, an unknown one is refused.
-
-    `free` are keys that decide no result: no provenance, no fingerprint and no stage has them.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    key: ClassVar[str] = ""
-    free: ClassVar[frozenset[str]] = frozenset()
-
-    @classmethod
-    def decisive(cls) -> list[str]:
-        """Name the keys that decide a result, in order."""
-        return [name for name in cls.model_fields if name not in cls.free]
-
-
-class Split(Block):
-    """How many prompts a split takes, and its share of the source they are drawn from.
-
-    No key of params.yaml is called `size` or `nfiles`: DVC leaves these two out of what it looks
-    runs up by, at any depth, so that a changed one would bring back the results of the old.
-    """
-
-    share: Share
-    prompts: Count | None
-
-
-class Splits(Block):
-    """The prompt splits; `policy` is one part of `policy_parts` equal ones."""
-
-    policy: Split
-    reward: Split
-    selection: Split
-    eval: Split
-
-
-class Columns(Block):
-    """Which column holds the conversation (list of role/content) or the prompt's text.
-
-    `chosen` and `rejected` name answers that came with the prompts, for sample.source `given`.
-    """
-
-    messages: str | None
-    prompt: str | None
-    chosen: str | None
-    rejected: str | None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.chosen is None) != (self.rejected is None):
-            raise ValueError("both of chosen and rejected, or both null")
-        if (self.messages is None) == (self.prompt is None):
-            raise ValueError("exactly one of messages and prompt, the other null")
-        return self
-
-
-class Given(Block):
-    """A file of preferences whose prompts are those of the policy split."""
-
-    path: str = Field(min_length=1, description="a .parquet, .jsonl or .csv file under data/")
-    part: str | None = Field(description="rows whose column `part` says so, or null for all")
-    columns: Columns
-
-    @model_validator(mode="after")
-    def _checked(self) -> Self:
-        if not under("data", self.path):
-            raise ValueError(f"path under data/, without .. (it is {self.path!r})")
-        if self.columns.chosen is None:
-            raise ValueError("columns.chosen and columns.rejected of the given answers")
-        return self
-
-
-class Data(Block):
-    """Where prompts come from."""
-
-    key: ClassVar[str] = "data"
-    source: Literal["embedded", "file", "hub"]
-    path: str = Field(min_length=1, description="template file, data file or hub id")
-    revision: str | None = Field(description="hub: commit of the data set, 40 hex digits")
-    subset: str | None = Field(description="hub: split of the data set, such as train_prefs")
-    columns: Columns
-    on_bad_row: Literal["drop", "refuse"] = Field(description="leave it out, counted, or stop")
-    max_dropped_share: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        description="more dropped rows than this share of all are refused"
-    )
-    given: Given | None = Field(description="preferences for the policy split, or null")
-    policy_parts: Count
-    splits: Splits
-
-    @model_validator(mode="after")
-    def _checked(self) -> Self:
-        if self.source != "hub" and not under("data", self.path):
-            raise ValueError(
-                f"path under data/, the folder DVC watches, without .. (it is {self.path!r}); "
-                "put or link the file there"
-            )
-        if self.source == "hub" and (self.revision is None or self.subset is None):
-            raise ValueError("source hub needs revision (a commit) and subset (a split)")
-        if self.source == "hub" and not HUB_ID.fullmatch(self.path):
-            raise ValueError(
-                f"path owner/name with source hub (it is {self.path!r}); for a file of your own "
-                "source file"
-            )
-        shares = self.splits
-        total = (
-            shares.policy.share + shares.reward.share + shares.selection.share + shares.eval.share
-        )
-        if total > 1 + 1e-9:
-            raise ValueError(f"shares of the splits that sum to at most 1 (they sum to {total:g})")
-        return self
-
-
-class Model(Block):
-    """Where a start model comes from."""
-
-    source: Literal["embedded", "tiny", "path", "hub", "trained"]
-    path: str = Field(min_length=1, description="package, folder or hub id")
-    revision: str | None = Field(description="hub: commit of the model, 40 hex digits")
-
-    @model_validator(mode="after")
-    def _pinned(self) -> Self:
-        if self.source == "hub" and self.revision is None:
-            raise ValueError("source hub needs revision (a commit)")
-        return self
-
-    @property
-    def trained_here(self) -> bool:
-        """Tell whether a reward model is trained on the seed preferences."""
-        return self.source in ("trained", "tiny")
-
-    @property
-    def called(self) -> str:
-        """Name a model of a folder or of the hub, as its manifest does."""
-        return f"{self.path}@{self.revision}" if self.revision else self.path
-
-
-class Models(Block):
-    """The base policy pi_0 and the base reward model r_0."""
-
-    key: ClassVar[str] = "models"
-    policy: Model
-    reward_model: Model
-
-    @model_validator(mode="after")
-    def _sources(self) -> Self:
-        if self.policy.source == "trained":
-            raise ValueError("policy.source other than trained (that is for reward_model)")
-        if self.reward_model.source == "embedded":
-            raise ValueError("reward_model.source other than embedded; use trained")
-        return self
 
 
 class Decoding(Block):
@@ -344,113 +165,6 @@ class RankPairs(Block):
     def decides(self) -> dict[str, Any]:
         """Name what decides pairs, as provenance does; `length_slope` is named where one is."""
         return self.model_dump(exclude={"token_budget", "length_neutral"})
-
-
-class Optimisation(Block):
-    """What DPO and reward training have in common."""
-
-    learning_rate: Positive
-    batch_size: Count
-    epochs: Count
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)]
-    scheduler: Literal["cosine", "linear", "constant_with_warmup"]
-    max_grad_norm: Positive
-    token_budget: Count = Field(description="tokens a packed row; one pair may exceed it")
-
-
-class Dpo(Optimisation):
-    """The E-step's update."""
-
-    key: ClassVar[str] = "dpo"
-    start: Literal["previous", "base"] = Field(description="trained from pi_{t-1} or from pi_0")
-    beta: Positive
-    loss_type: LossType
-    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)]
-    save_steps: Count
-    keep_checkpoints: Count | None = Field(description="the last so many candidates, or all")
-
-    @model_validator(mode="after")
-    def _smoothing(self) -> Self:
-        if self.loss_type == "exo_pair" and self.label_smoothing == 0:
-            raise ValueError("label_smoothing above 0 with exo_pair")
-        return self
-
-
-class RewardOptimisation(Optimisation):
-    """What the trainings of r_0 and r_t have in common."""
-
-    margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        description="chosen is to be above rejected by this much"
-    )
-    center_rewards: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        description="weight of the squared sum of a pair's rewards"
-    )
-
-
-class TrainRm(RewardOptimisation):
-    """The M-step's update."""
-
-    key: ClassVar[str] = "train_rm"
-    start: Literal["base", "previous"]
-    fixed: bool = Field(description="r_t is r_{t-1}, untrained: iterative DPO")
-    average: Annotated[float, Field(ge=0, lt=1)] = Field(
-        description="share of r_0 in the weights that are exported"
-    )
-
-    @model_validator(mode="after")
-    def _trained(self) -> Self:
-        if self.fixed and self.average:
-            raise ValueError("average 0 with fixed true (nothing is trained)")
-        return self
-
-
-class BaseRewardModel(RewardOptimisation):
-    """How r_0 is trained where models.reward_model.source is `trained`."""
-
-    key: ClassVar[str] = "base_reward_model"
-    layers: Count | None = Field(description="of the policy's, from the first; null: all of them")
-
-
-class Lora(Block):
-    """Low-rank adapters."""
-
-    rank: Count
-    alpha: Count = Field(description="the adapters' product is scaled by alpha / rank")
-    targets: Literal["all-linear"] | list[str] = Field(description="names of linear layers")
-
-
-class Training(Block):
-    """Precision and memory of training."""
-
-    key: ClassVar[str] = "training"
-    free: ClassVar[frozenset[str]] = frozenset({"resume_steps"})
-    precision: Precision = Field(description="of the forward pass; weights stay float32")
-    export_dtype: ExportDtype = Field(description="of the model folders; stochastic: by lot")
-    gradient_checkpointing: bool
-    lora: Lora | None = Field(description="adapters that learn in place of the weights, or null")
-    optimizer: Literal["adamw", "adamw_8bit"] = Field(description="8bit: moments in 8 bits")
-    resume_steps: Count = Field(description="steps between resumable checkpoints")
-    launcher: Literal["single", "torchrun", "accelerate"]
-    processes: Count = Field(description="that train together, on this machine")
-    accelerate_config: str | None = Field(description="file for launcher accelerate, or null")
-
-    @model_validator(mode="after")
-    def _launched(self) -> Self:
-        if self.launcher == "single" and self.processes != 1:
-            raise ValueError("launcher torchrun or accelerate with more than one of processes")
-        if (self.launcher == "accelerate") != (self.accelerate_config is not None):
-            raise ValueError("accelerate_config with launcher accelerate, and null with others")
-        if self.accelerate_config is not None and not under("", self.accelerate_config):
-            raise ValueError("accelerate_config inside the project: no absolute path, no ..")
-        return self
-
-    def decides(self) -> dict[str, Any]:
-        """Give what decides the result beyond its rounding, as manifests name it."""
-        return self.model_dump(exclude={"launcher", "processes", "accelerate_config", *self.free})
-
-    def computes(self) -> dict[str, Any]:
-        """Give what decides the result and its rounding, to which work in progress belongs."""
-        return self.model_dump(exclude=set(self.free))
 
 
 class SelectPolicy(Block):

@@ -10,7 +10,9 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mutual_taught.config.blocks import Block, Decoding, Dpo, Params, Sample, TrainRm, Workers
+from mutual_taught.config.blocks import Decoding, Params, Sample, Workers
+from mutual_taught.config.fields import Block
+from mutual_taught.config.learning import Dpo, TrainRm
 from mutual_taught.errors import InputError, MissingFileError
 
 PARAMS = Path("params.yaml")

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from mutual_taught.config.blocks import Block, Dtype
+from mutual_taught.config.fields import Block, Dtype
 
 B = TypeVar("B", bound=Block)
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16")

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, learning, params
 from mutual_taught.errors import InputError
 from mutual_taught.pipeline import work
 from mutual_taught.terminal import process
@@ -97,7 +97,7 @@ def needed(stage: str) -> tuple[int, str]:
     if stage in WITHOUT_MODEL:
         return 0, ""
     if stage in TRAINING:
-        return params.load(blocks.Training).processes, "training.processes"
+        return params.load(learning.Training).processes, "training.processes"
     engine = params.load(blocks.Engine)
     if stage in ALONE:
         return 1, ""

@@ -13,7 +13,7 @@ from mutual_taught.checks import folder_checks, preflight
 from mutual_taught.checks.check import Check
 from mutual_taught.checks.folder_checks import Kind
 from mutual_taught.checks.rewards import compare_reward_model
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, inputs, params
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.models.load import load_config, load_policy, load_reward_model, load_tokenizer
 from mutual_taught.planning import doctor_machine, hub
@@ -52,7 +52,7 @@ def examine(run: Path) -> Iterator[Check | Note]:
 def _source(name: Kind) -> Iterator[Check]:
     """Check a model in the folder that params.yaml names, before it is copied."""
     try:
-        named, limits = params.load(blocks.Models), params.load(blocks.Tokens)
+        named, limits = params.load(inputs.Models), params.load(blocks.Tokens)
         model = named.policy if name == "policy" else named.reward_model
         if model.source == "path":
             for check in base_models.checks(Path(model.path), name, limits):

@@ -7,7 +7,8 @@ allows, all in one batch. docs/planning.md has the formulas; the numbers of the 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from mutual_taught.config.blocks import Decoding, Engine, Optimisation, Params, Training
+from mutual_taught.config.blocks import Decoding, Engine, Params
+from mutual_taught.config.learning import Optimisation, Training
 from mutual_taught.planning.shapes import Shape
 from mutual_taught.planning.workload import Work, at
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mutual_taught.artifacts.files import read_json
-from mutual_taught.config.blocks import Model
+from mutual_taught.config.inputs import Model
 from mutual_taught.errors import InputError
 from mutual_taught.models.folders import shards
 

@@ -13,7 +13,9 @@ import pyarrow.parquet as pq
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.files import read_json
-from mutual_taught.config.blocks import Data, Given, Optimisation, Params
+from mutual_taught.config.blocks import Params
+from mutual_taught.config.inputs import Data, Given
+from mutual_taught.config.learning import Optimisation
 from mutual_taught.errors import InputError
 from mutual_taught.method.splits import policy_part
 

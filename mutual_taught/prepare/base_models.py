@@ -26,7 +26,8 @@ from mutual_taught.artifacts.manifests import Manifest, write_manifest
 from mutual_taught.checks import folder_checks, text_checks
 from mutual_taught.checks.check import Check, require
 from mutual_taught.checks.folder_checks import Kind
-from mutual_taught.config.blocks import Model, Tokens
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.inputs import Model
 from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.models.chat import template_of
 from mutual_taught.models.dates import pinned, takes_date

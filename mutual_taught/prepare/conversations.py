@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mutual_taught.artifacts.texts import is_blank_text
-from mutual_taught.config.blocks import Columns
+from mutual_taught.config.inputs import Columns
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold
 from mutual_taught.keys import prompt_id

@@ -12,7 +12,9 @@ from mutual_taught.artifacts.joins import counts
 from mutual_taught.artifacts.manifests import read_manifest, write_manifest
 from mutual_taught.checks import preflight
 from mutual_taught.checks.rewards import compare_new_reward_model, compare_reward_model
-from mutual_taught.config.blocks import BaseRewardModel, Model, Tokens, Training
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.inputs import Model
+from mutual_taught.config.learning import BaseRewardModel, Training
 from mutual_taught.errors import InputError
 from mutual_taught.models.load import give_padding, load_reward_model, load_tokenizer
 from mutual_taught.models.packed.conversations import Asked, fit_responses

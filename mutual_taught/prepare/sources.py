@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from mutual_taught.artifacts.tables import ALL_PROMPTS, DROPPED_PROMPTS, GOLD_PAIRS
 from mutual_taught.artifacts.tables import read as read_table
-from mutual_taught.config.blocks import Columns, Data, Given
+from mutual_taught.config.inputs import Columns, Data, Given
 from mutual_taught.errors import InputError, first_line
 from mutual_taught.method.splits import assign_splits
 from mutual_taught.prepare import conversations, rows

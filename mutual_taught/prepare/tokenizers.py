@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from mutual_taught.config.blocks import Models
+from mutual_taught.config.inputs import Models
 from mutual_taught.models.folders import load as load_part
 from mutual_taught.prepare import base_models
 

@@ -12,7 +12,8 @@ from mutual_taught.artifacts.files import link_tree, write_json
 from mutual_taught.artifacts.joins import sides
 from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest, read_steps, step_of
 from mutual_taught.checks.policies import compare_policy
-from mutual_taught.config.blocks import Dpo, Tokens, Training
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.learning import Dpo, Training
 from mutual_taught.models import chat
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.models.precision import settle

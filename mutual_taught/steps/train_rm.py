@@ -10,7 +10,8 @@ from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.files import link_tree
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.checks.rewards import compare_reward_model
-from mutual_taught.config.blocks import Tokens, Training, TrainRm
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.learning import Training, TrainRm
 from mutual_taught.models.load import scoring_tokenizer
 from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work

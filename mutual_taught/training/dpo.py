@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer
 
 from mutual_taught.checks import preflight
-from mutual_taught.config.blocks import Dpo, Training
+from mutual_taught.config.learning import Dpo, Training
 from mutual_taught.models.load import Policy, load_policy
 from mutual_taught.models.packed.forward import policy_pass
 from mutual_taught.models.packed.rows import Group

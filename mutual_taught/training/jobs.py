@@ -11,7 +11,7 @@ from datasets import Dataset, load_from_disk
 
 from mutual_taught.artifacts.files import Json, read_json, write_json
 from mutual_taught.artifacts.manifests import STEP, read_manifest
-from mutual_taught.config.blocks import BaseRewardModel, Dpo, Training, TrainRm
+from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.models.load import Policy, RewardModel
 from mutual_taught.models.packed.whole import Rows
 from mutual_taught.training.export import save_model, with_base

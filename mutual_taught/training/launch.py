@@ -10,7 +10,7 @@ from typing import IO
 import torch
 
 from mutual_taught.artifacts.files import read_json, write_json
-from mutual_taught.config.blocks import Training
+from mutual_taught.config.learning import Training
 from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
 from mutual_taught.pipeline.watchdog import STARTED_BY, started_by, watch
 from mutual_taught.terminal.process import begin

@@ -16,7 +16,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from mutual_taught.config.blocks import Training
+from mutual_taught.config.learning import Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.terminal.progress import bar
 from mutual_taught.training.packed import SHARDED

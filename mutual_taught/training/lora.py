@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from mutual_taught.config.blocks import Lora
+from mutual_taught.config.learning import Lora
 from mutual_taught.errors import InputError
 
 NAME = "default"

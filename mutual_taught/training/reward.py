@@ -14,7 +14,8 @@ from trl import RewardConfig, RewardTrainer
 
 from mutual_taught.artifacts import tables
 from mutual_taught.checks import preflight
-from mutual_taught.config.blocks import RewardOptimisation, Tokens, Training
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.learning import RewardOptimisation, Training
 from mutual_taught.errors import InputError
 from mutual_taught.models.chat import scored_tokens
 from mutual_taught.models.load import RewardModel, give_padding, load_reward_model, new_reward_model

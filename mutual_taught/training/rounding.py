@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mutual_taught.config.blocks import ExportDtype
+from mutual_taught.config.learning import ExportDtype
 
 Weights: TypeAlias = Mapping[str, Tensor]
 UPDATE = ("export_update_kept", "export_update_cosine")

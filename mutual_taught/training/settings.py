@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mutual_taught.config.blocks import Optimisation, Training
+from mutual_taught.config.learning import Optimisation, Training
 from mutual_taught.errors import InputError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")

@@ -27,7 +27,8 @@ from transformers import (
 from mutual_taught.checks import folder_checks
 from mutual_taught.checks.folder_checks import Kind
 from mutual_taught.cli import main
-from mutual_taught.config.blocks import Model, Tokens
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.inputs import Model
 from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.models.load import load_policy, load_tokenizer
 from mutual_taught.prepare import base_models

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, fields, learning, params
 from mutual_taught.errors import InputError, MissingFileError
 from tests import project
 
@@ -29,7 +29,7 @@ def write(here: Path) -> Any:
 
 def refusal() -> str:
     with pytest.raises(InputError) as caught:
-        params.load(blocks.Dpo, "1")
+        params.load(learning.Dpo, "1")
     return str(caught.value)
 
 
@@ -43,10 +43,10 @@ def test_laptop_preset_is_the_default() -> None:
 
 
 # What the paper gives, by block
-PAPER: dict[type[blocks.Block], dict[str, object]] = {
+PAPER: dict[type[fields.Block], dict[str, object]] = {
     blocks.Sample: {"responses_per_prompt": 5, "temperature": 0.8, "top_p": 0.95},
     blocks.RankPairs: {"chosen": "shortest_above_mean", "reference": "previous"},
-    blocks.Dpo: {
+    learning.Dpo: {
         "beta": 0.01,
         "learning_rate": 7e-7,
         "scheduler": "cosine",
@@ -66,7 +66,7 @@ PAPER: dict[type[blocks.Block], dict[str, object]] = {
         "pseudo": True,
         "accumulate": "none",
     },
-    blocks.TrainRm: {
+    learning.TrainRm: {
         "learning_rate": 2e-6,
         "batch_size": 512,
         "epochs": 1,
@@ -80,7 +80,7 @@ PAPER: dict[type[blocks.Block], dict[str, object]] = {
 @pytest.mark.parametrize("block", PAPER, ids=lambda block: block.key)
 @pytest.mark.parametrize("iteration", ["1", "2"])
 def test_paper_preset_has_the_hyper_parameters_of_the_paper(
-    block: type[blocks.Block], iteration: str
+    block: type[fields.Block], iteration: str
 ) -> None:
     values = params.load(block, iteration, PRESETS / "paper.yaml").model_dump()
     assert {name: values[name] for name in PAPER[block]} == PAPER[block]
@@ -110,12 +110,12 @@ def test_no_key_is_one_that_dvc_leaves_out_of_what_it_looks_runs_up_by() -> None
 
 def test_number_like_5e_07_is_a_number_as_in_yaml_1_2(write: Any) -> None:
     write("learning_rate: 5.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
-    assert params.load(blocks.Dpo).learning_rate == 5e-7
+    assert params.load(learning.Dpo).learning_rate == 5e-7
 
 
 def test_override_holds_for_its_iteration_alone(write: Any) -> None:
     write(SECOND, SECOND.replace("dpo: {}", "dpo: {beta: 0.5}"))
-    assert [params.load(blocks.Dpo, t).beta for t in (None, "1", "2")] == [0.1, 0.1, 0.5]
+    assert [params.load(learning.Dpo, t).beta for t in (None, "1", "2")] == [0.1, 0.1, 0.5]
 
 
 def test_block_without_overrides_is_the_same_in_every_iteration(write: Any) -> None:
@@ -139,7 +139,7 @@ def test_seed_is_read(write: Any) -> None:
 def test_block_cannot_be_changed(write: Any) -> None:
     write()
     with pytest.raises(ValueError, match="frozen"):
-        params.load(blocks.Dpo).beta = 0.5
+        params.load(learning.Dpo).beta = 0.5
 
 
 FAULTS = {
@@ -531,7 +531,7 @@ def test_file_without_blocks_is_one_line(here: Path, text: str, kind: str) -> No
 def test_iteration_that_is_not_there_is_one_line(write: Any) -> None:
     write()
     with pytest.raises(InputError) as caught:
-        params.load(blocks.Dpo, "3")
+        params.load(learning.Dpo, "3")
     assert str(caught.value) == (
         "params.yaml: iterations has no '3'; expected one of 1, 2; add it, or run another iteration"
     )

@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from mutual_taught.cli import main
 from mutual_taught.config import params
-from mutual_taught.config.blocks import Lora, Model, Params
+from mutual_taught.config.blocks import Params
+from mutual_taught.config.inputs import Model
+from mutual_taught.config.learning import Lora
 from mutual_taught.errors import InputError
 from mutual_taught.planning import fits, machine, needs, plan, rates, shapes, timing, workload
 from mutual_taught.planning.machine import Machine, Speed

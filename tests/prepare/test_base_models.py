@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mutual_taught.config.blocks import Model, Tokens
+from mutual_taught.config.blocks import Tokens
+from mutual_taught.config.inputs import Model
 from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.models import folders
 from mutual_taught.models.load import load_tokenizer
@@ -200,7 +201,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from mutual_taught.prepare import base_models
-from mutual_taught.config.blocks import Model
+from mutual_taught.config.inputs import Model
 source = Model(source="hub", path="someone/model", revision="0" * 40)
 print(base_models.fetch(source, Path(sys.argv[1])))
 """

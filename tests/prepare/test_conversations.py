@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mutual_taught.config.blocks import Columns
+from mutual_taught.config.inputs import Columns
 from mutual_taught.prepare import conversations
 from mutual_taught.prepare.conversations import BadRowError, Prompt, read_prompt
 from mutual_taught.terminal import signs

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.config.blocks import Columns, Data, Given, Split, Splits
+from mutual_taught.config.inputs import Columns, Data, Given, Split, Splits
 from mutual_taught.errors import InputError
 from mutual_taught.prepare.conversations import REASONS, Prompt
 from mutual_taught.prepare.sources import (

@@ -9,7 +9,7 @@ from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from mutual_taught.config.blocks import Lora
+from mutual_taught.config.learning import Lora
 from mutual_taught.models.load import load_policy, load_reward_model
 from mutual_taught.models.packed.forward import packed_logps, packed_rewards
 from mutual_taught.models.packed.rows import Group

@@ -17,7 +17,7 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from mutual_taught.artifacts.files import sha256, write_json
-from mutual_taught.config.blocks import BaseRewardModel, Lora, Training, TrainRm
+from mutual_taught.config.learning import BaseRewardModel, Lora, Training, TrainRm
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.models.packed.rows import fill
 from mutual_taught.training import jobs, launch

@@ -17,14 +17,8 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 
 from bench import architectures
 from mutual_taught.artifacts.manifests import STEP, read_manifest
-from mutual_taught.config.blocks import (
-    Dpo,
-    Dtype,
-    LossType,
-    Optimisation,
-    RewardOptimisation,
-    Training,
-)
+from mutual_taught.config.fields import Dtype
+from mutual_taught.config.learning import Dpo, LossType, Optimisation, RewardOptimisation, Training
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.models.load import (
     EXAMPLE,

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.config.blocks import Lora
+from mutual_taught.config.learning import Lora
 from mutual_taught.errors import InputError
 from mutual_taught.models.load import load_policy, load_reward_model
 from mutual_taught.models.packed.forward import packed_rewards

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.config.blocks import ExportDtype
+from mutual_taught.config.learning import ExportDtype
 from mutual_taught.errors import InputError
 from mutual_taught.models.load import load_policy
 from mutual_taught.training import jobs, rounding

@@ -16,7 +16,8 @@ from mutual_taught.artifacts import files
 from mutual_taught.artifacts.manifests import STEP, write_manifest
 from mutual_taught.checks.policies import compare_policy
 from mutual_taught.checks.rewards import compare_new_reward_model, compare_reward_model
-from mutual_taught.config.blocks import BaseRewardModel, Dpo, Engine, Lora, Training
+from mutual_taught.config.blocks import Engine
+from mutual_taught.config.learning import BaseRewardModel, Dpo, Lora, Training
 from mutual_taught.errors import InputError
 from mutual_taught.models.chat import prompt_tokens, scored_tokens
 from mutual_taught.models.load import (
