@@ -12,7 +12,6 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation import metrics as evaluation
 from mutual_taught.evaluation.judge import (
-    HELD_OUT,
     MODELS,
     Systems,
     add_gold,
@@ -32,19 +31,10 @@ def check(of: Iteration) -> Faults:
         yield from _copied(of)
         return
     yield from _generations(of)
-    systems = _systems(of)
-    path, judgements = of.path(tables.JUDGEMENTS), of.table(tables.JUDGEMENTS)
-    expected = tables.JUDGEMENTS.sorted(judge(systems))
-    yield from faults.compare(path, tables.JUDGEMENTS, judgements, expected)
+    yield from _judged(of)
     yield from _gold_pairs(of)
     yield from _own_pairs(of)
-    metrics, seed = of.metrics("eval"), of.settings.seed
-    right = {
-        "active": 1.0,
-        **evaluation.policy_metrics(systems, judgements, seed),
-        **evaluation.reward_model_metrics(of.table(tables.RM_SCORES), seed),
-    }
-    yield from faults.numbers(metrics, files.read_json(metrics), right)
+    yield from _measured(of)
 
 
 def _copied(of: Iteration) -> Faults:
@@ -63,13 +53,23 @@ def _systems(of: Iteration) -> Systems:
 
 
 def _generations(of: Iteration) -> Faults:
-    """The eval prompts were answered with iteration 0's seeds, and gold is what a program finds."""
+    """The eval prompts were answered with iteration 0's seeds; gold and outputs follow."""
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
-    prompts = of.run.split("eval")
-    longest = of.settings.eval.max_new_tokens
+    prompts, longest = of.run.split("eval"), of.settings.eval.max_new_tokens
     yield from answer_tables.drawn(path, tables.GENERATIONS, own, of.run.reader, longest)
     yield from answer_tables.seeds(path, tables.GENERATIONS, own, of.settings, "eval", 0)
     yield from answer_tables.asked(path, own["prompt_id"], prompts)
+    yield from _without_rewards(of, own)
+    graded = own.drop_columns(["gold", "passed", "length_chars"])
+    yield from faults.compare(path, tables.GENERATIONS, own, add_gold(graded, prompts))
+    outputs = of.here / "eval" / OUTPUTS
+    if files.read_json(outputs, list) != model_outputs(own, prompts, f"mutual-taught-{of.key}"):
+        yield Fault(outputs, "the file", "another", "the first answers of generations")
+
+
+def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
+    """An answer has both rewards, or the reason why it has neither."""
+    path = of.path(tables.GENERATIONS)
     unscored = own["reward_rt"].is_null().to_numpy()
     right = {
         "reward_r0": unscored == own["reward_r0"].is_null().to_numpy(),
@@ -78,13 +78,26 @@ def _generations(of: Iteration) -> Faults:
     for name, agrees in right.items():
         expected = "what goes with reward_rt"
         yield from faults.first(path, tables.GENERATIONS, own, name, ~agrees, expected)
-    asked = answer_tables.asked_with(own, prompts, path)
+    asked = answer_tables.asked_with(own, of.run.split("eval"), path)
     yield from answer_tables.unscored(of, tables.GENERATIONS, own, asked)
-    graded = own.drop_columns(["gold", "passed", "length_chars"])
-    yield from faults.compare(path, tables.GENERATIONS, own, add_gold(graded, prompts))
-    outputs = of.here / "eval" / OUTPUTS
-    if files.read_json(outputs, list) != model_outputs(own, prompts, f"mutual-taught-{of.key}"):
-        yield Fault(outputs, "the file", "another", "the first answers of generations")
+
+
+def _judged(of: Iteration) -> Faults:
+    """Judgements are those of these answers against those of iteration 0 and of the one before."""
+    path, judgements = of.path(tables.JUDGEMENTS), of.table(tables.JUDGEMENTS)
+    expected = tables.JUDGEMENTS.sorted(judge(_systems(of)))
+    yield from faults.compare(path, tables.JUDGEMENTS, judgements, expected)
+
+
+def _measured(of: Iteration) -> Faults:
+    """The numbers are those of the answers, the judgements and the scores of pairs."""
+    metrics, seed = of.metrics("eval"), of.settings.seed
+    right = {
+        "active": 1.0,
+        **evaluation.policy_metrics(_systems(of), of.table(tables.JUDGEMENTS), seed),
+        **evaluation.reward_model_metrics(of.table(tables.RM_SCORES), seed),
+    }
+    yield from faults.numbers(metrics, files.read_json(metrics), right)
 
 
 def _own_pairs(of: Iteration) -> Faults:
@@ -99,10 +112,7 @@ def _own_pairs(of: Iteration) -> Faults:
 
 def _gold_pairs(of: Iteration) -> Faults:
     """The gold pairs scored are those held out, and r_0's scores are those of iteration 0."""
-    if of.settings.eval.gold_pairs is None:
-        return
-    pairs = tables.read(Path(of.settings.eval.gold_pairs), tables.GOLD_PAIRS)
-    held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
+    held_out = of.held_out()
     path, scores = of.path(tables.RM_SCORES), of.table(tables.RM_SCORES)
     gold = scores.filter(pc.equal(scores["set"], "gold_pairs"))
     nothing = np.zeros((len(held_out), 2))

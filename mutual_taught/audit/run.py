@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.artifacts import decision, tables
 from mutual_taught.config import blocks
+from mutual_taught.evaluation.judge import HELD_OUT
 from mutual_taught.models.folders import stop_ids
 from mutual_taught.prepare import tokenizers
 from mutual_taught.steps.sample import policy_prompts
@@ -151,6 +153,11 @@ class Iteration(NamedTuple):
     def policy_prompts(self) -> pa.Table:
         """Give the prompts of the policy's part that iteration t samples on: D_E^t."""
         return policy_prompts(self.run.split("policy"), self.t)
+
+    def held_out(self) -> pa.Table:
+        """Give the held-out gold pairs: the run's own copy of them."""
+        pairs = self.run.table(tables.GOLD_PAIRS.path(self.run.folder / "0"), tables.GOLD_PAIRS)
+        return pairs.filter(pc.equal(pairs["part"], HELD_OUT))
 
     def metrics(self, stage: str) -> Path:
         """Say where a stage's numbers are."""
