@@ -4,8 +4,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.artifacts import decision, files, joins, tables
-from mutual_taught.artifacts.manifests import STEP, read_manifest, read_steps
-from mutual_taught.audit import answer_tables, faults
+from mutual_taught.artifacts.manifests import STEP, read_steps
+from mutual_taught.audit import answer_tables, faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
@@ -157,9 +157,6 @@ def selected(of: Iteration) -> Faults:
             source = of.here / "checkpoints" / STEP.format(best.step)
     if now != expected:
         yield Fault(of.here / "decision.json", "the decision", str(now), str(expected))
-    mine, right = (read_manifest(place).digest for place in (of.here / "policy", source))
-    if mine != right:
-        place = of.here / "policy"
-        yield Fault(place, "the selected policy", mine[:12], f"{source} {right[:12]}")
+    yield from provenance.same_model(of.here / "policy", source, "the selected policy")
     path = of.metrics("select_policy")
     yield from faults.numbers(path, files.read_json(path), metrics)

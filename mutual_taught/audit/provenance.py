@@ -133,6 +133,15 @@ def agrees(path: Path, said: files.Json, right: files.Json, where: str = "proven
             yield Fault(path, f"{where} {name}", str(said.get(name))[:80], str(value)[:80])
 
 
+def same_model(folder: Path, source: Path, what: str) -> Faults:
+    """A model is a copy of another: its files, and all that its manifest says of it."""
+    mine, right = read_manifest(folder), read_manifest(source)
+    if mine.digest != right.digest:
+        yield Fault(folder, what, mine.digest[:12], f"{source} {right.digest[:12]}")
+    else:
+        yield from agrees(folder / MANIFEST, mine._asdict(), right._asdict(), what)
+
+
 def _fits(said: object, right: object) -> bool:
     """Compare what is said with a parameter; `auto` may have become either format."""
     if right == "auto":
@@ -190,7 +199,8 @@ def _candidates(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
     """Candidates were trained from the right policy, on this iteration's pairs, as params say."""
     dpo = params.load(learning.Dpo, of.key)
     start = "base_policy" if dpo.start == "base" else "policy"
-    right = {"policy": inputs[start](), "dpo": dpo.model_dump(), **learnt(of.settings)}
+    began = {"stage": f"dpo@{of.key}", "policy": inputs[start]()}
+    right = {**began, "dpo": dpo.model_dump(), **learnt(of.settings)}
     for folder in checkpoints(of.here):
         yield from _made_by(of, folder, inputs, start, ("ranked_pairs", "responses"))
         yield from agrees(folder / MANIFEST, read_manifest(folder).made_by, right, "made_by")
@@ -200,13 +210,12 @@ def _reward_model(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
     """r_t is r_{t-1} where it is fixed; else it was trained on the mix, from where params say."""
     rule, folder = params.load(learning.TrainRm, of.key), of.here / "reward_model"
     if rule.fixed:
-        digest, right = read_manifest(folder).digest, inputs["reward_model"]()
-        if digest != right:
-            yield Fault(folder, "the fixed reward model", digest[:12], right[:12])
+        yield from same_model(folder, of.before / "reward_model", "the fixed reward model")
         return
     start = "reward_model" if rule.start == "previous" else "base_reward_model"
     yield from _made_by(of, folder, inputs, start, ("reward_pairs",))
-    trained = {"settings": rule.model_dump(), **learnt(of.settings)}
+    began = {"stage": f"train_rm@{of.key}", "reward_model": inputs[start]()}
+    trained = {**began, "settings": rule.model_dump(), **learnt(of.settings)}
     if rule.average:
         trained["averaged_with"] = inputs["base_reward_model"]()
     yield from agrees(folder / MANIFEST, read_manifest(folder).made_by, trained, "made_by")

@@ -1,8 +1,7 @@
 """Whether a stopped run did nothing more, and carried on what it had."""
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.audit import faults
+from mutual_taught.audit import faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import EVAL, Iteration
 from mutual_taught.config import learning, params
@@ -37,10 +36,8 @@ def carried_on(of: Iteration) -> Faults:
     """What a stopped iteration carries on is the previous one's, and its stages did nothing."""
     if of.active:
         return
-    mine, right = (read_manifest(place / "reward_model").digest for place in (of.here, of.before))
-    if mine != right:
-        place = of.here / "reward_model"
-        yield Fault(place, "the reward model", mine[:12], f"{of.before} {right[:12]}")
+    folder, before = (place / "reward_model" for place in (of.here, of.before))
+    yield from provenance.same_model(folder, before, "the reward model")
     for table in EVAL:
         own, theirs = of.path(table), of._replace(key=of.previous).path(table)
         if of.run.digest(own, table) != of.run.digest(theirs, table):

@@ -266,6 +266,10 @@ ATTACKS: dict[str, tuple[Change, str]] = {
         say("1/metrics/sample.json", active=True),
         "sample.json: active is True; expected 1.0",
     ),
+    "what made the selected policy": (
+        say("1/policy/manifest.json", parent="0" * 64),
+        "run/1/policy/manifest.json: the selected policy parent is 0000",
+    ),
     "outputs for benchmarks": (
         edit("1/eval/model_outputs.json", lambda rows: rows[0].update(output="x")),
         "model_outputs.json: the file is another",
