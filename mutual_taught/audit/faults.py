@@ -18,6 +18,11 @@ class Fault(NamedTuple):
     found: str
     expected: str
 
+    @property
+    def agrees(self) -> bool:
+        """Tell what shards made again tell of themselves; a fault is where one does not agree."""
+        return False
+
     def __str__(self) -> str:
         """Say it in one line."""
         return f"{self.path}: {self.where} is {self.found}; expected {self.expected}"

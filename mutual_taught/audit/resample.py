@@ -1,13 +1,15 @@
 """Draw random shards of a finished run again, and compare them with what it says."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
@@ -15,11 +17,16 @@ from mutual_taught.audit.provenance import previous_draw
 from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, params
 from mutual_taught.errors import InputError
+from mutual_taught.models.precision import settle
 from mutual_taught.sampling import shards
 from mutual_taught.sampling.engine import Engine
 from mutual_taught.sampling.start import start_engine
 
 T = TypeVar("T")
+B = TypeVar("B", bound=blocks.Block)
+Floats = NDArray[np.float64]
+# How far the log-prob of a whole answer may be apart on another kind of machine, in nats.
+LOGPS: Mapping[blocks.Dtype, float] = {"float32": 1e-2, "bfloat16": 1.0}
 
 
 class Draws(NamedTuple):
@@ -33,6 +40,14 @@ class Draws(NamedTuple):
     step: int | None = None
     prefix: str = ""
 
+    @property
+    def dtype(self) -> blocks.Dtype:
+        """Name the format in which they were drawn."""
+        made = tables.provenance(pq.read_schema(self.path).empty_table())
+        dtype = as_made(params.load(blocks.Engine), made).dtype
+        assert dtype != "auto"
+        return dtype
+
     def said(self) -> pa.Table:
         """Read the answers as the run has them."""
         rows = tables.read(self.path, self.table)
@@ -45,28 +60,40 @@ class Draws(NamedTuple):
 
 
 class Redrawn(NamedTuple):
-    """One shard drawn again: how many answers, how many with the same tokens, all bits equal."""
+    """One shard drawn again: how many answers, how many with the same tokens, all bits equal.
+
+    apart: how far the log-probs of answers with the same tokens are from the stored ones, at most;
+    `tolerance` is how far they may be.
+    """
 
     path: Path
     shard: int
     answers: int
     same_tokens: int
     bit_equal: bool
+    apart: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether it is what is stored, but for the rounding of log-probs."""
+        return self.same_tokens == self.answers and self.apart <= self.tolerance
 
     def __str__(self) -> str:
         """Say it in one line."""
         verdict = "bit-equal"
         if not self.bit_equal:
             verdict = f"{self.same_tokens} of {self.answers} answers have the same tokens"
+            verdict += f", log-probs are at most {self.apart:.3g} apart" * (self.apart > 0)
         return f"{self.path}: shard {self.shard}: {verdict}"
 
 
-def resample(run: Path, count: int | None, seed: int) -> Iterator[Redrawn]:
+def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
     """Draw `count` shards again, chosen at random among all of the run.
 
     Args:
         run: folder of the run; params.yaml must be the run's.
-        count: how many shards, all there are at most; None for all.
+        count: how many shards, all there are at most.
         seed: of the choice.
 
     Raises:
@@ -81,20 +108,37 @@ def resample(run: Path, count: int | None, seed: int) -> Iterator[Redrawn]:
     if not everything:
         raise InputError(f"{run}: holds no drawn answers; run dvc repro first")
     chosen = some(everything, count, seed)
+    formats = {drawn.path: drawn.dtype for drawn, _ in chosen}
+    for dtype in sorted(set(formats.values())):
+        yield from _redrawn([one for one in chosen if formats[one[0].path] == dtype], dtype)
+
+
+def _redrawn(chosen: Sequence[tuple[Draws, int]], dtype: blocks.Dtype) -> Iterator[Redrawn]:
+    """Draw shards again that were drawn in one format, those of one policy together."""
     context = max(drawn.plan.context for drawn, _ in chosen)
-    limits = params.load(blocks.Tokens)
-    with start_engine(params.load(blocks.Engine), context, limits) as engine:
+    settings = params.load(blocks.Engine).model_copy(update={"dtype": dtype})
+    with start_engine(settings, context, params.load(blocks.Tokens)) as engine:
         for policy in sorted({drawn.policy for drawn, _ in chosen}):
             engine.load(policy)
             for drawn, shard in chosen:
                 if drawn.policy == policy:
-                    yield _compare(drawn, shard, engine)
+                    yield _compare(drawn, shard, engine, LOGPS[dtype])
 
 
-def some(everything: Sequence[T], count: int | None, seed: int) -> list[T]:
-    """Choose some at random, or take all."""
-    if count is None:
-        return list(everything)
+def as_made(block: B, made: Mapping[str, Any]) -> B:
+    """Settle the formats of a block as where a table was made: `auto` is what it came to there.
+
+    Args:
+        block: of params.yaml.
+        made: the table's provenance, which has formats under the names that the block has.
+    """
+    came_to = {name: made.get(name) for name, value in block if value == "auto"}
+    known = {name: said for name, said in came_to.items() if said in get_args(blocks.Dtype)}
+    return settle(block.model_copy(update=known))
+
+
+def some(everything: Sequence[T], count: int, seed: int) -> list[T]:
+    """Choose so many at random, all there are at most."""
     return random.Random(seed).sample(everything, min(count, len(everything)))
 
 
@@ -167,12 +211,12 @@ def _plan(
     )
 
 
-def _compare(drawn: Draws, shard: int, engine: Engine) -> Redrawn:
+def _compare(drawn: Draws, shard: int, engine: Engine, tolerance: float) -> Redrawn:
     again = shards.redraw(engine, drawn.prompts, drawn.plan, shard)
     said = drawn.said()
     mine = said.filter(pc.is_in(said["prompt_id"], pc.unique(again["prompt_id"])))
     if len(mine) != len(again):
-        return Redrawn(drawn.path, shard, len(again), 0, False)
+        return Redrawn(drawn.path, shard, len(again), 0, False, 0.0, tolerance)
     pairs = zip(mine["token_ids"].to_pylist(), again["token_ids"].to_pylist(), strict=True)
     same = np.array([a == b for a, b in pairs])
     equal = all(
@@ -180,4 +224,19 @@ def _compare(drawn: Draws, shard: int, engine: Engine) -> Redrawn:
         for name in ("response", "finish_reason", "logprob", "seed")
         if name in mine.column_names
     )
-    return Redrawn(drawn.path, shard, len(again), int(same.sum()), bool(same.all() and equal))
+    bit_equal, apart = bool(same.all() and equal), _apart(mine, again, same)
+    return Redrawn(drawn.path, shard, len(again), int(same.sum()), bit_equal, apart, tolerance)
+
+
+def _apart(mine: pa.Table, again: pa.Table, same: NDArray[np.bool_]) -> float:
+    """Give the largest difference of log-probs among answers with the same tokens, in nats."""
+    if "logprob" not in mine.column_names:
+        return 0.0
+    return furthest(*(table["logprob"].to_numpy()[same] for table in (mine, again)))
+
+
+def furthest(stored: Floats, found: Floats) -> float:
+    """Give the largest difference; NaN is at 0 from NaN, and infinitely far from a number."""
+    both = np.isnan(stored) & np.isnan(found)
+    apart = np.where(both, 0.0, np.abs(stored - found))
+    return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))

@@ -1,6 +1,6 @@
 """Whether iteration 0 is that of params.yaml: the prompts, both base models, the first answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,9 @@ def prompts(run: Run, settings: blocks.Params) -> Faults:
     for place, kind in listed(run):
         yield from integrity.altered(run, place, kind)
     for (place, kind), rows in zip(parts, sources.by_split(whole).values(), strict=True):
-        yield from faults.compare(place, kind, run.table(place, kind), rows)
+        found = run.table(place, kind)
+        yield from faults.compare(place, kind, found, rows)
+        yield from agrees(place, tables.provenance(found), {"seed": settings.seed})
     yield from _dropped(run, whole, settings)
     yield from _sourced(run, whole, settings)
     yield from _counted(run, whole, settings)
@@ -77,9 +79,32 @@ def _falls(shares: Mapping[str, float], whole: pa.Table, seed: int) -> pa.Array:
     return pa.array([*shares, "no split"]).take(pa.array(where))
 
 
+def absent(folder: Path, settings: blocks.Params) -> Iterator[str]:
+    """Say which sources are not here, so that nothing is compared with them; the hub is not asked.
+
+    Args:
+        folder: of the run.
+        settings: those of the run.
+    """
+    for place, table in (
+        *((place, tables.ALL_PROMPTS) for place in _prompt_files(settings.data)),
+        (settings.eval.gold_pairs, tables.GOLD_PAIRS),
+    ):
+        if place is not None and not Path(place).exists():
+            copied = table.path(folder / "0")
+            yield f"{place} is not here, and {copied} was not compared with it"
+
+
+def _prompt_files(data: blocks.Data) -> list[str]:
+    """List the files that prompts are read from."""
+    own = [] if data.source == "hub" else [data.path]
+    return own + ([data.given.path] if data.given else [])
+
+
 def _sourced(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
-    """Prompts and dropped rows are what their files have in these rows; the hub is not asked."""
-    if settings.data.source == "hub":
+    """Prompts and dropped rows are what their files have in these rows, if all are here."""
+    needed = _prompt_files(settings.data)
+    if settings.data.source == "hub" or not all(Path(place).exists() for place in needed):
         return
     path, table = run.folder / "0" / "dropped_prompts.parquet", tables.DROPPED_PROMPTS
     dropped = run.table(path, table)
@@ -102,11 +127,14 @@ def _sourced(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
 
 
 def gold_pairs(of: Iteration) -> Faults:
-    """The gold pairs are those of the file that params.yaml names."""
+    """The gold pairs are those of the file that params.yaml names, if it is here."""
     path, table = tables.GOLD_PAIRS.path(of.here), tables.GOLD_PAIRS
     yield from integrity.altered(of.run, path, table)
-    place = of.settings.eval.gold_pairs
-    right = table.sorted(sources.gold_pairs(None if place is None else Path(place)))
+    named = of.settings.eval.gold_pairs
+    source = None if named is None else Path(named)
+    if source is not None and not source.exists():
+        return
+    right = table.sorted(sources.gold_pairs(source))
     yield from faults.compare(path, table, of.run.table(path, table), right)
 
 
@@ -229,8 +257,9 @@ def _models(here: Path, settings: blocks.Params) -> Faults:
         second = {**second, "parent": policy.digest, "base": policy.base}
         trained = {"policy": policy.digest, "settings": settings.base_reward_model.model_dump()}
         made_by = {**trained, **learnt(settings)}
-    yield from _is(here / "policy", first, {"seed": settings.seed, "date": date})
-    yield from _is(here / "reward_model", second, made_by)
+    took = {"stage": "prepare_policy", "seed": settings.seed, "date": date}
+    yield from _is(here / "policy", first, took)
+    yield from _is(here / "reward_model", second, {"stage": "prepare_reward_model", **made_by})
 
 
 def _is(folder: Path, right: files.Json, made_by: files.Json) -> Faults:

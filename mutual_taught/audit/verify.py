@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -21,8 +22,10 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import EVAL, Iteration, Run
 from mutual_taught.config import params
 from mutual_taught.errors import MutualTaughtError
-from mutual_taught.reading import run_state
+from mutual_taught.reading import formats, run_state
 from mutual_taught.report import markdown, summary
+
+T = TypeVar("T")
 
 
 def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
@@ -43,15 +46,15 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
     run.ahead(start.listed(run))
     for key in run.keys[:2]:  # read and hashed beside the prompts, which take a while
         run.ahead(run.listed(key))
-    yield from _guarded(folder / "0", start.prompts(run, settings))
+    yield from guarded(folder / "0", start.prompts(run, settings))
     run.forget([folder / "0" / "prompts.parquet"])
     for key in run.keys:
         run.ahead(run.listed(key))
         of = Iteration(run, key, settings)
         for check in _checks(of):
-            yield from _guarded(of.here, check)
+            yield from guarded(of.here, check)
         if models:
-            yield from _guarded(of.here, integrity.models(of.here))
+            yield from guarded(of.here, integrity.models(of.here))
         carried = (tables.ANSWERS, tables.REWARD_PAIRS, *EVAL)
         run.forget(path for path, table in run.listed(key) if table not in carried)
         run.forget(path for path, _ in run.listed(of.previous) if of.previous != "0")
@@ -93,7 +96,17 @@ def _checks(of: Iteration) -> list[Faults]:
     return checks
 
 
-def _guarded(folder: Path, check: Faults) -> Faults:
+def notes(folder: Path) -> Iterator[str]:
+    """Say what is no fault, but what whoever trusts the run should know.
+
+    It was computed in two number formats; or a source of its prompts or gold pairs is not here, so
+    that what the run has of it was not compared.
+    """
+    yield from formats.mixed(formats.find(folder))
+    yield from start.absent(folder, params.validate(params.read(params.PARAMS)))
+
+
+def guarded(folder: Path, check: Iterator[T]) -> Iterator[T | Fault]:
     """Turn what a reader refuses into a fault, so that the other checks still run."""
     try:
         yield from check

@@ -1,15 +1,21 @@
 """Commands that look at a run, or at what it needs: status, verify, trace, why, doctor."""
 
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mutual_taught.cli.place import PLACE
 from mutual_taught.terminal import process
 from mutual_taught.terminal.signs import without_secrets
+
+if TYPE_CHECKING:
+    from mutual_taught.audit.faults import Fault
+    from mutual_taught.audit.resample import Redrawn
+    from mutual_taught.audit.rescore import Rescored
 
 AS_JSON = click.option(
     "--json",
@@ -43,18 +49,36 @@ def status(folder: Path, as_json: bool, watch: bool, every: float) -> None:
         table.show(folder)
 
 
+class Shards(click.IntRange):
+    """A number of shards, or `all`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Take `all` for as many as there are."""
+        return sys.maxsize if value == "all" else super().convert(value, param, ctx)
+
+
+SHARDS = Shards(min=0)
+
+
 @click.command(short_help="Recompute every decision from the artifacts.")
 @click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
 @click.option("--models/--no-models", default=True, help="Hash the models' files, too.")
 @click.option(
     "--resample",
-    "count",
-    type=click.IntRange(min=0),
+    "drawn",
+    type=SHARDS,
     default=0,
-    help="Draw so many random shards again.",
+    help="Draw so many random shards of answers again, or all.",
+)
+@click.option(
+    "--rescore",
+    "scored",
+    type=SHARDS,
+    default=0,
+    help="Score so many random shards again, or all.",
 )
 @click.option("--seed", default=0, help="Of the choice of shards.")
-def verify(folder: Path, models: bool, count: int, seed: int) -> None:
+def verify(folder: Path, models: bool, drawn: int, scored: int, seed: int) -> None:
     """Recompute every decision of a run from its artifacts, and check every digest.
 
     Pairs, tolerances, filters, duels, the chosen checkpoint, the mix, gold, judgements and all
@@ -62,29 +86,40 @@ def verify(folder: Path, models: bool, count: int, seed: int) -> None:
     where, and what was expected; exit code 1 if anything does. params.yaml must be the run's.
 
     --resample draws answers again with their seeds. On the same kind of machine they are
-    bit-equal; another kind may round otherwise.
+    bit-equal; another kind may round otherwise. --rescore computes rewards and DPO's reference
+    log-probs again. Both take a number of shards, or all.
 
-    Example: mutual-taught verify --resample 2
+    Example: mutual-taught verify --resample 2 --rescore 2
     """
     from mutual_taught.audit import verify as checking
-    from mutual_taught.reading import formats
 
     faults = 0
     for fault in checking.verify(folder, models):
         process.say(str(fault))
         faults += 1
-    for line in formats.mixed(formats.find(folder)):
+    for line in checking.notes(folder):
         process.say(f"note: {line}")
     if not faults:
         process.say(f"{folder}: every decision and every digest is as it should be")
-    if count:
+    if drawn:
         from mutual_taught.audit import resample
 
-        for shard in resample.resample(folder, count, seed):
-            process.say(str(shard))
-            faults += shard.same_tokens < shard.answers
+        faults += _say_shards(checking.guarded(folder, resample.resample(folder, drawn, seed)))
+    if scored:
+        from mutual_taught.audit import rescore
+
+        faults += _say_shards(checking.guarded(folder, rescore.rescore(folder, scored, seed)))
     if faults:
         raise click.ClickException(f"faults found: {faults}, each in a line above")
+
+
+def _say_shards(made_again: Iterable["Fault | Redrawn | Rescored"]) -> int:
+    """Say in a line each what became of shards made again; count those that are not as stored."""
+    faults = 0
+    for one in made_again:
+        process.say(str(one))
+        faults += not one.agrees
+    return faults
 
 
 @click.command(short_help="List prompts with their ids, for trace.")

@@ -92,14 +92,14 @@ def add_logps(
     if settings.reference_logps == "sampler":
         logps = sampled_logps(ranked, pairs.responses)
         few = np.unique(np.linspace(0, len(logps) - 1, CHECKED).astype(int))
-        groups = _groups(pairs, kept.take(pa.array(few)), reference)
+        groups = pair_groups(pairs, kept.take(pa.array(few)), reference)
         found = compare_margins(
             logps[few], np.array(reference.load()(groups, ignore)), reference.folder
         )
     else:
         inputs = _inputs(pairs, kept, reference)
         with work.folder(name, inputs) as place:
-            logps = _measured(_groups(pairs, kept, reference), reference, workers, place)
+            logps = _measured(pair_groups(pairs, kept, reference), reference, workers, place)
     rows = np.flatnonzero(ranked["kept"].to_numpy())
     for side, column_name in enumerate(REFERENCE):
         column = np.full(len(ranked), np.nan)
@@ -116,7 +116,7 @@ def add_logps(
     return ranked, made_from, found
 
 
-def _groups(pairs: Pairs, kept: pa.Table, reference: Reference) -> list[Group]:
+def pair_groups(pairs: Pairs, kept: pa.Table, reference: Reference) -> list[Group]:
     """Lay out kept pairs as token ids: the prompt, then chosen and rejected as branches."""
     tokenizer = load_tokenizer(reference.folder)
     names = kept["prompt_id"].to_pylist()

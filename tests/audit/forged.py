@@ -23,9 +23,25 @@ AT = {
     **{f"splits/{name}": tables.split(name) for name in ("policy", "reward", "selection", "eval")},
 }
 
+START = ("prompts", "gold_pairs", *(name for name in AT if name.startswith("splits/")))
+CELLS = [
+    (f"{0 if name in START else 1}/{name}", column)
+    for name, table in AT.items()
+    for column in table.columns
+]
+# Only a model can tell these: docs/reading.md lists them.
+NEEDS_MODEL = {
+    ("1/responses", "logprob"),
+    ("1/ranked_pairs", "reference_chosen_logps"),
+    ("1/ranked_pairs", "reference_rejected_logps"),
+    ("1/duels", "reward"),  # as long as the same one wins
+}
+
 
 def other(value: Any, kind: pa.DataType) -> Any:
     """Give a value of the same type that is not the same, as near as a liar would take it."""
+    if kind == tables.TOKENS:  # letters, for one half sign reads as another does
+        return [*value[:-1], 71 if value[-1] == 70 else 70]
     if pa.types.is_list(kind):
         if pa.types.is_struct(kind.value_type):
             last = value[-1]
@@ -82,7 +98,5 @@ def forge(run: Path, name: str, column: str, row: int = 0) -> None:
     path, table = run / f"{name}.parquet", AT[name.split("/", 1)[1]]
     before = tables.rows_digest(pq.read_table(path))
     alter(path, table, column, row)
-    digest = before
-    changed = tables.rows_digest(pq.read_table(path))
     # A table that names the altered one has the same rows, so one round is enough.
-    sign_all(run, digest, changed)
+    sign_all(run, before, tables.rows_digest(pq.read_table(path)))

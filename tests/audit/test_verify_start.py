@@ -7,11 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.cli import main
 from mutual_taught.config import presets
 from tests import in_process, project
+from tests.audit.forged import forge
 from tests.audit.test_verify_whole import Change, copy, found, say, setting, sign
 
 
@@ -103,6 +106,30 @@ def test_start_that_is_not_that_of_params_is_found(run: Path, name: str) -> None
     attack(run)
     lines = found()
     assert any(said in line for line in lines), lines
+
+
+def test_gold_pairs_are_compared_with_their_file_only_if_it_is_here(run: Path) -> None:
+    source = Path(shutil.copy("data/seed_preferences.parquet", "data/own.parquet"))
+    setting("eval.gold_pairs", str(source))(run)
+    assert found() == []
+    forge(run, "0/gold_pairs", "gold_chosen")
+    assert any(line.startswith("run/0/gold_pairs.parquet: row ") for line in found())
+    source.unlink()
+    result = CliRunner().invoke(main, ["verify", "--no-models"])
+    assert result.output == (
+        f"note: {source} is not here, and run/0/gold_pairs.parquet was not compared with it\n"
+        "run: every decision and every digest is as it should be\n"
+    )
+
+
+def test_prompts_are_compared_with_their_file_only_if_it_is_here(run: Path) -> None:
+    source = Path(project.load_yaml(Path("params.yaml"))["data"]["path"])
+    source.unlink()
+    result = CliRunner().invoke(main, ["verify", "--no-models"])
+    assert result.output == (
+        f"note: {source} is not here, and run/0/prompts.parquet was not compared with it\n"
+        "run: every decision and every digest is as it should be\n"
+    )
 
 
 def previous(name: str) -> Change:

@@ -1,0 +1,151 @@
+"""Score random shards of a finished run again, and compare the rewards and reference log-probs."""
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.compute as pc
+
+from mutual_taught.artifacts import tables
+from mutual_taught.audit import scored
+from mutual_taught.audit.resample import LOGPS, Floats, as_made, furthest, iterations, some
+from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.scored import Scoring
+from mutual_taught.config import blocks, params
+from mutual_taught.errors import InputError
+from mutual_taught.models.packed.conversations import Asked
+from mutual_taught.models.precision import settle
+from mutual_taught.scoring import shards
+from mutual_taught.scoring.scorer import Scorer
+from mutual_taught.scoring.start import start_scorer
+from mutual_taught.steps import reference
+from mutual_taught.steps.rank_pairs import REFERENCE
+from mutual_taught.terminal.progress import ignore
+
+# How far rewards may be apart on another kind of machine; on the same they are the same.
+REWARD: Mapping[blocks.Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}
+
+
+class References(NamedTuple):
+    """Pairs of an iteration whose log-probs DPO's reference gave in a pass of its own."""
+
+    of: Iteration
+    pairs: int
+
+    def shards(self, _: int) -> int:
+        """Count the shards, which are as large as those of the stage."""
+        return -(-self.pairs // reference.SHARD)
+
+
+class Rescored(NamedTuple):
+    """One shard scored again: how many numbers, and how far the worst is from what is stored."""
+
+    path: Path
+    columns: str
+    shard: int
+    numbers: int
+    apart: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether all numbers are as near as they have to be."""
+        return self.apart <= self.tolerance
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        verdict = f"{self.numbers} numbers, at most {self.apart:.3g} apart"
+        if not self.agrees:
+            verdict += f"; expected at most {self.tolerance:g}"
+        return f"{self.path}: {self.columns} of shard {self.shard}: {verdict}"
+
+
+def rescore(run: Path, count: int, seed: int) -> Iterator[Rescored]:
+    """Score `count` shards again, chosen at random among all of the run.
+
+    Args:
+        run: folder of the run; params.yaml must be the run's.
+        count: how many shards, all there are at most.
+        seed: of the choice.
+
+    Raises:
+        InputError: the run holds no rewards.
+    """
+    listed: list[Scoring | References] = []
+    for of in iterations(run):
+        listed += [*scored.listed(of), *_measured(of)]
+    size = params.load(blocks.Score).shard_size
+    everything = [(at, n) for at, one in enumerate(listed) for n in range(one.shards(size))]
+    if not everything:
+        raise InputError(f"{run}: holds no rewards; run dvc repro first")
+    chosen: dict[int, list[int]] = defaultdict(list)
+    for at, shard in sorted(some(everything, count, seed)):
+        chosen[at].append(shard)
+    work = [(listed[at], numbers) for at, numbers in chosen.items()]
+    yield from _rewards([(one, n) for one, n in work if isinstance(one, Scoring)])
+    for one, numbers in work:
+        if isinstance(one, References):
+            yield from _references(one.of, numbers)
+
+
+def _rewards(chosen: Sequence[tuple[Scoring, list[int]]]) -> Iterator[Rescored]:
+    """Score shards again, those of one reward model together."""
+    if not chosen:
+        return
+    workers, tokens = params.load(blocks.Engine).workers, params.load(blocks.Tokens)
+    with start_scorer(settle(params.load(blocks.Score)), workers, tokens) as scorer:
+        for folder in sorted({scoring.reward_model for scoring, _ in chosen}):
+            scorer.load(folder)
+            for scoring, numbers in chosen:
+                if scoring.reward_model == folder:
+                    yield from _again(scorer, scoring, numbers, tokens.max_length)
+
+
+def _again(
+    scorer: Scorer, scoring: Scoring, numbers: Sequence[int], max_length: int
+) -> Iterator[Rescored]:
+    """Score shards of one file again."""
+    asked, stored, follows = scoring.read()
+    size, tolerance = scorer.settings.shard_size, REWARD[scorer.settings.dtype]
+    for shard in numbers:
+        if follows is not None:
+            right, found = stored, follows(_scored(scorer, asked, max_length))
+        else:
+            these = slice(shard * size, (shard + 1) * size)
+            right, found = stored[these], _scored(scorer, asked[these], max_length)
+        apart = furthest(right, found)
+        yield Rescored(scoring.path, scoring.columns, shard, right.size, apart, tolerance)
+
+
+def _scored(scorer: Scorer, asked: Sequence[Asked], max_length: int) -> Floats:
+    """Give the rewards of answers, shape (prompts, answers), NaN where one does not fit."""
+    with tempfile.TemporaryDirectory() as parts:
+        found = shards.score_prompts(scorer, asked, max_length, Path(parts), "verify")
+    return np.asarray(found["reward"].to_numpy(zero_copy_only=False).reshape(len(asked), -1))
+
+
+def _measured(of: Iteration) -> Iterator[References]:
+    """List the pairs whose log-probs are of a pass of their own, if an iteration has any."""
+    if of.began and of.settings.rank_pairs.reference_logps == "trainer":
+        yield References(of, pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py())
+
+
+def _references(of: Iteration, numbers: Sequence[int]) -> Iterator[Rescored]:
+    """Run DPO's reference over shards of kept pairs again."""
+    path, ranked = of.path(tables.RANKED_PAIRS), of.table(tables.RANKED_PAIRS)
+    rule = as_made(of.settings.rank_pairs, tables.provenance(ranked))
+    start = of.run.folder / "0" if rule.reference == "base" else of.before
+    model = reference.Reference(start / "policy", rule, of.settings.tokens)
+    drawn, rewards = of.table(tables.RESPONSES), of.table(tables.REWARDS)
+    pairs = reference.Pairs(ranked, drawn, rewards, of.run.split("policy"), path)
+    assert rule.reference_dtype != "auto"
+    measure, tolerance = model.load(), LOGPS[rule.reference_dtype]
+    for shard in numbers:
+        kept = ranked.filter(ranked["kept"]).slice(shard * reference.SHARD, reference.SHARD)
+        found = np.array(measure(reference.pair_groups(pairs, kept, model), ignore))
+        stored = np.stack([kept[name].to_numpy() for name in REFERENCE], axis=1)
+        apart = furthest(stored, found)
+        yield Rescored(path, "reference log-probs", shard, stored.size, apart, tolerance)
