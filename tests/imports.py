@@ -14,6 +14,8 @@ CARRIERS = {
     "artifacts.files",
     "artifacts.joins",
     "artifacts.manifests",
+    "artifacts.schemas",
+    "artifacts.table_checks",
     "artifacts.tables",
     "checks",
     "cluster",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.artifacts.tables import MESSAGES
+from mutual_taught.artifacts.schemas import MESSAGES
 from mutual_taught.keys import (
     normalise,
     pair_id,

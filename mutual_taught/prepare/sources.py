@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught.artifacts.tables import ALL_PROMPTS, DROPPED_PROMPTS, GOLD_PAIRS
+from mutual_taught.artifacts.schemas import ALL_PROMPTS, DROPPED_PROMPTS, GOLD_PAIRS
 from mutual_taught.artifacts.tables import read as read_table
 from mutual_taught.config.inputs import Columns, Data, Given
 from mutual_taught.errors import InputError, first_line

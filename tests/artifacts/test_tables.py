@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mutual_taught.artifacts import joins, tables
-from mutual_taught.artifacts.tables import GOLD_PAIRS, RANKED_PAIRS, RESPONSES, REWARDS
+from mutual_taught.artifacts import joins, table_checks, tables
+from mutual_taught.artifacts.schemas import GOLD_PAIRS, RANKED_PAIRS, RESPONSES, REWARDS
 from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError, MissingFileError
 
@@ -117,9 +117,9 @@ def test_column_with_more_text_than_arrow_holds_is_not_written(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     longer = {**ROWS, "reason": ["four", "", "über"]}  # 4 + 0 + 5 bytes, more than the ids' 3
-    monkeypatch.setattr(tables, "TEXT_BYTES", 9)
+    monkeypatch.setattr(table_checks, "TEXT_BYTES", 9)
     tables.write(here, REWARDS, longer, {})
-    monkeypatch.setattr(tables, "TEXT_BYTES", 8)
+    monkeypatch.setattr(table_checks, "TEXT_BYTES", 8)
     with pytest.raises(InputError) as refused:
         tables.write(here / "again", REWARDS, longer, {})
     assert str(refused.value) == (
@@ -138,9 +138,9 @@ def test_texts_within_messages_are_counted_a_field_at_a_time(
     said = [[{"role": "user", "content": "ab"}, {"role": "user", "content": "cde"}]]
     rows: dict[str, Any] = {name: [""] for name in GOLD_PAIRS.columns}
     rows |= {"messages": said, "gold_chosen": [1.0], "gold_rejected": [0.0]}
-    monkeypatch.setattr(tables, "TEXT_BYTES", 8)  # "user" twice; the contents have 5
+    monkeypatch.setattr(table_checks, "TEXT_BYTES", 8)  # "user" twice; the contents have 5
     tables.write(here, GOLD_PAIRS, rows, {})
-    monkeypatch.setattr(tables, "TEXT_BYTES", 7)
+    monkeypatch.setattr(table_checks, "TEXT_BYTES", 7)
     with pytest.raises(InputError, match="column 'messages' has 8 bytes of text"):
         tables.write(here, GOLD_PAIRS, rows, {})
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
-from mutual_taught.artifacts.tables import REFUSED, TOO_LONG
+from mutual_taught.artifacts.schemas import REFUSED, TOO_LONG
 from mutual_taught.errors import InputError, RefusedError
 from mutual_taught.models.chat import scored_tokens
 from mutual_taught.models.message import Message

@@ -1,0 +1,297 @@
+"""The schemas of the Parquet tables that stages exchange: columns, keys, what may be null."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+TOO_LONG, REFUSED = "too_long", "template_refuses"
+UNSCORED = (TOO_LONG, REFUSED)  # why an answer has no reward
+
+TEXT, NUMBER, INDEX, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+TOKENS, TEXTS = pa.list_(pa.int32()), pa.list_(pa.string())
+MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's file name, columns in order, sort keys and columns that may be null.
+
+    It knows where it lies in a folder and how its rows are ordered; nothing else spells either.
+    `switched` are columns that a parameter adds: they are written and read where rows have them.
+    """
+
+    name: str
+    columns: Mapping[str, pa.DataType]
+    keys: tuple[str, ...]
+    nullable: frozenset[str] = frozenset()
+    switched: Mapping[str, pa.DataType] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> Mapping[str, pa.DataType]:
+        """All columns with their types, also those that not every run has."""
+        return {**self.columns, **self.switched}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, without metadata and without switched columns."""
+        return self.schema_of(self.columns)
+
+    def schema_of(self, names: Iterable[str]) -> pa.Schema:
+        """Give the Arrow schema of some columns, without metadata."""
+        kinds = self.kinds
+        return pa.schema([pa.field(name, kinds[name], name in self.nullable) for name in names])
+
+    def path(self, folder: Path) -> Path:
+        """Locate the table in the folder it is written to, such as `run/1` or `run/1/eval`."""
+        return folder / f"{self.name}.parquet"
+
+    def sorted(self, data: pa.Table) -> pa.Table:
+        """Order rows as the written table has them: by the keys, each ascending."""
+        return data.sort_by([(key, "ascending") for key in self.keys])
+
+
+PROMPTS = Table(
+    "split",
+    {
+        "prompt_id": TEXT,
+        "messages": MESSAGES,
+        "split": TEXT,
+        "source": TEXT,
+        "instruction_ids": TEXTS,
+        "instruction_kwargs": TEXTS,
+        "chosen": TEXT,
+        "rejected": TEXT,
+    },
+    ("prompt_id",),
+    frozenset({"chosen", "rejected"}),
+)
+ALL_PROMPTS = replace(PROMPTS, name="prompts", columns={**PROMPTS.columns, "row": INDEX})
+DROPPED_PROMPTS = Table(
+    "dropped_prompts",
+    {"file": TEXT, "row": INDEX, "reason": TEXT, "excerpt": TEXT},
+    ("file", "row"),
+)
+RESPONSES = Table(
+    "responses",
+    {
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "response": TEXT,
+        "token_ids": TOKENS,
+        "length_tokens": INDEX,
+        "finish_reason": TEXT,
+        "seed": INDEX,
+        "logprob": NUMBER,
+    },
+    ("prompt_id", "response_index"),
+    frozenset({"logprob"}),
+)
+REWARDS = Table(
+    "rewards",
+    {"prompt_id": TEXT, "response_index": INDEX, "reward": NUMBER, "reason": TEXT},
+    ("prompt_id", "response_index"),
+    frozenset({"reward"}),
+)
+RANKED_PAIRS = Table(
+    "ranked_pairs",
+    {
+        "prompt_id": TEXT,
+        "chosen_index": INDEX,
+        "rejected_index": INDEX,
+        "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER,
+        "reference_chosen_logps": NUMBER,
+        "reference_rejected_logps": NUMBER,
+        "kept": FLAG,
+        "reason": TEXT,
+    },
+    ("prompt_id",),
+    frozenset(
+        {
+            "chosen_index",
+            "rejected_index",
+            "reward_chosen",
+            "reward_rejected",
+            "reference_chosen_logps",
+            "reference_rejected_logps",
+        }
+    ),
+)
+DUELS = Table(
+    "duels",
+    {
+        "step": INDEX,
+        "prompt_id": TEXT,
+        "response": TEXT,
+        "previous_response": TEXT,
+        "token_ids": TOKENS,
+        "previous_token_ids": TOKENS,
+        "finish_reason": TEXT,
+        "previous_finish_reason": TEXT,
+        "reward": NUMBER,
+        "previous_reward": NUMBER,
+        "outcome": NUMBER,
+        "reason": TEXT,
+    },
+    ("step", "prompt_id"),
+    frozenset({"reward", "previous_reward", "outcome"}),
+)
+ANSWERS = Table(
+    "answers",
+    {
+        "prompt_id": TEXT,
+        "response": TEXT,
+        "token_ids": TOKENS,
+        "length_tokens": INDEX,
+        "finish_reason": TEXT,
+        "seed": INDEX,
+    },
+    ("prompt_id",),
+)
+PREVIOUS_ANSWERS = replace(ANSWERS, name="previous_answers")
+ANSWER_REWARDS = Table(
+    "answer_rewards",
+    {
+        "prompt_id": TEXT,
+        "reward": NUMBER,
+        "previous_reward": NUMBER,
+        "reason": TEXT,
+        "previous_reason": TEXT,
+    },
+    ("prompt_id",),
+    frozenset({"reward", "previous_reward"}),
+)
+PSEUDO_PAIRS = Table(
+    "pseudo_pairs",
+    {
+        "prompt_id": TEXT,
+        "response": TEXT,
+        "previous_response": TEXT,
+        "reward": NUMBER,
+        "previous_reward": NUMBER,
+        "reward_margin": NUMBER,
+        "kept": FLAG,
+        "reason": TEXT,
+    },
+    ("prompt_id",),
+    frozenset({"reward", "previous_reward", "reward_margin"}),
+    {"gold": NUMBER, "previous_gold": NUMBER, "chosen": TEXT},
+)
+REWARD_PAIRS = Table(
+    "reward_pairs",
+    {
+        "pair_id": TEXT,
+        "kind": TEXT,
+        "iteration": INDEX,
+        "prompt_id": TEXT,
+        "chosen": TEXT,
+        "rejected": TEXT,
+    },
+    ("prompt_id", "pair_id"),
+)
+REWARD_TRAINING = Table(
+    "reward_training",
+    {
+        "pair_id": TEXT,
+        "step": INDEX,
+        "epoch": INDEX,
+        "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER,
+        "reward_margin": NUMBER,
+        "correct": FLAG,
+    },
+    ("step", "pair_id"),
+)
+GENERATIONS = Table(
+    "generations",
+    {
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "response": TEXT,
+        "token_ids": TOKENS,
+        "length_tokens": INDEX,
+        "length_chars": INDEX,
+        "finish_reason": TEXT,
+        "seed": INDEX,
+        "gold": NUMBER,
+        "passed": FLAG,
+        "reward_r0": NUMBER,
+        "reward_rt": NUMBER,
+        "reason": TEXT,
+    },
+    ("prompt_id", "response_index"),
+    frozenset({"gold", "passed", "reward_r0", "reward_rt"}),
+)
+JUDGEMENTS = Table(
+    "judgements",
+    {
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "system_a": TEXT,
+        "system_b": TEXT,
+        "judge": TEXT,
+        "order": INDEX,
+        "outcome": NUMBER,
+        "raw_a": NUMBER,
+        "raw_b": NUMBER,
+        "parse_ok": FLAG,
+        "length_a": INDEX,
+        "length_b": INDEX,
+    },
+    ("judge", "system_b", "prompt_id", "response_index"),
+    frozenset({"raw_a", "raw_b"}),
+)
+RM_SCORES = Table(
+    "rm_scores",
+    {
+        "set": TEXT,
+        "pair_id": TEXT,
+        "subset": TEXT,
+        "prompt_id": TEXT,
+        "reward_model": TEXT,
+        "reward_chosen": NUMBER,
+        "reward_rejected": NUMBER,
+        "length_chosen": INDEX,
+        "length_rejected": INDEX,
+    },
+    ("set", "reward_model", "prompt_id", "pair_id"),
+    frozenset({"reward_chosen", "reward_rejected"}),
+)
+GOLD_PAIRS = Table(
+    "gold_pairs",
+    {
+        "prompt_id": TEXT,
+        "messages": MESSAGES,
+        "chosen": TEXT,
+        "rejected": TEXT,
+        "gold_chosen": NUMBER,
+        "gold_rejected": NUMBER,
+        "part": TEXT,
+    },
+    ("prompt_id",),
+)
+SEED_PAIRS = replace(GOLD_PAIRS, name="seed_pairs")
+
+EXCHANGED = (
+    RESPONSES,
+    REWARDS,
+    RANKED_PAIRS,
+    DUELS,
+    PREVIOUS_ANSWERS,
+    ANSWERS,
+    ANSWER_REWARDS,
+    PSEUDO_PAIRS,
+    REWARD_PAIRS,
+)
+
+
+def renamed(table: Table, name: str) -> Table:
+    """Give a table's schema another file name."""
+    return replace(table, name=name)
+
+
+def split(name: str) -> Table:
+    """Give the table of the prompts of a split; it lies in `run/0/splits`."""
+    return renamed(PROMPTS, name)
