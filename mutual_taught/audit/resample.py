@@ -15,7 +15,7 @@ from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
 from mutual_taught.audit.provenance import previous_draw
 from mutual_taught.audit.run import Iteration, Run
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
 from mutual_taught.models.precision import settle
 from mutual_taught.sampling import shards
@@ -23,10 +23,10 @@ from mutual_taught.sampling.engine import Engine
 from mutual_taught.sampling.start import start_engine
 
 T = TypeVar("T")
-B = TypeVar("B", bound=blocks.Block)
+B = TypeVar("B", bound=fields.Block)
 Floats = NDArray[np.float64]
 # How far the log-prob of a whole answer may be apart on another kind of machine, in nats.
-LOGPS: Mapping[blocks.Dtype, float] = {"float32": 1e-2, "bfloat16": 1.0}
+LOGPS: Mapping[fields.Dtype, float] = {"float32": 1e-2, "bfloat16": 1.0}
 
 
 class Draws(NamedTuple):
@@ -41,7 +41,7 @@ class Draws(NamedTuple):
     prefix: str = ""
 
     @property
-    def dtype(self) -> blocks.Dtype:
+    def dtype(self) -> fields.Dtype:
         """Name the format in which they were drawn."""
         made = tables.provenance(pq.read_schema(self.path).empty_table())
         dtype = as_made(params.load(blocks.Engine), made).dtype
@@ -113,7 +113,7 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
         yield from _redrawn([one for one in chosen if formats[one[0].path] == dtype], dtype)
 
 
-def _redrawn(chosen: Sequence[tuple[Draws, int]], dtype: blocks.Dtype) -> Iterator[Redrawn]:
+def _redrawn(chosen: Sequence[tuple[Draws, int]], dtype: fields.Dtype) -> Iterator[Redrawn]:
     """Draw shards again that were drawn in one format, those of one policy together."""
     context = max(drawn.plan.context for drawn, _ in chosen)
     settings = params.load(blocks.Engine).model_copy(update={"dtype": dtype})
@@ -133,7 +133,7 @@ def as_made(block: B, made: Mapping[str, Any]) -> B:
         made: the table's provenance, which has formats under the names that the block has.
     """
     came_to = {name: made.get(name) for name, value in block if value == "auto"}
-    known = {name: said for name, said in came_to.items() if said in get_args(blocks.Dtype)}
+    known = {name: said for name, said in came_to.items() if said in get_args(fields.Dtype)}
     return settle(block.model_copy(update=known))
 
 

@@ -14,7 +14,7 @@ from mutual_taught.audit import scored
 from mutual_taught.audit.resample import LOGPS, Floats, as_made, furthest, iterations, some
 from mutual_taught.audit.run import Iteration
 from mutual_taught.audit.scored import Scoring
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
 from mutual_taught.models.packed.conversations import Asked
 from mutual_taught.models.precision import settle
@@ -26,7 +26,7 @@ from mutual_taught.steps.rank_pairs import REFERENCE
 from mutual_taught.terminal.progress import ignore
 
 # How far rewards may be apart on another kind of machine; on the same they are the same.
-REWARD: Mapping[blocks.Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}
+REWARD: Mapping[fields.Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}
 
 
 class References(NamedTuple):

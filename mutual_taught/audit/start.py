@@ -95,7 +95,7 @@ def absent(folder: Path, settings: blocks.Params) -> Iterator[str]:
             yield f"{place} is not here, and {copied} was not compared with it"
 
 
-def _prompt_files(data: blocks.Data) -> list[str]:
+def _prompt_files(data: inputs.Data) -> list[str]:
     """List the files that prompts are read from."""
     own = [] if data.source == "hub" else [data.path]
     return own + ([data.given.path] if data.given else [])
