@@ -230,12 +230,17 @@ def make_run(run: Path, settings: blocks.Params, count: int) -> dict[str, float]
         {
             "step": np.full(DUELLING, 50),
             "prompt_id": ids["selection"],
+            "response_index": np.zeros(DUELLING, np.int64),
             "response": ["a"] * DUELLING,
             "previous_response": ["b"] * DUELLING,
             "token_ids": pa.array([[1]] * DUELLING, tables.TOKENS),
             "previous_token_ids": pa.array([[2]] * DUELLING, tables.TOKENS),
             "finish_reason": ["stop"] * DUELLING,
             "previous_finish_reason": ["stop"] * DUELLING,
+            **{
+                name: sampling_seeds(seed, 1, stage, ids["selection"], np.zeros(DUELLING, np.int64))
+                for name, stage in (("seed", "duel"), ("previous_seed", "duel_previous"))
+            },
             "reward": own,
             "previous_reward": theirs,
             "outcome": outcomes(own, theirs),

@@ -1,4 +1,4 @@
-"""Stage duel: every candidate and pi_{t-1} answer D_MS once, r_{t-1} judges."""
+"""Stage duel: every candidate and pi_{t-1} answer D_MS, r_{t-1} judges."""
 
 from pathlib import Path
 
@@ -35,19 +35,17 @@ def main(
 
     asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "duel") as measured:
-        fought, made_from = duel.duel(
-            checkpoints,
-            policy,
-            reward_model,
-            asked,
-            int(iteration),
+        terms = duel.Terms(
             params.load(blocks.Duel),
             params.load(blocks.Engine),
             params.load(blocks.Score),
             params.load(blocks.Tokens),
             params.seed(),
         )
-        measured.update(duels=len(fought), answers=len(fought) + len(asked))
+        models = duel.Models(checkpoints, policy, reward_model)
+        fought, made_from = duel.duel(models, asked, int(iteration), terms)
+        own = len(asked) * terms.duel.responses_per_prompt  # pi_{t-1}'s answers
+        measured.update(duels=len(fought), answers=len(fought) + own)
     tables.write(out, tables.DUELS, fought, made_from)
 
 

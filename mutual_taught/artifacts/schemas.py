@@ -124,18 +124,21 @@ DUELS = Table(
     {
         "step": INDEX,
         "prompt_id": TEXT,
+        "response_index": INDEX,
         "response": TEXT,
         "previous_response": TEXT,
         "token_ids": TOKENS,
         "previous_token_ids": TOKENS,
         "finish_reason": TEXT,
         "previous_finish_reason": TEXT,
+        "seed": INDEX,
+        "previous_seed": INDEX,
         "reward": NUMBER,
         "previous_reward": NUMBER,
         "outcome": NUMBER,
         "reason": TEXT,
     },
-    ("step", "prompt_id"),
+    ("step", "prompt_id", "response_index"),
     frozenset({"reward", "previous_reward", "outcome"}),
 )
 ANSWERS = Table(

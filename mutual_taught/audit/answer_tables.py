@@ -23,14 +23,20 @@ BLOCK = 4096  # answers read at once
 
 
 def seeds(
-    path: Path, table: tables.Table, data: pa.Table, settings: blocks.Params, stage: str, t: int
+    path: Path,
+    table: tables.Table,
+    data: pa.Table,
+    settings: blocks.Params,
+    stage: str,
+    t: int,
+    column: str = "seed",
 ) -> Faults:
     """Every answer's seed is that of its stage, iteration, prompt and index."""
     several = "response_index" in data.column_names
     indices = data["response_index"].to_numpy() if several else np.zeros(len(data), np.int64)
     seeds = sampling_seeds(settings.seed, t, stage, data["prompt_id"], indices)
-    bad = data["seed"].to_numpy() != seeds
-    yield from faults.first(path, table, data, "seed", bad, f"that of {stage} at iteration {t}")
+    bad = data[column].to_numpy() != seeds
+    yield from faults.first(path, table, data, column, bad, f"that of {stage} at iteration {t}")
 
 
 def drawn(

@@ -10,7 +10,7 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
 from mutual_taught.evaluation import describe
-from mutual_taught.method.selection import judge_duels, select_checkpoint
+from mutual_taught.method.selection import judge_duels, seeds_of, select_checkpoint
 from mutual_taught.steps import rank_pairs, select_policy
 from mutual_taught.steps.sample import given as given_rows
 
@@ -18,6 +18,7 @@ PREVIOUS = (
     "previous_response",
     "previous_token_ids",
     "previous_finish_reason",
+    "previous_seed",
     "previous_reward",
 )
 
@@ -122,10 +123,12 @@ def duels(of: Iteration) -> Faults:
         {"outcome": tables.numbers(judged.outcomes), "reason": pa.array(judged.reasons)}
     )
     yield from faults.compare(path, tables.DUELS, data, right)
-    longest = of.settings.duel.max_new_tokens
-    for side in ("", "previous_"):
-        reader = of.run.reader
+    longest, reader = of.settings.duel.max_new_tokens, of.run.reader
+    for side, stage in zip(("", "previous_"), seeds_of(of.settings.duel.draws), strict=True):
         yield from answer_tables.drawn(path, tables.DUELS, data, reader, longest, side)
+        yield from answer_tables.seeds(
+            path, tables.DUELS, data, of.settings, stage, of.t, f"{side}seed"
+        )
     yield from _fought(of, data)
 
 
@@ -138,7 +141,9 @@ def _fought(of: Iteration, data: pa.Table) -> Faults:
     first = data.filter(pc.equal(data["step"], data["step"][0]))
     for step in steps[1:]:
         rows = data.filter(pc.equal(data["step"], step))
-        yield from faults.compare(path, tables.DUELS, rows, first.select(["prompt_id", *PREVIOUS]))
+        yield from faults.compare(
+            path, tables.DUELS, rows, first.select(["prompt_id", "response_index", *PREVIOUS])
+        )
 
 
 def selected(of: Iteration) -> Faults:

@@ -17,6 +17,7 @@ from mutual_taught.audit.provenance import previous_draw
 from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
+from mutual_taught.method.selection import seeds_of
 from mutual_taught.models.precision import settle
 from mutual_taught.sampling import shards
 from mutual_taught.sampling.engine import Engine
@@ -54,7 +55,7 @@ class Draws(NamedTuple):
         if self.step is None:
             return rows
         rows = rows.filter(pc.equal(rows["step"], self.step))
-        drawn = ("response", "token_ids", "finish_reason")
+        drawn = ("response", "token_ids", "finish_reason", "seed")
         columns = {name: rows[f"{self.prefix}{name}"] for name in drawn}
         return pa.table({"prompt_id": rows["prompt_id"], **columns})
 
@@ -193,12 +194,16 @@ def _sampled(of: Iteration) -> Iterator[Draws]:
 
 def _duelled(of: Iteration) -> Iterator[Draws]:
     """The answers of pi_{t-1}, which stand beside each candidate's, and those of the candidates."""
-    plan, prompts = _plan(of, "duel", of.t, 1, of.settings.duel), of.run.split("selection")
+    settings, prompts = of.settings.duel, of.run.split("selection")
+    candidates, previous = (
+        _plan(of, stage, of.t, settings.responses_per_prompt, settings)
+        for stage in seeds_of(settings.draws)
+    )
     checkpoints = of.here / "checkpoints"
     steps = read_steps(checkpoints)
-    policies = [(of.before / "policy", steps[0], "previous_")]
-    policies += [(checkpoints / STEP.format(step), step, "") for step in steps]
-    for policy, step, prefix in policies:
+    policies = [(of.before / "policy", previous, steps[0], "previous_")]
+    policies += [(checkpoints / STEP.format(step), candidates, step, "") for step in steps]
+    for policy, plan, step, prefix in policies:
         yield Draws(of.path(tables.DUELS), tables.DUELS, policy, prompts, plan, step, prefix)
 
 

@@ -20,7 +20,7 @@ from mutual_taught.config.inputs import Data, Models
 from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels
 from mutual_taught.method.ranked_pairs import ChosenRule
-from mutual_taught.method.selection import Ties
+from mutual_taught.method.selection import Draws, Ties
 
 Workers = Literal["local", "ray"]
 
@@ -58,9 +58,11 @@ class Answer(Decoding):
 
 
 class Duel(Decoding):
-    """One answer of every checkpoint to each selection prompt."""
+    """Answers of every checkpoint and of pi_{t-1} to each selection prompt."""
 
     key: ClassVar[str] = "duel"
+    responses_per_prompt: Count
+    draws: Draws = Field(description="pi_{t-1} has seeds of its own, or those of the candidates")
 
 
 class Eval(Decoding):

@@ -9,6 +9,7 @@ Floats = NDArray[np.float64]
 
 Ties = Literal["half", "loss"]
 TIE = 0.5
+Draws = Literal["independent", "coupled"]
 
 
 class Selected(NamedTuple):
@@ -24,6 +25,21 @@ class Judged(NamedTuple):
 
     outcomes: Floats
     reasons: list[str]
+
+
+def seeds_of(draws: Draws) -> tuple[str, str]:
+    """Name what the seeds of the candidates' and of pi_{t-1}'s answers are keyed by.
+
+    The candidates always share theirs, because they are compared with each other. Coupled, a policy
+    that hardly moved gives the very answers of pi_{t-1}: ties, which pull win rates towards one
+    half. So pi_{t-1} has seeds of its own unless asked otherwise.
+
+    Returns:
+        The candidates' name, then pi_{t-1}'s.
+
+    Source: ours; the paper does not speak of seeds.
+    """
+    return "duel", "duel" if draws == "coupled" else "duel_previous"
 
 
 def outcomes(rewards: Floats, previous_rewards: Floats) -> Floats:
@@ -58,6 +74,22 @@ def wins(results: Floats, ties: Ties) -> Floats:
     Source: ours; the paper is silent. Later code of its first author counts a tie as a loss.
     """
     return np.where(results == TIE, worth(ties), results)
+
+
+def by_prompt(results: Floats, prompts: NDArray[Any]) -> Floats:
+    """Give the share of each prompt's duels that were won: every prompt counts alike.
+
+    Args:
+        results: what one checkpoint's duels count (see `wins`), shape (duels,).
+        prompts: the prompt of each, shape (duels,).
+
+    Returns:
+        Means, shape (prompts,), in the order of the prompts' names.
+
+    Source: ours; the paper draws one answer to a prompt, whose share is its result.
+    """
+    place = np.unique(prompts, return_inverse=True)[1]
+    return np.bincount(place, results) / np.bincount(place)
 
 
 def worth(ties: Ties) -> float:
@@ -115,7 +147,7 @@ def select_checkpoint(
     selection) the final step is taken and training goes on whatever its win rate.
 
     Args:
-        wins_by_step: step -> what each of its duels counts (see `wins`), shape (prompts,).
+        wins_by_step: step -> share won on each prompt (see `by_prompt`), shape (prompts,).
         threshold: tau, a share; the iteration is active if the best win rate is at least tau.
         always_last: take the last checkpoint, never stop.
 

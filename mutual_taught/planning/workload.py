@@ -148,7 +148,7 @@ def _e_step(t: str, params: Params, asked: int, fought: int) -> dict[str, Work]:
     trained = _trained(asked, params.dpo)
     candidates = math.ceil(trained.steps / params.dpo.save_steps)
     candidates = min(candidates, params.dpo.keep_checkpoints or candidates)
-    duels = (candidates + 1) * fought
+    duels = (candidates + 1) * fought * params.duel.responses_per_prompt
     return {
         f"sample@{t}": Work() if given else Work(drawn, drawn * params.sample.max_new_tokens),
         f"score@{t}": Work(scores=drawn),

@@ -242,15 +242,19 @@ def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     went_on = decided and decision.read(folder / "decision.json").active
     best = "selected" if went_on else "the best, not selected"
     words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
+    several = rows[-1]["response_index"] > 0
+    of = {row["response_index"]: f" {row['response_index']}" if several else "" for row in rows}
     shown = [
-        f"  previous policy  reward {_number(rows[0]['previous_reward'])}  "
-        f"{short(rows[0]['previous_response'])}"
+        f"  previous policy{of[row['response_index']]}  "
+        f"reward {_number(row['previous_reward'])}  {short(row['previous_response'])}"
+        for row in rows
+        if row["step"] == rows[0]["step"]
     ]
     for row in rows:
         mark = f"  ({best})" if row["step"] == numbers.get("step") else ""
         outcome = words.get(row["outcome"], f"left out: {row['reason']}")
         shown.append(
-            f"  checkpoint {row['step']}{mark} {outcome}  "
+            f"  checkpoint {row['step']}{mark}{of[row['response_index']]} {outcome}  "
             f"reward {_number(row['reward'])}  {short(row['response'])}"
         )
     if not decided:

@@ -1,34 +1,54 @@
-"""Duels on D_MS: one engine answers for every checkpoint, on the same seeds; r_{t-1} judges."""
+"""Duels on D_MS: one engine answers for every checkpoint and pi_{t-1}; r_{t-1} judges."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest, read_steps
 from mutual_taught.config.blocks import Duel, Engine, Score, Tokens
 from mutual_taught.errors import InputError
-from mutual_taught.method.selection import judge_duels
-from mutual_taught.sampling.shards import draw, make_plan
+from mutual_taught.method.selection import judge_duels, seeds_of
+from mutual_taught.sampling.shards import Plan, draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.start import start_scorer
 
+SIDE = ("response", "token_ids", "finish_reason", "seed")
+
+
+class Models(NamedTuple):
+    """Folders: the candidates', pi_{t-1}'s, and that of r_{t-1}, which judges."""
+
+    checkpoints: Path
+    policy: Path
+    reward_model: Path
+
+
+class Terms(NamedTuple):
+    """The values of params.yaml that decide duels, and the run's seed."""
+
+    duel: Duel
+    engine: Engine
+    score: Score
+    tokens: Tokens
+    seed: int
+
 
 def duel(
-    checkpoints: Path,
-    policy: Path,
-    reward_model: Path,
-    prompts: pa.Table,
-    iteration: int,
-    settings: Duel,
-    engine: Engine,
-    score: Score,
-    tokens: Tokens,
-    seed: int,
+    models: Models, prompts: pa.Table, iteration: int, terms: Terms
 ) -> tuple[pa.Table, dict[str, object]]:
-    """Let every checkpoint and pi_{t-1} answer every selection prompt once.
+    """Let every checkpoint and pi_{t-1} answer every selection prompt, and judge who did better.
+
+    Args:
+        models: who duels, and who judges.
+        prompts: those of D_MS, table `prompts`.
+        iteration: t.
+        terms: how answers are drawn and scored.
 
     Returns:
         Rows of `duels`, and what they were made from.
@@ -36,64 +56,97 @@ def duel(
     Raises:
         InputError: there is no checkpoint.
     """
-    steps = read_steps(checkpoints)
+    steps = read_steps(models.checkpoints)
     if not steps:
-        raise InputError(f"{checkpoints}: holds no checkpoint; expected at least one")
-    folders = [policy, *(checkpoints / STEP.format(step) for step in steps)]
-    plan = make_plan("duel", iteration, seed, 1, settings, engine, tokens)
-    with start_engine(engine, plan.context, tokens) as running:
-        drawn = [
-            draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
-            for folder in folders
-        ]
-    split = Path("the selection split")
-    ids = sorted(prompts["prompt_id"].to_pylist())
-    answers = [joins.align(table, ids, split) for table in drawn]
-    texts = [table["response"].to_pylist() for table in answers]
-    asked = shards.together(ids, texts, prompts, split)
-    with start_scorer(score, engine.workers, tokens) as scorer:
-        name = f"duel@{iteration}-rewards"
-        scored = shards.score_all(scorer, reward_model, asked, tokens, name)
-    rewards = shards.spread(scored, ids, len(texts))
-    rows = pa.concat_tables(
-        [
-            _rows(step, answers[place], answers[0], rewards[:, place], rewards[:, 0])
-            for place, step in enumerate(steps, 1)
-        ]
-    )
-    fought = judge_duels(
-        rows["reward"].to_numpy(), rows["previous_reward"].to_numpy(), np.tile(ids, len(steps))
-    )
-    rows = rows.append_column("outcome", tables.numbers(fought.outcomes))
-    rows = rows.append_column("reason", [fought.reasons])
+        raise InputError(f"{models.checkpoints}: holds no checkpoint; expected at least one")
+    folders = [models.policy, *(models.checkpoints / STEP.format(step) for step in steps)]
+    answers, dtype = _answers(folders, prompts, iteration, terms)
+    rewards = _rewards(answers, models.reward_model, prompts, iteration, terms)
+    fought = [
+        _rows(step, answers[0], answers[n], rewards[[0, n]]) for n, step in enumerate(steps, 1)
+    ]
     made_from: dict[str, object] = {
         "policies": [read_manifest(folder).digest for folder in folders],
-        "reward_model": read_manifest(reward_model).digest,
+        "reward_model": read_manifest(models.reward_model).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
-        "duel": settings.model_dump(),
-        "max_length": tokens.max_length,
-        "seed": seed,
-        "dtype": running.settings.dtype,
-        "partition": engine.partition,
-        **engine.decides(),
+        "duel": terms.duel.model_dump(),
+        "max_length": terms.tokens.max_length,
+        "seed": terms.seed,
+        "dtype": dtype,
+        "partition": terms.engine.partition,
+        **terms.engine.decides(),
     }
-    return rows, made_from
+    return _judged(pa.concat_tables(fought)), made_from
 
 
-def _rows(
-    step: int, own: pa.Table, previous: pa.Table, reward: np.ndarray, previous_reward: np.ndarray
-) -> pa.Table:
-    return pa.table(
-        {
-            "step": np.full(len(own), step),
-            "prompt_id": own["prompt_id"],
-            "response": own["response"],
-            "previous_response": previous["response"],
-            "token_ids": own["token_ids"],
-            "previous_token_ids": previous["token_ids"],
-            "finish_reason": own["finish_reason"],
-            "previous_finish_reason": previous["finish_reason"],
-            "reward": tables.numbers(reward),
-            "previous_reward": tables.numbers(previous_reward),
-        }
+def _answers(
+    folders: Sequence[Path], prompts: pa.Table, iteration: int, terms: Terms
+) -> tuple[list[pa.Table], str]:
+    """Draw the answers of pi_{t-1}, whose folder is first, and of the candidates; rows alike.
+
+    Returns:
+        A table of `responses` for each folder, and the number format they were drawn in.
+    """
+    candidates, previous = (
+        make_plan(
+            stage,
+            iteration,
+            terms.seed,
+            terms.duel.responses_per_prompt,
+            terms.duel,
+            terms.engine,
+            terms.tokens,
+        )
+        for stage in seeds_of(terms.duel.draws)
     )
+    plans: list[Plan] = [previous, *[candidates] * (len(folders) - 1)]
+    with start_engine(terms.engine, candidates.context, terms.tokens) as running:
+        drawn = [
+            draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
+            for folder, plan in zip(folders, plans, strict=True)
+        ]
+    answers = [tables.RESPONSES.sorted(table) for table in drawn]
+    for table, folder in zip(answers[1:], folders[1:], strict=True):
+        joins.same_keys(answers[0], table, tables.RESPONSES, folder)
+    return answers, running.settings.dtype
+
+
+def _rewards(
+    answers: Sequence[pa.Table], judge: Path, prompts: pa.Table, iteration: int, terms: Terms
+) -> NDArray[np.float64]:
+    """Score all answers under r_{t-1}, those to one prompt together: shape (folders, rows)."""
+    split, count = Path("the selection split"), terms.duel.responses_per_prompt
+    ids = answers[0]["prompt_id"].to_pylist()[::count]
+    texts = [table["response"].to_pylist() for table in answers]
+    columns = [said[index::count] for said in texts for index in range(count)]
+    asked = shards.together(ids, columns, prompts, split)
+    with start_scorer(terms.score, terms.engine.workers, terms.tokens) as scorer:
+        name = f"duel@{iteration}-rewards"
+        scored = shards.score_all(scorer, judge, asked, terms.tokens, name)
+    by_prompt = shards.spread(scored, ids, len(columns))  # (prompts, folders * count)
+    apart = by_prompt.reshape(len(ids), len(answers), count).swapaxes(0, 1)
+    return np.asarray(apart.reshape(len(answers), len(ids) * count))
+
+
+def _rows(step: int, previous: pa.Table, own: pa.Table, rewards: NDArray[np.float64]) -> pa.Table:
+    """Lay a candidate's answers beside pi_{t-1}'s; rewards: (2, rows), pi_{t-1}'s first."""
+    rows: dict[str, object] = {
+        "step": np.full(len(own), step),
+        "prompt_id": own["prompt_id"],
+        "response_index": own["response_index"],
+    }
+    for name in SIDE:
+        rows[name], rows[f"previous_{name}"] = own[name], previous[name]
+    rows["previous_reward"], rows["reward"] = map(tables.numbers, rewards)
+    return pa.table(rows)
+
+
+def _judged(rows: pa.Table) -> pa.Table:
+    """Add outcomes, and order the columns as the table has them."""
+    fought = judge_duels(
+        rows["reward"].to_numpy(),
+        rows["previous_reward"].to_numpy(),
+        rows["prompt_id"].to_numpy(),
+    )
+    rows = rows.append_column("outcome", tables.numbers(fought.outcomes))
+    return rows.append_column("reason", [fought.reasons]).select(list(tables.DUELS.columns))

@@ -10,15 +10,27 @@ from mutual_taught.artifacts import decision, files
 from mutual_taught.artifacts.manifests import STEP
 from mutual_taught.config.blocks import SelectPolicy
 from mutual_taught.errors import InputError
-from mutual_taught.method.selection import Floats, Selected, Ties, select_checkpoint, wins, worth
+from mutual_taught.method.selection import (
+    Floats,
+    Selected,
+    Ties,
+    by_prompt,
+    select_checkpoint,
+    wins,
+    worth,
+)
 from mutual_taught.method.statistics import bootstrap
 
 
 def by_step(duels: pa.Table, ties: Ties) -> dict[int, Floats]:
-    """Group what the duels count by checkpoint; a prompt that is left out does not count."""
+    """Give what each checkpoint's duels count on each prompt that is not left out."""
     judged = duels.filter(duels["outcome"].is_valid())
     steps, results = judged["step"].to_numpy(), wins(judged["outcome"].to_numpy(), ties)
-    return {int(step): results[steps == step] for step in np.unique(steps)}
+    prompts = pc.dictionary_encode(judged["prompt_id"].combine_chunks()).indices.to_numpy()
+    return {
+        int(step): by_prompt(results[steps == step], prompts[steps == step])
+        for step in np.unique(steps)
+    }
 
 
 def require_judged(duels: pa.Table, folder: Path) -> None:
@@ -43,6 +55,7 @@ def metrics(
     `n` counts the prompts it is over, `unscored` those that are left out.
     """
     interval = bootstrap(results[best.step], seed)
+    left_out = duels.filter(duels["outcome"].is_null())["prompt_id"]
     return {
         "active": float(best.active),
         "step": float(best.step),
@@ -52,7 +65,7 @@ def metrics(
         "n": float(interval.n),
         "candidates": float(len(results)),
         "tie_counts_as": worth(ties),
-        "unscored": float(duels["outcome"].null_count / len(results)),
+        "unscored": float(pc.count_distinct(left_out).as_py()),
     }
 
 

@@ -142,6 +142,8 @@ FORGED: list[tuple[str, str, str]] = [
     ("run/1/duels", "outcome", "outcome"),
     ("run/1/duels", "previous_reward", "previous_reward"),
     ("run/1/duels", "previous_response", "previous_response"),
+    ("run/1/duels", "seed", "that of duel at iteration 1"),
+    ("run/1/duels", "previous_seed", "that of duel_previous at iteration 1"),
     ("run/1/previous_answers", "seed", "that of answer_previous at iteration 1"),
     ("run/1/previous_answers", "response", "provenance previous_answers"),
     ("run/1/answers", "seed", "that of answer at iteration 1"),

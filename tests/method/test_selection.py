@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from mutual_taught.method.selection import (
     Selected,
     Ties,
+    by_prompt,
     judge_duels,
     outcomes,
     outcomes_with_failures,
+    seeds_of,
     select_checkpoint,
     wins,
 )
@@ -125,6 +127,25 @@ def test_threshold_zero_never_stops() -> None:
 
 def test_always_last_takes_the_last_step_and_goes_on() -> None:
     assert select({50: [WIN], 100: [LOSS]}, always_last=True) == Selected(100, 0.0, True)
+
+
+def test_prompts_count_alike_and_each_by_the_share_of_its_draws_that_win() -> None:
+    # a wins 1 and 0, b ties and wins, c loses twice: 0.5, 0.75, 0
+    results = np.array([WIN, LOSS, TIE, WIN, LOSS, LOSS])
+    assert by_prompt(results, np.array(list("aabbcc"))).tolist() == [0.5, 0.75, 0.0]
+    # rows of other prompts between change nothing
+    assert by_prompt(results[[0, 2, 1, 3]], np.array(list("abab"))).tolist() == [0.5, 0.75]
+
+
+def test_prompt_with_one_draw_counts_as_its_result() -> None:
+    results = np.array([WIN, TIE, LOSS])
+    assert by_prompt(results, np.array(list("abc"))).tolist() == [WIN, TIE, LOSS]
+
+
+def test_only_coupled_draws_give_pi_before_the_seeds_of_the_candidates() -> None:
+    assert len(set(seeds_of("independent"))) == 2
+    assert len(set(seeds_of("coupled"))) == 1
+    assert seeds_of("independent")[0] == seeds_of("coupled")[0]
 
 
 @pytest.mark.parametrize("duels", [{}, {50: [WIN], 100: []}])

@@ -100,6 +100,12 @@ def test_reused_answers_are_not_drawn_and_are_scored_by_two_reward_models() -> N
     assert (works["answer@1"].scores, works["answer@2"].scores) == (256, 512)
 
 
+def test_several_answers_to_a_prompt_duel_so_often() -> None:
+    values = preset("laptop", duel={"responses_per_prompt": 3})
+    works = workload.of_run(values, workload.sizes(values.data, None), 0)
+    assert works["duel@1"].answers == 360  # 40 prompts, 2 candidates and pi_0, 3 times
+
+
 def test_only_so_many_candidates_as_are_kept_duel() -> None:
     values = preset("laptop", dpo={"save_steps": 5, "keep_checkpoints": 3})
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
