@@ -74,6 +74,7 @@ def settings(name: Any, batch: int, dtype: Any) -> blocks.Engine:
         dtype=dtype,
         shard_size=1,
         batch_size=batch,
+        batch_tokens=None,
         tensor_parallel=1,
         gpu_memory_utilization=0.15,
         workers="local",
@@ -191,7 +192,7 @@ def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate
         size = batch // WIDTH
         cut = [list(range(at, min(at + size, count))) for at in range(0, count, size)]
         if order == "sorted":
-            cut = list(transformers.batches(asked, batch))
+            cut = list(transformers.batches(asked, engine.settings, DECODE.max_new_tokens))
         ending = frozenset() if workload == "full" else stops
         runs = {
             f"{workload}: ours": ours(engine, asked),

@@ -115,6 +115,9 @@ class Engine(Block):
     dtype: Precision
     shard_size: Count = Field(description="prompts a shard, the unit of resume")
     batch_size: Count = Field(description="answers decoded together; transformers")
+    batch_tokens: Count | None = Field(
+        description="tokens of prompts and answers decoded together; transformers; null: no limit"
+    )
     tensor_parallel: Count = Field(description="GPUs that share one model; vllm")
     gpu_memory_utilization: Share = Field(description="share of the memory to take; vllm")
     workers: Workers = Field(description="where shards are drawn and scored; decides no result")
@@ -124,7 +127,8 @@ class Engine(Block):
         """Give how the work is cut, as far as that decides draws: vLLM makes its own batches."""
         if self.name == "vllm":
             return [self.shard_size]
-        return [self.shard_size, self.batch_size]
+        limit = [] if self.batch_tokens is None else [self.batch_tokens]
+        return [self.shard_size, self.batch_size, *limit]
 
     def decides(self) -> dict[str, object]:
         """Name what decides draws beside plan and dtype; of the default engine, nothing."""

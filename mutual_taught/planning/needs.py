@@ -91,7 +91,10 @@ def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
     rows = max(engine.batch_size // count, 1) * count
     rows = min(rows, engine.shard_size * count)
     length = params.tokens.max_prompt_tokens + block.max_new_tokens + GROWTH
-    cache = rows * length * (shape.layers + 1) * 2 * shape.kv_width * size
+    held = rows * length
+    if engine.batch_tokens:  # one prompt's answers are drawn together in any case
+        held = min(held, max(engine.batch_tokens, count * length) + rows * GROWTH)
+    cache = held * (shape.layers + 1) * 2 * shape.kv_width * size
     logits = 3 * rows * shape.vocabulary * 4
     parts = {"weights": shape.weights * size, "key-value cache": cache, "logits": logits}
     return Need(parts, "engine.batch_size", rows, parts["weights"], least=count, step=count)

@@ -42,7 +42,7 @@ class Transformers:
     def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> Answers:
         assert self.policy is not None
         found: Answers = [[] for _ in requests]
-        for batch in batches(requests, self.settings.batch_size):
+        for batch in batches(requests, self.settings, decode.max_new_tokens):
             asked = [requests[place] for place in batch]
             draws = keyed.sample(self.policy, asked, decode, seen)
             for place, answers in zip(batch, draws, strict=True):
@@ -54,17 +54,31 @@ class Transformers:
         self.policy = None
 
 
-def batches(requests: Sequence[Request], answers: int) -> Iterator[list[int]]:
-    """Cut requests into batches of so many answers, prompts of similar lengths together.
+def batches(
+    requests: Sequence[Request], settings: blocks.Engine, new_tokens: int
+) -> Iterator[list[int]]:
+    """Cut requests into batches, prompts of similar lengths together, the shortest first.
+
+    A batch holds `batch_size` answers at most, and `batch_tokens` tokens, if that is a number: its
+    answers times the room of the longest, which is what the key-value cache takes. One request with
+    more is a batch by itself.
 
     Args:
         requests: of one shard, each for as many answers.
-        answers: that a batch holds at most, unless one request has more.
+        settings: block `engine`.
+        new_tokens: that an answer may have.
 
     Returns:
         Places of the requests.
     """
-    ordered = sorted(range(len(requests)), key=lambda place: (len(requests[place].tokens), place))
-    size = max(1, answers // max(1, len(requests[0].seeds))) if requests else 1
-    for start in range(0, len(ordered), size):
-        yield ordered[start : start + size]
+    batch: list[int] = []
+    for place in sorted(range(len(requests)), key=lambda at: (len(requests[at].tokens), at)):
+        answers = (len(batch) + 1) * len(requests[place].seeds)
+        room = answers * (len(requests[place].tokens) + new_tokens)  # the longest so far
+        full = answers > settings.batch_size or room > (settings.batch_tokens or room)
+        if full and batch:
+            yield batch
+            batch = []
+        batch = [*batch, place]
+    if batch:
+        yield batch

@@ -73,6 +73,7 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
         shard_size=2,
         batch_size=8,
         workers=workers,
+        batch_tokens=None,
         tensor_parallel=1,
         gpu_memory_utilization=0.5,
     )

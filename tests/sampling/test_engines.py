@@ -14,6 +14,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.sampling.keyed import Decode, Request
 from mutual_taught.sampling.shards import draw, make_plan
 from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.transformers import batches
 from mutual_taught.terminal.progress import Moved
 
 TRANSFORMERS = Engine(
@@ -21,6 +22,7 @@ TRANSFORMERS = Engine(
     dtype="float32",
     shard_size=2,
     batch_size=8,
+    batch_tokens=None,
     tensor_parallel=1,
     gpu_memory_utilization=0.5,
     workers="local",
@@ -46,6 +48,7 @@ def test_provenance_names_vllm_and_leaves_the_default_engine_out() -> None:
 def test_batches_are_part_of_the_partition_unless_vllm_makes_its_own() -> None:
     cut = {"shard_size": 64, "batch_size": 320}
     assert TRANSFORMERS.model_copy(update=cut).partition == [64, 320]
+    assert TRANSFORMERS.model_copy(update={**cut, "batch_tokens": 9}).partition == [64, 320, 9]
     assert VLLM.model_copy(update=cut).partition == [64]
 
 
@@ -105,3 +108,41 @@ def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
     draws = [draw for answers in found for draw in answers]
     assert tokens == sum(len(draw.token_ids) for draw in draws)
     assert (ended, cut) == (6, sum(draw.finish_reason == "length" for draw in draws))
+
+
+# Prompts of 3, 9, 4 and 10 tokens, two answers each of at most 4 tokens: by length 0, 2, 1, 3 with
+# room for 2 * 7, 4 * 8, 6 * 13 and 8 * 14 tokens, if they are together with all before them.
+@pytest.mark.parametrize(
+    ("answers", "tokens", "expected"),
+    [
+        (8, None, [[0, 2, 1, 3]]),
+        (5, None, [[0, 2], [1, 3]]),  # three prompts would be six answers
+        (1, None, [[0], [2], [1], [3]]),  # a prompt's answers are never apart
+        (8, 112, [[0, 2, 1, 3]]),
+        (8, 111, [[0, 2, 1], [3]]),
+        (8, 56, [[0, 2], [1, 3]]),  # 4 * 14 for the last two
+        (8, 55, [[0, 2], [1], [3]]),
+        (8, 1, [[0], [2], [1], [3]]),
+    ],
+)
+def test_batches_hold_so_many_answers_and_tokens(
+    answers: int, tokens: int | None, expected: list[list[int]]
+) -> None:
+    asked = [Request([5] * length, [1, 2]) for length in (3, 9, 4, 10)]
+    cut = TRANSFORMERS.model_copy(update={"batch_size": answers, "batch_tokens": tokens})
+    assert list(batches(asked, cut, 4)) == expected
+    assert list(batches([], cut, 4)) == []
+
+
+def test_draws_do_not_depend_on_how_many_tokens_a_batch_holds(
+    here: Path, policy_folder: Path
+) -> None:
+    asked = {0: [Request([7] * length, [length, 2]) for length in (3, 9, 4, 12)]}
+    drawn = []
+    for tokens in (None, 60, 1):
+        cut = TRANSFORMERS.model_copy(update={"batch_tokens": tokens})
+        with start_engine(cut, 32, TOKENS) as engine:
+            engine.load(policy_folder)
+            [(_, found)] = engine.answer(asked, Decode(0.8, 0.95, 6))
+        drawn.append([[draw.token_ids for draw in answers] for answers in found])
+    assert drawn[0] == drawn[1] == drawn[2]

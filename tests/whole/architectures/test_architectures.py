@@ -47,6 +47,7 @@ ENGINE = Engine(
     dtype="float32",
     shard_size=2,
     batch_size=8,
+    batch_tokens=None,
     tensor_parallel=1,
     gpu_memory_utilization=0.5,
     workers="local",
