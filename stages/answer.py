@@ -42,10 +42,11 @@ def main(
 
     asked, limits = tables.read(prompts, tables.PROMPTS), params.load(blocks.Tokens)
     engine, settings = params.load(blocks.Engine), params.load(blocks.Answer)
-    plan = make_plan("answer", int(iteration), params.seed(), 1, settings, engine, limits)
+    drawing = blocks.Drawing(engine, limits, params.seed())
+    plan = make_plan("answer", int(iteration), 1, settings, drawing)
     shift: dict[str, float | None] = {}
     with perf.measure(out, "answer") as measured:
-        answers, made_from = single_answers(policy, asked, plan, engine, limits)
+        answers, made_from = single_answers(policy, asked, plan, drawing)
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
         inputs = answer.Inputs(

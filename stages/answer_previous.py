@@ -44,9 +44,7 @@ def main(
             tables.read(prompts, tables.PROMPTS),
             int(iteration),
             settings,
-            params.load(blocks.Engine),
-            params.load(blocks.Tokens),
-            params.seed(),
+            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
         )
         measured.update(describe.counts(answers))
     tables.write(out, tables.PREVIOUS_ANSWERS, answers, made_from)

@@ -37,10 +37,8 @@ def main(
     with perf.measure(out, "duel") as measured:
         terms = duel.Terms(
             params.load(blocks.Duel),
-            params.load(blocks.Engine),
             params.load(blocks.Score),
-            params.load(blocks.Tokens),
-            params.seed(),
+            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
         )
         models = duel.Models(checkpoints, policy, reward_model)
         fought, made_from = duel.duel(models, asked, int(iteration), terms)

@@ -49,10 +49,8 @@ def main(
             asked,
             out,
             settings,
-            params.load(blocks.Engine),
+            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
             params.load(blocks.Score),
-            params.load(blocks.Tokens),
-            params.seed(),
         )
 
 

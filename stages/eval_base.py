@@ -29,10 +29,8 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
             asked,
             out,
             settings,
-            params.load(blocks.Engine),
+            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
             params.load(blocks.Score),
-            params.load(blocks.Tokens),
-            params.seed(),
         )
 
 

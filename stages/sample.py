@@ -31,9 +31,7 @@ def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) 
             tables.read(prompts, tables.PROMPTS),
             int(iteration),
             params.load(blocks.Sample, iteration),
-            params.load(blocks.Engine),
-            params.load(blocks.Tokens),
-            params.seed(),
+            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
         )
         measured.update(describe.counts(responses))
     tables.write(out, tables.RESPONSES, responses, made_from)

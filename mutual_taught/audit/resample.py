@@ -211,9 +211,8 @@ def _plan(
     of: Iteration, stage: str, iteration: int, count: int, decoding: blocks.Decoding
 ) -> shards.Plan:
     settings = of.settings
-    return shards.make_plan(
-        stage, iteration, settings.seed, count, decoding, settings.engine, settings.tokens
-    )
+    drawing = blocks.Drawing(settings.engine, settings.tokens, settings.seed)
+    return shards.make_plan(stage, iteration, count, decoding, drawing)
 
 
 def _compare(drawn: Draws, shard: int, engine: Engine, tolerance: float) -> Redrawn:

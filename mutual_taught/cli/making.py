@@ -38,9 +38,7 @@ def seed_preferences(
         count,
         making.Sizes(train, heldout, longer),
         params.load(blocks.Sample),
-        params.load(blocks.Engine),
-        params.load(blocks.Tokens),
-        params.seed(),
+        blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
     )
     click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")
     for name, prompts, complies, differ, gold, passed, tokens, cut in measured:

@@ -1,6 +1,6 @@
 """The blocks of `params.yaml`, typed and range-checked; those of data and training lie beside."""
 
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -135,6 +135,14 @@ class Engine(Block):
         if self.name == "transformers":
             return {}
         return {"engine": self.name, "tensor_parallel": self.tensor_parallel}
+
+
+class Drawing(NamedTuple):
+    """What every stage that draws answers reads beside its own block."""
+
+    engine: Engine
+    tokens: Tokens
+    seed: int
 
 
 class Score(Block):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mutual_taught.artifacts import tables
-from mutual_taught.config.blocks import Engine, Sample, Tokens
+from mutual_taught.config.blocks import Drawing, Sample
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold
 from mutual_taught.keys import prompt_id, sampling_seed
@@ -171,13 +171,13 @@ def make(
     count: int,
     sizes: Sizes,
     sample: Sample,
-    engine: Engine,
-    tokens: Tokens,
-    seed: int,
+    drawing: Drawing,
 ) -> list[Rate]:
     """Ask, sample, rank and write `out/seed_preferences.parquet`; give the policy's rates."""
-    asked = questions(templates, count, seed)
-    answers, made_from = responses(policy, asked, 1, sample, engine, tokens, seed)
+    asked = questions(templates, count, drawing.seed)
+    answers, made_from = responses(policy, asked, 1, sample, drawing)
     table = tables.renamed(tables.GOLD_PAIRS, "seed_preferences")
-    tables.write(out, table, pairs(asked, answers, sizes, seed), {**made_from, "count": count})
+    tables.write(
+        out, table, pairs(asked, answers, sizes, drawing.seed), {**made_from, "count": count}
+    )
     return rates(asked, answers)

@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.config import blocks
-from mutual_taught.config.blocks import Decoding, Tokens
+from mutual_taught.config.blocks import Decoding, Drawing
 from mutual_taught.errors import InputError
 from mutual_taught.keys import sampling_seeds
 from mutual_taught.models.chat import prompt_tokens, texts
@@ -140,26 +139,26 @@ def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], answers: Answers
     return pa.table(rows, tables.RESPONSES.schema)
 
 
-def make_plan(
-    stage: str,
-    iteration: int,
-    seed: int,
-    count: int,
-    decoding: Decoding,
-    engine: blocks.Engine,
-    tokens: Tokens,
-) -> Plan:
-    """Put together what decides the draws of a stage."""
+def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawing: Drawing) -> Plan:
+    """Put together what decides the draws of a stage.
+
+    Args:
+        stage: what seeds are keyed by, besides iteration, prompt and index.
+        iteration: t; 0 where draws are shared by all iterations.
+        count: answers to each prompt.
+        decoding: the stage's block.
+        drawing: engine, limits and the run's seed.
+    """
     decode = Decode(decoding.temperature, decoding.top_p, decoding.max_new_tokens)
     return Plan(
         stage,
         iteration,
-        seed,
+        drawing.seed,
         count,
         decode,
-        tokens.max_prompt_tokens,
-        engine.shard_size,
-        engine.batch_size,
+        drawing.tokens.max_prompt_tokens,
+        drawing.engine.shard_size,
+        drawing.engine.batch_size,
     )
 
 

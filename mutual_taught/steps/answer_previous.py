@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mutual_taught.artifacts import tables
-from mutual_taught.config.blocks import Answer, Engine, Tokens
+from mutual_taught.config.blocks import Answer, Drawing
 from mutual_taught.sampling.shards import Drawn, make_plan
 from mutual_taught.steps.single_answers import single_answers
 
@@ -16,9 +16,7 @@ def answer_previous(
     prompts: pa.Table,
     iteration: int,
     settings: Answer,
-    engine: Engine,
-    tokens: Tokens,
-    seed: int,
+    drawing: Drawing,
 ) -> Drawn:
     """Give y_{t-1}, pi_{t-1}'s answer to each prompt of the reward split.
 
@@ -32,9 +30,7 @@ def answer_previous(
         prompts: table `prompts` of the reward split.
         iteration: t, from 1.
         settings: how they are drawn, and whether.
-        engine: what draws.
-        tokens: limits.
-        seed: the run's global seed.
+        drawing: engine, limits and the run's seed.
 
     Returns:
         Rows of `previous_answers`, and what they were made from.
@@ -44,6 +40,6 @@ def answer_previous(
     """
     if settings.previous == "reuse" and len(stored):
         return stored, tables.provenance(stored)
-    plan = make_plan("answer_previous", iteration, seed, 1, settings, engine, tokens)
-    drawn, made_from = single_answers(policy, prompts, plan, engine, tokens)
+    plan = make_plan("answer_previous", iteration, 1, settings, drawing)
+    drawn, made_from = single_answers(policy, prompts, plan, drawing)
     return drawn, {**made_from, **({"against": "base"} if settings.against == "base" else {})}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest, read_steps
-from mutual_taught.config.blocks import Duel, Engine, Score, Tokens
+from mutual_taught.config.blocks import Drawing, Duel, Score
 from mutual_taught.errors import InputError
 from mutual_taught.method.selection import judge_duels, seeds_of
 from mutual_taught.sampling.shards import Plan, draw, make_plan
@@ -33,10 +33,8 @@ class Terms(NamedTuple):
     """The values of params.yaml that decide duels, and the run's seed."""
 
     duel: Duel
-    engine: Engine
     score: Score
-    tokens: Tokens
-    seed: int
+    drawing: Drawing
 
 
 def duel(
@@ -70,11 +68,11 @@ def duel(
         "reward_model": read_manifest(models.reward_model).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
         "duel": terms.duel.model_dump(),
-        "max_length": terms.tokens.max_length,
-        "seed": terms.seed,
+        "max_length": terms.drawing.tokens.max_length,
+        "seed": terms.drawing.seed,
         "dtype": dtype,
-        "partition": terms.engine.partition,
-        **terms.engine.decides(),
+        "partition": terms.drawing.engine.partition,
+        **terms.drawing.engine.decides(),
     }
     return _judged(pa.concat_tables(fought)), made_from
 
@@ -88,19 +86,11 @@ def _answers(
         A table of `responses` for each folder, and the number format they were drawn in.
     """
     candidates, previous = (
-        make_plan(
-            stage,
-            iteration,
-            terms.seed,
-            terms.duel.responses_per_prompt,
-            terms.duel,
-            terms.engine,
-            terms.tokens,
-        )
+        make_plan(stage, iteration, terms.duel.responses_per_prompt, terms.duel, terms.drawing)
         for stage in seeds_of(terms.duel.draws)
     )
     plans: list[Plan] = [previous, *[candidates] * (len(folders) - 1)]
-    with start_engine(terms.engine, candidates.context, terms.tokens) as running:
+    with start_engine(terms.drawing.engine, candidates.context, terms.drawing.tokens) as running:
         drawn = [
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
             for folder, plan in zip(folders, plans, strict=True)
@@ -120,9 +110,9 @@ def _rewards(
     texts = [table["response"].to_pylist() for table in answers]
     columns = [said[index::count] for said in texts for index in range(count)]
     asked = shards.together(ids, columns, prompts, split)
-    with start_scorer(terms.score, terms.engine.workers, terms.tokens) as scorer:
+    with start_scorer(terms.score, terms.drawing.engine.workers, terms.drawing.tokens) as scorer:
         name = f"duel@{iteration}-rewards"
-        scored = shards.score_all(scorer, judge, asked, terms.tokens, name)
+        scored = shards.score_all(scorer, judge, asked, terms.drawing.tokens, name)
     by_prompt = shards.spread(scored, ids, len(columns))  # (prompts, folders * count)
     apart = by_prompt.reshape(len(ids), len(answers), count).swapaxes(0, 1)
     return np.asarray(apart.reshape(len(answers), len(ids) * count))

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from mutual_taught.artifacts import files, joins, tables
 from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.config.blocks import Engine, Eval, Score, Tokens
+from mutual_taught.config.blocks import Drawing, Eval, Score, Tokens
 from mutual_taught.evaluation import metrics as evaluation
 from mutual_taught.evaluation.judge import (
     HELD_OUT,
@@ -42,14 +42,13 @@ def assess(
     prompts: pa.Table,
     out: Path,
     settings: Eval,
-    engine: Engine,
+    drawing: Drawing,
     score: Score,
-    tokens: Tokens,
-    seed: int,
 ) -> None:
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
-    answers, drawn_from = _answers(inputs, prompts, out, settings, engine, tokens, seed)
-    with start_scorer(score, engine.workers, tokens) as scorer:
+    answers, drawn_from = _answers(inputs.policy, prompts, out, settings, drawing)
+    tokens, seed = drawing.tokens, drawing.seed
+    with start_scorer(score, drawing.engine.workers, tokens) as scorer:
         own, held_out = _rewards(inputs, prompts, answers, scorer, tokens, out.name)
     limit = {"max_length": tokens.max_length}
     path = tables.write(out / "eval", tables.GENERATIONS, own, {**drawn_from, **limit})
@@ -70,19 +69,11 @@ def assess(
     files.write_json(out / "eval" / "model_outputs.json", outputs)
 
 
-def _answers(
-    inputs: Inputs,
-    prompts: pa.Table,
-    out: Path,
-    settings: Eval,
-    engine: Engine,
-    tokens: Tokens,
-    seed: int,
-) -> Drawn:
+def _answers(policy: Path, prompts: pa.Table, out: Path, settings: Eval, drawing: Drawing) -> Drawn:
     """Draw the policy's answers, with gold."""
-    plan = make_plan("eval", 0, seed, settings.responses_per_prompt, settings, engine, tokens)
-    with start_engine(engine, plan.context, tokens) as running:
-        drawn, made_from = draw(inputs.policy, prompts, plan, running, f"eval@{out.name}")
+    plan = make_plan("eval", 0, settings.responses_per_prompt, settings, drawing)
+    with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
+        drawn, made_from = draw(policy, prompts, plan, running, f"eval@{out.name}")
     return add_gold(tables.GENERATIONS.sorted(drawn), prompts), made_from
 
 

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.config.blocks import Engine, Sample, Tokens
+from mutual_taught.config.blocks import Drawing, Sample, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.method.splits import policy_part
 from mutual_taught.models.chat import answer_tokens, prompt_tokens
@@ -18,13 +18,7 @@ from mutual_taught.sampling.start import start_engine
 
 
 def responses(
-    policy: Path,
-    prompts: pa.Table,
-    iteration: int,
-    sample: Sample,
-    engine: Engine,
-    tokens: Tokens,
-    seed: int,
+    policy: Path, prompts: pa.Table, iteration: int, sample: Sample, drawing: Drawing
 ) -> Drawn:
     """Draw M responses to each policy prompt of iteration t, or take those given with them.
 
@@ -37,11 +31,11 @@ def responses(
             "policy": read_manifest(policy).digest,
             "prompts": tables.rows_digest(part),
             "source": "given",
-            "max_length": tokens.max_length,
+            "max_length": drawing.tokens.max_length,
         }
-        return given(load_tokenizer(policy), part, tokens), made_from
-    plan = make_plan("sample", iteration, seed, sample.responses_per_prompt, sample, engine, tokens)
-    with start_engine(engine, plan.context, tokens) as running:
+        return given(load_tokenizer(policy), part, drawing.tokens), made_from
+    plan = make_plan("sample", iteration, sample.responses_per_prompt, sample, drawing)
+    with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
         return draw(policy, part, plan, running, f"sample@{iteration}")
 
 

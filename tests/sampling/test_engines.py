@@ -9,7 +9,7 @@ import pytest
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest, require_whole
-from mutual_taught.config.blocks import Decoding, Engine, Tokens
+from mutual_taught.config.blocks import Decoding, Drawing, Engine, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.sampling.keyed import Decode, Request
 from mutual_taught.sampling.shards import draw, make_plan
@@ -66,7 +66,7 @@ def test_longest_prompt_is_no_part_of_what_answers_were_made_from(
     said = []
     for most in (30, 60):
         limits = TOKENS.model_copy(update={"max_prompt_tokens": most})
-        plan = make_plan("sample", 1, 7, 2, decoding, TRANSFORMERS, limits)
+        plan = make_plan("sample", 1, 2, decoding, Drawing(TRANSFORMERS, limits, 7))
         with start_engine(TRANSFORMERS, plan.context, limits) as engine:
             said.append(draw(policy_folder, prompts, plan, engine, "sample@1"))
     assert said[0] == said[1]

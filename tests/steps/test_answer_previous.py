@@ -8,6 +8,7 @@ import pytest
 
 from mutual_taught.artifacts import tables
 from mutual_taught.config import params
+from mutual_taught.config.blocks import Drawing
 from mutual_taught.keys import prompt_id, sampling_seeds
 from mutual_taught.models.message import Message
 from mutual_taught.sampling.shards import Drawn
@@ -47,9 +48,8 @@ def drawn(
     raw = params.read(ROOT / "presets" / "tiny.yaml")
     answer = {**raw["answer"], "previous": previous, "against": against}
     values = params.validate({**raw, "answer": answer})
-    return answer_previous(
-        policy, stored, PROMPTS, iteration, values.answer, values.engine, values.tokens, SEED
-    )
+    drawing = Drawing(values.engine, values.tokens, SEED)
+    return answer_previous(policy, stored, PROMPTS, iteration, values.answer, drawing)
 
 
 @pytest.mark.usefixtures("here")

@@ -10,7 +10,7 @@ import pytest
 
 from mutual_taught import keys
 from mutual_taught.artifacts import files, tables
-from mutual_taught.config import params
+from mutual_taught.config import blocks, params
 from mutual_taught.method.selection import Selected
 from mutual_taught.steps import duel, select_policy
 from tests import project
@@ -23,7 +23,9 @@ def fight(policy: Path, judge: Path, here: Path, changes: dict[str, object]) -> 
     """Let two candidates, copies of the policy before, duel with it on twelve prompts."""
     whole = params.validate(params.read(project.ROOT / "presets" / "tiny.yaml"))
     terms = duel.Terms(
-        whole.duel.model_copy(update=changes), whole.engine, whole.score, whole.tokens, 1
+        whole.duel.model_copy(update=changes),
+        whole.score,
+        blocks.Drawing(whole.engine, whole.tokens, 1),
     )
     for step in STEPS:
         shutil.copytree(policy, here / f"checkpoints/step-{step:06d}", dirs_exist_ok=True)
