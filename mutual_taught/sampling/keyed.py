@@ -74,7 +74,12 @@ def sample(
 
 
 class _Rows:
-    """The answers being drawn: one row each, and the batch of those not ended yet."""
+    """The answers being drawn: one row each, and the batch of those not ended yet.
+
+    `seeds`, `tokens` and `logprob` have a row for every answer; `batch` names the rows that are
+    still decoded, and `ended`, `mask`, `position` and the cache have a row for each of these. Rows
+    that ended stay in the batch until enough have.
+    """
 
     @torch.inference_mode()
     def __init__(self, policy: Policy, requests: Sequence[Request], decode: Decode) -> None:
@@ -92,6 +97,7 @@ class _Rows:
         self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
         logits = self._read([request.tokens for request in requests])
         self.position = self.mask.sum(dim=1)
+        # One row a prompt until here, shape (requests, ...); from here one an answer.
         source = torch.repeat_interleave(torch.arange(len(requests)), counts).to(self.where)
         self.cache.batch_select_indices(source)
         self.mask, self.position = self.mask[source], self.position[source]
@@ -112,7 +118,7 @@ class _Rows:
         if start:
             self._prefill([prompts[0][:start]])
             self.cache.batch_repeat_interleave(len(prompts))
-        self.mask = self.mask.expand(len(prompts), -1)
+        self.mask = self.mask.expand(len(prompts), -1)  # (1, start) to (prompts, start)
         return self._prefill([tokens[start:] for tokens in prompts])
 
     def _prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -134,6 +140,7 @@ class _Rows:
     @torch.inference_mode()
     def step(self) -> None:
         """Read the last token of every row and draw the next."""
+        # The token drawn last stands at `time` - 1; rows that ended read on, and are not looked at.
         if float((~self.ended).float().mean()) < SHRINK_AT:
             self._shrink()
         self.mask = torch.nn.functional.pad(self.mask, (0, 1), value=1)

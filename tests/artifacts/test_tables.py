@@ -349,10 +349,8 @@ def test_any_rows_come_back_as_they_were(rows: dict[tuple[str, int], float]) -> 
 def test_table_lies_in_its_folder_under_its_name_and_is_sorted_by_its_keys(tmp_path: Path) -> None:
     assert tables.DUELS.path(tmp_path) == tmp_path / "duels.parquet"
     assert tables.split("eval").path(tmp_path) == tmp_path / "eval.parquet"
-    duels = pa.table({"step": [2, 1, 1], "prompt_id": ["a", "b", "a"]})
-    # by step, then by prompt
-    assert tables.DUELS.sorted(duels).to_pylist() == [
-        {"step": 1, "prompt_id": "a"},
-        {"step": 1, "prompt_id": "b"},
-        {"step": 2, "prompt_id": "a"},
-    ]
+    rows = [(2, "a", 0), (1, "b", 0), (1, "a", 1), (1, "a", 0)]
+    duels = pa.table(dict(zip(tables.DUELS.keys, zip(*rows, strict=True), strict=True)))
+    # by step, then by prompt, then by index
+    expected = [(1, "a", 0), (1, "a", 1), (1, "b", 0), (2, "a", 0)]
+    assert [tuple(row.values()) for row in tables.DUELS.sorted(duels).to_pylist()] == expected
