@@ -133,12 +133,15 @@ def duels(of: Iteration) -> Faults:
 
 
 def _fought(of: Iteration, data: pa.Table) -> Faults:
-    """All candidates duelled, with the same answers of pi_{t-1}."""
+    """All candidates duelled as often as they should, with the same answers of pi_{t-1}."""
     path, steps = of.path(tables.DUELS), read_steps(of.here / "checkpoints")
+    wanted = of.settings.duel.responses_per_prompt
     found = sorted(set(data["step"].to_pylist()))
     if found != steps:
         yield Fault(path, "steps", str(found), str(steps))
     first = data.filter(pc.equal(data["step"], data["step"][0]))
+    if (count := joins.width(first, path)) != wanted:
+        yield Fault(path, "responses a prompt", str(count), f"{wanted} (params.yaml)")
     for step in steps[1:]:
         rows = data.filter(pc.equal(data["step"], step))
         yield from faults.compare(

@@ -242,10 +242,9 @@ def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     went_on = decided and decision.read(folder / "decision.json").active
     best = "selected" if went_on else "the best, not selected"
     words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
-    several = rows[-1]["response_index"] > 0
-    of = {row["response_index"]: f" {row['response_index']}" if several else "" for row in rows}
+    draw = _draw if rows[-1]["response_index"] else _only_draw
     shown = [
-        f"  previous policy{of[row['response_index']]}  "
+        f"  previous policy{draw(row)}  "
         f"reward {_number(row['previous_reward'])}  {short(row['previous_response'])}"
         for row in rows
         if row["step"] == rows[0]["step"]
@@ -254,12 +253,22 @@ def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
         mark = f"  ({best})" if row["step"] == numbers.get("step") else ""
         outcome = words.get(row["outcome"], f"left out: {row['reason']}")
         shown.append(
-            f"  checkpoint {row['step']}{mark}{of[row['response_index']]} {outcome}  "
+            f"  checkpoint {row['step']}{mark}{draw(row)} {outcome}  "
             f"reward {_number(row['reward'])}  {short(row['response'])}"
         )
     if not decided:
         return [*shown, "  no checkpoint is selected yet"]
     return [*shown, f"  the iteration {'went on' if went_on else 'stopped here'}"]
+
+
+def _draw(row: Record) -> str:
+    """Name the draw of a duel, where each policy answered several times."""
+    return f"  draw {row['response_index']}"
+
+
+def _only_draw(row: Record) -> str:
+    """Say nothing where there is only one draw."""
+    return ""
 
 
 def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:

@@ -51,6 +51,7 @@ def test_selection_prompt_names_the_selected_checkpoint(run: Path) -> None:
     name = str(first("run/1/duels.parquet")["prompt_id"])
     said = "\n".join(trace.lines(trace.prompt(run, name), run))
     assert said.count("(selected)") == 2
+    assert "  draw " not in said  # there is only one
     assert said.count("the iteration went on") == 2
 
 
