@@ -130,6 +130,12 @@ class Engine(Block):
         limit = [] if self.batch_tokens is None else [self.batch_tokens]
         return [self.shard_size, self.batch_size, *limit]
 
+    def together(self, room: float) -> int:
+        """Give how many answers are decoded at once, each with a room of so many tokens."""
+        if self.batch_tokens is None:
+            return self.batch_size
+        return max(1, min(self.batch_size, int(self.batch_tokens // room)))
+
     def decides(self) -> dict[str, object]:
         """Name what decides draws beside plan and dtype; of the default engine, nothing."""
         if self.name == "transformers":

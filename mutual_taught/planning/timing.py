@@ -129,7 +129,7 @@ def operations(stage: str, work: Work, basis: Basis) -> float:
     if work.answers:
         longest = work.tokens / work.answers
         flops += 2 * policy * (work.answers * prompt + work.tokens * ANSWER)
-        batches = math.ceil(work.answers / params.engine.batch_size)
+        batches = math.ceil(work.answers / params.engine.together(prompt + longest))
         reads += batches * longest * policy * BYTES[str(params.engine.dtype)]
     answer = max(params.sample.max_new_tokens, params.answer.max_new_tokens) * ANSWER
     flops += 2 * reward * work.scores * (prompt + answer)

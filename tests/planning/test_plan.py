@@ -490,6 +490,15 @@ def test_decoding_takes_at_least_the_time_of_reading_the_weights() -> None:
     assert time.seconds == pytest.approx(rates.START + 48 * 4000 / 600)
 
 
+def test_batches_bounded_by_tokens_read_the_weights_as_often_as_there_are_batches() -> None:
+    slow = basis(speed=Speed(1e15, 1e3))
+    engine = slow.params.engine.model_copy(update={"batch_tokens": 600})
+    bounded = slow._replace(params=slow.params.model_copy(update={"engine": engine}))
+    # prompts of 256 / 3 and answers of 48 tokens: 4 fit into 600, so 10 answers are 3 batches
+    time = timing.estimate("sample@1", Work(10, 480), (), bounded)
+    assert time.seconds == pytest.approx(rates.START + 3 * 48 * 4000 / 600)
+
+
 def test_stage_without_a_model_takes_its_start() -> None:
     assert timing.estimate("build_pairs@1", Work(), (), basis()).seconds == rates.START
 
