@@ -41,17 +41,15 @@ def main(
     inputs = evaluate.Inputs(
         policy, reward_model, base_reward_model, gold_pairs, base_eval, previous / "eval"
     )
-    asked, settings = tables.read(prompts, tables.PROMPTS), params.load(blocks.Eval)
+    asked = tables.read(prompts, tables.PROMPTS)
+    terms = evaluate.Terms(
+        params.load(blocks.Eval),
+        params.load(blocks.Score),
+        blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
+    )
     with perf.measure(out, "eval") as measured:
-        measured["answers"] = len(asked) * settings.responses_per_prompt
-        evaluate.assess(
-            inputs,
-            asked,
-            out,
-            settings,
-            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
-            params.load(blocks.Score),
-        )
+        measured["answers"] = len(asked) * terms.eval.responses_per_prompt
+        evaluate.assess(inputs, asked, out, terms)
 
 
 if __name__ == "__main__":

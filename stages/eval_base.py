@@ -21,16 +21,18 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
     from mutual_taught.steps import evaluate
 
     asked = tables.read(prompts, tables.PROMPTS)
-    settings = params.load(blocks.Eval)
+    terms = evaluate.Terms(
+        params.load(blocks.Eval),
+        params.load(blocks.Score),
+        blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
+    )
     with perf.measure(out, "eval_base") as measured:
-        measured["answers"] = len(asked) * settings.responses_per_prompt
+        measured["answers"] = len(asked) * terms.eval.responses_per_prompt
         evaluate.assess(
             evaluate.Inputs(policy, reward_model, reward_model, gold_pairs, None, None),
             asked,
             out,
-            settings,
-            blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
-            params.load(blocks.Score),
+            terms,
         )
 
 

@@ -37,18 +37,26 @@ class Inputs(NamedTuple):
     previous_eval: Path | None
 
 
-def assess(
-    inputs: Inputs,
-    prompts: pa.Table,
-    out: Path,
-    settings: Eval,
-    drawing: Drawing,
-    score: Score,
-) -> None:
-    """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`."""
-    answers, drawn_from = _answers(inputs.policy, prompts, out, settings, drawing)
-    tokens, seed = drawing.tokens, drawing.seed
-    with start_scorer(score, drawing.engine.workers, tokens) as scorer:
+class Terms(NamedTuple):
+    """The values of params.yaml that decide an evaluation, and the run's seed."""
+
+    eval: Eval
+    score: Score
+    drawing: Drawing
+
+
+def assess(inputs: Inputs, prompts: pa.Table, out: Path, terms: Terms) -> None:
+    """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`.
+
+    Args:
+        inputs: models, and what they are compared with.
+        prompts: of the eval split, table `prompts`.
+        out: folder of the iteration.
+        terms: how answers are drawn and scored.
+    """
+    answers, drawn_from = _answers(inputs.policy, prompts, out, terms)
+    tokens, seed = terms.drawing.tokens, terms.drawing.seed
+    with start_scorer(terms.score, terms.drawing.engine.workers, tokens) as scorer:
         own, held_out = _rewards(inputs, prompts, answers, scorer, tokens, out.name)
     limit = {"max_length": tokens.max_length}
     path = tables.write(out / "eval", tables.GENERATIONS, own, {**drawn_from, **limit})
@@ -69,9 +77,10 @@ def assess(
     files.write_json(out / "eval" / "model_outputs.json", outputs)
 
 
-def _answers(policy: Path, prompts: pa.Table, out: Path, settings: Eval, drawing: Drawing) -> Drawn:
-    """Draw the policy's answers, with gold."""
-    plan = make_plan("eval", 0, settings.responses_per_prompt, settings, drawing)
+def _answers(policy: Path, prompts: pa.Table, out: Path, terms: Terms) -> Drawn:
+    """Draw the policy's answers, with gold; seeds are those of iteration 0 for every t."""
+    drawing = terms.drawing
+    plan = make_plan("eval", 0, terms.eval.responses_per_prompt, terms.eval, drawing)
     with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
         drawn, made_from = draw(policy, prompts, plan, running, f"eval@{out.name}")
     return add_gold(tables.GENERATIONS.sorted(drawn), prompts), made_from
