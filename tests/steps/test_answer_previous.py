@@ -8,11 +8,12 @@ import pytest
 
 from mutual_taught.artifacts import tables
 from mutual_taught.config import params
-from mutual_taught.config.blocks import Drawing
+from mutual_taught.config.blocks import Answer, Drawing
 from mutual_taught.keys import prompt_id, sampling_seeds
 from mutual_taught.models.message import Message
-from mutual_taught.sampling.shards import Drawn
+from mutual_taught.sampling.shards import Drawn, make_plan
 from mutual_taught.steps.answer_previous import answer_previous
+from mutual_taught.steps.single_answers import single_answers
 from tests.project import ROOT
 
 ASKED: list[list[Message]] = [
@@ -42,14 +43,17 @@ def stored(tmp_path: Path) -> pa.Table:
     )
 
 
-def drawn(
-    policy: Path, stored: pa.Table, iteration: int, previous: str, against: str = "previous"
-) -> Drawn:
+def terms(previous: str, against: str = "previous") -> tuple[Answer, Drawing]:
     raw = params.read(ROOT / "presets" / "tiny.yaml")
     answer = {**raw["answer"], "previous": previous, "against": against}
     values = params.validate({**raw, "answer": answer})
-    drawing = Drawing(values.engine, values.tokens, SEED)
-    return answer_previous(policy, stored, PROMPTS, iteration, values.answer, drawing)
+    return values.answer, Drawing(values.engine, values.tokens, SEED)
+
+
+def drawn(
+    policy: Path, stored: pa.Table, iteration: int, previous: str, against: str = "previous"
+) -> Drawn:
+    return answer_previous(policy, stored, PROMPTS, iteration, *terms(previous, against))
 
 
 @pytest.mark.usefixtures("here")
@@ -99,3 +103,19 @@ def test_answers_of_the_base_policy_say_so_and_are_never_the_stored_ones(
     assert base.equals(fresh)  # the stage gives pi_0's folder; here both are the same
     assert two == {**one, "against": "base"}
     assert "against" not in one
+
+
+@pytest.mark.usefixtures("here")
+def test_one_policy_answers_twice_in_two_ways_unless_the_seeds_are_the_same(
+    policy_folder: Path, stored: pa.Table
+) -> None:
+    # pi_t = pi_{t-1}: coupled, every pair of D_M would be dropped as the same text
+    settings, drawing = terms("fresh")
+    before, _ = drawn(policy_folder, stored, 2, "fresh")
+    alike = []
+    for stage in ("answer", "answer_previous"):
+        plan = make_plan(stage, 2, 1, settings, drawing)
+        own, _ = single_answers(policy_folder, PROMPTS, plan, drawing)
+        pairs = zip(own["token_ids"].to_pylist(), before["token_ids"].to_pylist(), strict=True)
+        alike.append(sum(now == then for now, then in pairs))
+    assert alike == [0, 3]
