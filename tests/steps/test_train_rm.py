@@ -102,6 +102,6 @@ def test_a_seed_pair_that_was_not_drawn_is_a_fault(run: Path, tmp_path: Path) ->
     tables.write(path.parent, tables.SEED_PAIRS, data.slice(1), tables.provenance(data))
     found = [str(fault) for fault in verify(tmp_path / "run", models=False)]
     assert any(
-        "seed_pairs.parquet: the number of rows is 231; expected 232" in line for line in found
+        "seed_pairs.parquet: the number of rows is 175; expected 176" in line for line in found
     )
     assert any("reward_pairs.parquet: provenance seed_pairs is" in line for line in found)
