@@ -63,7 +63,7 @@ def _answers(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
         for name, values in columns.items():
             yield from _mean(t, name, "", prompt, values)
         for name, value in zip(*asked[prompt], strict=True):
-            follows = [gold.gold(row["response"], [name], [value]) for row in answers]
+            follows = [gold.passed(row["response"], [name], [value]) for row in answers]
             yield from _mean(t, "follows", name, prompt, follows)
     judged = tables.read(tables.JUDGEMENTS.path(folder / "eval"), tables.JUDGEMENTS)
     for prompt, found in by_prompt(judged).items():
