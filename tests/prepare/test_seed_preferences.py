@@ -7,7 +7,7 @@ import pytest
 
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.gold import gold
-from mutual_taught.prepare.seed_preferences import Sizes, pairs, rates
+from mutual_taught.prepare.seed_preferences import Sizes, pairs, questions, rates
 
 NO_COMMA = "Old red hats and old red coats on one wall"
 SHORT = "Old, red"
@@ -83,3 +83,16 @@ def test_shipped_pairs_have_the_longer_answer_chosen_in_half_of_them() -> None:
         assert len(rows) == size
         # In tokens it is 0.5 exactly; characters differ by a pair or two.
         assert abs(longer - size * 0.5) <= size / 16
+
+
+def test_shipped_pairs_are_of_todays_templates_and_have_todays_gold() -> None:
+    import pyarrow.parquet as pq
+
+    asked = questions(Path("data") / "templates.yaml", 700, 1).to_pylist()
+    known = {row["prompt_id"]: row for row in asked}
+    for row in pq.read_table(Path("data") / "seed_preferences.parquet").to_pylist():
+        prompt = known[row["prompt_id"]]
+        assert row["messages"] == prompt["messages"]
+        for side in ("chosen", "rejected"):
+            instructions = prompt["instruction_ids"], prompt["instruction_kwargs"]
+            assert gold(row[side], *instructions) == row[f"gold_{side}"]
