@@ -63,6 +63,7 @@ from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import reward as train_reward
 from mutual_taught.training.packed import collate, compute_in, packed_step
+from mutual_taught.training.settings import Recipe
 
 Step = Callable[[], object]
 PROMPT, ANSWER, BUDGET = 128, 92, 4096
@@ -115,7 +116,7 @@ class Case(NamedTuple):
             save_steps=1000,
             keep_checkpoints=None,
         )
-        return train_policy.config(settings, TRAINING, 1, self.work)
+        return train_policy.config(Recipe(settings, TRAINING, 1), self.work)
 
     @property
     def reward(self) -> RewardConfig:
@@ -123,7 +124,7 @@ class Case(NamedTuple):
         settings = RewardOptimisation(
             **OPTIMISATION, batch_size=self.pairs, margin=0.0, center_rewards=0.0
         )
-        return train_reward.config(settings, TRAINING, 1, self.work)
+        return train_reward.config(Recipe(settings, TRAINING, 1), self.work)
 
 
 def config(shape: str, **changes: Any) -> LlamaConfig:

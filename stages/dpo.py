@@ -36,23 +36,23 @@ def main(
         files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
         files.write_metrics(out / "metrics" / "dpo.json", {"active": 0.0})
         return
-    from mutual_taught.steps.dpo import metrics, train
+    from mutual_taught.steps.dpo import Inputs, metrics, train_candidates
     from mutual_taught.training.dpo import CURVE
+    from mutual_taught.training.settings import Recipe
 
     settings = params.load(learning.Dpo, iteration)
     pairs = tables.read(ranked_pairs, tables.RANKED_PAIRS)
     with perf.measure(out, "dpo") as measured:
-        outcome = train(
-            pairs,
-            tables.read(responses, tables.RESPONSES),
-            tables.read(prompts, tables.PROMPTS),
+        outcome = train_candidates(
+            Inputs(
+                pairs,
+                tables.read(responses, tables.RESPONSES),
+                tables.read(prompts, tables.PROMPTS),
+            ),
             base if settings.start == "base" else policy,
-            out / "checkpoints",
-            iteration,
-            settings,
-            params.load(learning.Training),
+            out,
+            Recipe(settings, params.load(learning.Training), params.seed()),
             params.load(blocks.Tokens),
-            params.seed(),
         )
         learnt = joins.counts(pairs["kept"], pairs["reason"])["kept"] * settings.epochs
         measured.update(steps=outcome.steps, pairs=learnt)

@@ -17,20 +17,17 @@ from stages._click import PATH, Stage, run
 def main(policy: Path, seed_preferences: Path, out: Path) -> None:
     """Put the base reward model in place (models.reward_model), trained here if so wished."""
     from mutual_taught.prepare import reward_model
+    from mutual_taught.training.settings import Recipe
 
     tables.empty(out, tables.REWARD_PAIRS)
-    settings = params.load(learning.BaseRewardModel)
+    settings, tokens = params.load(learning.BaseRewardModel), params.load(blocks.Tokens)
+    source = params.load(inputs.Models).reward_model
+    recipe = Recipe(settings, params.load(learning.Training), params.seed())
     with perf.measure(out, "prepare_reward_model") as measured:
-        reward_model.prepare_base(
-            policy,
-            seed_preferences,
-            out,
-            params.load(inputs.Models).reward_model,
-            settings,
-            params.load(learning.Training),
-            params.load(blocks.Tokens),
-            params.seed(),
-        )
+        if source.trained_here:
+            reward_model.train_base(policy, seed_preferences, out, recipe, tokens)
+        else:
+            reward_model.take_base(source, out, tokens)
         kept = files.read_json(out / reward_model.METRICS)["kept"]
         measured["pairs"] = kept * settings.epochs
 

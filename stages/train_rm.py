@@ -40,19 +40,16 @@ def main(
         return
     from mutual_taught.steps import train_rm
     from mutual_taught.training import reward
+    from mutual_taught.training.settings import Recipe
 
     pairs = tables.read(reward_pairs, tables.REWARD_PAIRS)
     with perf.measure(out, "train_rm") as measured:
-        outcome = train_rm.train(
-            pairs,
-            train_rm.conversations(splits, seed_pairs),
+        outcome = train_rm.train_reward_model(
+            train_rm.Mix(pairs, train_rm.conversations(splits, seed_pairs)),
             train_rm.Models(base, previous),
-            out / "reward_model",
-            iteration,
-            settings,
-            params.load(learning.Training),
+            out,
+            Recipe(settings, params.load(learning.Training), params.seed()),
             params.load(blocks.Tokens),
-            params.seed(),
         )
         measured.update(steps=outcome.steps, pairs=len(pairs) * settings.epochs)
     files.write_curve(out / "curves" / "train_rm.csv", reward.CURVE, outcome.curve)

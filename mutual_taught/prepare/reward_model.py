@@ -14,7 +14,7 @@ from mutual_taught.checks import preflight
 from mutual_taught.checks.rewards import compare_new_reward_model, compare_reward_model
 from mutual_taught.config.blocks import Tokens
 from mutual_taught.config.inputs import Model
-from mutual_taught.config.learning import BaseRewardModel, Training
+from mutual_taught.config.learning import BaseRewardModel
 from mutual_taught.errors import InputError
 from mutual_taught.models.load import give_padding, load_reward_model, load_tokenizer
 from mutual_taught.models.packed.conversations import Asked, fit_responses
@@ -22,48 +22,53 @@ from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work
 from mutual_taught.prepare import base_models
 from mutual_taught.training import launch
-from mutual_taught.training.jobs import Job
+from mutual_taught.training.jobs import TrainingJob
 from mutual_taught.training.reward import tokenised
+from mutual_taught.training.settings import Recipe
 
 SEED_PART = "train"
 METRICS = Path("metrics", "prepare_reward_model.json")
 
 
-def prepare_base(
-    policy: Path,
-    preferences: Path,
-    out: Path,
-    source: Model,
-    settings: BaseRewardModel,
-    training: Training,
-    tokens: Tokens,
-    seed: int,
-) -> None:
-    """Put r_0 into `out/reward_model`: copied, or trained on the seed preferences.
-
-    A seed preference with a side that does not fit is dropped, and counted in the metrics. Those
-    that r_0 is trained on are written to `out/seed_pairs.parquet`; no rows if it is copied.
+def take_base(source: Model, out: Path, tokens: Tokens) -> None:
+    """Copy r_0 into `out/reward_model`; the table of pairs it was trained on has no rows.
 
     Raises:
         InputError: the model is not read as transformers reads it, in any way.
     """
     folder = out / "reward_model"
-    if source.source not in ("trained", "tiny"):
-        folder.mkdir(parents=True)
-        base = base_models.take(source, folder, "reward_model", tokens)
-        taken_by = {"stage": "prepare_reward_model", "date": tokens.date}
-        write_manifest(folder, "reward_model", base, None, taken_by)
-        write_metrics(out / METRICS, {"active": 1.0, "rows": 0.0, "kept": 0.0})
-        tables.empty(out, tables.SEED_PAIRS)
-        loaded = load_reward_model(folder, "bfloat16")
-        preflight.require(preflight.reward_model(loaded), folder)
-        compare_reward_model(folder, tokens)
-        return
+    folder.mkdir(parents=True)
+    base = base_models.take(source, folder, "reward_model", tokens)
+    taken_by = {"stage": "prepare_reward_model", "date": tokens.date}
+    write_manifest(folder, "reward_model", base, None, taken_by)
+    write_metrics(out / METRICS, {"active": 1.0, "rows": 0.0, "kept": 0.0})
+    tables.empty(out, tables.SEED_PAIRS)
+    loaded = load_reward_model(folder, "bfloat16")
+    preflight.require(preflight.reward_model(loaded), folder)
+    compare_reward_model(folder, tokens)
+
+
+def train_base(
+    policy: Path, preferences: Path, out: Path, recipe: Recipe[BaseRewardModel], tokens: Tokens
+) -> None:
+    """Train r_0 on the seed preferences into `out/reward_model`, from the policy with a new head.
+
+    A seed preference with a side that does not fit is dropped, and counted in the metrics. Those
+    that r_0 is trained on are written to `out/seed_pairs.parquet`.
+
+    Args:
+        policy: folder of pi_0.
+        preferences: file of the seed preferences.
+        out: folder of iteration 0.
+        recipe: what decides the training.
+        tokens: limits.
+    """
     tokenizer = give_padding(load_tokenizer(policy))
     chosen, counted = fitting(preferences, tokenizer, tokens)
     write_metrics(out / METRICS, counted)
     tables.write(out, tables.SEED_PAIRS, chosen, {"max_length": tokens.max_length})
-    training = settle(training)
+    recipe = recipe._replace(training=settle(recipe.training))
+    settings, training, seed = recipe
     rows = compare_new_reward_model(policy, tokens, settings.layers).rows
     made_by = {
         "stage": "prepare_reward_model",
@@ -75,9 +80,9 @@ def prepare_base(
     }
     with work.folder("prepare_reward_model", {**made_by, "all": training.computes()}) as place:
         ready = tokenised(tokenizer, chosen["prompt_id"].to_pylist(), chosen, tokens)
-        job = Job("new_reward_model", policy, ready, settings, training, seed, made_by, rows)
+        job = TrainingJob("new_reward_model", policy, ready, recipe, made_by, rows)
         launch.train(job, place)
-        link_tree(place / "model", folder)
+        link_tree(place / "model", out / "reward_model")
 
 
 def fitting(

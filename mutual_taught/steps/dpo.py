@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
@@ -13,7 +13,7 @@ from mutual_taught.artifacts.joins import sides
 from mutual_taught.artifacts.manifests import STEP, STEPS, read_manifest, read_steps, step_of
 from mutual_taught.checks.policies import compare_policy
 from mutual_taught.config.blocks import Tokens
-from mutual_taught.config.learning import Dpo, Training
+from mutual_taught.config.learning import Dpo
 from mutual_taught.models import chat
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.models.precision import settle
@@ -21,48 +21,63 @@ from mutual_taught.pipeline import work
 from mutual_taught.training import launch
 from mutual_taught.training.dpo import dataset
 from mutual_taught.training.export import update_metrics
-from mutual_taught.training.jobs import Job
+from mutual_taught.training.jobs import TrainingJob
 from mutual_taught.training.loop import Outcome
+from mutual_taught.training.settings import Recipe
 
 
-def train(
-    ranked: pa.Table,
-    responses: pa.Table,
-    prompts: pa.Table,
-    policy: Path,
-    out: Path,
-    iteration: str,
-    dpo: Dpo,
-    training: Training,
-    tokens: Tokens,
-    seed: int,
+class Inputs(NamedTuple):
+    """The tables of an E-step: ranked pairs, the responses they name, and their prompts."""
+
+    ranked: pa.Table
+    responses: pa.Table
+    prompts: pa.Table
+
+
+def train_candidates(
+    inputs: Inputs, policy: Path, out: Path, recipe: Recipe[Dpo], tokens: Tokens
 ) -> Outcome:
-    """Train candidates from a policy into `out/step-NNNNNN`, going on from an interrupted run."""
-    training = settle(training)
-    rows = compare_policy(policy, tokens).rows
+    """Train candidate policies, going on from an interrupted run.
+
+    Args:
+        inputs: pairs, responses and prompts.
+        policy: folder of pi_{t-1}, or of pi_0 where `start` says so.
+        out: folder of the iteration, whose name is t; candidates go to
+            `out/checkpoints/step-NNNNNN`.
+        recipe: what decides the training.
+        tokens: limits.
+
+    Returns:
+        The logged steps.
+    """
+    recipe = recipe._replace(training=settle(recipe.training))
+    rows, training = compare_policy(policy, tokens).rows, recipe.training
     made_by = {
-        "stage": f"dpo@{iteration}",
+        "stage": f"dpo@{out.name}",
         "policy": read_manifest(policy).digest,
-        "dpo": dpo.model_dump(),
+        "dpo": recipe.settings.model_dump(),
         "training": training.decides(),
-        "seed": seed,
-        **tables.digests(ranked_pairs=ranked, responses=responses),
+        "seed": recipe.seed,
+        **tables.digests(ranked_pairs=inputs.ranked, responses=inputs.responses),
     }
-    with work.folder(f"dpo@{iteration}", {**made_by, "all": training.computes()}) as place:
-        pairs = dpo_pairs(ranked, responses, prompts, load_tokenizer(policy))
-        job = Job("policy", policy, dataset(pairs), dpo, training, seed, made_by, rows)
-        outcome = launch.train(job, place)
-        steps = sorted(map(step_of, (place / "checkpoints").iterdir()))
-        for step in steps:
-            link_tree(place / "checkpoints" / STEP.format(step), out / STEP.format(step))
-        write_json(out / STEPS, {"steps": steps})
+    with work.folder(f"dpo@{out.name}", {**made_by, "all": training.computes()}) as place:
+        pairs = dataset(dpo_pairs(inputs, load_tokenizer(policy)))
+        outcome = launch.train(TrainingJob("policy", policy, pairs, recipe, made_by, rows), place)
+        link_candidates(place / "checkpoints", out / "checkpoints")
         return outcome
 
 
-def dpo_pairs(
-    ranked: pa.Table, responses: pa.Table, prompts: pa.Table, tokenizer: PreTrainedTokenizerBase
-) -> list[dict[str, Any]]:
+def link_candidates(made: Path, out: Path) -> None:
+    """Take the candidates out of the work in progress, and list their steps."""
+    steps = sorted(map(step_of, made.iterdir()))
+    for step in steps:
+        link_tree(made / STEP.format(step), out / STEP.format(step))
+    write_json(out / STEPS, {"steps": steps})
+
+
+def dpo_pairs(inputs: Inputs, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
     """Lay out the kept pairs as DPO trains on them: the sampled token ids, nothing appended."""
+    ranked, responses, prompts = inputs
     kept = ranked.filter(ranked["kept"])
     ids = kept["prompt_id"].to_pylist()
     asked = joins.align(prompts, ids, Path("the policy split"))["messages"].to_pylist()

@@ -11,15 +11,16 @@ from mutual_taught.artifacts.files import link_tree
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.checks.rewards import compare_reward_model
 from mutual_taught.config.blocks import Tokens
-from mutual_taught.config.learning import Training, TrainRm
+from mutual_taught.config.learning import TrainRm
 from mutual_taught.models.load import scoring_tokenizer
 from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work
 from mutual_taught.training import launch
 from mutual_taught.training.export import update_metrics
-from mutual_taught.training.jobs import Job
+from mutual_taught.training.jobs import TrainingJob
 from mutual_taught.training.loop import Outcome
 from mutual_taught.training.reward import tokenised
+from mutual_taught.training.settings import Recipe
 
 SPLITS = ("policy", "reward")
 
@@ -31,45 +32,53 @@ class Models(NamedTuple):
     previous: Path
 
 
-def train(
-    pairs: pa.Table,
-    asked: pa.Table,
-    models: Models,
-    folder: Path,
-    iteration: str,
-    settings: TrainRm,
-    training: Training,
-    tokens: Tokens,
-    seed: int,
+class Mix(NamedTuple):
+    """The pairs r_t learns from, table `reward_pairs`, and their conversations, by prompt."""
+
+    pairs: pa.Table
+    asked: pa.Table
+
+
+def train_reward_model(
+    mix: Mix, models: Models, out: Path, recipe: Recipe[TrainRm], tokens: Tokens
 ) -> Outcome:
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run.
 
-    `asked` are the conversations of the pairs, by prompt.
+    With `average` a, the exported weights are (1 - a) of the trained ones and a of r_0.
 
-    With `settings.average` a, the weights in `folder` are (1 - a) of the trained ones and a of r_0.
+    Args:
+        mix: pairs and conversations.
+        models: where the training may start.
+        out: folder of the iteration, whose name is t; r_t goes to `out/reward_model`.
+        recipe: what decides the training.
+        tokens: limits.
+
+    Returns:
+        The logged steps.
     """
-    training = settle(training)
+    recipe = recipe._replace(training=settle(recipe.training))
+    settings, training, seed = recipe
     begin = models.base if settings.start == "base" else models.previous
     base = models.base if settings.average else None
     rows = compare_reward_model(begin, tokens).rows
     made_by = {
-        "stage": f"train_rm@{iteration}",
+        "stage": f"train_rm@{out.name}",
         "reward_model": read_manifest(begin).digest,
         "settings": settings.model_dump(),
         "seed": seed,
         "training": training.decides(),
         **({"averaged_with": read_manifest(base).digest} if base else {}),
-        **tables.digests(reward_pairs=pairs),
+        **tables.digests(reward_pairs=mix.pairs),
     }
-    ids = pairs["prompt_id"].to_pylist()
-    messages = joins.align(asked, ids, Path("the prompts of the mix"))["messages"]
-    with work.folder(f"train_rm@{iteration}", {**made_by, "all": training.computes()}) as place:
-        joined = pairs.append_column("messages", messages)
+    ids = mix.pairs["prompt_id"].to_pylist()
+    messages = joins.align(mix.asked, ids, Path("the prompts of the mix"))["messages"]
+    with work.folder(f"train_rm@{out.name}", {**made_by, "all": training.computes()}) as place:
+        joined = mix.pairs.append_column("messages", messages)
         tokenizer = scoring_tokenizer(begin)
-        ready = tokenised(tokenizer, pairs["pair_id"].to_pylist(), joined, tokens)
-        job = Job("reward_model", begin, ready, settings, training, seed, made_by, rows, base)
+        ready = tokenised(tokenizer, mix.pairs["pair_id"].to_pylist(), joined, tokens)
+        job = TrainingJob("reward_model", begin, ready, recipe, made_by, rows, base)
         outcome = launch.train(job, place)
-        link_tree(place / "model", folder)
+        link_tree(place / "model", out / "reward_model")
         return outcome
 
 

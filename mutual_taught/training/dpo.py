@@ -13,15 +13,15 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import DPOConfig, DPOTrainer
 
 from mutual_taught.checks import preflight
-from mutual_taught.config.learning import Dpo, Training
+from mutual_taught.config.learning import Dpo
 from mutual_taught.models.load import Policy, load_policy
 from mutual_taught.models.packed.forward import policy_pass
 from mutual_taught.models.packed.rows import Group
 from mutual_taught.training import lora
-from mutual_taught.training.jobs import Job, exporter
-from mutual_taught.training.loop import Export, Outcome, Watch, run
+from mutual_taught.training.jobs import TrainingJob, exporter
+from mutual_taught.training.loop import Export, Outcome, Watch, run_trainer
 from mutual_taught.training.packed import Packed, Pair, collate, compute_in
-from mutual_taught.training.settings import arguments, total_steps
+from mutual_taught.training.settings import Recipe, arguments, total_steps
 
 CURVE = (
     "step",
@@ -132,10 +132,11 @@ def _column(pairs: Sequence[Pair], name: str, where: torch.device) -> Tensor:
     return torch.tensor([pair[name] for pair in pairs], dtype=torch.float32, device=where)
 
 
-def config(dpo: Dpo, training: Training, seed: int, work: Path) -> DPOConfig:
+def config(recipe: Recipe[Dpo], work: Path) -> DPOConfig:
     """Build TRL's configuration: one place for every setting that decides the result."""
+    dpo = recipe.settings
     return DPOConfig(
-        **arguments(dpo, training, seed, work),
+        **arguments(recipe, work),
         beta=dpo.beta,
         loss_type=[dpo.loss_type],
         label_smoothing=dpo.label_smoothing,
@@ -159,22 +160,14 @@ def dataset(pairs: Iterable[Pair]) -> Dataset:
 
 
 def train_policy(
-    policy: Policy,
-    pairs: Dataset,
-    dpo: Dpo,
-    training: Training,
-    seed: int,
-    work: Path,
-    export: Export,
+    policy: Policy, pairs: Dataset, recipe: Recipe[Dpo], work: Path, export: Export
 ) -> Outcome:
     """Update a policy by DPO on its ranked pairs.
 
     Args:
         policy: pi_{t-1} (or pi_0, with `dpo.start`), weights in float32; it is trained in place.
         pairs: of `dataset`.
-        dpo: loss, rates, batch.
-        training: precision, resume, processes.
-        seed: order of the pairs.
+        recipe: loss, rates, batch; precision and processes; the seed.
         work: folder for resumable checkpoints.
         export: called with the model, its weights and the step at every `save_steps` and after
             the last step.
@@ -184,25 +177,25 @@ def train_policy(
 
     Source: Mutual-Taught, E-step, equation 4; DPO (arXiv 2305.18290), equation 7.
     """
-    steps = total_steps(len(pairs), dpo)
+    dpo, training, seed = recipe
     if training.lora:
         lora.adapt(policy.model, training.lora, seed)
     compute_in(policy.model, training.precision)
     trainer = PackedDPOTrainer(
         model=policy.model,
-        args=config(dpo, training, seed, work),
+        args=config(recipe, work),
         data_collator=collate,
         train_dataset=pairs,
         processing_class=policy.tokenizer,
     )
     trainer.token_budget = dpo.token_budget
-    watch = Watch(trainer, steps, dpo.save_steps, export)
-    return run(trainer, work, CURVE, training, watch)
+    watch = Watch(trainer, total_steps(len(pairs), dpo), dpo.save_steps, export)
+    return run_trainer(trainer, work, CURVE, training, watch)
 
 
-def learn(job: Job, place: Path) -> Outcome:
-    """Train a policy as a job says: see `jobs.train`."""
+def learn(job: TrainingJob, place: Path) -> Outcome:
+    """Train a policy as a job says: see `jobs.train_here`."""
     learner = load_policy(job.start, "float32", job.rows)
     preflight.require(preflight.policy(learner), job.start)
-    export = exporter(job, learner, place, job.settings.keep_checkpoints)
-    return train_policy(learner, job.pairs, job.settings, job.training, job.seed, place, export)
+    export = exporter(job, learner, place, job.recipe.settings.keep_checkpoints)
+    return train_policy(learner, job.pairs, job.recipe, place, export)

@@ -17,6 +17,7 @@ from mutual_taught.models.packed.whole import Rows
 from mutual_taught.training.export import save_model, with_base
 from mutual_taught.training.loop import Export, Outcome
 from mutual_taught.training.rounding import Rounding, Weights, snapshot
+from mutual_taught.training.settings import Recipe
 
 Kind = Literal["policy", "reward_model", "new_reward_model"]
 JOB, PAIRS, OUTCOME = "job.json", "pairs", "outcome.json"
@@ -35,27 +36,26 @@ TRAINERS = {
 }
 
 
-class Job(NamedTuple):
-    """What a training starts from and what decides it.
+class TrainingJob(NamedTuple):
+    """What a training starts from and what decides it, as it may be handed to other processes.
 
     kind: a policy's DPO, a reward model's training, or that of a new head on a policy. start: the
-    model's folder. pairs: of `dpo.dataset` or `reward.dataset`. made_by: what the
-    result's manifest says of its making. rows: how the model reads conversations. base: r_0's
-    folder, if `settings.average` of its weights is in those that are exported.
+    model's folder. pairs: of `dpo.dataset` or `reward.dataset`. recipe: what decides the training;
+    its settings are of the kind's block. made_by: what the result's manifest says of its making.
+    rows: how the model reads conversations. base: r_0's folder, if `recipe.settings.average` of its
+    weights is in those that are exported.
     """
 
     kind: Kind
     start: Path
     pairs: Dataset
-    settings: Any
-    training: Training
-    seed: int
+    recipe: Recipe[Any]
     made_by: Json
     rows: Rows = "packed"
     base: Path | None = None
 
 
-def train(job: Job, place: Path) -> Outcome:
+def train_here(job: TrainingJob, place: Path) -> Outcome:
     """Train in this process, which may be one of several, going on from an interrupted run.
 
     Args:
@@ -68,7 +68,9 @@ def train(job: Job, place: Path) -> Outcome:
     return outcome
 
 
-def exporter(job: Job, learner: Policy | RewardModel, place: Path, keep: int | None) -> Export:
+def exporter(
+    job: TrainingJob, learner: Policy | RewardModel, place: Path, keep: int | None
+) -> Export:
     """Make what writes the weights of a step; only the first of several processes calls it.
 
     Args:
@@ -78,7 +80,7 @@ def exporter(job: Job, learner: Policy | RewardModel, place: Path, keep: int | N
         keep: how many candidates stay; None for all.
     """
     parent = read_manifest(job.start)
-    dtype = job.training.export_dtype
+    dtype = job.recipe.training.export_dtype
     first = os.environ.get("RANK", "0") == "0"
     start = snapshot(learner.model) if first and dtype != "float32" else {}
 
@@ -87,9 +89,9 @@ def exporter(job: Job, learner: Policy | RewardModel, place: Path, keep: int | N
         folder = steps / STEP.format(step) if job.kind == "policy" else place / "model"
         kind = "policy" if job.kind == "policy" else "reward_model"
         if job.base:
-            weights = with_base(model, weights, job.base, job.settings.average)
+            weights = with_base(model, weights, job.base, job.recipe.settings.average)
         # With the start's digest, so that the lots of one iteration are not those of the next.
-        key = f"{job.seed}|{parent.digest}|{step}"
+        key = f"{job.recipe.seed}|{parent.digest}|{step}"
         save_model(
             model,
             weights,
@@ -115,7 +117,7 @@ def keep_last(folder: Path, count: int) -> None:
         shutil.rmtree(path)
 
 
-def write(job: Job, place: Path) -> None:
+def write_job(job: TrainingJob, place: Path) -> None:
     """Write a job where other processes can read it."""
     job.pairs.save_to_disk(place / PAIRS)
     write_json(
@@ -123,9 +125,9 @@ def write(job: Job, place: Path) -> None:
         {
             "kind": job.kind,
             "start": str(job.start),
-            "settings": job.settings.model_dump(),
-            "training": job.training.model_dump(),
-            "seed": job.seed,
+            "settings": job.recipe.settings.model_dump(),
+            "training": job.recipe.training.model_dump(),
+            "seed": job.recipe.seed,
             "made_by": job.made_by,
             "rows": job.rows,
             "base": str(job.base) if job.base else None,
@@ -133,17 +135,15 @@ def write(job: Job, place: Path) -> None:
     )
 
 
-def read(place: Path) -> Job:
+def read_job(place: Path) -> TrainingJob:
     """Read a job that another process wrote."""
     said = read_json(place / JOB)
     settings = SETTINGS[said["kind"]](**said["settings"])
-    return Job(
+    return TrainingJob(
         said["kind"],
         Path(said["start"]),
         load_from_disk(place / PAIRS),
-        settings,
-        Training(**said["training"]),
-        said["seed"],
+        Recipe(settings, Training(**said["training"]), said["seed"]),
         said["made_by"],
         said["rows"],
         Path(said["base"]) if said["base"] else None,

@@ -15,7 +15,7 @@ from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
 from mutual_taught.pipeline.watchdog import STARTED_BY, started_by, watch
 from mutual_taught.terminal.process import begin
 from mutual_taught.training import jobs
-from mutual_taught.training.jobs import Job
+from mutual_taught.training.jobs import TrainingJob
 from mutual_taught.training.loop import Outcome, forget_state, newest_complete
 from mutual_taught.training.settings import optimizer
 
@@ -24,7 +24,7 @@ DEFAULTS = {"PYTHONWARNINGS": "ignore::FutureWarning", "HF_DATASETS_DISABLE_PROG
 KINDS = {"InputError": InputError, "TrainingError": TrainingError}
 
 
-def train(job: Job, place: Path) -> Outcome:
+def train(job: TrainingJob, place: Path) -> Outcome:
     """Train in this process, or in those that `training.launcher` starts.
 
     Args:
@@ -35,27 +35,27 @@ def train(job: Job, place: Path) -> Outcome:
         InputError: what a process refused, or an optimiser that is not installed.
         TrainingError: a process stopped.
     """
-    optimizer(job.training)  # refused before a model is loaded
+    optimizer(job.recipe.training)  # refused before a model is loaded
     if not (place / jobs.OUTCOME).exists():  # else what took its results was interrupted
-        if job.training.launcher == "single":
-            jobs.write_outcome(jobs.train(job, place), place)
+        if job.recipe.training.launcher == "single":
+            jobs.write_outcome(jobs.train_here(job, place), place)
         else:
             _in_processes(job, place)
     forget_state(place)  # here, so that it goes as well if this was interrupted before
     return jobs.read_outcome(place)
 
 
-def _in_processes(job: Job, place: Path) -> None:
+def _in_processes(job: TrainingJob, place: Path) -> None:
     """Start the processes of a training and wait for what comes of it."""
-    outcome, failed = place / jobs.OUTCOME, place / FAILED
+    outcome, failed, training = place / jobs.OUTCOME, place / FAILED, job.recipe.training
     failed.unlink(missing_ok=True)
-    jobs.write(job, place)
+    jobs.write_job(job, place)
     newest_complete(place)  # deletes half-written ones, before several processes look for it
-    threads = str(max(1, torch.get_num_threads() // job.training.processes))
+    threads = str(max(1, torch.get_num_threads() // training.processes))
     environment = {**DEFAULTS, "OMP_NUM_THREADS": threads, **os.environ}
     environment[STARTED_BY] = str(os.getpid())
     with subprocess.Popen(
-        command(job.training, place), stderr=subprocess.PIPE, env=environment
+        command(training, place), stderr=subprocess.PIPE, env=environment
     ) as process:
         try:
             assert process.stderr
@@ -68,8 +68,8 @@ def _in_processes(job: Job, place: Path) -> None:
         raise KINDS.get(said["kind"], TrainingError)(said["message"])
     if code or not outcome.exists():
         raise TrainingError(
-            f"{job.training.launcher}: training ended with code {code}; expected 0; see above, "
-            "then dvc repro goes on from the last checkpoint"
+            f"{training.launcher}: training ended with code {code}; expected 0; see above, then "
+            "dvc repro goes on from the last checkpoint"
         )
 
 
@@ -109,7 +109,7 @@ def main(place: Path) -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
-        outcome = jobs.train(jobs.read(place), place)
+        outcome = jobs.train_here(jobs.read_job(place), place)
     except MutualTaughtError as error:
         write_json(place / FAILED, {"kind": type(error).__name__, "message": str(error)})
         os._exit(1)  # others may wait for this one; the launcher stops them

@@ -121,7 +121,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         (folder / COMPLETE).touch()
 
 
-def run(
+def run_trainer(
     trainer: Any, work: Path, columns: Sequence[str], training: Training, watch: Watch
 ) -> Outcome:
     """Train to the end, from the newest whole checkpoint if there is one.

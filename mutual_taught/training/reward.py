@@ -15,7 +15,7 @@ from trl import RewardConfig, RewardTrainer
 from mutual_taught.artifacts import tables
 from mutual_taught.checks import preflight
 from mutual_taught.config.blocks import Tokens
-from mutual_taught.config.learning import RewardOptimisation, Training
+from mutual_taught.config.learning import RewardOptimisation
 from mutual_taught.errors import InputError
 from mutual_taught.models.chat import scored_tokens
 from mutual_taught.models.load import RewardModel, give_padding, load_reward_model, new_reward_model
@@ -23,10 +23,10 @@ from mutual_taught.models.message import Message
 from mutual_taught.models.packed.forward import packed_rewards
 from mutual_taught.models.packed.rows import Group, read_until, share_prefix
 from mutual_taught.training import lora
-from mutual_taught.training.jobs import Job, exporter
-from mutual_taught.training.loop import Export, Outcome, Watch, run
+from mutual_taught.training.jobs import TrainingJob, exporter
+from mutual_taught.training.loop import Export, Outcome, Watch, run_trainer
 from mutual_taught.training.packed import Packed, Pair, collate, compute_in
-from mutual_taught.training.settings import arguments, total_steps
+from mutual_taught.training.settings import Recipe, arguments, total_steps
 
 CURVE = ("step", "loss", "learning_rate", "grad_norm", "accuracy", "margin", "mean_reward")
 
@@ -128,11 +128,11 @@ def as_met(outcome: Outcome, epochs: int) -> pa.Table:
     return pa.Table.from_pylist(rows, tables.REWARD_TRAINING.schema)
 
 
-def config(settings: RewardOptimisation, training: Training, seed: int, work: Path) -> RewardConfig:
+def config(recipe: Recipe[RewardOptimisation], work: Path) -> RewardConfig:
     """Build TRL's configuration."""
     return RewardConfig(
-        **arguments(settings, training, seed, work),
-        center_rewards_coefficient=settings.center_rewards or None,
+        **arguments(recipe, work),
+        center_rewards_coefficient=recipe.settings.center_rewards or None,
     )
 
 
@@ -148,9 +148,7 @@ def dataset(pairs: Iterable[Pair]) -> Dataset:
 def train_reward(
     reward_model: RewardModel,
     pairs: Dataset,
-    settings: RewardOptimisation,
-    training: Training,
-    seed: int,
+    recipe: Recipe[RewardOptimisation],
     work: Path,
     export: Export,
 ) -> Outcome:
@@ -159,9 +157,7 @@ def train_reward(
     Args:
         reward_model: where it starts, weights in float32; it is trained in place.
         pairs: of `dataset`.
-        settings: rates, batch.
-        training: precision, resume, processes.
-        seed: order of the pairs.
+        recipe: margin, rates, batch; precision and processes; the seed.
         work: folder for resumable checkpoints.
         export: called with the model, its weights and the step after the last step.
 
@@ -170,19 +166,20 @@ def train_reward(
 
     Source: Mutual-Taught, M-step; the Bradley-Terry loss.
     """
+    settings, training, seed = recipe
     if training.lora:
         lora.adapt(reward_model.model, training.lora, seed)
     compute_in(reward_model.model, training.precision)
     trainer = PackedRewardTrainer(
         model=reward_model.model,
-        args=config(settings, training, seed, work),
+        args=config(recipe, work),
         data_collator=collate,
         train_dataset=pairs,
         processing_class=reward_model.tokenizer,
     )
     trainer.token_budget, trainer.margin = settings.token_budget, settings.margin
     watch = Watch(trainer, total_steps(len(pairs), settings), None, export)
-    return run(trainer, work, CURVE, training, watch)
+    return run_trainer(trainer, work, CURVE, training, watch)
 
 
 def tokenised(
@@ -196,14 +193,14 @@ def tokenised(
     )
 
 
-def learn(job: Job, place: Path) -> Outcome:
-    """Train a reward model as a job says, or a new head on a policy: see `jobs.train`."""
+def learn(job: TrainingJob, place: Path) -> Outcome:
+    """Train a reward model as a job says, or a new head on a policy: see `jobs.train_here`."""
     if job.kind == "new_reward_model":
-        model = new_reward_model(job.start, job.seed, job.settings.layers, job.rows)
+        model = new_reward_model(job.start, job.recipe.seed, job.recipe.settings.layers, job.rows)
     else:
         model = load_reward_model(job.start, "float32", job.rows)
         if model.tokenizer.pad_token_id is None:  # TRL would choose the one a conversation ends in
             give_padding(model.tokenizer)
         preflight.require(preflight.reward_model(model), job.start)
     export = exporter(job, model, place, None)
-    return train_reward(model, job.pairs, job.settings, job.training, job.seed, place, export)
+    return train_reward(model, job.pairs, job.recipe, place, export)

@@ -4,7 +4,7 @@ import importlib.util
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -13,6 +13,19 @@ from mutual_taught.errors import InputError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 OPTIMIZERS = {"adamw": "adamw_torch_fused", "adamw_8bit": "adamw_8bit"}
+S = TypeVar("S", bound=Optimisation)
+
+
+class Recipe(NamedTuple, Generic[S]):
+    """What decides a training beside the model that it starts from and its pairs.
+
+    settings: the block of params.yaml of this training. training: precision, memory, processes, for
+    all trainings alike. seed: the run's; it orders the pairs and begins adapters.
+    """
+
+    settings: S
+    training: Training
+    seed: int
 
 
 def total_steps(pairs: int, settings: Optimisation) -> int:
@@ -60,8 +73,9 @@ def optimizer(training: Training) -> str:
     return OPTIMIZERS[training.optimizer]
 
 
-def arguments(settings: Optimisation, training: Training, seed: int, work: Path) -> dict[str, Any]:
+def arguments(recipe: Recipe[Any], work: Path) -> dict[str, Any]:
     """Give the arguments TRL's two configs share."""
+    settings, training, seed = recipe
     return {
         "output_dir": str(work / "trainer"),
         "seed": seed % 2**32,

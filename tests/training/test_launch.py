@@ -25,6 +25,7 @@ from mutual_taught.training.dpo import dataset as policy_data
 from mutual_taught.training.loop import Outcome
 from mutual_taught.training.packed import shares
 from mutual_taught.training.reward import dataset as reward_data
+from mutual_taught.training.settings import Recipe
 from tests import project
 from tests.training.test_loop import DPO, PAIRS, REWARD, TRAINING, reward_rows
 
@@ -39,20 +40,20 @@ SHARDED = TRAINING.model_copy(
 CHANGES: dict[str, object] = {"batch_size": 3, "epochs": 2}
 
 
-def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> jobs.Job:
+def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> jobs.TrainingJob:
     if kind == "policy":
         settings: Any = DPO.model_copy(update={**CHANGES, **changes})
-        return jobs.Job(kind, start, policy_data(PAIRS), settings, training, 1, {})
+        return jobs.TrainingJob(kind, start, policy_data(PAIRS), Recipe(settings, training, 1), {})
     optimisation = REWARD.model_copy(update={**CHANGES, **changes}).model_dump()
     settings = TrainRm(**optimisation, start="base", fixed=False, average=0.0)
     if kind == "new_reward_model":
         settings = BaseRewardModel(**optimisation, layers=1)
     # Pairs whose sides are alike are ties that rounding may turn either way.
     rows = [row for row in reward_rows() if row["chosen"] != row["rejected"]]
-    return jobs.Job(kind, start, reward_data(rows), settings, training, 1, {})
+    return jobs.TrainingJob(kind, start, reward_data(rows), Recipe(settings, training, 1), {})
 
 
-def train(made: jobs.Job, place: Path) -> Outcome:
+def train(made: jobs.TrainingJob, place: Path) -> Outcome:
     place.mkdir(parents=True)
     return launch.train(made, place)
 
@@ -115,8 +116,8 @@ def test_process_reads_the_job_that_was_written_for_it(
     starts: dict[jobs.Kind, Path], tmp_path: Path, kind: jobs.Kind
 ) -> None:
     made = job(kind, starts[kind], TWO)
-    jobs.write(made, tmp_path)
-    found = jobs.read(tmp_path)
+    jobs.write_job(made, tmp_path)
+    found = jobs.read_job(tmp_path)
     assert found._replace(pairs=None) == made._replace(pairs=None)
     assert list(found.pairs) == list(made.pairs)
 
@@ -128,8 +129,8 @@ def test_exported_reward_model_is_the_average_with_r_0_and_training_is_as_withou
     start = starts["reward_model"]
     training = TRAINING.model_copy(update={"lora": adapters})
     plain = job("reward_model", start, training)
-    settings = plain.settings.model_copy(update={"average": 0.25})
-    mixed = plain._replace(settings=settings, base=start)
+    settings = plain.recipe.settings.model_copy(update={"average": 0.25})
+    mixed = plain._replace(recipe=plain.recipe._replace(settings=settings), base=start)
     assert train(mixed, tmp_path / "mixed") == train(plain, tmp_path / "plain")
     before, alone, found = (
         load_file(folder / "model.safetensors")
@@ -147,7 +148,7 @@ def test_training_that_ended_is_not_made_again(
     # what takes its results may have been interrupted
     made = job("policy", starts["policy"], TRAINING)
     first = train(made, tmp_path / "it")
-    monkeypatch.setattr(jobs, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(jobs, "train_here", lambda *_: pytest.fail("trained again"))
     assert launch.train(made, tmp_path / "it") == first
 
 
@@ -205,10 +206,10 @@ def test_weights_in_shards_have_the_losses_of_one_process(
             torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-3)
 
 
-def in_shards(made: jobs.Job, place: Path) -> Outcome:
+def in_shards(made: jobs.TrainingJob, place: Path) -> Outcome:
     """Train under accelerate's FSDP2 in two processes, by the settings of fsdp2.yaml."""
     place.mkdir()
-    jobs.write(made, place)
+    jobs.write_job(made, place)
     settings = project.load_yaml(ROOT / "presets" / "accelerate" / "fsdp2.yaml")["fsdp_config"]
     said = {name.upper(): str(value) for name, value in settings.items()}
     process = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
@@ -310,7 +311,7 @@ def test_fewer_processes_than_asked_for_are_refused(
 ) -> None:
     made = job("policy", starts["policy"], TWO)
     with pytest.raises(InputError) as caught:
-        jobs.train(made, tmp_path)
+        jobs.train_here(made, tmp_path)
     assert str(caught.value).startswith("training.processes is 2; training.launcher torchrun made")
 
 
@@ -324,7 +325,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from mutual_taught.training import jobs, launch
-launch.train(jobs.read(Path(sys.argv[1])), Path(sys.argv[2]))
+launch.train(jobs.read_job(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
@@ -337,7 +338,7 @@ def test_killed_training_leaves_no_process_and_goes_on_to_the_same_weights(
     asked, place = tmp_path / "asked", tmp_path / "killed"
     place.mkdir()
     asked.mkdir()
-    jobs.write(made, asked)
+    jobs.write_job(made, asked)
     stage = subprocess.Popen([sys.executable, "-c", KILLED, str(asked), str(place)], cwd=ROOT)
     while not list(place.glob("trainer/checkpoint-*/COMPLETE")):
         assert stage.poll() is None
@@ -368,7 +369,7 @@ def test_a_precision_of_accelerates_is_one_line(
     # as accelerate's launcher sets it where its file has mixed_precision
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     with pytest.raises(InputError) as caught:
-        jobs.train(job("policy", starts["policy"], TRAINING), tmp_path)
+        jobs.train_here(job("policy", starts["policy"], TRAINING), tmp_path)
     assert str(caught.value) == (
         "ACCELERATE_MIXED_PRECISION says mixed_precision bf16; expected none, because "
         "training.precision decides; remove it"

@@ -39,7 +39,7 @@ from mutual_taught.training.loop import COMPLETE, Outcome, newest_complete
 from mutual_taught.training.packed import collate, compute_in, packed_step
 from mutual_taught.training.reward import dataset as reward_data
 from mutual_taught.training.rounding import EXACT, Weights
-from mutual_taught.training.settings import total_steps, tracker
+from mutual_taught.training.settings import Recipe, total_steps, tracker
 
 TRAINING = Training(
     precision="float32",
@@ -138,7 +138,7 @@ def assert_same(
 def test_packed_dpo_has_the_loss_and_gradient_of_the_stock_trainer(
     policy_folder: Path, tmp_path: Path, loss_type: LossType, budget: int
 ) -> None:
-    config = train_policy.config(dpo(loss_type), TRAINING, 1, tmp_path)
+    config = train_policy.config(Recipe(dpo(loss_type), TRAINING, 1), tmp_path)
     learner = load_policy(policy_folder, "float32")
     rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
     packed = train_policy.PackedDPOTrainer(
@@ -187,7 +187,7 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     reward_folder: Path, tmp_path: Path, budget: int, margin: float, centring: float
 ) -> None:
     settings = REWARD.model_copy(update={"margin": margin, "center_rewards": centring})
-    config = train_reward.config(settings, TRAINING, 1, tmp_path)
+    config = train_reward.config(Recipe(settings, TRAINING, 1), tmp_path)
     learner = load_reward_model(reward_folder, "float32")
     packed = train_reward.PackedRewardTrainer(
         model=learner.model,
@@ -225,7 +225,7 @@ def test_a_reward_model_made_here_has_plain_trls_loss(tmp_path: Path, name: str)
     save_model(made.model, made.model.state_dict(), made.tokenizer, folder, EXACT, said)
     texts = ("Great Wave.", "No idea at all, for it is large.")
     turns = [[*EXAMPLE, {"role": "assistant", "content": text}] for text in texts]
-    config = train_reward.config(REWARD, TRAINING, 1, tmp_path / "work")
+    config = train_reward.config(Recipe(REWARD, TRAINING, 1), tmp_path / "work")
     config.remove_unused_columns = True
     stock = RewardTrainer(
         model=AutoModelForSequenceClassification.from_pretrained(
@@ -258,12 +258,12 @@ def test_precision_decides_how_the_forward_pass_is_computed(
         if kind == "policy":
             learner: Any = load_policy(policy_folder, "float32")
             rows = [{**pair, "size": train_policy.group(pair).size} for pair in PAIRS]
-            config: Any = train_policy.config(DPO, training, 1, work)
+            config: Any = train_policy.config(Recipe(DPO, training, 1), work)
             trainer = train_policy.PackedDPOTrainer
         else:
             learner = load_reward_model(reward_folder, "float32")
             rows = reward_rows()
-            config = train_reward.config(REWARD, training, 1, work)
+            config = train_reward.config(Recipe(REWARD, training, 1), work)
             trainer = train_reward.PackedRewardTrainer
         compute_in(learner.model, precision)
         made = trainer(
@@ -304,9 +304,7 @@ def test_curve_has_what_the_chosen_answers_gained_in_nats_whatever_beta(
     outcome = train_policy.train_policy(
         load_policy(policy_folder, "float32"),
         policy_data(PAIRS),
-        DPO.model_copy(update={"beta": beta, "batch_size": len(PAIRS)}),
-        TRAINING,
-        1,
+        Recipe(DPO.model_copy(update={"beta": beta, "batch_size": len(PAIRS)}), TRAINING, 1),
         tmp_path,
         lambda *_: None,
     )
@@ -329,7 +327,9 @@ def trained(
             raise KeyboardInterrupt
         save_model(model, weights, learner.tokenizer, work / "out", EXACT, SAID)
 
-    found = train_policy.train_policy(learner, policy_data(PAIRS), dpo, training, 1, work, export)
+    found = train_policy.train_policy(
+        learner, policy_data(PAIRS), Recipe(dpo, training, 1), work, export
+    )
     return found, read_manifest(work / "out").digest
 
 
@@ -359,7 +359,7 @@ def run_dpo(
     learner = load_policy(policy_folder, "float32")
     export = Exports(learner, work / "exports", fail_at)
     outcome = train_policy.train_policy(
-        learner, policy_data(pairs), settings, TRAINING, 1, work, export
+        learner, policy_data(pairs), Recipe(settings, TRAINING, 1), work, export
     )
     return export.digests, outcome.curve
 
@@ -424,9 +424,7 @@ def test_gradient_that_is_no_number_stops_before_anything_is_saved(
         train_reward.train_reward(
             learner,
             reward_data(reward_rows()),
-            REWARD,
-            TRAINING,
-            1,
+            Recipe(REWARD, TRAINING, 1),
             tmp_path,
             lambda *_: None,
         )
@@ -495,9 +493,7 @@ def test_margin_and_centring_reach_the_trainer(reward_folder: Path, tmp_path: Pa
         outcome = train_reward.train_reward(
             learner,
             reward_data(reward_rows()),
-            REWARD.model_copy(update=changes),
-            TRAINING,
-            1,
+            Recipe(REWARD.model_copy(update=changes), TRAINING, 1),
             tmp_path / str(len(losses)),
             lambda *_: None,
         )
@@ -517,16 +513,14 @@ def test_progress_shows_loss_accuracy_and_tokens_a_second(
     if kind == "policy":
         learner = load_policy(policy_folder, "float32")
         train_policy.train_policy(
-            learner, policy_data(PAIRS), DPO, TRAINING, 1, tmp_path, lambda *_: None
+            learner, policy_data(PAIRS), Recipe(DPO, TRAINING, 1), tmp_path, lambda *_: None
         )
     else:
         judge = load_reward_model(reward_folder, "float32")
         train_reward.train_reward(
             judge,
             reward_data(reward_rows()),
-            REWARD,
-            TRAINING,
-            1,
+            Recipe(REWARD, TRAINING, 1),
             tmp_path,
             lambda *_: None,
         )
@@ -544,7 +538,7 @@ def test_numbers_go_to_tensorboard_on_request(
     learner = load_policy(policy_folder, "float32")
     work = tmp_path / ".work" / "dpo@1" / "0123"
     outcome = train_policy.train_policy(
-        learner, policy_data(PAIRS), DPO, TRAINING, 1, work, lambda *_: None
+        learner, policy_data(PAIRS), Recipe(DPO, TRAINING, 1), work, lambda *_: None
     )
     read = EventAccumulator(str(tmp_path / "logs" / "dpo@1"))
     read.Reload()
@@ -565,7 +559,7 @@ def test_unknown_or_missing_tracker_is_one_line(
     monkeypatch.setenv("MUTUAL_TAUGHT_REPORT_TO", name)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError) as caught:
-        train_policy.config(DPO, TRAINING, 1, tmp_path)
+        train_policy.config(Recipe(DPO, TRAINING, 1), tmp_path)
     assert str(caught.value).startswith(expected)
 
 
@@ -590,7 +584,7 @@ def test_every_pair_is_kept_as_it_was_met_also_by_an_interrupted_run(
                 raise KeyboardInterrupt
 
         outcome = train_reward.train_reward(
-            learner, reward_data(reward_rows()), settings, TRAINING, 1, work, export
+            learner, reward_data(reward_rows()), Recipe(settings, TRAINING, 1), work, export
         )
         return train_reward.as_met(outcome, settings.epochs)
 
@@ -635,7 +629,7 @@ def test_gradient_checkpointing_makes_layers_again_and_gives_the_same_gradients(
         compute_in(learner.model, precision)
         trainer = train_policy.PackedDPOTrainer(
             model=learner.model,
-            args=train_policy.config(DPO, training, 1, tmp_path / str(checkpointing)),
+            args=train_policy.config(Recipe(DPO, training, 1), tmp_path / str(checkpointing)),
             data_collator=collate,
             train_dataset=Dataset.from_list(rows),
             processing_class=learner.tokenizer,

@@ -18,6 +18,7 @@ from mutual_taught.models.packed.rows import Group
 from mutual_taught.training import dpo, lora, reward
 from mutual_taught.training.export import save_model
 from mutual_taught.training.rounding import EXACT, Weights
+from mutual_taught.training.settings import Recipe
 from tests.training.test_loop import DPO, PAIRS, REWARD, TRAINING, reward_rows, trained
 
 SETTINGS = Lora(rank=4, alpha=8, targets="all-linear")
@@ -39,11 +40,11 @@ def train(kind: str, start: Path, work: Path, out: Path) -> Any:
     if kind == "policy":
         learner = load_policy(start, "float32")
         pairs = dpo.dataset(PAIRS)
-        dpo.train_policy(learner, pairs, SLOW, ADAPTED, 1, work, export)
+        dpo.train_policy(learner, pairs, Recipe(SLOW, ADAPTED, 1), work, export)
     else:
         learner = load_reward_model(start, "float32")
         pairs = reward.dataset(reward_rows())
-        reward.train_reward(learner, pairs, REWARD, ADAPTED, 1, work, export)
+        reward.train_reward(learner, pairs, Recipe(REWARD, ADAPTED, 1), work, export)
     return trained[-1]
 
 

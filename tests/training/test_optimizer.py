@@ -9,7 +9,8 @@ from accelerate.utils import DistributedType
 
 from mutual_taught.errors import InputError
 from mutual_taught.training import dpo
-from mutual_taught.training.loop import run
+from mutual_taught.training.loop import run_trainer
+from mutual_taught.training.settings import Recipe
 from tests.training.test_loop import DPO, TRAINING, trained
 
 SMALL = TRAINING.model_copy(update={"optimizer": "adamw_8bit"})
@@ -50,7 +51,7 @@ def test_without_its_package_it_is_refused_in_one_line(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(InputError) as caught:
-        dpo.config(DPO, SMALL, 1, tmp_path)
+        dpo.config(Recipe(DPO, SMALL, 1), tmp_path)
     assert str(caught.value) == (
         "training.optimizer is adamw_8bit; bitsandbytes is not installed: pip install -e "
         '".[bitsandbytes]", or say adamw'
@@ -67,4 +68,4 @@ def test_weights_in_shards_need_the_other(tmp_path: Path) -> None:
 
     asked = SMALL.model_copy(update={"accelerate_config": "fsdp2.yaml"})
     with pytest.raises(InputError, match=r"^training.optimizer is adamw_8bit; fsdp2.yaml keeps"):
-        run(Trainer, tmp_path, [], asked, None)  # type: ignore[arg-type]
+        run_trainer(Trainer, tmp_path, [], asked, None)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from mutual_taught.training import jobs, rounding
 from mutual_taught.training.dpo import dataset
 from mutual_taught.training.export import update_metrics
 from mutual_taught.training.rounding import Rounding, averaged, by_lot, kept, snapshot, stored
+from mutual_taught.training.settings import Recipe
 from tests.training.test_loop import DPO, PAIRS, TRAINING
 
 STEP = 2**-7  # between 1 and 2, bfloat16's neighbours are so far apart
@@ -130,7 +131,9 @@ def exported(policy: Path, place: Path, dtype: ExportDtype) -> list[Path]:
     """Train two steps, export a candidate after each."""
     training = TRAINING.model_copy(update={"export_dtype": dtype})
     settings = DPO.model_copy(update={"batch_size": 2, "learning_rate": 1e-4})
-    jobs.train(jobs.Job("policy", policy, dataset(PAIRS), settings, training, 1, {}), place)
+    jobs.train_here(
+        jobs.TrainingJob("policy", policy, dataset(PAIRS), Recipe(settings, training, 1), {}), place
+    )
     return sorted((place / "checkpoints").iterdir())
 
 

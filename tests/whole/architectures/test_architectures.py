@@ -39,6 +39,7 @@ from mutual_taught.training import dpo, jobs, lora
 from mutual_taught.training import reward as rewards
 from mutual_taught.training.export import save_model
 from mutual_taught.training.rounding import EXACT
+from mutual_taught.training.settings import Recipe
 from tests import project
 
 CPU = torch.device("cpu")
@@ -152,8 +153,10 @@ def sampled(folder: Path, prompt: Sequence[int]) -> list[list[int]]:
 
 def trained(kind: jobs.Kind, folder: Path, pairs: Any, settings: Any, rows: Any, at: Path) -> Path:
     """Make one step as the stage does; give the folder of the result."""
-    job = jobs.Job(kind, folder, pairs, settings, TRAINING, 1, {"stage": "test"}, rows)
-    outcome = jobs.train(job, at)
+    job = jobs.TrainingJob(
+        kind, folder, pairs, Recipe(settings, TRAINING, 1), {"stage": "test"}, rows
+    )
+    outcome = jobs.train_here(job, at)
     assert outcome.steps == 1
     return at / "checkpoints" / STEP.format(1) if kind == "policy" else at / "model"
 
