@@ -74,6 +74,8 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             read.add("seed")
         if node.func.attr == "gold_pairs":
             read.add("eval.gold_pairs")
+        if node.func.attr == "judge":
+            read.add("select_policy.judge")
         if node.func.attr == "longest_answer":
             drawing = ("sample", "duel", "answer", "eval")
             read |= {f"{name}.max_new_tokens" for name in drawing}
@@ -154,6 +156,7 @@ NOT_BY_REWARDS = {"answer_previous@2", "sample@2"}
 REPORTS = {"report_base", "report@1", "report@2"}
 CHANGES: dict[tuple[str, object], set[str]] = {
     ("select_policy.win_rate_threshold", 0.7): after("select_policy", 1) | every(2),
+    ("select_policy.judge", "verifiable"): after("duel", 1) | every(2),
     ("select_policy.ties", "loss"): after("select_policy", 1) | every(2),
     ("rank_pairs.chosen", "highest"): after("rank_pairs", 1) | every(2),
     ("rank_pairs.length_neutral", True): after("rank_pairs", 1) | every(2),
