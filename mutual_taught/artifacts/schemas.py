@@ -140,7 +140,6 @@ DUELS = Table(
     },
     ("step", "prompt_id", "response_index"),
     frozenset({"reward", "previous_reward", "outcome"}),
-    {"gold": NUMBER, "previous_gold": NUMBER},
 )
 ANSWERS = Table(
     "answers",

@@ -117,9 +117,6 @@ def _with_prompts(of: Iteration, told: Mapping[str, files.Json]) -> dict[str, fi
             asked[name] = {"prompts": tables.joined(said)}
     if of.settings.build_pairs.labels == "verifiable":
         asked["pseudo_pairs"] = {"instructions": _instructions(of, "reward")}
-    if (judge := of.settings.select_policy.judge) == "verifiable":
-        said = {"judge": judge, "instructions": _instructions(of, "selection")}
-        asked["duels"] = {**asked["duels"], **said}
     return {name: {**right, **asked.get(name, {})} for name, right in told.items()}
 
 

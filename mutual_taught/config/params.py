@@ -14,7 +14,6 @@ from mutual_taught.config.blocks import Decoding, Params, Sample, Workers
 from mutual_taught.config.fields import Block
 from mutual_taught.config.learning import Dpo, TrainRm
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.method.selection import Judge
 
 PARAMS = Path("params.yaml")
 TEMPLATE_END = 8  # tokens with which a template may end an answer
@@ -67,16 +66,7 @@ def judged_by_gold(path: Path = PARAMS) -> dict[str, str]:
     In the params of no stage that only refuses: it decides nothing there.
     """
     values = validate(read(path), path)
-    asked = {
-        "reward": ("build_pairs.labels", values.build_pairs.labels),
-        "selection": ("select_policy.judge", values.select_policy.judge),
-    }
-    return {split: key for split, (key, value) in asked.items() if value == "verifiable"}
-
-
-def judge(path: Path = PARAMS) -> Judge:
-    """Read who judges duels; the rest of `select_policy` decides nothing about them."""
-    return validate(read(path), path).select_policy.judge
+    return {"reward": "build_pairs.labels"} if values.build_pairs.labels == "verifiable" else {}
 
 
 def workers(path: Path = PARAMS) -> Workers:

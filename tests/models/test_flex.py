@@ -130,25 +130,37 @@ def test_a_cpu_computes_plain_products(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not flex.fits(LlamaConfig(), CPU)
 
 
-@pytest.mark.parametrize("value", [None, "0"])
-def test_a_gpu_computes_plain_products_where_nobody_asks_for_flex_attention(
-    value: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("value", "kind"), [("0", torch.bfloat16), (None, torch.float32)])
+def test_a_gpu_computes_plain_products_in_float32_or_where_flex_attention_is_off(
+    value: str | None,
+    kind: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delenv("MUTUAL_TAUGHT_FLEX", raising=False)
-    if value is not None:
-        monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", value)
-    assert not flex.fits(LlamaConfig(), torch.device("cuda"))
+    say(value, monkeypatch)
+    assert not flex.fits(LlamaConfig(dtype=kind), torch.device("cuda"))
     assert capsys.readouterr().err == ""  # nothing was compared
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the comparison needs no GPU to fail")
-def test_flex_attention_that_is_asked_for_is_compared_first(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("value", "kind"), [("1", torch.float32), (None, torch.bfloat16)])
+def test_flex_attention_is_compared_first(
+    value: str | None,
+    kind: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", "1")
+    say(value, monkeypatch)
     flex.agrees.cache_clear()
-    assert not flex.fits(LlamaConfig(dtype=torch.float32), torch.device("cuda"))
+    assert not flex.fits(LlamaConfig(dtype=kind), torch.device("cuda"))
     assert "flex_attention is left out, plain products are used" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiled only on a GPU")
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_gpu_attends_by_flex_attention_as_by_products(kind: torch.dtype) -> None:
+    flex.agrees.cache_clear()
+    assert flex.agrees(32, 8, 64, kind, torch.device("cuda"))
 
 
 def test_switch_that_is_neither_on_nor_off_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,5 +168,13 @@ def test_switch_that_is_neither_on_nor_off_is_one_line(monkeypatch: pytest.Monke
     with pytest.raises(InputError) as refused:
         flex.fits(LlamaConfig(), CPU)
     assert str(refused.value) == (
-        "MUTUAL_TAUGHT_FLEX is 'yes'; expected 1 for flex_attention on GPUs, or 0; unset it for 0"
+        "MUTUAL_TAUGHT_FLEX is 'yes'; expected 1 for flex_attention on GPUs, or 0 for none; unset "
+        "it for flex_attention in bfloat16"
     )
+
+
+def say(value: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if value is None:
+        monkeypatch.delenv("MUTUAL_TAUGHT_FLEX", raising=False)
+    else:
+        monkeypatch.setenv("MUTUAL_TAUGHT_FLEX", value)

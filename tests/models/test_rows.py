@@ -220,7 +220,7 @@ def test_pieces_attend_alike_few_at_a_time_and_all_at_once(
         torch.randn(shape, generator=chance, requires_grad=True) for shape in shapes
     ]
     found = []
-    for scores in (attention.SCORES, limit):
+    for scores in (attention.SCORES, {"cpu": limit}):
         monkeypatch.setattr(attention, "SCORES", scores)
         assert row.layout
         result = attention.attend_row(query, key, value, row.layout)

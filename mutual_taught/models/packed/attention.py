@@ -1,4 +1,4 @@
-"""Attention over packed rows: scores only between tokens that may see each other, plus padding.
+"""Attention over packed rows: every token is multiplied with those it may see, and few others.
 
 A packed row is one sequence for all that works token by token. For attention it is cut into pieces,
 each of which sees itself and some tokens before it: what all prefixes begin with, the rest of each
@@ -25,7 +25,9 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 NAME = "packed_sdpa"  # transformers refuses what has no "sdpa" by this name, e.g. attention sinks
-SCORES = 2**22  # made at a time, or those of one query
+# Scores made at a time, or those of one query. A GPU starts a kernel for each of the products: with
+# as few as on a CPU it takes six times as long (bench/gpu.py).
+SCORES = {"cpu": 2**22, "cuda": 2**26}
 SIGN = torch.uint8  # of the mask that stands for a row's layout; those of transformers are others
 
 
@@ -201,14 +203,15 @@ def _cut(parts: tuple[Part, ...], heads: int) -> Iterator[Part]:
     that the cuts' queries end to end are the parts' queries end to end, which `place` counts in.
     """
     for queries, keys, hidden in parts:
+        most = SCORES.get(queries.device.type, SCORES["cuda"])
         length, later = queries.shape[1], keys.shape[1]
-        step = SCORES // (heads * length * later)  # pieces at a time
+        step = most // (heads * length * later)  # pieces at a time
         if step:
             for at in range(0, len(queries), step):
                 taken = slice(at, at + step)
                 yield Part(queries[taken], keys[taken], hidden[taken])
             continue
-        step = max(1, SCORES // (heads * later))  # queries of one piece at a time
+        step = max(1, most // (heads * later))  # queries of one piece at a time
         for piece in range(len(queries)):
             for at in range(0, length, step):
                 until = min(at + step, length)

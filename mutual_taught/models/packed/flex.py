@@ -1,4 +1,4 @@
-"""Whether flex_attention is used: only where it is asked for, and agrees with our products."""
+"""Whether flex_attention is used: on GPUs, where it is faster and agrees with our products."""
 
 import os
 import sys
@@ -24,9 +24,10 @@ TOLERANCE = {torch.float32: 1e-2, torch.bfloat16: 5e-2}  # float32 may be comput
 def fits(config: PretrainedConfig, where: torch.device) -> bool:
     """Say whether packed rows of a model are to attend by flex_attention.
 
-    On GPUs, where MUTUAL_TAUGHT_FLEX is 1 and a small row gives what matrix products give
-    (`attention.attend` with a layout), forward and backward; elsewhere and otherwise, these. The
-    comparison is made once a process and shape, and takes seconds.
+    On GPUs, where a small row gives what matrix products give (`attention.attend` with a layout),
+    forward and backward. The comparison is made once a process and shape, and takes seconds. In
+    bfloat16 it is used unless MUTUAL_TAUGHT_FLEX is 0: a step of a 1B model took a seventh of the
+    time (bench/gpu.py). In float32, where products are faster, only if that is 1.
 
     Args:
         config: of the model.
@@ -37,25 +38,29 @@ def fits(config: PretrainedConfig, where: torch.device) -> bool:
     """
     # An environment variable and no parameter: it decides how fast a row is read, not what the
     # method does, so another value must not run a stage again.
-    if not asked() or where.type != "cuda":
+    wanted = asked()
+    if wanted is False or where.type != "cuda":
         return False
     config = config.get_text_config()
+    autocast = torch.is_autocast_enabled(where.type)
+    kind = torch.get_autocast_dtype(where.type) if autocast else config.dtype
+    if kind == torch.float32 and not wanted:
+        return False
     heads = config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", None) or heads
     size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    autocast = torch.is_autocast_enabled(where.type)
-    kind = torch.get_autocast_dtype(where.type) if autocast else config.dtype
     return agrees(heads, shared, size, kind, where, getattr(config, "attn_logit_softcapping", None))
 
 
-def asked() -> bool:
-    """Say whether MUTUAL_TAUGHT_FLEX asks for flex_attention; it is off where nothing is said."""
-    value = os.environ.get(SWITCH, "0")
-    if value not in ("0", "1"):
+def asked() -> bool | None:
+    """Say whether MUTUAL_TAUGHT_FLEX asks for flex_attention; None where nothing is said."""
+    value = os.environ.get(SWITCH)
+    if value not in (None, "0", "1"):
         raise InputError(
-            f"{SWITCH} is {value!r}; expected 1 for flex_attention on GPUs, or 0; unset it for 0"
+            f"{SWITCH} is {value!r}; expected 1 for flex_attention on GPUs, or 0 for none; unset "
+            "it for flex_attention in bfloat16"
         )
-    return value == "1"
+    return None if value is None else value == "1"
 
 
 @cache
