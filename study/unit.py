@@ -34,6 +34,24 @@ class Places(NamedTuple):
     results: Path
 
 
+class Outcome(NamedTuple):
+    """How a unit ended.
+
+    Attributes:
+        status: `done`, `refused` or `failed`.
+        line: what was refused, or went wrong.
+        rows: its numbers.
+        seconds: what its stages took, also those that another unit had computed.
+        here: how many stages were computed by this unit.
+    """
+
+    status: str
+    line: str
+    rows: list[results.Row]
+    seconds: float
+    here: int
+
+
 def run(plan: Plan, unit: Unit, places: Places, most: float) -> None:
     """Compute a unit and write its results; what it refuses is its result, too.
 
@@ -48,35 +66,45 @@ def run(plan: Plan, unit: Unit, places: Places, most: float) -> None:
     """
     process.begin()
     threading.Thread(target=watch, args=(started_by(),), daemon=True).start()
-    begin, seconds, here = time.monotonic(), 0.0, 0
-    status, line, rows = results.DONE, "", list[results.Row]()
-    cache = Cache(places.cache)
-    try:
-        folder = prepare(plan, unit, places.work / unit.name)
-        os.chdir(folder)
-        for done in stages.run(cache, machine.kind()):
-            seconds, here = seconds + done.seconds, here + done.here
-            name, _, t = done.stage.partition("@")
-            rows.append(results.Row(int(t or 0), f"seconds.{name}", "", "", done.seconds, 1))
-            click.echo(f"{done.stage}: {done.seconds:.1f} s{'' if done.here else ', shared'}")
-        rows += measure.rows(Path("run"))
-    except (click.ClickException, MutualTaughtError) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        status, line = results.REFUSED, message
-    except Exception as error:
-        traceback.print_exc()
-        status, line = results.FAILED, first_line(error)
+    begin, cache = time.monotonic(), Cache(places.cache)
+    outcome = attempt(plan, unit, places.work / unit.name, cache)
     os.chdir(ROOT)
     about = {
-        **described(plan, unit, status, line),
-        "seconds": round(seconds, 1),
+        **described(plan, unit, outcome.status, outcome.line),
+        "seconds": round(outcome.seconds, 1),
         "seconds_here": round(time.monotonic() - begin, 1),
-        "stages_here": here,
+        "stages_here": outcome.here,
     }
-    results.write(results.path(places.results, unit), about, rows)
-    click.echo(f"{unit.name}: {status} {line}".rstrip())
+    results.write(results.path(places.results, unit), about, outcome.rows)
+    click.echo(f"{unit.name}: {outcome.status} {outcome.line}".rstrip())
     remove(places.work / unit.name)
     cache.shrink(most)
+
+
+def attempt(plan: Plan, unit: Unit, folder: Path, cache: Cache) -> Outcome:
+    """Compute a unit; whatever goes wrong is an outcome, because the next unit may go well."""
+    try:
+        os.chdir(prepare(plan, unit, folder))
+        return _compute(cache)
+    except click.ClickException as error:
+        return Outcome(results.REFUSED, error.format_message(), [], 0.0, 0)
+    except MutualTaughtError as error:
+        return Outcome(results.REFUSED, str(error), [], 0.0, 0)
+    except Exception as error:
+        traceback.print_exc()
+        return Outcome(results.FAILED, first_line(error), [], 0.0, 0)
+
+
+def _compute(cache: Cache) -> Outcome:
+    """Run all stages in the working directory, and measure what they made."""
+    made, rows = list[stages.Done](), list[results.Row]()
+    for done in stages.run(cache, machine.kind()):
+        name, _, t = done.stage.partition("@")
+        made.append(done)
+        rows.append(results.Row(int(t or 0), f"seconds.{name}", "", "", done.seconds, 1))
+        click.echo(f"{done.stage}: {done.seconds:.1f} s{'' if done.here else ', shared'}")
+    seconds, here = sum(done.seconds for done in made), sum(done.here for done in made)
+    return Outcome(results.DONE, "", [*rows, *measure.rows(Path("run"))], seconds, here)
 
 
 def described(plan: Plan, unit: Unit, status: str, line: str) -> dict[str, Any]:
