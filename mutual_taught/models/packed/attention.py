@@ -203,7 +203,7 @@ def _cut(parts: tuple[Part, ...], heads: int) -> Iterator[Part]:
     that the cuts' queries end to end are the parts' queries end to end, which `place` counts in.
     """
     for queries, keys, hidden in parts:
-        most = SCORES.get(queries.device.type, SCORES["cuda"])
+        most = SCORES["cpu" if queries.device.type == "cpu" else "cuda"]
         length, later = queries.shape[1], keys.shape[1]
         step = most // (heads * length * later)  # pieces at a time
         if step:
