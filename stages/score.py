@@ -26,18 +26,12 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
     from mutual_taught.scoring.start import start_scorer
     from mutual_taught.steps import score
 
-    begun = start_scorer(params.load(blocks.Score), params.workers(), params.load(blocks.Tokens))
+    tokens, asked = params.load(blocks.Tokens), tables.read(prompts, tables.PROMPTS)
+    inputs = score.Inputs(drawn, responses, asked, prompts)
+    begun = start_scorer(params.load(blocks.Score), params.workers(), tokens)
     with perf.measure(out, "score") as measured, begun as scorer:
-        rewards, made_from = score.rewards(
-            scorer,
-            drawn,
-            responses,
-            reward_model,
-            tables.read(prompts, tables.PROMPTS),
-            prompts,
-            params.load(blocks.Tokens),
-            f"score@{out.name}",
-        )
+        name = f"score@{out.name}"
+        rewards, made_from = score.rewards(scorer, inputs, reward_model, tokens, name)
         measured["answers"] = len(drawn)
     tables.write(out, tables.REWARDS, rewards, made_from)
     files.write_metrics(out / "metrics" / "score.json", describe.rewards(rewards))

@@ -1,6 +1,7 @@
 """Stage score on tables: r_{t-1} scores the responses."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,34 +13,34 @@ from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.shards import Scored, by_prompt, made_from, score_all
 
 
+class Inputs(NamedTuple):
+    """Tables `responses`, sorted, and `prompts`, each with the path it was read from."""
+
+    responses: pa.Table
+    responses_path: Path
+    prompts: pa.Table
+    prompts_path: Path
+
+
 def rewards(
-    scorer: Scorer,
-    responses: pa.Table,
-    path: Path,
-    reward_model: Path,
-    prompts: pa.Table,
-    prompts_path: Path,
-    tokens: Tokens,
-    name: str,
+    scorer: Scorer, inputs: Inputs, reward_model: Path, tokens: Tokens, name: str
 ) -> Scored:
     """Score all responses that fit the reward model, and the policy.
 
     Args:
         scorer: takes the reward model.
-        responses: table `responses`, sorted.
-        path: where it was read from.
+        inputs: what is scored.
         reward_model: folder of r_{t-1}.
-        prompts: table `prompts`.
-        prompts_path: where it was read from.
         tokens: limits.
         name: of the work folder.
 
     Returns:
         Rows of `rewards`, and what they were made from.
     """
-    asked = by_prompt(responses, path, prompts, prompts_path)
+    responses = inputs.responses
+    asked = by_prompt(*inputs)
     scored = score_all(scorer, reward_model, asked, tokens, name)
-    joins.same_keys(responses, scored, tables.REWARDS, path)
+    joins.same_keys(responses, scored, tables.REWARDS, inputs.responses_path)
     scored = _without_overlong(scored, responses)
     return scored, made_from(reward_model, scorer, tokens, responses=responses)
 

@@ -22,7 +22,7 @@ from mutual_taught.scoring.local import Local
 from mutual_taught.scoring.rewards import Rewards
 from mutual_taught.scoring.shards import score_all, score_prompts, spread
 from mutual_taught.steps import answer
-from mutual_taught.steps.score import rewards
+from mutual_taught.steps.score import Inputs, rewards
 from mutual_taught.terminal.progress import Counted, ignore
 from tests import project
 
@@ -231,7 +231,8 @@ def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
             "finish_reason": ["too_long", "stop"],
         }
     )
-    rows, _ = rewards(scorer, responses, here, reward_folder, prompts, here, TOKENS, "score@1")
+    inputs = Inputs(responses, here, prompts, here)
+    rows, _ = rewards(scorer, inputs, reward_folder, TOKENS, "score@1")
     assert rows["reason"].to_pylist() == ["too_long", ""]
     assert rows["reward"].is_valid().to_pylist() == [False, True]
 
