@@ -149,7 +149,10 @@ def reward_model(of: Iteration) -> Faults:
         return
     pairs, counted = fitting(PREFERENCES, of.run.reader.judging, of.settings.tokens)
     yield from faults.numbers(metrics, files.read_json(metrics), counted)
-    yield from faults.compare(*place, of.run.table(*place), place[1].sorted(pairs))
+    found = of.run.table(*place)
+    yield from faults.compare(*place, found, place[1].sorted(pairs))
+    limit = {"max_length": of.settings.tokens.max_length}
+    yield from agrees(place[0], tables.provenance(found), limit)
     steps = total_steps(len(pairs), of.settings.base_reward_model)
     right = {"preferences": tables.rows_digest(pairs), "step": steps}
     path = of.here / "reward_model"

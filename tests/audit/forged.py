@@ -23,7 +23,12 @@ AT = {
     **{f"splits/{name}": tables.split(name) for name in ("policy", "reward", "selection", "eval")},
 }
 
-START = ("prompts", "gold_pairs", *(name for name in AT if name.startswith("splits/")))
+START = (
+    "prompts",
+    "gold_pairs",
+    "seed_pairs",
+    *(name for name in AT if name.startswith("splits/")),
+)
 CELLS = [
     (f"{0 if name in START else 1}/{name}", column)
     for name, table in AT.items()

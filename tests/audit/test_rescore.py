@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -51,9 +52,12 @@ def test_so_many_shards_are_scored_again_as_asked(run: Path) -> None:
 
 @pytest.mark.slow
 def test_altered_rewards_and_log_probs_are_found_by_scoring_again(run: Path) -> None:
+    scores = pq.read_table(run / "1" / "eval" / "rm_scores.parquet")
+    sets = zip(scores["set"].to_pylist(), scores["reward_model"].to_pylist(), strict=True)
+    of_r_t = list(sets).index(("gold_pairs", "rt"))
     for name, columns in NEEDS_MODEL.items():
         for column in columns:
-            forge(run, name, column, -1 if name.endswith("rm_scores") else 0)  # the last is r_t's
+            forge(run, name, column, of_r_t if name.endswith("rm_scores") else 0)
     said = [line for line in again("--rescore", "all") if "expected at most" in line]
     for name in NEEDS_MODEL:
         assert any(line.startswith(f"run/{name}.parquet: ") for line in said), (name, said)
