@@ -404,6 +404,8 @@ def _mix(making: Making) -> None:
         tables.REWARD_PAIRS.path(start),
         tables.split("reward").path(start / "splits"),
         tables.SEED_PAIRS.path(start),
+        tables.DUELS.path(here),
+        tables.split("selection").path(start / "splits"),
     )
     build_pairs.build(read, 1, settings.build_pairs, settings.seed, here)
 
@@ -422,7 +424,8 @@ def _train_rm(making: Making) -> None:
         **made_from,
     }
     _trained(making, making.here / "reward_model", start, made_by, planned)
-    columns = {**training.means(met, settings, planned), "grad_norm": np.ones(planned)}
+    alike = np.ones(len(met))
+    columns = {**training.means(met, settings, planned, alike), "grad_norm": np.ones(planned)}
     _curve(making, "train_rm", reward.CURVE, columns, settings)
     trained = {
         "active": 1.0,

@@ -21,6 +21,8 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--previous-pairs", required=True, type=PATH, help="The previous iteration's mix.")
 @click.option("--prompts", required=True, type=PATH, help="The reward split D_M.")
 @click.option("--seed-pairs", required=True, type=PATH, help="The pairs r_0 was trained on.")
+@click.option("--duels", required=True, type=PATH, help="Duels of all checkpoints.")
+@click.option("--selection", required=True, type=PATH, help="The selection split D_MS.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
@@ -33,6 +35,8 @@ def main(
     previous_pairs: Path,
     prompts: Path,
     seed_pairs: Path,
+    duels: Path,
+    selection: Path,
     decided: Path,
     out: Path,
 ) -> None:
@@ -51,6 +55,8 @@ def main(
                 previous_pairs,
                 prompts,
                 seed_pairs,
+                duels,
+                selection,
             ),
             int(iteration),
             params.load(blocks.BuildPairs),

@@ -30,8 +30,8 @@ def main(seed_preferences: Path, out: Path) -> None:
         prompts, dropped, rows = sources.tables(data, seed, screen.reason)
         measured["rows"] = rows
     splits = sources.by_split(prompts)
-    for split, key in params.judged_by_gold().items():
-        gold_tables.require_verifiable(splits[split], split, key)
+    for split, said in params.judged_by_gold():
+        gold_tables.require_verifiable(splits[split], split, said)
     gold = params.gold_pairs()
     pairs = sources.gold_pairs(gold)
     seeds = sources.gold_pairs(seed_preferences if models.reward_model.trained_here else None)

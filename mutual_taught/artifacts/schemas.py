@@ -193,6 +193,7 @@ REWARD_PAIRS = Table(
         "rejected": TEXT,
     },
     ("prompt_id", "pair_id"),
+    switched={"weight": NUMBER},
 )
 REWARD_TRAINING = Table(
     "reward_training",

@@ -7,7 +7,8 @@ from mutual_taught.audit import answer_tables, faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation import describe, gold_tables
-from mutual_taught.steps import build_pairs
+from mutual_taught.method.calibration import Calibration
+from mutual_taught.steps import build_pairs, weights
 
 
 def answers(of: Iteration) -> Faults:
@@ -78,10 +79,24 @@ def _mixed(of: Iteration, pseudo: pa.Table, epsilon: float | None) -> Faults:
         pseudo,
         of.previous_table(tables.REWARD_PAIRS),
         of.run.table(*of.run.seed_pairs()),
+        _calibration(of),
     )
     mix = build_pairs.combine(sources, of.t, of.settings.build_pairs, of.settings.seed)
     mix = tables.REWARD_PAIRS.sorted(mix)
     path, found = of.path(tables.REWARD_PAIRS), of.table(tables.REWARD_PAIRS)
     yield from faults.compare(path, tables.REWARD_PAIRS, found, mix)
-    metrics, right = of.metrics("build_pairs"), build_pairs.metrics(pseudo, epsilon, mix)
+    fitted = None if sources.calibration is None else sources.calibration._asdict()
+    said = tables.provenance(found).get("calibration")
+    if said != fitted:
+        yield Fault(path, "calibration", str(said), str(fitted))
+    metrics = of.metrics("build_pairs")
+    right = build_pairs.metrics(pseudo, epsilon, mix, sources.calibration)
     yield from faults.numbers(metrics, files.read_json(metrics), right)
+
+
+def _calibration(of: Iteration) -> Calibration | None:
+    """Fit again how right pseudo labels are, where pairs count by it."""
+    if of.settings.build_pairs.weights == "none":
+        return None
+    prompts, place = of.run.split("selection"), of.run.split_file("selection")[0]
+    return weights.calibrate(of.table(tables.DUELS), prompts, place)

@@ -117,6 +117,8 @@ def _with_prompts(of: Iteration, told: Mapping[str, files.Json]) -> dict[str, fi
             asked[name] = {"prompts": tables.joined(said)}
     if of.settings.build_pairs.labels == "verifiable":
         asked["pseudo_pairs"] = {"instructions": _instructions(of, "reward")}
+    if of.settings.build_pairs.weights == "calibrated":
+        asked["reward_pairs"] = {"selection_instructions": _instructions(of, "selection")}
     return {name: {**right, **asked.get(name, {})} for name, right in told.items()}
 
 
@@ -192,6 +194,8 @@ def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params)
         named["previous_pairs"] = "previous_pairs"
     if table.name == "reward_pairs" and settings.build_pairs.seed_preferences:
         named["seed_pairs"] = "seed_pairs"
+    if table.name == "reward_pairs" and settings.build_pairs.weights == "calibrated":
+        named["duels"] = "duels"
     return named
 
 

@@ -85,7 +85,7 @@ def reward_model(of: Iteration) -> Faults:
     curve = schedule.read_curve(path, reward.CURVE)
     yield from schedule.steps(path, curve, len(plan), settings)
     if len(curve["step"]) == len(plan):
-        for name, values in means(data, settings, len(plan)).items():
+        for name, values in means(data, settings, len(plan), _weights(data, mix)).items():
             yield from schedule.close(path, curve, name, values, ROUNDING)
     made = read_manifest(of.here / "reward_model").made_by.get("step")
     if made != len(plan):
@@ -102,7 +102,10 @@ def reward_model(of: Iteration) -> Faults:
 
 
 def means(
-    data: pa.Table, settings: learning.RewardOptimisation, planned: int
+    data: pa.Table,
+    settings: learning.RewardOptimisation,
+    planned: int,
+    weights: NDArray[np.float64],
 ) -> dict[str, NDArray[np.float64]]:
     """Take from the pairs what the curve of a reward model says of each step.
 
@@ -110,6 +113,7 @@ def means(
         data: table `reward_training`: the rewards of every pair, as a step met it.
         settings: margin and centring of the loss.
         planned: number of steps.
+        weights: how much each row counts in the loss, shape (rows,).
 
     Returns:
         Loss, accuracy, margin and mean reward of every step, shape (planned,) each.
@@ -123,11 +127,22 @@ def means(
         "mean_reward": (chosen + rejected) / 2,
     }
     at = data["step"].to_numpy() - 1
-    counts = np.bincount(at, minlength=planned)[:planned]
-    return {
-        name: np.bincount(at, one, minlength=planned)[:planned] / np.maximum(counts, 1)
-        for name, one in values.items()
-    }
+
+    def mean(one: NDArray[np.float64], by: NDArray[np.float64]) -> NDArray[np.float64]:
+        total = np.bincount(at, by, minlength=planned)[:planned]
+        return np.bincount(at, by * one, minlength=planned)[:planned] / np.where(total, total, 1)
+
+    alike = np.ones(len(at))
+    return {name: mean(one, weights if name == "loss" else alike) for name, one in values.items()}
+
+
+def _weights(data: pa.Table, mix: pa.Table) -> NDArray[np.float64]:
+    """Give how much each row of `reward_training` counts in the loss, by the mix it is of."""
+    if "weight" not in mix.column_names:
+        return np.ones(len(data))
+    where = pc.index_in(data["pair_id"], mix["pair_id"].combine_chunks())
+    found: NDArray[np.float64] = mix["weight"].take(where).to_numpy()
+    return found
 
 
 def _rows(of: Iteration, data: pa.Table, each: int) -> Faults:

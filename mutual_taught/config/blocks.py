@@ -18,7 +18,7 @@ from mutual_taught.config.fields import (
 )
 from mutual_taught.config.inputs import Data, Models
 from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
-from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels
+from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels, Weights
 from mutual_taught.method.ranked_pairs import ChosenRule
 from mutual_taught.method.selection import Draws, Ties
 
@@ -208,6 +208,7 @@ class BuildPairs(Block):
     seed_preferences: Annotated[float, Field(ge=0, le=1)] = Field(
         description="share of r_0's own training pairs that is in the mix"
     )
+    weights: Weights = Field(description="how much a pseudo pair counts in the loss")
 
     @field_validator("accumulate", mode="before")
     @classmethod
@@ -222,6 +223,8 @@ class BuildPairs(Block):
     def _some(self) -> Self:
         if not (self.ranked or self.pseudo):
             raise ValueError("at least one of ranked and pseudo true")
+        if self.weights == "calibrated" and self.labels == "verifiable":
+            raise ValueError("weights none with labels verifiable (gold's own labels are right)")
         return self
 
     def labelling(self) -> dict[str, str]:
@@ -231,8 +234,9 @@ class BuildPairs(Block):
     def decides(self) -> dict[str, Any]:
         """Name what decides the mix, as provenance does."""
         seeds = {"seed_preferences": self.seed_preferences} if self.seed_preferences else {}
-        paper = self.model_dump(exclude={"labels", "seed_preferences"})
-        return {**paper, **self.labelling(), **seeds}
+        weighed = {} if self.weights == "none" else {"weights": self.weights}
+        paper = self.model_dump(exclude={"labels", "seed_preferences", "weights"})
+        return {**paper, **self.labelling(), **seeds, **weighed}
 
 
 class Report(Block):

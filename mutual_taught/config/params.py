@@ -60,13 +60,17 @@ def gold_pairs(path: Path = PARAMS) -> Path | None:
     return None if place is None else Path(place)
 
 
-def judged_by_gold(path: Path = PARAMS) -> dict[str, str]:
+def judged_by_gold(path: Path = PARAMS) -> list[tuple[str, str]]:
     """Name the splits whose prompts must be verifiable, each with the parameter that says so.
 
     In the params of no stage that only refuses: it decides nothing there.
     """
-    values = validate(read(path), path)
-    return {"reward": "build_pairs.labels"} if values.build_pairs.labels == "verifiable" else {}
+    pairs = validate(read(path), path).build_pairs
+    asked = [
+        ("reward", "build_pairs.labels is verifiable", pairs.labels == "verifiable"),
+        ("selection", "build_pairs.weights is calibrated", pairs.weights == "calibrated"),
+    ]
+    return [(split, said) for split, said, needed in asked if needed]
 
 
 def workers(path: Path = PARAMS) -> Workers:
@@ -114,6 +118,7 @@ def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
                 _check_longest(given, params, name, path)
     _check_formats(params, path)
     _check_seeds(params, path)
+    _check_weights(params, path)
     _check_room(params, path)
     _check_places(params, path)
     return params
@@ -140,6 +145,15 @@ def _check_seeds(params: Params, path: Path) -> None:
             f"{path}: build_pairs.seed_preferences is {share}, models.reward_model.source is "
             f"{source}; expected 0, because what such a reward model was trained on is not here; "
             "set it to 0, or the source to trained"
+        )
+
+
+def _check_weights(params: Params, path: Path) -> None:
+    """Duels say how right pseudo labels are where both compare the same two policies."""
+    if params.build_pairs.weights == "calibrated" and params.answer.against == "base":
+        raise InputError(
+            f"{path}: build_pairs.weights is calibrated, answer.against is base; expected "
+            "against previous, because duels compare with the previous policy; change one"
         )
 
 

@@ -50,13 +50,13 @@ def of_both(answers: pa.Table, prompts: pa.Table, path: Path) -> Golds:
     return Golds(of_column("response"), of_column("previous_response"))
 
 
-def require_verifiable(prompts: pa.Table, split: str, key: str) -> None:
+def require_verifiable(prompts: pa.Table, split: str, said: str) -> None:
     """Refuse prompts without instructions where programs are to judge or label.
 
     Args:
         prompts: table `prompts` of a split.
         split: its name.
-        key: the parameter that is `verifiable`.
+        said: which parameter asks for it, such as `build_pairs.labels is verifiable`.
 
     Raises:
         InputError: some prompt has no instructions.
@@ -64,7 +64,7 @@ def require_verifiable(prompts: pa.Table, split: str, key: str) -> None:
     bare = int(pc.sum(pc.equal(pc.list_value_length(prompts["instruction_ids"]), 0)).as_py() or 0)
     if bare:
         raise InputError(
-            f"params.yaml: {key} is verifiable, and {bare} of {len(prompts)} prompts of the split "
+            f"params.yaml: {said}, and {bare} of {len(prompts)} prompts of the split "
             f"{split} have no instructions; expected some for each, which a program can check; "
             "change it, or give the prompts instructions (docs/data.md)"
         )

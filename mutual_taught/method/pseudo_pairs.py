@@ -10,6 +10,7 @@ from mutual_taught.method.reasons import GOLD_TIE, UNSCORED
 FilterRule = Literal["tolerance", "none", "positive"]
 Accumulated = Literal["none", "last", "all"]
 Labels = Literal["policy", "verifiable"]
+Weights = Literal["none", "calibrated"]
 
 
 def tolerance(previous_rewards: Floats) -> float:

@@ -306,7 +306,15 @@ def _evaluated(happened: Happened, folder: Path, short: Shown) -> list[str]:
 
 
 def _mixed(happened: Happened, folder: Path, short: Shown) -> list[str]:
-    return [f"  {row['kind']} pair {row['pair_id']}" for row in happened.get("reward_pairs", [])]
+    return [
+        f"  {row['kind']} pair {row['pair_id']}{_weight(row)}"
+        for row in happened.get("reward_pairs", [])
+    ]
+
+
+def _weight(pair: Record) -> str:
+    """Say how much a pair counts, in a run where not all count alike."""
+    return f"  weight {_number(pair['weight'])}" if "weight" in pair else ""
 
 
 TELLERS: tuple[Callable[[Happened, Path, Shown], list[str]], ...] = (
@@ -324,7 +332,7 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
     by = why["decided_by"]
     shown = [
         f"{why['kind']} pair {why['pair_id']}  iteration {why['iteration']}  "
-        f"prompt {why['prompt_id']}",
+        f"prompt {why['prompt_id']}{_weight(why)}",
         f"  chosen    {short(why['chosen'])}",
         f"  rejected  {short(why['rejected'])}",
     ]

@@ -20,6 +20,7 @@ NUMBERS = {
 GOLD_DECIDED = {
     ("select_policy", "judged_by_gold"): "judged the candidates",
     ("build_pairs", "labelled_by_gold"): "labelled the pairs on D_M",
+    ("build_pairs", "weighed_by_gold"): "weighed the pairs on D_M",
 }
 
 DISPLACED = 5.0  # nats by which the chosen answers' log-probability may fall unremarked

@@ -15,6 +15,7 @@ from mutual_taught.config.blocks import BuildPairs
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold_tables
 from mutual_taught.keys import pair_ids, sampling_seeds
+from mutual_taught.method.calibration import Calibration
 from mutual_taught.method.pseudo_pairs import (
     Accumulated,
     FilterRule,
@@ -24,6 +25,7 @@ from mutual_taught.method.pseudo_pairs import (
     labels_by_gold,
     tolerance,
 )
+from mutual_taught.steps import weights
 
 PAIR = ["prompt_id", "chosen", "rejected"]
 SEED = "seed"  # the kind of r_0's own training pairs
@@ -41,16 +43,22 @@ class Inputs(NamedTuple):
     previous_pairs: Path
     prompts: Path
     seed_pairs: Path
+    duels: Path
+    selection: Path
 
 
 class Sources(NamedTuple):
-    """The tables a mix is made of: `seed_pairs` are r_0's, `earlier` is the mix of t - 1."""
+    """The tables a mix is made of: `seed_pairs` are r_0's, `earlier` is the mix of t - 1.
+
+    `calibration` is there where pseudo pairs count by how likely their label is right.
+    """
 
     ranked: pa.Table
     responses: pa.Table
     pseudo: pa.Table
     earlier: pa.Table
     seed_pairs: pa.Table
+    calibration: Calibration | None = None
 
 
 def build(inputs: Inputs, iteration: int, settings: BuildPairs, seed: int, out: Path) -> None:
@@ -60,31 +68,42 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, seed: int, out: 
     rewards = tables.read(inputs.answer_rewards, tables.ANSWER_REWARDS)
     joins.same_keys(answers, previous, tables.PREVIOUS_ANSWERS, inputs.previous_answers)
     joins.same_keys(answers, rewards, tables.ANSWER_REWARDS, inputs.answer_rewards)
-    ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)
-    responses = tables.read(inputs.responses, tables.RESPONSES)
-    earlier = tables.read(inputs.previous_pairs, tables.REWARD_PAIRS)
     made_from = tables.digests(answers=answers, previous_answers=previous, answer_rewards=rewards)
     golds = None
     if settings.labels == "verifiable":
         prompts = tables.read(inputs.prompts, tables.PROMPTS)
-        gold_tables.require_verifiable(prompts, "reward", "build_pairs.labels")
+        gold_tables.require_verifiable(prompts, "reward", "build_pairs.labels is verifiable")
         golds = gold_tables.of_both(both(answers, previous), prompts, inputs.prompts)
         made_from["instructions"] = tables.rows_digest(prompts.select(gold_tables.INSTRUCTIONS))
     pseudo, epsilon = pseudo_pairs(answers, previous, rewards, settings.filter, golds)
-    seed_pairs = tables.read(inputs.seed_pairs, tables.SEED_PAIRS)
-    sources = Sources(ranked, responses, pseudo, earlier, seed_pairs)
-    pairs = combine(sources, iteration, settings, seed)
     decided = {"filter": settings.filter, "tolerance": epsilon, **settings.labelling()}
     tables.write(out, tables.PSEUDO_PAIRS, pseudo, {**made_from, **decided})
-    mixed_from = {**made_from, **tables.digests(ranked_pairs=ranked, responses=responses)}
+    sources, mixed_from = _sources(inputs, pseudo, settings, seed)
+    pairs = combine(sources, iteration, settings, seed)
+    mixed_from = {**made_from, **mixed_from, **settings.decides()}
+    tables.write(out, tables.REWARD_PAIRS, pairs, mixed_from)
+    told = metrics(pseudo, epsilon, pairs, sources.calibration)
+    files.write_metrics(out / "metrics" / "build_pairs.json", told)
+
+
+def _sources(
+    inputs: Inputs, pseudo: pa.Table, settings: BuildPairs, seed: int
+) -> tuple[Sources, dict[str, object]]:
+    """Read what else the mix is made of; and say so, as far as the settings take it."""
+    ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)
+    responses = tables.read(inputs.responses, tables.RESPONSES)
+    earlier = tables.read(inputs.previous_pairs, tables.REWARD_PAIRS)
+    seed_pairs = tables.read(inputs.seed_pairs, tables.SEED_PAIRS)
+    made_from: dict[str, object] = {**tables.digests(ranked_pairs=ranked, responses=responses)}
     if settings.accumulate != "none":
-        mixed_from |= tables.digests(previous_pairs=earlier)
+        made_from |= tables.digests(previous_pairs=earlier)
     if settings.seed_preferences:
-        mixed_from |= tables.digests(seed_pairs=seed_pairs)
-    drawn_by = {"seed": seed} if settings.seed_preferences else {}
-    decided = {**settings.decides(), **drawn_by}
-    tables.write(out, tables.REWARD_PAIRS, pairs, {**mixed_from, **decided})
-    files.write_metrics(out / "metrics" / "build_pairs.json", metrics(pseudo, epsilon, pairs))
+        made_from |= {**tables.digests(seed_pairs=seed_pairs), "seed": seed}
+    calibration = None
+    if settings.weights == "calibrated":
+        calibration, fitted_on = weights.read(inputs.duels, inputs.selection)
+        made_from |= fitted_on
+    return Sources(ranked, responses, pseudo, earlier, seed_pairs, calibration), made_from
 
 
 def combine(sources: Sources, iteration: int, settings: BuildPairs, seed: int) -> pa.Table:
@@ -96,7 +115,12 @@ def combine(sources: Sources, iteration: int, settings: BuildPairs, seed: int) -
         fresh["pseudo"] = kept_pseudo(sources.pseudo)
     if settings.seed_preferences:
         fresh[SEED] = seeds(sources.seed_pairs, iteration, settings.seed_preferences, seed)
-    return mix(fresh, carry(sources.earlier, iteration, settings.accumulate), iteration)
+    earlier = carry(sources.earlier, iteration, settings.accumulate)
+    if sources.calibration is None:
+        return mix(fresh, earlier, iteration)
+    margins = sources.pseudo.filter(sources.pseudo["kept"])["reward_margin"].to_numpy()
+    weighed = weights.weighed(fresh, margins, sources.calibration)
+    return mix(weighed, weights.weigh(earlier), iteration)
 
 
 def seeds(pairs: pa.Table, iteration: int, share: float, seed: int) -> pa.Table:
@@ -107,7 +131,12 @@ def seeds(pairs: pa.Table, iteration: int, share: float, seed: int) -> pa.Table:
     return pairs.select(PAIR).filter(pa.array(drawn_seeds(lots, share)))
 
 
-def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[str, float | None]:
+def metrics(
+    pseudo: pa.Table,
+    epsilon: float | None,
+    pairs: pa.Table,
+    calibration: Calibration | None = None,
+) -> dict[str, float | None]:
     """Describe the filter and the mix; what is over no scored answer is None."""
     margins = pseudo["reward_margin"].drop_null().to_numpy()
     by_gold = {}
@@ -125,6 +154,7 @@ def metrics(pseudo: pa.Table, epsilon: float | None, pairs: pa.Table) -> dict[st
         "pairs_pseudo": float(pc.sum(pc.equal(pairs["kind"], "pseudo")).as_py()),
         "pairs_ranked": float(pc.sum(pc.equal(pairs["kind"], "ranked")).as_py()),
         **({"pairs_seed": replayed} if replayed else {}),
+        **({} if calibration is None else weights.metrics(pairs, calibration)),
     }
 
 
@@ -198,7 +228,7 @@ def mix(fresh: Mapping[str, pa.Table], earlier: pa.Table, iteration: int) -> pa.
 
     Args:
         fresh: `prompt_id`, `chosen`, `rejected` of this iteration's pairs by kind: the E-step's
-            `ranked`, the M-step's `pseudo`, and `seed`.
+            `ranked`, the M-step's `pseudo`, and `seed`. All have a `weight`, or none.
         earlier: table `reward_pairs` to carry on; no rows unless pairs accumulate.
         iteration: t.
 
@@ -216,14 +246,15 @@ def mix(fresh: Mapping[str, pa.Table], earlier: pa.Table, iteration: int) -> pa.
             "see ranked_pairs and pseudo_pairs for the reasons, or loosen build_pairs.filter"
         )
     parts = [_named(kind, pairs, iteration) for kind, pairs in fresh.items()]
-    return pa.concat_tables(
-        [*parts, earlier.select(list(tables.REWARD_PAIRS.columns)).replace_schema_metadata()]
-    )
+    names = [name for name in tables.REWARD_PAIRS.kinds if name in earlier.column_names]
+    carried_on = earlier.select(names).replace_schema_metadata()
+    return pa.concat_tables([*parts, carried_on.cast(tables.REWARD_PAIRS.schema_of(names))])
 
 
 def _named(kind: str, pairs: pa.Table, iteration: int) -> pa.Table:
     """Lay out pairs of one kind as rows of `reward_pairs`."""
     prompts, chosen, rejected = (pairs[name].combine_chunks() for name in PAIR)
+    weight = {"weight": pairs["weight"]} if "weight" in pairs.column_names else {}
     return pa.table(
         {
             "pair_id": pair_ids(kind, iteration, prompts, chosen, rejected),
@@ -232,8 +263,9 @@ def _named(kind: str, pairs: pa.Table, iteration: int) -> pa.Table:
             "prompt_id": prompts,
             "chosen": chosen,
             "rejected": rejected,
+            **weight,
         },
-        schema=tables.REWARD_PAIRS.schema,
+        schema=tables.REWARD_PAIRS.schema_of([*tables.REWARD_PAIRS.columns, *weight]),
     )
 
 

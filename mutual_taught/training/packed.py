@@ -27,6 +27,17 @@ def collate(pairs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"pairs": pairs}
 
 
+def mass(pairs: Sequence[Pair]) -> float:
+    """Sum the weights of pairs; one that says none weighs 1."""
+    return float(sum(pair.get("weight", 1.0) for pair in pairs))
+
+
+def weighted_mean(values: Tensor, pairs: Sequence[Pair]) -> Tensor:
+    """Average a value of each pair, shape (pairs,), by the pairs' weights, whose sum is above 0."""
+    weights = torch.tensor([pair.get("weight", 1.0) for pair in pairs]).to(values)
+    return (weights * values).sum() / weights.sum()
+
+
 def check_finite(loss: torch.Tensor, pairs: Sequence[Pair], step: int) -> None:
     """Stop at a loss that is no number.
 
@@ -138,6 +149,9 @@ def shares(sizes: Sequence[int], processes: int) -> list[list[int]]:
 def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor:
     """Run forward and backward over a batch in parts under the trainer's token budget.
 
+    The batch's loss is the mean over its pairs by their weights: each part counts by what its pairs
+    weigh together.
+
     Of several processes each runs over its share. All make the same number of passes, because each
     pass gathers weights in shards; one with fewer parts repeats a pair with weight 0.
 
@@ -160,7 +174,8 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
     for number in range(passes):
         last = number == passes - 1
         part = [pairs[place] for place in (parts[number] if number < len(parts) else [0])]
-        weight = len(part) * accelerator.num_processes / len(pairs) if number < len(parts) else 0.0
+        share = mass(part) * accelerator.num_processes / mass(pairs)
+        weight = share if number < len(parts) else 0.0
         accelerator.gradient_state._set_sync_gradients(last)
         sums = last or accelerator.distributed_type in SHARDED
         with nullcontext() if sums else accelerator.no_sync(model):

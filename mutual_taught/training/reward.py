@@ -25,7 +25,7 @@ from mutual_taught.models.packed.rows import Group, read_until, share_prefix
 from mutual_taught.training import lora
 from mutual_taught.training.jobs import TrainingJob, exporter
 from mutual_taught.training.loop import Export, Outcome, Watch, run_trainer
-from mutual_taught.training.packed import Packed, Pair, collate, compute_in
+from mutual_taught.training.packed import Packed, Pair, collate, compute_in, weighted_mean
 from mutual_taught.training.settings import Recipe, arguments, total_steps
 
 CURVE = ("step", "loss", "learning_rate", "grad_norm", "accuracy", "margin", "mean_reward")
@@ -44,16 +44,18 @@ class PackedRewardTrainer(Packed, RewardTrainer):  # type: ignore[misc]
         """Give the mean over the pairs of -log sigmoid(r(x, chosen) - r(x, rejected) - margin).
 
         Centring adds its coefficient times the mean of (r(x, chosen) + r(x, rejected))^2
-        (arXiv 2312.09244, section 2). Rewards are noted if they are to be counted.
+        (arXiv 2312.09244, section 2). Both means are by the pairs' weights. Rewards are noted if
+        they are to be counted.
         """
         groups = [Group(pair["prefix"], [pair["chosen"], pair["rejected"]]) for pair in pairs]
         rewards = packed_rewards(model, groups, self.accelerator.device).reshape(-1, 2)
         if counted:
             self.see(pairs, rewards[:, 0], rewards[:, 1])
-        loss = -logsigmoid(rewards[:, 0] - rewards[:, 1] - self.margin).mean()
+        loss = -logsigmoid(rewards[:, 0] - rewards[:, 1] - self.margin)
+        mean = weighted_mean(loss, pairs)
         if centring := self.args.center_rewards_coefficient:
-            loss = loss + centring * rewards.sum(1).square().mean()
-        return loss
+            mean = mean + centring * weighted_mean(rewards.sum(1).square(), pairs)
+        return mean
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log a step's means, and keep its pairs with the trainer's state, for an exact table."""
@@ -185,12 +187,19 @@ def train_reward(
 def tokenised(
     tokenizer: PreTrainedTokenizerBase, names: Iterable[str], pairs: pa.Table, tokens: Tokens
 ) -> Dataset:
-    """Render pairs (`messages`, `chosen`, `rejected`) as scoring does, by a model's tokenizer."""
+    """Render pairs (`messages`, `chosen`, `rejected`) as scoring does, by a model's tokenizer.
+
+    A `weight` goes with its pair.
+    """
     columns = (pairs[name].to_pylist() for name in ("messages", "chosen", "rejected"))
-    return dataset(
+    rows = (
         tokenise(tokenizer, name, messages, chosen, rejected, tokens.max_length)
         for name, messages, chosen, rejected in zip(names, *columns, strict=True)
     )
+    if "weight" not in pairs.column_names:
+        return dataset(rows)
+    weights = pairs["weight"].to_pylist()
+    return dataset({**row, "weight": weight} for row, weight in zip(rows, weights, strict=True))
 
 
 def learn(job: TrainingJob, place: Path) -> Outcome:

@@ -3,6 +3,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -59,13 +60,25 @@ def test_curve_of_a_reward_model_is_the_mean_of_its_pairs() -> None:
         {"step": [1, 1, 2], "reward_chosen": [1.0, 0.0, 2.0], "reward_rejected": [1.0, 0.0, 0.0]}
     )
     settings = SETTINGS.train_rm.model_copy(update={"margin": 0.0, "center_rewards": 0.5})
-    found = training.means(met, settings, 2)
+    found = training.means(met, settings, 2, np.ones(3))
     # Step 1: margins 0 and 0, sums 2 and 0: log 2 + 0.5 * (4 + 0) / 2. A tie is wrong.
     # Step 2: margin 2, sum 2: log(1 + exp(-2)) + 0.5 * 4.
     assert found["loss"] == pytest.approx([LOG_2 + 1, math.log1p(math.exp(-2)) + 2])
     assert found["accuracy"].tolist() == [0, 1]
     assert found["margin"].tolist() == [0, 2]
     assert found["mean_reward"].tolist() == [0.5, 1]
+
+
+def test_pairs_count_in_the_loss_of_a_step_by_their_weights_and_alike_in_the_rest() -> None:
+    met = pa.table(
+        {"step": [1, 1, 2], "reward_chosen": [2.0, 0.0, 2.0], "reward_rejected": [0.0, 0.0, 0.0]}
+    )
+    settings = SETTINGS.train_rm.model_copy(update={"margin": 0.0, "center_rewards": 0.0})
+    found = training.means(met, settings, 2, np.array([0.5, 1.5, 0.5]))
+    # Step 1: losses log(1 + exp(-2)) and log 2, a quarter and three quarters of the weight.
+    right = math.log1p(math.exp(-2))
+    assert found["loss"] == pytest.approx([0.25 * right + 0.75 * LOG_2, right])
+    assert found["margin"].tolist() == [1, 2]
 
 
 def test_curve_of_other_columns_is_one_line(tmp_path: Path) -> None:

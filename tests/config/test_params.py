@@ -389,6 +389,31 @@ def test_fault_is_one_whole_line(write: Any, fault: str) -> None:
     assert refusal() == f"params.yaml: {message}"
 
 
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            ("labels: policy", "labels: verifiable"),
+            "build_pairs: expected weights none with labels verifiable (gold's own labels are "
+            "right)",
+        ),
+        (
+            ("against: previous", "against: base"),
+            "build_pairs.weights is calibrated, answer.against is base; expected against previous, "
+            "because duels compare with the previous policy; change one",
+        ),
+    ],
+)
+def test_weights_go_with_labels_that_duels_are_like(
+    write: Any, other: tuple[str, str], said: str
+) -> None:
+    write("weights: none", "weights: calibrated")
+    text = Path("params.yaml").read_text()
+    assert other[0] in text
+    Path("params.yaml").write_text(text.replace(*other))
+    assert refusal() == f"params.yaml: {said}"
+
+
 def test_pairs_of_an_r_0_that_was_trained_elsewhere_are_refused(write: Any) -> None:
     source = "models/mine, revision: null}"
     write(

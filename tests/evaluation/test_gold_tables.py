@@ -68,9 +68,13 @@ def test_answer_to_a_prompt_that_is_not_there_is_one_line() -> None:
 
 
 def test_prompts_without_instructions_are_refused_in_one_line() -> None:
-    require_verifiable(prompts([NO_COMMA], [THREE_WORDS]), "reward", "build_pairs.labels")
+    require_verifiable(
+        prompts([NO_COMMA], [THREE_WORDS]), "reward", "build_pairs.labels is verifiable"
+    )
     with pytest.raises(InputError) as caught:
-        require_verifiable(prompts([NO_COMMA], [], []), "reward", "build_pairs.labels")
+        require_verifiable(
+            prompts([NO_COMMA], [], []), "reward", "build_pairs.labels is verifiable"
+        )
     assert str(caught.value) == (
         "params.yaml: build_pairs.labels is verifiable, and 2 of 3 prompts of the split reward "
         "have no instructions; expected some for each, which a program can check; change it, or "

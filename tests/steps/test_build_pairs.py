@@ -239,6 +239,7 @@ def settings(**changes: object) -> BuildPairs:
         "pseudo": True,
         "accumulate": "none",
         "seed_preferences": 0.0,
+        "weights": "none",
     }
     return BuildPairs.model_validate(values | changes)
 

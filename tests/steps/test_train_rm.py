@@ -1,8 +1,10 @@
 """r_t beyond the paper: what is in its mix, how its pairs count, and what of it is exported."""
 
+import math
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,11 @@ from mutual_taught.audit.verify import verify
 from mutual_taught.cli import main
 from tests import in_process, project
 
-CHANGES = {"build_pairs.seed_preferences": 0.02, "train_rm.average": 0.25}
+CHANGES: dict[str, object] = {
+    "build_pairs.seed_preferences": 0.02,
+    "build_pairs.weights": "calibrated",
+    "train_rm.average": 0.25,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +51,52 @@ def test_run_with_all_of_it_has_no_fault(run: Path) -> None:
 @pytest.mark.slow
 def test_every_mix_has_its_own_draw_of_the_pairs_that_r_0_learnt(run: Path) -> None:
     known = set(pq.read_table(run / "0" / "seed_pairs.parquet")["prompt_id"].to_pylist())
-    drawn = []
+    drawn, count = [], round(0.02 * len(known))
+    assert count > 2
     for t in "12":
         rows = pq.read_table(run / t / "reward_pairs.parquet").to_pylist()
         drawn.append({row["prompt_id"] for row in rows if row["kind"] == "seed"})
-        assert files.read_json(run / t / "metrics" / "build_pairs.json")["pairs_seed"] == 5
+        assert files.read_json(run / t / "metrics" / "build_pairs.json")["pairs_seed"] == count
         met = pq.read_table(run / t / "reward_training.parquet")["pair_id"].to_pylist()
         assert {row["pair_id"] for row in rows} == set(met)
     assert drawn[0] | drawn[1] <= known
-    assert len(drawn[0]) == len(drawn[1]) == round(0.02 * len(known)) == 5
+    assert len(drawn[0]) == len(drawn[1]) == count
     assert drawn[0] != drawn[1]
+
+
+@pytest.mark.slow
+def test_pairs_have_weights_and_trace_and_status_say_so(run: Path) -> None:
+    for t in "12":
+        mix = tables.read(tables.REWARD_PAIRS.path(run / t), tables.REWARD_PAIRS)
+        rows, said = mix.to_pylist(), tables.provenance(mix)["calibration"]
+        assert {row["weight"] for row in rows if row["kind"] != "pseudo"} == {1.0}
+        labelled = pq.read_table(run / t / "pseudo_pairs.parquet").to_pylist()
+        margins = {row["prompt_id"]: row["reward_margin"] for row in labelled}
+        for row in rows:
+            if row["kind"] == "pseudo":
+                seen = min(max(margins[row["prompt_id"]], said["low"]), said["high"])
+                odds = math.exp(said["offset"] + said["slope"] * seen)
+                assert row["weight"] == pytest.approx(odds / (1 + odds), abs=1e-6)
+        pair = next(row for row in rows if row["kind"] == "pseudo")
+        shown = CliRunner().invoke(main, ["why", pair["pair_id"]]).output
+        assert f"weight {pair['weight']:.3f}" in shown
+    assert "it weighed the pairs on D_M" in CliRunner().invoke(main, ["status"]).output
+
+
+@pytest.mark.slow
+def test_an_altered_weight_or_calibration_is_a_fault(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run", copy_function=files._link)
+    path = tables.REWARD_PAIRS.path(tmp_path / "run" / "1")
+    data = tables.read(path, tables.REWARD_PAIRS)
+    half = data.set_column(data.column_names.index("weight"), "weight", pa.array([0.5] * len(data)))
+    told = tables.provenance(data)
+    told["calibration"]["slope"] += 1
+    path.unlink()
+    tables.write(path.parent, tables.REWARD_PAIRS, half, told)
+    found = [str(fault) for fault in verify(tmp_path / "run", models=False)]
+    assert any("weight is 0.5; expected 1.0" in line for line in found)
+    assert any("reward_pairs.parquet: calibration is" in line for line in found)
+    assert any("train_rm.csv: step" in line and "loss is" in line for line in found)
 
 
 @pytest.mark.slow

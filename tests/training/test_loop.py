@@ -36,7 +36,13 @@ from mutual_taught.training.dpo import dataset as policy_data
 from mutual_taught.training.export import save_model
 from mutual_taught.training.jobs import keep_last
 from mutual_taught.training.loop import COMPLETE, Outcome, newest_complete
-from mutual_taught.training.packed import collate, compute_in, packed_step
+from mutual_taught.training.packed import (
+    collate,
+    compute_in,
+    mass,
+    packed_step,
+    weighted_mean,
+)
 from mutual_taught.training.reward import dataset as reward_data
 from mutual_taught.training.rounding import EXACT, Weights
 from mutual_taught.training.settings import Recipe, total_steps, tracker
@@ -215,6 +221,52 @@ def test_packed_reward_training_has_the_loss_and_gradient_of_the_stock_trainer(
     expected = stock.compute_loss(other.model.train(), batch)
     expected.backward()
     assert_same(gradients(learner.model), gradients(other.model), loss, expected.item())
+
+
+@pytest.mark.parametrize("budget", [1, 14, 10_000])
+@pytest.mark.parametrize("centring", [0.0, 0.3])
+def test_loss_of_weighted_pairs_is_their_weighted_mean_however_they_are_packed(
+    reward_folder: Path, tmp_path: Path, budget: int, centring: float
+) -> None:
+    weights = [1.0, 0.25, 0.5, 2.0]
+    learner = load_reward_model(reward_folder, "float32")
+    settings = REWARD.model_copy(update={"center_rewards": centring})
+    packed = train_reward.PackedRewardTrainer(
+        model=learner.model,
+        args=train_reward.config(Recipe(settings, TRAINING, 1), tmp_path),
+        data_collator=collate,
+        train_dataset=Dataset.from_list([{"pair": "p"}]),
+        processing_class=learner.tokenizer,
+    )
+    packed.token_budget = budget
+    rows = [{**row, "weight": w} for row, w in zip(reward_rows(), weights, strict=True)]
+    loss = float(packed_step(packed, learner.model, rows))
+
+    other = load_reward_model(reward_folder, "float32").model.train()
+    total: Any = 0.0
+    for (chosen, rejected), weight in zip(SEQUENCES, weights, strict=True):
+        better, worse = (
+            other.score(other.base_model(torch.tensor([tokens])).last_hidden_state[0, -1])[0]
+            for tokens in (chosen, rejected)
+        )
+        own = -torch.nn.functional.logsigmoid(better - worse) + centring * (better + worse) ** 2
+        total = total + weight / 3.75 * own  # 1 + 0.25 + 0.5 + 2
+    total.backward()
+    assert_same(gradients(learner.model), gradients(other), loss, total.item())
+
+
+def test_mean_of_pairs_that_weigh_alike_has_the_bytes_of_a_plain_mean() -> None:
+    draw = torch.Generator().manual_seed(1)
+    for count in range(1, 40):
+        pairs = [{"pair": str(n)} for n in range(count)]
+        said = [{**pair, "weight": 1.0} for pair in pairs]
+        values = torch.randn(count, generator=draw).requires_grad_()
+        (plain,) = torch.autograd.grad(values.mean(), values)
+        for one in (pairs, said):
+            mean = weighted_mean(values, one)
+            assert torch.equal(mean, values.mean())
+            assert torch.equal(torch.autograd.grad(mean, values)[0], plain)
+            assert mass(one) == count
 
 
 @pytest.mark.parametrize("name", ["Llama 3", "Mistral"])  # policies without a padding token
