@@ -283,7 +283,7 @@ NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
     "rank_pairs": lambda params, models: [referring(params, models)],
     "dpo": lambda params, models: [training(models.policy, params.dpo, params, logits=True)],
     "duel": lambda params, models: [
-        drawing(params.duel, 1, models.policy, params),
+        drawing(params.duel, params.duel.responses_per_prompt, models.policy, params),
         scoring(models.reward, params),
     ],
     "answer": lambda params, models: [

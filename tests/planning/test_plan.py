@@ -101,9 +101,11 @@ def test_reused_answers_are_not_drawn_and_are_scored_by_two_reward_models() -> N
 
 
 def test_several_answers_to_a_prompt_duel_so_often() -> None:
-    values = preset("laptop", duel={"responses_per_prompt": 3})
-    works = workload.of_run(values, workload.sizes(values.data, None), 0)
-    assert works["duel@1"].answers == 360  # 40 prompts, 2 candidates and pi_0, 3 times
+    one, three = (
+        workload.of_run(values, workload.sizes(values.data, None), 0)["duel@1"].answers
+        for values in (preset("laptop", duel={"responses_per_prompt": count}) for count in (1, 3))
+    )
+    assert three == 3 * one
 
 
 def test_only_so_many_candidates_as_are_kept_duel() -> None:
@@ -244,6 +246,26 @@ def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
     assert need.parts["key-value cache"] == 200 * 2056 * 33 * 2 * 1024 * 2
     assert need.parts["logits"] == 3 * 200 * 128256 * 4
     assert need.param == "engine.batch_size"
+
+
+def test_tokens_bound_the_cache_of_a_batch_but_never_part_the_answers_to_a_prompt() -> None:
+    def cache(tokens: int) -> int:
+        engine = DRAWING.engine.model_copy(update={"batch_tokens": tokens})
+        values = DRAWING.model_copy(update={"engine": engine})
+        need = needs.of_stage("sample@1", values, EIGHT, gpus=True)
+        assert need is not None
+        return need.parts["key-value cache"] // (33 * 2 * 1024 * 2)  # in tokens
+
+    assert cache(10**9) == 200 * 2056
+    assert cache(100_000) == 100_000 + 200 * 32  # each row has room to grow
+    assert cache(1) == 5 * 2056 + 200 * 32
+
+
+def test_all_draws_to_a_prompt_of_a_duel_are_in_one_batch() -> None:
+    draws = {"responses_per_prompt": 7}
+    several = DRAWING.model_copy(update={"duel": DRAWING.duel.model_copy(update=draws)})
+    found = [needs.of_stage("duel@1", values, EIGHT, gpus=True) for values in (DRAWING, several)]
+    assert [need.value for need in found if need] == [200, 28 * 7]
 
 
 def test_batch_is_no_larger_than_a_shard() -> None:
