@@ -23,6 +23,7 @@ from study.cache import Cache, remove
 from study.plan import ROOT, Plan, Unit, values
 
 COPIED = ("data", "presets")  # what stages read of the project, from the folder they run in
+CHANGED = "the code changed while the unit ran; run it --again"
 LINKED = "models"  # what params.yaml may name besides, if it is there: too large to copy
 
 
@@ -66,9 +67,11 @@ def run(plan: Plan, unit: Unit, places: Places, most: float) -> None:
     """
     process.begin()
     threading.Thread(target=watch, args=(started_by(),), daemon=True).start()
-    begin, cache = time.monotonic(), Cache(places.cache)
+    begin, cache, code = time.monotonic(), Cache(places.cache), machine.code()
     outcome = attempt(plan, unit, places.work / unit.name, cache)
     os.chdir(ROOT)
+    if machine.code() != code:  # stages import late: some ran the old code, some the new
+        outcome = Outcome(results.FAILED, CHANGED, [], outcome.seconds, outcome.here)
     about = {
         **described(plan, unit, outcome.status, outcome.line),
         "seconds": round(outcome.seconds, 1),
