@@ -1,4 +1,4 @@
-"""Stage duel: every candidate and pi_{t-1} answer D_MS, r_{t-1} judges."""
+"""Stage duel: every candidate and pi_{t-1} answer D_MS, r_{t-1} or gold judges."""
 
 from pathlib import Path
 
@@ -39,6 +39,7 @@ def main(
             params.load(blocks.Duel),
             params.load(blocks.Score),
             blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
+            params.judge(),
         )
         models = duel.Models(checkpoints, policy, reward_model)
         fought, made_from = duel.duel(models, asked, int(iteration), terms)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.once import once
+
 hypothesis.settings.register_profile("busy", deadline=None)  # a busy machine is no fault
 hypothesis.settings.load_profile("busy")
 
@@ -84,16 +86,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the tiny preset."""
-    return run_tiny(tmp_path_factory.mktemp("tiny") / "repo", {})
+    """A finished run of the tiny preset; read it, never write into it."""
+    return once(tmp_path_factory, "finished", lambda repo: run_tiny(repo, {})) / "run"
 
 
 @pytest.fixture(scope="session")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose threshold no checkpoint can reach."""
-    return run_tiny(
-        tmp_path_factory.mktemp("stopped") / "repo", {"select_policy.win_rate_threshold": 1.01}
-    )
+    """A run whose threshold no checkpoint can reach; read it, never write into it."""
+    changes: dict[str, object] = {"select_policy.win_rate_threshold": 1.01}
+    return once(tmp_path_factory, "stopped", lambda repo: run_tiny(repo, changes)) / "run"
 
 
 def run_tiny(repo: Path, changes: dict[str, object]) -> Path:

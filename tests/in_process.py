@@ -37,6 +37,13 @@ def run(name: str, arguments: list[str]) -> None:
     assert result.exit_code == 0, f"{name} {arguments}: {result.output}"
 
 
+def run_one(name: str, iteration: str) -> None:
+    """Run a stage of an iteration; the working directory is the copy."""
+    for stage, key, arguments in commands(Path("params.yaml")):
+        if (stage, key) == (name, iteration):
+            run(stage, arguments)
+
+
 def run_all(params: Path, begin: tuple[str, str] | None = None) -> None:
     """Run every stage, or from (stage, iteration) on; the working directory is the copy."""
     listed = commands(params)

@@ -1,10 +1,11 @@
 """The tiny preset from start to end: in one process, stopped early, and under DVC."""
 
-import hashlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from mutual_taught.artifacts import decision, files, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest
-from tests import project
+from tests import in_process, project
 
 MISSING_ONLY_IF_STOPPED = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
 PER_ITERATION = (
@@ -155,70 +156,87 @@ def test_a_stopped_iteration_is_evaluated_as_a_copy(stopped: Path) -> None:
 
 @pytest.fixture(scope="module")
 def under_dvc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny preset run by dvc repro, killed with its trainer in mid-training on the way."""
+    """The tiny preset's iteration 0 and 1, made by dvc repro and committed.
+
+    tests/whole/docs has the second iteration under DVC, too.
+    """
     repo = project.copy(tmp_path_factory.mktemp("dvc") / "repo", "tiny")
-    project.set_param(repo / "params.yaml", "dpo.epochs", 400)
-    project.set_param(repo / "params.yaml", "dpo.save_steps", 10_000)
-    project.set_param(repo / "params.yaml", "training.resume_steps", 10)
+    assert len(project.ran(project.dvc(repo, "repro", "report@1"))) == 17
+    project.git(repo, "add", "-A")
+    project.git(repo, "commit", "-qm", "run")
     return repo
+
+
+@pytest.mark.slow
+def test_dvc_repro_makes_the_same_bytes_as_one_process(under_dvc: Path, finished: Path) -> None:
+    assert_same_run(under_dvc / "run", finished, (0, 1))
+
+
+def assert_same_run(run: Path, expected: Path, iterations: Sequence[int]) -> None:
+    """Compare every file of these iterations, but for how long each took."""
+    for t in iterations:
+        for path in sorted((expected / str(t)).rglob("*")):
+            if path.is_file() and path.parent.name != "perf":
+                assert (run / path.relative_to(expected)).read_bytes() == path.read_bytes(), path
+
+
+@pytest.mark.slow
+def test_a_second_repro_runs_nothing_and_git_has_no_results(
+    under_dvc: Path, tmp_path: Path
+) -> None:
+    assert "up to date" in project.dvc(under_dvc, "repro", "report@1")
+    tracked = project.git(under_dvc, "ls-files").split()
+    assert "dvc.lock" in tracked
+    assert not [name for name in tracked if name.startswith(("run/", ".work/"))]
+    clone = tmp_path / "clone"
+    project.git(tmp_path, "clone", "-q", str(under_dvc), str(clone))
+    dry = project.dvc(clone, "repro", "--allow-missing", "--dry", "report@1")
+    assert project.ran(dry) == set()
+
+
+@pytest.mark.slow
+def test_a_killed_repro_goes_on_and_ends_with_the_same_bytes(
+    under_dvc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = tmp_path / "repo"
+    shutil.copytree(under_dvc, repo)
+    # 360 steps, which are seconds, and the first can be resumed from a fraction of one.
+    changes = {"dpo.epochs": 120, "dpo.save_steps": 10_000, "training.resume_steps": 10}
+    for name, value in changes.items():
+        project.set_param(repo / "params.yaml", name, value)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "dpo@1"],
+        cwd=repo,
+        env=project.ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while not _marks(repo):
+        assert process.poll() is None, "dpo@1 ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1.0)
+    assert not (repo / "run" / "1" / "checkpoints" / "steps.json").exists()
+    resumed = max(int(path.parent.name.split("-")[1]) for path in _marks(repo))
+    assert project.ran(project.dvc(repo, "repro", "dpo@1")) == {"dpo@1"}
+    found = _trained(repo)
+    for name in (".work", *OF_DPO):
+        subprocess.run(["rm", "-rf", name], cwd=repo, check=True)
+    monkeypatch.chdir(repo)
+    in_process.run_one("dpo", "1")
+    assert 10 <= resumed < 360
+    assert found == _trained(repo)
+
+
+OF_DPO = ("run/1/checkpoints", "run/1/curves/dpo.csv", "run/1/metrics/dpo.json")
 
 
 def _marks(repo: Path) -> list[Path]:
     return list((repo / ".work" / "dpo@1").glob("*/trainer/*/COMPLETE"))
 
 
-@pytest.mark.slow
-def test_a_killed_repro_goes_on_and_ends_with_the_same_bytes(under_dvc: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "dpo@1"],
-        cwd=under_dvc,
-        env=project.ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while not _marks(under_dvc):
-        assert process.poll() is None, "dpo@1 ended before it could be killed"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(1.0)
-    assert not (under_dvc / "run" / "1" / "checkpoints" / "steps.json").exists()
-    resumed = max(int(path.parent.name.split("-")[1]) for path in _marks(under_dvc))
-    project.dvc(under_dvc, "repro", "dpo@1")
-    first = _weights(under_dvc)
-    curve = (under_dvc / "run" / "1" / "curves" / "dpo.csv").read_bytes()
-    subprocess.run(["rm", "-rf", ".work", "run/1/checkpoints"], cwd=under_dvc, check=True)
-    project.dvc(under_dvc, "repro", "--force", "--single-item", "dpo@1")
-    assert resumed >= 10
-    assert _weights(under_dvc) == first
-    assert (under_dvc / "run" / "1" / "curves" / "dpo.csv").read_bytes() == curve
-
-
-def _weights(repo: Path) -> dict[str, str]:
-    folder = repo / "run" / "1" / "checkpoints"
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
-@pytest.mark.slow
-def test_dvc_repro_makes_the_same_bytes_as_one_process_and_then_nothing(
-    tmp_path: Path, finished: Path
-) -> None:
-    repo = project.copy(tmp_path / "repo", "tiny")
-    assert len(project.ran(project.dvc(repo, "repro"))) == 29
-    for path in sorted(finished.rglob("*")):
-        if path.is_file() and path.parent.name != "perf":
-            same = repo / "run" / path.relative_to(finished)
-            assert same.read_bytes() == path.read_bytes(), path
-    assert "up to date" in project.dvc(repo, "repro")
-    project.git(repo, "add", "-A")
-    project.git(repo, "commit", "-qm", "run")
-    tracked = project.git(repo, "ls-files").split()
-    assert "dvc.lock" in tracked
-    assert not [name for name in tracked if name.startswith(("run/", ".work/"))]
-    clone = tmp_path / "clone"
-    project.git(tmp_path, "clone", "-q", str(repo), str(clone))
-    assert project.ran(project.dvc(clone, "repro", "--allow-missing", "--dry")) == set()
+def _trained(repo: Path) -> dict[str, bytes]:
+    """Read what dpo@1 wrote."""
+    paths = [path for name in OF_DPO for path in (repo / name, *(repo / name).rglob("*"))]
+    return {str(path.relative_to(repo)): path.read_bytes() for path in paths if path.is_file()}

@@ -140,6 +140,7 @@ DUELS = Table(
     },
     ("step", "prompt_id", "response_index"),
     frozenset({"reward", "previous_reward", "outcome"}),
+    {"gold": NUMBER, "previous_gold": NUMBER},
 )
 ANSWERS = Table(
     "answers",

@@ -10,9 +10,10 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
 from mutual_taught.evaluation import describe
-from mutual_taught.method.selection import judge_duels, seeds_of, select_checkpoint
+from mutual_taught.method.selection import seeds_of, select_checkpoint
 from mutual_taught.steps import rank_pairs, select_policy
 from mutual_taught.steps.sample import given as given_rows
+from mutual_taught.steps.verdicts import judged
 
 PREVIOUS = (
     "previous_response",
@@ -109,19 +110,13 @@ def _references(of: Iteration, pairs: pa.Table) -> Faults:
 
 
 def duels(of: Iteration) -> Faults:
-    """Every candidate duelled on every selection prompt, and its rewards decide the outcome."""
+    """Every candidate duelled on every selection prompt, and rewards or gold decide the outcome."""
     if not of.began:
         return
     path, data = of.path(tables.DUELS), of.table(tables.DUELS)
-    yield from answer_tables.asked(path, data["prompt_id"], of.run.split("selection"))
-    judged = judge_duels(
-        data["reward"].to_numpy(),
-        data["previous_reward"].to_numpy(),
-        data["prompt_id"].to_numpy(zero_copy_only=False),
-    )
-    right = pa.table(
-        {"outcome": tables.numbers(judged.outcomes), "reason": pa.array(judged.reasons)}
-    )
+    prompts, split = of.run.split("selection"), of.run.split_file("selection")[0]
+    yield from answer_tables.asked(path, data["prompt_id"], prompts)
+    right = judged(data, prompts, of.settings.select_policy.judge, split)
     yield from faults.compare(path, tables.DUELS, data, right)
     longest, reader = of.settings.duel.max_new_tokens, of.run.reader
     for side, stage in zip(("", "previous_"), seeds_of(of.settings.duel.draws), strict=True):

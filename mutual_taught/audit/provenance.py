@@ -119,6 +119,9 @@ def _with_prompts(of: Iteration, told: Mapping[str, files.Json]) -> dict[str, fi
         asked["pseudo_pairs"] = {"instructions": _instructions(of, "reward")}
     if of.settings.build_pairs.weights == "calibrated":
         asked["reward_pairs"] = {"selection_instructions": _instructions(of, "selection")}
+    if (judge := of.settings.select_policy.judge) == "verifiable":
+        said = {"judge": judge, "instructions": _instructions(of, "selection")}
+        asked["duels"] = {**asked["duels"], **said}
     return {name: {**right, **asked.get(name, {})} for name, right in told.items()}
 
 

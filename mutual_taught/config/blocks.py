@@ -20,7 +20,7 @@ from mutual_taught.config.inputs import Data, Models
 from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels, Weights
 from mutual_taught.method.ranked_pairs import ChosenRule
-from mutual_taught.method.selection import Draws, Ties
+from mutual_taught.method.selection import Draws, Judge, Ties
 
 Workers = Literal["local", "ray"]
 
@@ -193,6 +193,7 @@ class SelectPolicy(Block):
     key: ClassVar[str] = "select_policy"
     rule: Literal["win_rate", "last"]
     win_rate_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    judge: Judge = Field(description="of duels: r_{t-1}, or programs")
     ties: Ties = Field(description="a tie counts as half a win, or as a loss")
 
 

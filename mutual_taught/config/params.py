@@ -14,6 +14,7 @@ from mutual_taught.config.blocks import Decoding, Params, Sample, Workers
 from mutual_taught.config.fields import Block
 from mutual_taught.config.learning import Dpo, TrainRm
 from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.method.selection import Judge
 
 PARAMS = Path("params.yaml")
 TEMPLATE_END = 8  # tokens with which a template may end an answer
@@ -65,12 +66,19 @@ def judged_by_gold(path: Path = PARAMS) -> list[tuple[str, str]]:
 
     In the params of no stage that only refuses: it decides nothing there.
     """
-    pairs = validate(read(path), path).build_pairs
+    values = validate(read(path), path)
+    pairs, selection = values.build_pairs, values.select_policy
     asked = [
         ("reward", "build_pairs.labels is verifiable", pairs.labels == "verifiable"),
+        ("selection", "select_policy.judge is verifiable", selection.judge == "verifiable"),
         ("selection", "build_pairs.weights is calibrated", pairs.weights == "calibrated"),
     ]
     return [(split, said) for split, said, needed in asked if needed]
+
+
+def judge(path: Path = PARAMS) -> Judge:
+    """Read who judges duels; the rest of `select_policy` decides nothing about them."""
+    return validate(read(path), path).select_policy.judge
 
 
 def workers(path: Path = PARAMS) -> Workers:

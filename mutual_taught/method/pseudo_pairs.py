@@ -35,7 +35,7 @@ def tolerance(previous_rewards: Floats) -> float:
 
 
 def labels_by_gold(gold: Floats, previous_gold: Floats) -> Ints:
-    """Label the side chosen that follows more of the prompt's instructions.
+    """Label the side chosen that has the higher gold, which follows its instructions further.
 
     Args:
         gold: shares of the instructions that y_t follows, shape (prompts,).

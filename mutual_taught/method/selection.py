@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 Ties = Literal["half", "loss"]
+Judge = Literal["reward_model", "verifiable"]
 TIE = 0.5
 Draws = Literal["independent", "coupled"]
 
@@ -104,7 +105,8 @@ def judge_duels(rewards: Floats, previous_rewards: Floats, prompts: NDArray[Any]
     over different prompts could not be compared.
 
     Args:
-        rewards: r_{t-1} of the checkpoints' answers, NaN where there is none, shape (duels,).
+        rewards: r_{t-1} of the checkpoints' answers, or another judge's number, NaN where there is
+            none, shape (duels,).
         previous_rewards: those of pi_{t-1}'s answers to the same prompts, shape (duels,).
         prompts: the prompt of each duel, shape (duels,).
 

@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, though others in between live on."""
+"""Ends this process when the one that started it is gone, even if a shell between them survives."""
 
 import contextlib
 import os
@@ -30,4 +30,6 @@ def watch(other: psutil.Process | None) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         while other and other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.3)
+    # Not an exception, which a library's thread may catch, nor cleaning up, which may wait for a
+    # peer that is gone. Parts are written whole or not at all, so nothing is lost.
     os.kill(os.getpid(), signal.SIGKILL)

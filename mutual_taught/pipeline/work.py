@@ -113,10 +113,15 @@ def folder(stage: str, fingerprint: Mapping[str, object]) -> Iterator[Path]:
     whole = {**fingerprint, "code": code(stage_of(stage)), "versions": versions()}
     name = digest(whole)[:16]
     message = f"{home}: another run of {stage} works there; wait for it, or stop it"
+    # flock, because the kernel gives it back when the process dies, in whatever way; a file that
+    # stands for a lock would outlive a kill. `lock` says that the stage is at work, and all its
+    # runs share it; `own` is for these very parts, and one run has it.
     with ExitStack() as held:
         lock, own = (
             held.enter_context((home / file).open("w")) for file in ("lock", f"{name}.lock")
         )
+        # Queued experiments may compute the same: the second then has its parts for nothing. In the
+        # workspace a second run is a mistake, and would wait for hours without a word to the user.
         if apart():
             _wait(lock, fcntl.LOCK_SH, stage)
             _wait(own, fcntl.LOCK_EX, stage)
@@ -144,6 +149,7 @@ def _begun(place: Path) -> float:
 def _is_at_work(parts: Path) -> bool:
     """Tell whether a run has the lock of these parts."""
     with parts.with_name(f"{parts.name}.lock").open("a") as lock:
+        # Taken only to see whether that can be done: closing the file gives it back.
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -188,6 +188,8 @@ def _in_run_cache(
     Returns:
         Its outputs, with their digests; None if the run cache, or the cache of files, has them not.
     """
+    # Not public: DVC has no look-up by inputs that are not on disk. pyproject.toml holds DVC to the
+    # minor version that this was tested with, and tests/stages/test_graph.py compares with a repro.
     from dvc.stage.cache import _get_cache_hash
     from dvc.stage.serialize import to_single_stage_lockfile
 

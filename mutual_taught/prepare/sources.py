@@ -128,7 +128,7 @@ def _prompt(
 def allowed(bad: int, rows: int, data: Data) -> bool:
     """Tell whether a source may have so many bad rows; exactly the share is allowed.
 
-    Shares are compared, for a product would be rounded: 0.29 * 100 is below 29.
+    Shares are compared, because a product would be rounded: 0.29 * 100 is below 29.
     """
     most = data.max_dropped_share if data.on_bad_row == "drop" else 0.0
     return bad / rows <= most

@@ -244,8 +244,8 @@ def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     words = {**WORDS, 0.5: "tied (a loss)"} if ties_lose else WORDS
     draw = _draw if rows[-1]["response_index"] else _only_draw
     shown = [
-        f"  previous policy{draw(row)}  "
-        f"reward {_number(row['previous_reward'])}  {short(row['previous_response'])}"
+        f"  previous policy{draw(row)}  reward {_number(row['previous_reward'])}"
+        f"{_gold(row, 'previous_')}  {short(row['previous_response'])}"
         for row in rows
         if row["step"] == rows[0]["step"]
     ]
@@ -254,7 +254,7 @@ def _duelled(happened: Happened, folder: Path, short: Shown) -> list[str]:
         outcome = words.get(row["outcome"], f"left out: {row['reason']}")
         shown.append(
             f"  checkpoint {row['step']}{mark}{draw(row)} {outcome}  "
-            f"reward {_number(row['reward'])}  {short(row['response'])}"
+            f"reward {_number(row['reward'])}{_gold(row)}  {short(row['response'])}"
         )
     if not decided:
         return [*shown, "  no checkpoint is selected yet"]
@@ -269,6 +269,11 @@ def _draw(row: Record) -> str:
 def _only_draw(row: Record) -> str:
     """Say nothing where there is only one draw."""
     return ""
+
+
+def _gold(duel: Record, side: str = "") -> str:
+    """Give an answer's gold in a duel that gold judged."""
+    return f"  gold {_number(duel[f'{side}gold'])}" if "gold" in duel else ""
 
 
 def _labelled(happened: Happened, folder: Path, short: Shown) -> list[str]:

@@ -27,7 +27,7 @@ class Engine(Protocol):
     ) -> Iterator[tuple[int, Answers]]:
         """Draw the answers of all shards, each given when it is finished.
 
-        A shard's answers depend on its own requests alone: not on which other shards are asked
+        A shard's answers depend only on its own requests: not on which other shards are asked
         for, nor on their order.
 
         Args:

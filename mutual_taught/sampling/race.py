@@ -25,7 +25,7 @@ def keys_at(seeds: Tensor, position: int) -> Tensor:
 
 
 def exponentials(keys: Tensor, ids: Tensor) -> Tensor:
-    """Give each candidate its own exponential number, by its row's key and its token id alone.
+    """Give each candidate its own exponential number, by only its row's key and its token id.
 
     Token v takes number v of the key's splitmix64 stream. The same token has the same noise
     whatever the model thinks of it and wherever it ranks: that couples the draws of two policies.
@@ -59,7 +59,7 @@ def draw_tokens(logits: Tensor, keys: Tensor, temperature: float, top_p: float) 
     Returns:
         Token ids, shape (rows,).
 
-    Source: ours; the paper names temperature and top-p alone.
+    Source: ours; the paper names only temperature and top-p.
     """
     scaled = logits / temperature
     total = scaled.logsumexp(dim=1, keepdim=True)
@@ -117,5 +117,5 @@ def _shifted(state: Tensor, bits: int) -> Tensor:
 
 
 def _signed(number: int) -> int:
-    """Give the number whose 64 bits are the same in torch, which knows signed ones alone."""
+    """Give the number whose 64 bits are the same in torch, which knows only signed ones."""
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)

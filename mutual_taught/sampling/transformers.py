@@ -16,7 +16,7 @@ from mutual_taught.terminal.progress import ignore
 
 
 class Transformers:
-    """Keyed sampling with transformers, in this process: generate.py."""
+    """Keyed sampling with transformers, in this process: see `keyed`."""
 
     tokenizer: PreTrainedTokenizerBase
 

@@ -20,7 +20,7 @@ def score(
 ) -> Rewards:
     """Score every answer of a shard.
 
-    Groups of similar sizes share a packed row, so the rows depend on the shard alone. A reward is
+    Groups of similar sizes share a packed row, so the rows depend only on the shard. A reward is
     the head's output at the last token of a branch: that of the conversation with its answer which
     is not the padding token, as transformers and TRL read it (`tokenise` leaves out what follows).
 

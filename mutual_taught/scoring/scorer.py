@@ -26,7 +26,7 @@ class Scorer(Protocol):
     ) -> Iterator[tuple[int, Rewards]]:
         """Score all shards, each given when it is finished.
 
-        A shard's rewards depend on its own groups alone: not on which other shards are asked for,
+        A shard's rewards depend only on its own groups: not on which other shards are asked for,
         nor on their order.
 
         Args:

@@ -103,7 +103,7 @@ def score_prompts(
     """Score in shards of `shard_size` prompts; finished ones in `parts` are not scored again.
 
     Equal answers to a prompt are scored once. One that does not fit is not scored: its reward is
-    null, with the reason. The partition depends on the sorted prompts alone, so an interrupted run
+    null, with the reason. The partition depends only on the sorted prompts, so an interrupted run
     ends with the same bytes.
 
     Args:

@@ -1,4 +1,4 @@
-"""Duels on D_MS: one engine answers for every checkpoint and pi_{t-1}; r_{t-1} judges."""
+"""Duels on D_MS: one engine answers for every checkpoint and pi_{t-1}; r_{t-1}, or gold, judges."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,20 @@ from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest, read_steps
 from mutual_taught.config.blocks import Drawing, Duel, Score
 from mutual_taught.errors import InputError
-from mutual_taught.method.selection import judge_duels, seeds_of
+from mutual_taught.evaluation import gold_tables
+from mutual_taught.method.selection import Judge, seeds_of
 from mutual_taught.sampling.shards import Plan, draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.start import start_scorer
+from mutual_taught.steps.verdicts import judged
 
+SPLIT = Path("the selection split")  # in messages
 SIDE = ("response", "token_ids", "finish_reason", "seed")
 
 
 class Models(NamedTuple):
-    """Folders: the candidates', pi_{t-1}'s, and that of r_{t-1}, which judges."""
+    """Folders: the candidates', pi_{t-1}'s, and that of r_{t-1}."""
 
     checkpoints: Path
     policy: Path
@@ -35,6 +38,7 @@ class Terms(NamedTuple):
     duel: Duel
     score: Score
     drawing: Drawing
+    judge: Judge
 
 
 def duel(
@@ -43,26 +47,31 @@ def duel(
     """Let every checkpoint and pi_{t-1} answer every selection prompt, and judge who did better.
 
     Args:
-        models: who duels, and who judges.
+        models: who duels, and r_{t-1}, which scores all answers.
         prompts: those of D_MS, table `prompts`.
         iteration: t.
-        terms: how answers are drawn and scored.
+        terms: how answers are drawn and scored, and who judges them.
 
     Returns:
         Rows of `duels`, and what they were made from.
 
     Raises:
-        InputError: there is no checkpoint.
+        InputError: there is no checkpoint; or gold is to judge, and a prompt has no instructions.
     """
+    if terms.judge == "verifiable":
+        gold_tables.require_verifiable(prompts, "selection", "select_policy.judge is verifiable")
     steps = read_steps(models.checkpoints)
     if not steps:
         raise InputError(f"{models.checkpoints}: holds no checkpoint; expected at least one")
     folders = [models.policy, *(models.checkpoints / STEP.format(step) for step in steps)]
     answers, dtype = _answers(folders, prompts, iteration, terms)
     rewards = _rewards(answers, models.reward_model, prompts, iteration, terms)
-    fought = [
+    fought = pa.concat_tables(
         _rows(step, answers[0], answers[n], rewards[[0, n]]) for n, step in enumerate(steps, 1)
-    ]
+    )
+    verdicts = judged(fought, prompts, terms.judge, SPLIT)
+    for name in verdicts.column_names:
+        fought = fought.append_column(name, verdicts[name])
     made_from: dict[str, object] = {
         "policies": [read_manifest(folder).digest for folder in folders],
         "reward_model": read_manifest(models.reward_model).digest,
@@ -74,7 +83,10 @@ def duel(
         "partition": terms.drawing.engine.partition,
         **terms.drawing.engine.decides(),
     }
-    return _judged(pa.concat_tables(fought)), made_from
+    if terms.judge == "verifiable":
+        made_from["judge"] = terms.judge
+        made_from["instructions"] = tables.rows_digest(prompts.select(gold_tables.INSTRUCTIONS))
+    return fought, made_from
 
 
 def _answers(
@@ -105,11 +117,11 @@ def _rewards(
     answers: Sequence[pa.Table], judge: Path, prompts: pa.Table, iteration: int, terms: Terms
 ) -> NDArray[np.float64]:
     """Score all answers under r_{t-1}, those to one prompt together: shape (folders, rows)."""
-    split, count = Path("the selection split"), terms.duel.responses_per_prompt
+    count = terms.duel.responses_per_prompt
     ids = answers[0]["prompt_id"].to_pylist()[::count]
     texts = [table["response"].to_pylist() for table in answers]
     columns = [said[index::count] for said in texts for index in range(count)]
-    asked = shards.together(ids, columns, prompts, split)
+    asked = shards.together(ids, columns, prompts, SPLIT)
     with start_scorer(terms.score, terms.drawing.engine.workers, terms.drawing.tokens) as scorer:
         name = f"duel@{iteration}-rewards"
         scored = shards.score_all(scorer, judge, asked, terms.drawing.tokens, name)
@@ -127,16 +139,5 @@ def _rows(step: int, previous: pa.Table, own: pa.Table, rewards: NDArray[np.floa
     }
     for name in SIDE:
         rows[name], rows[f"previous_{name}"] = own[name], previous[name]
-    rows["previous_reward"], rows["reward"] = map(tables.numbers, rewards)
+    rows["reward"], rows["previous_reward"] = map(tables.numbers, rewards[::-1])
     return pa.table(rows)
-
-
-def _judged(rows: pa.Table) -> pa.Table:
-    """Add outcomes, and order the columns as the table has them."""
-    fought = judge_duels(
-        rows["reward"].to_numpy(),
-        rows["previous_reward"].to_numpy(),
-        rows["prompt_id"].to_numpy(),
-    )
-    rows = rows.append_column("outcome", tables.numbers(fought.outcomes))
-    return rows.append_column("reason", [fought.reasons]).select(list(tables.DUELS.columns))

@@ -52,7 +52,8 @@ def metrics(
 ) -> dict[str, float]:
     """Describe the selection: the best checkpoint's win rate with its interval.
 
-    `n` counts the prompts it is over, `unscored` those that are left out.
+    `n` counts the prompts it is over, `unscored` those that are left out; `judged_by_gold` is there
+    where gold judged.
     """
     interval = bootstrap(results[best.step], seed)
     left_out = duels.filter(duels["outcome"].is_null())["prompt_id"]
@@ -66,6 +67,7 @@ def metrics(
         "candidates": float(len(results)),
         "tie_counts_as": worth(ties),
         "unscored": float(pc.count_distinct(left_out).as_py()),
+        **({"judged_by_gold": 1.0} if "gold" in duels.column_names else {}),
     }
 
 

@@ -66,6 +66,7 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
     """
 
     def _precompute_ref_logps(self, dataset: Dataset, *_: Any) -> Dataset:
+        # They are in the data; TRL would run the reference here, over padded pairs.
         return dataset
 
     def packed_loss(self, model: nn.Module, pairs: Sequence[Pair], counted: bool = True) -> Tensor:
@@ -73,11 +74,15 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
         where = self.accelerator.device
         groups = [group(pair) for pair in pairs]
         logps, balance = policy_pass(model, groups, where, self.aux_loss_enabled)
+        # Branches come pair by pair; TRL halves its batch: all chosen first, then all rejected.
         order = logps[0::2] + logps[1::2]
         padded = pad_sequence(order, batch_first=True)
         lengths = torch.tensor([len(part) for part in order], device=where)
+        # TRL drops the mask's first column, because a sequence's first token has no log-prob. Ours
+        # begin with the first token of the answer, so a column is put before them.
         mask = torch.arange(padded.shape[1] + 1, device=where)[None] <= lengths[:, None]
         mask[:, 0] = False
+        # TRL counts entropy, mean logits and top-1 hits only for metrics, which `log` drops.
         zeros = torch.zeros_like(padded, dtype=torch.float32)
         outputs = SimpleNamespace(
             log_probs=padded,
@@ -87,6 +92,8 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
             aux_loss=balance,
         )
         reference = [_column(pairs, name, where) for name in REFERENCE]
+        # Of the ids and the attention mask only the shape and the sum are read: for labels, which
+        # `outputs` does without, and for a count of tokens, which `seen_by_all` makes.
         stand_in = {
             "input_ids": mask.long(),
             "attention_mask": torch.ones(1),
@@ -97,6 +104,7 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
             sums = padded.detach().sum(dim=1).chunk(2)
             own = [self.beta * (s - r) for s, r in zip(sums, reference, strict=True)]
             self.see(pairs, own[0], own[1])
+        # The forward pass is made, so TRL's loss is given a model that hands out its result.
         accelerator, self.accelerator = self.accelerator, Alone(where)
         try:
             loss: Tensor = self._compute_loss(lambda **_: outputs, stand_in, return_outputs=False)

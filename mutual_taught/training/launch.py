@@ -53,6 +53,7 @@ def _in_processes(job: TrainingJob, place: Path) -> None:
     newest_complete(place)  # deletes half-written ones, before several processes look for it
     threads = str(max(1, torch.get_num_threads() // training.processes))
     environment = {**DEFAULTS, "OMP_NUM_THREADS": threads, **os.environ}
+    # A launcher that is killed leaves its processes; each watches this one, not the launcher.
     environment[STARTED_BY] = str(os.getpid())
     with subprocess.Popen(
         command(training, place), stderr=subprocess.PIPE, env=environment

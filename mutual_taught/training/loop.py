@@ -36,6 +36,7 @@ class Outcome(NamedTuple):
 
 def newest_complete(work: Path) -> str | None:
     """Find the last whole resumable checkpoint; half-written ones are deleted."""
+    # transformers itself would take the newest folder, also one that a kill left half written.
     found: list[tuple[int, Path]] = []
     for path in (work / "trainer").glob("checkpoint-*"):
         if (path / COMPLETE).exists():
@@ -102,11 +103,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         due = self.export_steps and state.global_step % self.export_steps == 0
         if due or state.global_step == state.max_steps:
             accelerator, model = self.trainer.accelerator, self.trainer.model_wrapped
-            weights = accelerator.get_state_dict(model)  # all processes have a part in it
+            # Not only in the first process: of weights in shards each holds a part, and gathering
+            # them waits for all.
+            weights = accelerator.get_state_dict(model)
             if state.is_world_process_zero:
                 self.export(accelerator.unwrap_model(model), weights, state.global_step)
             accelerator.wait_for_everyone()
         if state.global_step == state.max_steps:
+            # What comes next is the outcome: a state to resume from would be 12 bytes a weight for
+            # nothing.
             control.should_save = False
 
     def on_save(
@@ -117,6 +122,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if not state.is_world_process_zero:
             return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        # A pickle that nothing reads again: this process makes its own arguments.
         (folder / "training_args.bin").unlink(missing_ok=True)
         (folder / COMPLETE).touch()
 
@@ -153,6 +159,7 @@ def run_trainer(
             f"{training.accelerate_config or 'ACCELERATE_MIXED_PRECISION'} says mixed_precision "
             f"{found}; expected none, because training.precision decides; remove it"
         )
+    # It prints every log as a dict, between the lines of the bar.
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(watch)
     try:
@@ -160,6 +167,8 @@ def run_trainer(
     finally:
         if watch.bar:
             watch.bar.close()
+    # A resumed training reads the log of its earlier steps from the checkpoint's state, so that the
+    # curve and the pairs are whole, as if nothing had happened.
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     curve = [{name: entry[name] for name in columns if name in entry} for entry in history]
     pairs = [(int(entry["step"]), entry["pairs"]) for entry in history if "pairs" in entry]

@@ -95,7 +95,7 @@ def merged(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def save_adapter(model: PreTrainedModel, weights: Mapping[str, Tensor], folder: Path) -> None:
-    """Write the adapters alone to `folder/adapter`, by the names peft's own files have."""
+    """Write only the adapters to `folder/adapter`, by the names peft's own files have."""
     place = folder / ADAPTER
     place.mkdir(parents=True, exist_ok=True)
     model.peft_config[NAME].save_pretrained(place)

@@ -91,11 +91,14 @@ class Packed:
         self.tokens = 0
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+        # TRL would render and tokenise texts; ours are the very tokens that were sampled or scored.
         return dataset
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give all batches whole to every process."""
         loader: DataLoader[Any] = super().get_train_dataloader()  # type: ignore[misc]
+        # accelerate's sampler would deal batches out to the processes, a batch each, and so make
+        # steps of several batches. Told that there is one process, it deals all of them to each.
         if self.accelerator.num_processes > 1:
             shard: Any = loader.batch_sampler
             shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
@@ -176,6 +179,7 @@ def packed_step(trainer: Any, model: nn.Module, pairs: Sequence[Pair]) -> Tensor
         part = [pairs[place] for place in (parts[number] if number < len(parts) else [0])]
         share = mass(part) * accelerator.num_processes / mass(pairs)
         weight = share if number < len(parts) else 0.0
+        # By this DeepSpeed knows whether to make its step within the backward pass: once a batch.
         accelerator.gradient_state._set_sync_gradients(last)
         sums = last or accelerator.distributed_type in SHARDED
         with nullcontext() if sums else accelerator.no_sync(model):

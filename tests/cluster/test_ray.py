@@ -186,7 +186,7 @@ class Nodes:
 def nodes() -> Iterator[Nodes]:
     found = Nodes()
     yield found
-    found.process.communicate("end\n", timeout=30)
+    found.process.communicate("end\n", timeout=120)
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ def until(here: Path, count: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
-    said = process.communicate(timeout=150)[1].decode()
+    said = process.communicate(timeout=600)[1].decode()
     assert process.returncode == 0, said[-3000:]
 
 
@@ -248,21 +248,14 @@ def test_two_nodes_give_the_bytes_of_one_process(
     assert len(logps(here)) == SHARDS
 
 
-def test_a_worker_killed_in_mid_run_is_replaced(
+def test_a_killed_worker_is_replaced_and_a_lost_node_is_done_without(
     here: Path, joined: Nodes, models: list[str], expected: Path
 ) -> None:
     process = begin(here, models, "sample", joined.address)
-    until(here, 3, process)
-    pool()[0].kill()
-    finish(process)
-    assert parts(here) == parts(expected)
-
-
-def test_a_node_lost_in_mid_run_is_done_without(
-    here: Path, joined: Nodes, models: list[str], expected: Path
-) -> None:
-    process = begin(here, models, "sample", joined.address)
-    until(here, 3, process)
+    until(here, 2, process)
+    killed, *_ = pool()
+    killed.kill()
+    until(here, len(parts(here)) + 2, process)
     joined.tell("lose")
     finish(process)
     assert parts(here) == parts(expected)
@@ -276,7 +269,7 @@ def test_a_killed_stage_leaves_no_process_and_another_goes_on(
     started = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    patience = time.monotonic() + 10
+    patience = time.monotonic() + 60
     while any(map(at_work, started)):
         assert time.monotonic() < patience, [one for one in started if at_work(one)]
         time.sleep(0.1)
@@ -290,5 +283,5 @@ def test_a_killed_stage_leaves_no_process_and_another_goes_on(
 
 def test_cluster_that_is_not_there_is_one_line(here: Path, models: list[str]) -> None:
     process = begin(here, models, "sample", "127.0.0.1:1")
-    said = process.communicate(timeout=100)[1].decode().splitlines()[-1]
+    said = process.communicate(timeout=400)[1].decode().splitlines()[-1]
     assert said.startswith("mutual_taught.errors.InputError: RAY_ADDRESS is '127.0.0.1:1': no ")

@@ -27,6 +27,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "fixed-reward-model": ({"train_rm.fixed"}, "train_rm"),
     "no-selection": ({"select_policy.rule"}, "select_policy"),
     "ties-lose": ({"select_policy.ties"}, "select_policy"),
+    "gold-selection": ({"select_policy.judge"}, "duel"),
     "no-filter": ({"build_pairs.filter"}, "build_pairs"),
     "positive-only": ({"build_pairs.filter"}, "build_pairs"),
     "gold-labels": ({"build_pairs.labels"}, "build_pairs"),
@@ -72,7 +73,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
 # Those beyond the paper change tables of their own, so one run shows the effects of all.
-TOGETHER = ("length-neutral", "base-answers", "gold-labels")
+TOGETHER = ("length-neutral", "base-answers", "gold-labels", "gold-selection")
 RUNS = [(name,) for name in ABLATIONS if name not in TOGETHER] + [TOGETHER]
 
 
@@ -323,6 +324,33 @@ def _labelled(run: Path) -> None:
         assert "labelled the pairs on D_M" in page
 
 
+def _judged(run: Path) -> None:
+    """The candidate whose answers follow more instructions wins, whatever its reward."""
+    asked = pq.read_table(run / "0" / "splits" / "selection.parquet").to_pylist()
+    wanted = {
+        row["prompt_id"]: (row["instruction_ids"], row["instruction_kwargs"]) for row in asked
+    }
+    for t in "12":
+        duels = tables.read(run / t / "duels.parquet", tables.DUELS)
+        assert tables.provenance(duels)["judge"] == "verifiable"
+        won: dict[int, list[float]] = {}
+        for row in duels.to_pylist():
+            both = (row["response"], row["previous_response"])
+            golds = [gold(text, *wanted[row["prompt_id"]]) for text in both]
+            assert [row["gold"], row["previous_gold"]] == golds
+            tied = golds[0] == golds[1]
+            assert row["outcome"] == (0.5 if tied else float(golds[0] > golds[1]))
+            won.setdefault(row["step"], []).append(row["outcome"])
+        said = files.read_json(run / t / "metrics" / "select_policy.json")
+        rates = {step: sum(outcomes) / len(outcomes) for step, outcomes in won.items()}
+        assert said["win_rate"] == pytest.approx(max(rates.values()))
+        assert rates[said["step"]] == pytest.approx(said["win_rate"])
+        assert said["judged_by_gold"] == 1
+    name = duels["prompt_id"][0].as_py()
+    assert "  gold " in "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert "judged the candidates" in _report(run)
+
+
 def _report(run: Path) -> str:
     return (run / "2" / "report" / "report.md").read_text()
 
@@ -483,6 +511,7 @@ EFFECTS = {
     "reuse-answers": _reused,
     "base-answers": _against_base,
     "gold-labels": _labelled,
+    "gold-selection": _judged,
     "no-filter": _margins(float("-inf")),
     "positive-only": _margins(0.0),
     "highest-reward": _highest,

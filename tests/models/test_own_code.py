@@ -93,7 +93,7 @@ def test_code_in_a_models_folder_does_not_run_even_if_the_terminal_says_yes(
         text=True,
         capture_output=True,
         check=False,
-        timeout=300,
+        timeout=900,
     )
     assert answers.returncode == 0, answers.stderr
     assert not mark.exists()

@@ -92,7 +92,7 @@ class Seen(NamedTuple):
 
 def ended(stage: subprocess.Popen[str], copy: Path) -> Seen:
     """Wait for a stage, and read what it saw."""
-    _, said = stage.communicate(timeout=120)
+    _, said = stage.communicate(timeout=600)
     assert stage.returncode == 0, said
     return Seen(**json.loads((copy / f"done-{stage.pid}").read_text()))
 
@@ -207,7 +207,7 @@ def test_training_that_needs_more_gpus_than_there_are_is_refused(copy: Path, beg
     project.set_param(copy / "params.yaml", "training.launcher", "torchrun")
     project.set_param(copy / "params.yaml", "training.processes", 4)
     stage = begin(0, "dpo@1", MUTUAL_TAUGHT_DEVICES="a,b")
-    _, said = stage.communicate(timeout=60)
+    _, said = stage.communicate(timeout=600)
     assert stage.returncode == 1
     assert said == (
         "Error: training.processes is 4, and dpo@1 needs as many GPUs; there are 2: a, b; "

@@ -222,7 +222,7 @@ def ask(endpoint: str, tmp_path: Path, *wanted: tuple[str, str], **more: str) ->
         text=True,
         capture_output=True,
         check=False,
-        timeout=100,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

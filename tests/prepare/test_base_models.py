@@ -259,7 +259,7 @@ def test_known_names_alone_are_fetched_from_the_hub(tmp_path: Path) -> None:
             text=True,
             capture_output=True,
             check=False,
-            timeout=300,
+            timeout=900,
         )
     finally:
         server.shutdown()

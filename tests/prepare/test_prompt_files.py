@@ -287,3 +287,14 @@ def test_verify_recomputes_the_counts_of_dropped_rows(repo: Path) -> None:
 def _changed(rows: pa.Table, name: str, value: object) -> pa.Table:
     first = pa.array([value, *rows[name].to_pylist()[1:]], rows.schema.field(name).type)
     return rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), first)
+
+
+def test_prompts_that_no_program_can_judge_are_refused_where_gold_is_to_decide(repo: Path) -> None:
+    save([{"prompt": f"Question {number} about boats?"} for number in range(24)])
+    assert "prepare_prompts" not in stage("prepare_prompts")  # by the paper's rule they are right
+    ask(**{"select_policy.judge": "verifiable"})
+    said = refusal()
+    assert said.startswith("params.yaml: select_policy.judge is verifiable, and ")
+    assert "prompts of the split selection have no instructions; expected some for each" in said
+    ask(**{"select_policy.judge": "reward_model", "build_pairs.labels": "verifiable"})
+    assert refusal().startswith("params.yaml: build_pairs.labels is verifiable, and ")

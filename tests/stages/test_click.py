@@ -49,7 +49,7 @@ def test_stage_dies_with_its_dvc_though_the_shell_between_lives(here: Path) -> N
     parent, stage = begin(here, DVC_STAGE="sample@1")
     parent.kill()
     parent.wait()
-    gone, _ = psutil.wait_procs([stage], timeout=10)
+    gone, _ = psutil.wait_procs([stage], timeout=60)
     assert gone
 
 

@@ -74,6 +74,8 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             read.add("seed")
         if node.func.attr == "gold_pairs":
             read.add("eval.gold_pairs")
+        if node.func.attr == "judge":
+            read.add("select_policy.judge")
         if node.func.attr == "longest_answer":
             drawing = ("sample", "duel", "answer", "eval")
             read |= {f"{name}.max_new_tokens" for name in drawing}
@@ -154,6 +156,7 @@ NOT_BY_REWARDS = {"answer_previous@2", "sample@2"}
 REPORTS = {"report_base", "report@1", "report@2"}
 CHANGES: dict[tuple[str, object], set[str]] = {
     ("select_policy.win_rate_threshold", 0.7): after("select_policy", 1) | every(2),
+    ("select_policy.judge", "verifiable"): after("duel", 1) | every(2),
     ("select_policy.ties", "loss"): after("select_policy", 1) | every(2),
     ("rank_pairs.chosen", "highest"): after("rank_pairs", 1) | every(2),
     ("rank_pairs.length_neutral", True): after("rank_pairs", 1) | every(2),
@@ -197,20 +200,24 @@ def test_bad_rows_that_come_and_go_run_only_what_counts_them(tmp_path: Path) -> 
     changes: dict[str, object] = {"data.source": "file", "data.path": "data/mine.jsonl"}
     for name in ("policy", "reward", "selection", "eval"):
         changes[f"data.splits.{name}"] = {"share": 0.25, "prompts": None}
-    for name, value in changes.items():
-        project.set_param(repo / "params.yaml", name, value)
+    changes["iterations"] = {"1": {"prev": "0", "sample": {}, "dpo": {}, "train_rm": {}}}
+    set_params(repo, changes)
     rows = [json.dumps({"prompt": f"Question {number} about boats?"}) for number in range(60)]
     (repo / "data" / "mine.jsonl").write_text("\n".join(rows))
-    assert "prepare_prompts" in project.ran(project.dvc(repo, "repro"))
+    assert project.ran(project.dvc(repo, "repro")) == {*PREPARE, *every(1)}
     (repo / "data" / "mine.jsonl").write_text("\n".join(['{"prompt": ""}', *rows, rows[0]]))
-    counted = {"prepare_prompts", "report@1", "report@2"}
-    assert project.ran(project.dvc(repo, "repro")) == counted
+    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts", "report@1"}
     (repo / "data" / "notes.txt").write_text("of no stage")
-    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
-    project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 200)  # all are shorter
-    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
-    project.set_param(repo / "params.yaml", "data.max_dropped_share", 0.2)
-    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}
+    set_params(repo, {"tokens.max_prompt_tokens": 200, "data.max_dropped_share": 0.2})
+    with contextlib.chdir(repo):
+        why = next(todo.why for todo in stale.find() if todo.stage == "prepare_prompts")
+    assert why == ("params data.max_dropped_share, tokens.max_prompt_tokens", "data is changed")
+    assert project.ran(project.dvc(repo, "repro")) == {"prepare_prompts"}  # all are shorter
+
+
+def set_params(repo: Path, changes: dict[str, object]) -> None:
+    for name, value in changes.items():
+        project.set_param(repo / "params.yaml", name, value)
 
 
 @pytest.mark.slow

@@ -11,7 +11,8 @@ import pytest
 from mutual_taught import keys
 from mutual_taught.artifacts import files, tables
 from mutual_taught.config import blocks, params
-from mutual_taught.method.selection import Selected
+from mutual_taught.errors import InputError
+from mutual_taught.method.selection import Judge, Selected
 from mutual_taught.steps import duel, select_policy
 from tests import project
 
@@ -19,13 +20,16 @@ SAID = [f"Name {count} boats." for count in range(2, 14)]
 STEPS = (1, 2)
 
 
-def fight(policy: Path, judge: Path, here: Path, changes: dict[str, object]) -> pa.Table:
+def fight(
+    policy: Path, judge: Path, here: Path, changes: dict[str, object], by: Judge = "reward_model"
+) -> pa.Table:
     """Let two candidates, copies of the policy before, duel with it on twelve prompts."""
     whole = params.validate(params.read(project.ROOT / "presets" / "tiny.yaml"))
     terms = duel.Terms(
         whole.duel.model_copy(update=changes),
         whole.score,
         blocks.Drawing(whole.engine, whole.tokens, 1),
+        by,
     )
     for step in STEPS:
         shutil.copytree(policy, here / f"checkpoints/step-{step:06d}", dirs_exist_ok=True)
@@ -36,6 +40,7 @@ def fight(policy: Path, judge: Path, here: Path, changes: dict[str, object]) -> 
         {
             "prompt_id": [name for name, _ in rows],
             "messages": pa.array([turns for _, turns in rows], tables.MESSAGES),
+            "instruction_ids": pa.array([[] for _ in rows], tables.TEXTS),
         }
     )
     fought, _ = duel.duel(duel.Models(here / "checkpoints", policy, judge), prompts, 1, terms)
@@ -84,6 +89,14 @@ def test_several_draws_have_an_index_each_and_the_first_are_those_of_one(
     for name in ("prompt_id", "response", "previous_response", "seed", "previous_seed"):
         assert first[name].equals(one[name])
     assert first["reward"].to_pylist() == pytest.approx(one["reward"].to_pylist(), abs=1e-4)
+
+
+def test_gold_as_the_judge_of_prompts_without_instructions_is_refused_before_anything_is_drawn(
+    here: Path, policy_folder: Path, reward_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="is verifiable, and 12 of 12 prompts of"):
+        fight(policy_folder, reward_folder, here, {}, "verifiable")
+    assert capsys.readouterr().err == ""  # no model was loaded
 
 
 def test_win_rate_of_several_draws_is_over_prompts() -> None:

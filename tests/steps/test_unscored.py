@@ -247,7 +247,7 @@ def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
         Decision(True, "0"),
         here / "1",
         "1",
-        SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"),
+        SelectPolicy(rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half"),
         1,
     )
     numbers = files.read_json(here / "1" / "metrics" / "select_policy.json")
@@ -269,7 +269,9 @@ def test_selection_without_any_told_duel_is_one_line(here: Path) -> None:
             Decision(True, "0"),
             Path("run/1"),
             "1",
-            SelectPolicy(rule="win_rate", win_rate_threshold=0.6, ties="half"),
+            SelectPolicy(
+                rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half"
+            ),
             1,
         )
     assert str(caught.value) == (

@@ -29,7 +29,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[b
     kept = {name: value for name, value in os.environ.items() if name not in process.QUIET}
     told = {**kept, "PYTHONPATH": str(ROOT), **environment}
     return subprocess.run(
-        [sys.executable, *arguments], env=told, capture_output=True, check=False, timeout=300
+        [sys.executable, *arguments], env=told, capture_output=True, check=False, timeout=900
     )
 
 

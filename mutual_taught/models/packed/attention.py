@@ -1,4 +1,4 @@
-"""Attention over packed rows: every token is multiplied with those it may see, and few others.
+"""Attention over packed rows: scores only between tokens that may see each other, plus padding.
 
 A packed row is one sequence for all that works token by token. For attention it is cut into pieces,
 each of which sees itself and some tokens before it: what all prefixes begin with, the rest of each

@@ -226,7 +226,7 @@ def _blocks(places: _Places, device: torch.device | str) -> BlockMask:
 
 
 def fill(items: Iterable[T], sizes: Iterable[int], budget: int) -> Iterator[list[T]]:
-    """Cut items into runs whose sizes add up to the budget at most; a larger one goes alone.
+    """Cut items into runs whose sizes add up to the budget at most; a larger one is its own run.
 
     Args:
         items: in order; the order is kept.

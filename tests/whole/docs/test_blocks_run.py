@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests import blocks
+from tests.once import once
+from tests.test_end_to_end import assert_same_run
 from tests.whole.docs import world as worlds
 from tests.whole.docs.world import Transcript, World
 
@@ -28,11 +30,14 @@ PAGES = [
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Where README is once the first run is committed."""
-    world = worlds.create(tmp_path_factory.mktemp("reader") / "world", PRESET)
-    done = worlds.follow(world, README[: first_commit() + 1], "README.md")
-    assert not worlds.failure(done), worlds.failure(done)
-    (world.folder / "transcript").write_text(done.text)
-    return world
+
+    def make(folder: Path) -> None:
+        world = worlds.create(folder, PRESET)
+        done = worlds.follow(world, README[: first_commit() + 1], "README.md")
+        assert not worlds.failure(done), worlds.failure(done)
+        (folder / "transcript").write_text(done.text)
+
+    return World(once(tmp_path_factory, "committed", make))
 
 
 def first_run(committed: World) -> Transcript:
@@ -59,6 +64,11 @@ def test_newcomer_runs_the_method_and_looks_at_it(committed: World) -> None:
     assert "win rate" in done.after("mutual-taught status")
     assert "# " in done.after("run/2/report/report.md")
     assert "\niteration " in done.after("mutual-taught trace")
+
+
+@pytest.mark.skipif(PRESET != "tiny", reason="the other run is of the tiny preset")
+def test_first_run_has_the_bytes_of_one_process(committed: World, finished: Path) -> None:
+    assert_same_run(committed.clone / "run", finished, (0, 1, 2))
 
 
 def test_engineer_tries_another_value_and_compares(readme: Transcript) -> None:

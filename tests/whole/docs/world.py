@@ -49,7 +49,7 @@ class World:
             "HOME": str(self.folder / "home"),
             "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}",
             "PYTHONPATH": str(self.clone),
-            "OMP_NUM_THREADS": "2",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2"),
             "GIT_CONFIG_NOSYSTEM": "1",
             "DVC_NO_ANALYTICS": "1",
             "HF_HUB_OFFLINE": "1",

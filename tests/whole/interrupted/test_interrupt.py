@@ -89,7 +89,7 @@ class Run:
 
     def ended(self) -> int:
         """Wait for the run; nothing of it must be left then."""
-        code = self.process.wait(30)
+        code = self.process.wait(120)
         assert not self.stage.is_running() or self.stage.status() == psutil.STATUS_ZOMBIE
         return code
 
@@ -122,7 +122,7 @@ def again(repo: Path) -> None:
 
 
 def until(reached: Callable[[], bool]) -> None:
-    for _ in range(500):
+    for _ in range(3000):
         if reached():
             return
         time.sleep(0.02)
@@ -132,11 +132,12 @@ def until(reached: Callable[[], bool]) -> None:
 @pytest.mark.parametrize("age", [0.0, interrupt.YOUNG], ids=["at its start", "at work"])
 def test_ctrl_c_ends_the_stage_and_dvc_before_the_run(repo: Path, started: Run, age: float) -> None:
     time.sleep(age)
+    old = time.time() - started.stage.create_time() > interrupt.YOUNG  # so on a busy machine
     started.type(b"\x03")
     assert started.ended() == 130
     said = started.said()
     assert said[-1] == LINE
-    assert said.count("Aborted!") == (age > 0)
+    assert said.count("Aborted!") == old
     assert "Traceback" not in " ".join(said)
     again(repo)
 
@@ -167,7 +168,7 @@ def test_stage_and_dvc_end_when_the_run_is_killed(repo: Path, started: Run) -> N
     below = psutil.Process(dvc).children(recursive=True)
     started.process.kill()
     started.process.wait()
-    _, alive = psutil.wait_procs(below, timeout=15)
+    _, alive = psutil.wait_procs(below, timeout=60)
     assert not alive
     again(repo)
 
@@ -182,17 +183,26 @@ def test_ctrl_z_stops_the_stage_and_it_goes_on_with_the_run(repo: Path, started:
     assert started.ended() == 130
 
 
+def idle() -> "subprocess.Popen[str]":
+    """Start what ends well when it is interrupted, and wait until it can be."""
+    waits = (
+        "import time\ntry: print('begun', flush=True); time.sleep(600)\n"
+        "except KeyboardInterrupt: exit(7)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", waits], process_group=0, text=True, stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    with process.stdout as said:
+        assert said.readline() == "begun\n"
+    return process
+
+
 def test_dvc_that_runs_no_stage_is_interrupted_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may fetch for hours; but it is given time first, because it may be writing dvc.lock."""
     monkeypatch.setattr(interrupt, "PATIENCE", 1.0)
+    dvc = idle()
     begun = time.monotonic()
-    waits = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: exit(7)"
-    dvc = subprocess.Popen(
-        [sys.executable, "-c", waits],
-        process_group=0,
-        text=True,
-    )
-    time.sleep(0.5)
     with pytest.raises(interrupt.InterruptedRunError) as caught, interrupt.ended_by_signals(dvc):
         os.kill(os.getpid(), signal.SIGTERM)
     assert (dvc.returncode, caught.value.code) == (7, 143)
@@ -205,9 +215,7 @@ def test_two_signals_at_once_are_one_wish_and_kill_nothing(
 ) -> None:
     """`timeout` sends two, to its child and to the group; a terminal that is closed does, too."""
     monkeypatch.setattr(interrupt, "PATIENCE", 0.5)
-    waits = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: exit(7)"
-    dvc = subprocess.Popen([sys.executable, "-c", waits], process_group=0, text=True)
-    time.sleep(0.5)
+    dvc = idle()
 
     def both() -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -45,7 +45,7 @@ def tried(repo: Path, *args: str, **environment: str) -> subprocess.CompletedPro
         text=True,
         capture_output=True,
         check=False,
-        timeout=400,
+        timeout=1200,
     )
 
 
@@ -145,7 +145,7 @@ class Server:
         self._wait()
 
     def _wait(self) -> None:
-        for _ in range(120):
+        for _ in range(600):
             assert self.process
             assert self.process.poll() is None, (self.home / "log").read_text()[-2000:]
             with socket.socket() as probe:

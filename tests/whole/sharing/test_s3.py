@@ -115,7 +115,7 @@ def test_push_that_the_server_left_goes_on_when_it_is_back(
             time.sleep(0.05)
         server.stop()
         try:
-            said, _ = pushing.communicate(timeout=300)
+            said, _ = pushing.communicate(timeout=900)
         finally:
             pushing.kill()
     assert pushing.returncode != 0, said
