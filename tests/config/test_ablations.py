@@ -21,6 +21,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation.gold import gold
 from mutual_taught.reading import trace
 from tests import in_process, project
+from tests.audit.test_verify import corrupt
 
 # What each changes, and the first stage (of iteration 1) that runs again for it.
 ABLATIONS: dict[str, tuple[set[str], str]] = {
@@ -180,6 +181,8 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     assert [str(fault) for fault in verify(Path("run"))] == []
     for name in names:
         EFFECTS[name](Path("run"))
+    if names == TOGETHER:
+        _forged(Path("run"))
 
 
 @pytest.mark.slow
@@ -207,6 +210,29 @@ def test_either_start_goes_with_either_reference(
     with Path("run/2/curves/dpo.csv").open(newline="") as file:
         first = float(next(csv.DictReader(file))["loss"])
     assert (first == pytest.approx(math.log(2), abs=1e-6)) == alike
+
+
+def _forged(run: Path) -> None:
+    """What the switches add cannot be altered unseen, not even with digests that fit."""
+    for t, name, column in (
+        ("1", "duels", "gold"),
+        ("2", "duels", "previous_gold"),
+        ("1", "pseudo_pairs", "gold"),
+        ("2", "pseudo_pairs", "chosen"),
+    ):
+        corrupt(run / t / f"{name}.parquet", column, 0, honest=True)
+    pairs = tables.read(run / "1" / "ranked_pairs.parquet", tables.RANKED_PAIRS)
+    said = {**tables.provenance(pairs), "length_slope": 0.25}
+    tables.write(run / "1", tables.RANKED_PAIRS, pairs, said)
+    found = [str(fault) for fault in verify(run, models=False)]
+    for begin, words in (
+        ("run/1/duels.parquet: row ", " gold is "),
+        ("run/2/duels.parquet: row ", " previous_gold is "),
+        ("run/1/pseudo_pairs.parquet: row ", " gold is "),
+        ("run/2/pseudo_pairs.parquet: row ", " chosen is "),
+        ("run/1/ranked_pairs.parquet: length_slope is 0.25", "expected 0.0"),
+    ):
+        assert any(line.startswith(begin) and words in line for line in found), begin
 
 
 def _forget(run: Path, begin: str) -> None:
