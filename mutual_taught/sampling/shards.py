@@ -31,7 +31,6 @@ class Plan(NamedTuple):
     decode: Decode
     max_prompt_tokens: int
     shard_size: int
-    batch_size: int
 
     @property
     def context(self) -> int:
@@ -158,7 +157,6 @@ def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawin
         decode,
         drawing.tokens.max_prompt_tokens,
         drawing.engine.shard_size,
-        drawing.engine.batch_size,
     )
 
 
