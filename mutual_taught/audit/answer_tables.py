@@ -11,7 +11,6 @@ from mutual_taught.artifacts import joins, tables
 from mutual_taught.audit import faults
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration, Reader
-from mutual_taught.config import blocks
 from mutual_taught.keys import sampling_seeds
 from mutual_taught.models.chat import texts
 from mutual_taught.models.packed.conversations import Asked, fit_responses
@@ -23,20 +22,23 @@ BLOCK = 4096  # answers read at once
 
 
 def seeds(
-    path: Path,
-    table: tables.Table,
-    data: pa.Table,
-    settings: blocks.Params,
-    stage: str,
-    t: int,
-    column: str = "seed",
+    of: Iteration, table: tables.Table, data: pa.Table, drew: tuple[str, int], side: str = ""
 ) -> Faults:
-    """Every answer's seed is that of its stage, iteration, prompt and index."""
+    """Every answer's seed is that of its stage, iteration, prompt and index.
+
+    Args:
+        of: the iteration.
+        table: the schema of the answers.
+        data: their rows.
+        drew: the stage, and its t, whose seeds they have.
+        side: prefix of the column, where a table has two answers a row.
+    """
+    (stage, t), name = drew, f"{side}seed"
     several = "response_index" in data.column_names
     indices = data["response_index"].to_numpy() if several else np.zeros(len(data), np.int64)
-    seeds = sampling_seeds(settings.seed, t, stage, data["prompt_id"], indices)
-    bad = data[column].to_numpy() != seeds
-    yield from faults.first(path, table, data, column, bad, f"that of {stage} at iteration {t}")
+    right = sampling_seeds(of.settings.seed, t, stage, data["prompt_id"], indices)
+    bad, expected = data[name].to_numpy() != right, f"that of {stage} at iteration {t}"
+    yield from faults.first(of.path(table), table, data, name, bad, expected)
 
 
 def drawn(

@@ -47,7 +47,7 @@ def responses(of: Iteration) -> Faults:
 def _drawn(of: Iteration, data: pa.Table, sample: blocks.Sample) -> Faults:
     """Responses are what a draw can be: seeds, texts, ends, and the sign of log-probs."""
     path, table = of.path(tables.RESPONSES), tables.RESPONSES
-    yield from answer_tables.seeds(path, table, data, of.settings, "sample", of.t)
+    yield from answer_tables.seeds(of, table, data, ("sample", of.t))
     yield from answer_tables.drawn(path, table, data, of.run.reader, sample.max_new_tokens)
     bad = pc.fill_null(pc.greater(data["logprob"], 0), False).to_numpy()
     yield from faults.first(path, table, data, "logprob", bad, "a log-prob, at most 0")
@@ -121,9 +121,7 @@ def duels(of: Iteration) -> Faults:
     longest, reader = of.settings.duel.max_new_tokens, of.run.reader
     for side, stage in zip(("", "previous_"), seeds_of(of.settings.duel.draws), strict=True):
         yield from answer_tables.drawn(path, tables.DUELS, data, reader, longest, side)
-        yield from answer_tables.seeds(
-            path, tables.DUELS, data, of.settings, stage, of.t, f"{side}seed"
-        )
+        yield from answer_tables.seeds(of, tables.DUELS, data, (stage, of.t), side)
     yield from _fought(of, data)
 
 

@@ -57,7 +57,7 @@ def _generations(of: Iteration) -> Faults:
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
     prompts, longest = of.run.split("eval"), of.settings.eval.max_new_tokens
     yield from answer_tables.drawn(path, tables.GENERATIONS, own, of.run.reader, longest)
-    yield from answer_tables.seeds(path, tables.GENERATIONS, own, of.settings, "eval", 0)
+    yield from answer_tables.seeds(of, tables.GENERATIONS, own, ("eval", 0))
     yield from answer_tables.asked(path, own["prompt_id"], prompts)
     yield from _without_rewards(of, own)
     graded = own.drop_columns(["gold", "passed", "length_chars"])

@@ -39,7 +39,7 @@ def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]
     yield from answer_tables.asked(path, data["prompt_id"], of.run.split("reward"))
     longest = of.settings.answer.max_new_tokens
     yield from answer_tables.drawn(path, table, data, of.run.reader, longest)
-    yield from answer_tables.seeds(path, table, data, of.settings, *drew)
+    yield from answer_tables.seeds(of, table, data, drew)
     said = files.read_json(of.metrics(stage))
     if stage == "answer" and provenance.reuses(of.key, of.settings):
         said.pop("previous_shift", None)  # r_0's rewards are in no table: it needs the models
