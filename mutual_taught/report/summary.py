@@ -38,7 +38,7 @@ def displacement(iteration: int, metrics: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"Likelihood displacement at t = {iteration}: the log-probability of the chosen "
             f"answers fell by {-change:.1f} nats, which often shortens answers; try "
-            "dpo.loss_type nca_pair."
+            "dpo.loss_type nca_pair or a lower dpo.learning_rate."
         )
 
 

@@ -55,7 +55,8 @@ def fell(nats: float) -> dict[str, dict[str, float]]:
 def test_chosen_answers_that_fell_by_more_than_five_nats_are_a_line() -> None:
     assert list(summary.displacement(2, fell(5.06))) == [
         "Likelihood displacement at t = 2: the log-probability of the chosen answers fell by "
-        "5.1 nats, which often shortens answers; try dpo.loss_type nca_pair."
+        "5.1 nats, which often shortens answers; try dpo.loss_type nca_pair or "
+        "a lower dpo.learning_rate."
     ]
 
 

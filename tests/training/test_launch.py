@@ -49,7 +49,8 @@ def job(kind: jobs.Kind, start: Path, training: Training, **changes: object) -> 
     if kind == "new_reward_model":
         settings = BaseRewardModel(**optimisation, layers=1)
     # Pairs whose sides are alike are ties that rounding may turn either way.
-    rows = [row for row in reward_rows() if row["chosen"] != row["rejected"]]
+    unlike = [row for row in reward_rows() if row["chosen"] != row["rejected"]]
+    rows = [{**row, "weight": 1 / number} for number, row in enumerate(unlike, 1)]
     return jobs.TrainingJob(kind, start, reward_data(rows), Recipe(settings, training, 1), {})
 
 
