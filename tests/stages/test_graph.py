@@ -164,6 +164,8 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("build_pairs.filter", "none"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
     ("build_pairs.labels", "verifiable"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
     ("build_pairs.accumulate", "all"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
+    ("build_pairs.weights", "calibrated"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
+    ("train_rm.average", 0.5): after("train_rm", 1) | every(2) - NOT_BY_REWARDS,
     ("train_rm.learning_rate", 3e-5): after("train_rm", 1) | every(2) - NOT_BY_REWARDS,
     ("dpo.learning_rate", 3e-5): after("dpo", 1) | every(2),
     ("iterations.2.dpo.beta", 0.2): after("dpo", 2),
