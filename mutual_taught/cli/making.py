@@ -16,7 +16,7 @@ from mutual_taught.terminal import process
 @click.option("--prompts", "count", default=700, help="Prompts to ask.")
 @click.option("--train", default=176, help="Pairs to train r_0 on.")
 @click.option("--heldout", default=300, help="Pairs to measure reward models on.")
-@click.option("--longer", default=0.5, help="Share of pairs whose chosen answer is the longer.")
+@click.option("--longer", default=0.6, help="Share of pairs whose chosen answer is the longer.")
 def seed_preferences(
     policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int, longer: float
 ) -> None:

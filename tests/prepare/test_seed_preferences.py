@@ -73,7 +73,7 @@ def test_rates_count_an_instruction_as_followed_or_not() -> None:
     assert rates(asked, answers) == [("punctuation:no_comma {}", *expected), ("all", *expected)]
 
 
-def test_shipped_pairs_have_the_longer_answer_chosen_in_half_of_them() -> None:
+def test_shipped_pairs_have_the_longer_answer_chosen_in_six_of_ten() -> None:
     import pyarrow.parquet as pq
 
     made = pq.read_table(Path("data") / "seed_preferences.parquet").to_pylist()
@@ -81,8 +81,8 @@ def test_shipped_pairs_have_the_longer_answer_chosen_in_half_of_them() -> None:
         rows = [row for row in made if row["part"] == part]
         longer = sum(len(row["chosen"]) > len(row["rejected"]) for row in rows)
         assert len(rows) == size
-        # In tokens it is 0.5 exactly; characters differ by a pair or two.
-        assert abs(longer - size * 0.5) <= size / 16
+        # In tokens it is 0.6, rounded to a pair; characters differ by a pair or two.
+        assert abs(longer - size * 0.6) <= size / 16
 
 
 def test_shipped_pairs_are_of_todays_templates_and_have_todays_gold() -> None:
