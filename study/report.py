@@ -49,7 +49,7 @@ def body(plan: Plan, found: Sequence[results.Result], pictures: Path) -> Iterato
     """Write the part of the page that follows from results."""
     done = [Numbers(result) for result in found if result.about["status"] == results.DONE]
     yield from _ran(plan, found)
-    for block in plan.order:
+    for block in plan.order if found else []:
         first = [one for one in done if one.unit.arm == block.against]
         yield from _block(block, plan, of_block(block, done), first, pictures)
 

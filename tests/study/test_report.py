@@ -130,6 +130,12 @@ def test_rule_waits_until_all_runs_are_there(page: Path) -> None:
     assert "The rule waits for 3 runs of each candidate." in page.read_text()
 
 
+def test_page_without_results_says_so_in_one_line(page: Path) -> None:
+    report.write(planning.load(page.parent / "arms.yaml"), page.parent / "none", page)
+    within = page.read_text().partition(report.BEGIN)[2].partition(report.END)[0]
+    assert within.split("\n\n") == ["", "Of 6 units 0 were run.", ""]
+
+
 def test_page_without_marks_is_refused_in_one_line(page: Path) -> None:
     page.write_text("# Study\n")
     plan = planning.load(page.parent / "arms.yaml")
