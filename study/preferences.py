@@ -1,5 +1,6 @@
 """What r_0 learns from, changed: fewer pairs, turned ones, a length that decides."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mutual_taught.artifacts import tables
+from mutual_taught.artifacts.schemas import MadeFrom
 from mutual_taught.errors import InputError
 from mutual_taught.keys import sampling_seeds
 from study.plan import ROOT, Preferences
 
 TRAIN = "train"
+MADE_FROM = MadeFrom(("listed",), ("settings", "seed"))
 
 
 def change(settings: Preferences, place: Path, seed: int) -> None:
@@ -27,7 +30,7 @@ def change(settings: Preferences, place: Path, seed: int) -> None:
         InputError: there are too few pairs.
     """
     source = place if settings.path is None else ROOT / settings.path
-    table = tables.renamed(tables.GOLD_PAIRS, place.stem)
+    table = replace(tables.GOLD_PAIRS, name=place.stem, made_from=MADE_FROM)
     listed = tables.read(source, table)
     train = listed.filter(pc.equal(listed["part"], TRAIN))
     others = listed.filter(pc.not_equal(listed["part"], TRAIN))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -14,12 +15,32 @@ TOKENS, TEXTS = pa.list_(pa.int32()), pa.list_(pa.string())
 MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
 
 
+class MadeFrom(NamedTuple):
+    """The names under which a table says what it was made from; its writer may use no others.
+
+    inputs: models by their digest, tables and parts of them by the digest of their rows. terms:
+    parameters, the seed, and what follows from them. switched: names that a parameter adds.
+    """
+
+    inputs: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
+    switched: tuple[str, ...] = ()
+
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """List those that are not among its names."""
+        return [name for name in names if not any(name in part for part in self)]
+
+
+NOTHING = MadeFrom()
+
+
 @dataclass(frozen=True)
 class Table:
     """A table's file name, columns in order, sort keys and columns that may be null.
 
-    It knows where it lies in a folder and how its rows are ordered; nothing else spells either.
-    `switched` are columns that a parameter adds: they are written and read where rows have them.
+    It knows where it lies in a folder, how its rows are ordered, and what its provenance names;
+    nothing else spells these. `switched` are columns that a parameter adds: they are written and
+    read where rows have them.
     """
 
     name: str
@@ -27,6 +48,7 @@ class Table:
     keys: tuple[str, ...]
     nullable: frozenset[str] = frozenset()
     switched: Mapping[str, pa.DataType] = field(default_factory=dict)
+    made_from: MadeFrom = NOTHING
 
     @property
     def kinds(self) -> Mapping[str, pa.DataType]:
@@ -52,6 +74,9 @@ class Table:
         return data.sort_by([(key, "ascending") for key in self.keys])
 
 
+ENGINE = ("engine", "tensor_parallel")  # named where it is not the default one
+DRAWN = MadeFrom(("policy", "prompts"), ("plan", "dtype"), ENGINE)
+
 PROMPTS = Table(
     "split",
     {
@@ -66,12 +91,19 @@ PROMPTS = Table(
     },
     ("prompt_id",),
     frozenset({"chosen", "rejected"}),
+    made_from=MadeFrom(terms=("seed",)),
 )
-ALL_PROMPTS = replace(PROMPTS, name="prompts", columns={**PROMPTS.columns, "row": INDEX})
+ALL_PROMPTS = replace(
+    PROMPTS,
+    name="prompts",
+    columns={**PROMPTS.columns, "row": INDEX},
+    made_from=MadeFrom(("tokenizers",), ("data", "seed", "tokens", "longest_answer")),
+)
 DROPPED_PROMPTS = Table(
     "dropped_prompts",
     {"file": TEXT, "row": INDEX, "reason": TEXT, "excerpt": TEXT},
     ("file", "row"),
+    made_from=MadeFrom(*ALL_PROMPTS.made_from[:2], switched=("rows",)),
 )
 RESPONSES = Table(
     "responses",
@@ -87,12 +119,14 @@ RESPONSES = Table(
     },
     ("prompt_id", "response_index"),
     frozenset({"logprob"}),
+    made_from=DRAWN._replace(switched=(*ENGINE, "source", "max_length")),
 )
 REWARDS = Table(
     "rewards",
     {"prompt_id": TEXT, "response_index": INDEX, "reward": NUMBER, "reason": TEXT},
     ("prompt_id", "response_index"),
     frozenset({"reward"}),
+    made_from=MadeFrom(("reward_model", "responses"), ("dtype", "max_length")),
 )
 RANKED_PAIRS = Table(
     "ranked_pairs",
@@ -118,6 +152,11 @@ RANKED_PAIRS = Table(
             "reference_rejected_logps",
         }
     ),
+    made_from=MadeFrom(
+        ("policy", "responses", "rewards"),
+        ("chosen", "reference", "reference_logps", "reference_dtype"),
+        ("length_slope",),
+    ),
 )
 DUELS = Table(
     "duels",
@@ -141,6 +180,11 @@ DUELS = Table(
     ("step", "prompt_id", "response_index"),
     frozenset({"reward", "previous_reward", "outcome"}),
     {"gold": NUMBER, "previous_gold": NUMBER},
+    made_from=MadeFrom(
+        ("policies", "reward_model", "prompts"),
+        ("duel", "max_length", "seed", "dtype", "partition"),
+        (*ENGINE, "judge", "instructions"),
+    ),
 )
 ANSWERS = Table(
     "answers",
@@ -153,8 +197,11 @@ ANSWERS = Table(
         "seed": INDEX,
     },
     ("prompt_id",),
+    made_from=DRAWN,
 )
-PREVIOUS_ANSWERS = replace(ANSWERS, name="previous_answers")
+PREVIOUS_ANSWERS = replace(
+    ANSWERS, name="previous_answers", made_from=DRAWN._replace(switched=(*ENGINE, "against"))
+)
 ANSWER_REWARDS = Table(
     "answer_rewards",
     {
@@ -166,6 +213,7 @@ ANSWER_REWARDS = Table(
     },
     ("prompt_id",),
     frozenset({"reward", "previous_reward"}),
+    made_from=MadeFrom(("reward_model", "answers", "previous_answers"), ("dtype", "max_length")),
 )
 PSEUDO_PAIRS = Table(
     "pseudo_pairs",
@@ -182,6 +230,11 @@ PSEUDO_PAIRS = Table(
     ("prompt_id",),
     frozenset({"reward", "previous_reward", "reward_margin"}),
     {"gold": NUMBER, "previous_gold": NUMBER, "chosen": TEXT},
+    MadeFrom(
+        ("answers", "previous_answers", "answer_rewards"),
+        ("filter", "tolerance"),
+        ("labels", "instructions"),
+    ),
 )
 REWARD_PAIRS = Table(
     "reward_pairs",
@@ -195,6 +248,15 @@ REWARD_PAIRS = Table(
     },
     ("prompt_id", "pair_id"),
     switched={"weight": NUMBER},
+    made_from=MadeFrom(
+        (*PSEUDO_PAIRS.made_from.inputs, "ranked_pairs", "responses"),
+        ("filter", "ranked", "pseudo", "accumulate"),
+        (
+            *PSEUDO_PAIRS.made_from.switched,
+            *("previous_pairs", "seed_pairs", "seed_preferences", "seed"),
+            *("weights", "duels", "selection_instructions", "calibration"),
+        ),
+    ),
 )
 REWARD_TRAINING = Table(
     "reward_training",
@@ -208,6 +270,7 @@ REWARD_TRAINING = Table(
         "correct": FLAG,
     },
     ("step", "pair_id"),
+    made_from=MadeFrom(("reward_pairs",)),
 )
 GENERATIONS = Table(
     "generations",
@@ -228,6 +291,7 @@ GENERATIONS = Table(
     },
     ("prompt_id", "response_index"),
     frozenset({"gold", "passed", "reward_r0", "reward_rt"}),
+    made_from=DRAWN._replace(terms=(*DRAWN.terms, "max_length")),
 )
 JUDGEMENTS = Table(
     "judgements",
@@ -247,6 +311,7 @@ JUDGEMENTS = Table(
     },
     ("judge", "system_b", "prompt_id", "response_index"),
     frozenset({"raw_a", "raw_b"}),
+    made_from=MadeFrom(("reward_model",), ("max_length",)),
 )
 RM_SCORES = Table(
     "rm_scores",
@@ -263,6 +328,7 @@ RM_SCORES = Table(
     },
     ("set", "reward_model", "prompt_id", "pair_id"),
     frozenset({"reward_chosen", "reward_rejected"}),
+    made_from=MadeFrom(("reward_model",), ("max_length",)),
 )
 GOLD_PAIRS = Table(
     "gold_pairs",
@@ -277,7 +343,7 @@ GOLD_PAIRS = Table(
     },
     ("prompt_id",),
 )
-SEED_PAIRS = replace(GOLD_PAIRS, name="seed_pairs")
+SEED_PAIRS = replace(GOLD_PAIRS, name="seed_pairs", made_from=MadeFrom(terms=("max_length",)))
 
 EXCHANGED = (
     RESPONSES,

@@ -118,7 +118,8 @@ def write(
         folder: where to.
         table: its schema.
         rows: columns by name, in any order of rows.
-        provenance: digests of the direct inputs' rows and the params that decide the result.
+        provenance: digests of the direct inputs' rows and the params that decide the result, under
+            names of `table.made_from`.
         active: False marks a table that is empty because the iteration is stopped.
 
     Returns:
@@ -127,6 +128,7 @@ def write(
     Raises:
         InputError: a key occurs twice, there is no row although the iteration is active, or a
             column has more text than Arrow can hold.
+        ValueError: provenance has a name that the schema does not know.
     """
     path = table.path(folder)
     write_bytes(path, encode(table, rows, provenance, active, path))
@@ -141,6 +143,8 @@ def encode(
     path: Path,
 ) -> bytes:
     """Serialise a table as `write` does; `path` is for messages."""
+    if unknown := table.made_from.unknown(provenance):
+        raise ValueError(f"{path}: provenance names {', '.join(unknown)}; the schema does not")
     columns = rows if isinstance(rows, pa.Table) else pa.table(dict(rows), schema=table.schema)
     names = [*table.columns, *(name for name in table.switched if name in columns.column_names)]
     whole = columns.select(names).cast(table.schema_of(names))

@@ -12,21 +12,8 @@ from mutual_taught.config import blocks, fields, learning, params
 from mutual_taught.evaluation.gold_tables import INSTRUCTIONS
 from mutual_taught.training.rounding import UPDATE
 
-MADE_FROM: tuple[tuple[tables.Table, tuple[str, ...]], ...] = (
-    (tables.RESPONSES, ("policy",)),
-    (tables.REWARDS, ("reward_model", "responses")),
-    (tables.RANKED_PAIRS, ("policy", "responses", "rewards")),
-    (tables.DUELS, ("reward_model",)),
-    (tables.PREVIOUS_ANSWERS, ("policy",)),
-    (tables.ANSWERS, ("policy",)),
-    (tables.ANSWER_REWARDS, ("reward_model", "answers", "previous_answers")),
-    (tables.PSEUDO_PAIRS, ("answers", "previous_answers", "answer_rewards")),
-    (
-        tables.REWARD_PAIRS,
-        ("answers", "previous_answers", "answer_rewards", "ranked_pairs", "responses"),
-    ),
-    (tables.REWARD_TRAINING, ("reward_pairs",)),
-)
+# What these inputs are, this audit asks elsewhere: of the prompts, and of every candidate.
+APART = ("prompts", "policies")
 ASKED = {
     "responses": "policy",
     "duels": "selection",
@@ -36,11 +23,7 @@ ASKED = {
 }
 CONVERSATION = ["prompt_id", "messages"]
 Digest = Callable[[], str]
-EVALUATED: tuple[tuple[tables.Table, str], ...] = (
-    (tables.GENERATIONS, "policy"),
-    (tables.JUDGEMENTS, "reward_model"),
-    (tables.RM_SCORES, "reward_model"),
-)
+EVALUATED = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
 
 
 def drawing(
@@ -174,19 +157,19 @@ def made_from(of: Iteration) -> Faults:
 
 def _tables(of: Iteration, inputs: Mapping[str, Digest], told: Mapping[str, files.Json]) -> Faults:
     """Tables name the digests of their inputs, and the parameters that decide them."""
-    for table, names in MADE_FROM:
+    for table in (*tables.EXCHANGED, tables.REWARD_TRAINING):
         data = of.table(table)
         if not tables.is_active(data):
             continue
-        named = _sources(table, names, of.settings)
+        named = _sources(table, of.settings)
         right = {name: inputs[source]() for name, source in named.items()}
         terms = told.get(table.name, {})
         yield from agrees(of.path(table), tables.provenance(data), {**right, **terms})
 
 
-def _sources(table: tables.Table, names: Sequence[str], settings: blocks.Params) -> dict[str, str]:
+def _sources(table: tables.Table, settings: blocks.Params) -> dict[str, str]:
     """Say of which input each digest in a table's provenance is."""
-    named = {name: name for name in names}
+    named = {name: name for name in table.made_from.inputs if name not in APART}
     if table.name == "answers":
         named["policy"] = "current_policy"
     if table.name == "previous_answers" and settings.answer.against == "base":
@@ -261,8 +244,9 @@ def _evaluated(
 ) -> Faults:
     """An evaluation is of this iteration's own models."""
     own = {"policy": inputs["current_policy"], "reward_model": inputs["current_reward_model"]}
-    for table, name in EVALUATED:
-        right = {name: own[name](), **told.get(table.name, {})}
+    for table in EVALUATED:
+        named = {name: own[name]() for name in table.made_from.inputs if name not in APART}
+        right = {**named, **told.get(table.name, {})}
         yield from agrees(of.path(table), tables.provenance(of.table(table)), right)
 
 

@@ -1,6 +1,7 @@
 """The seed preferences shipped in data/: pi_0's own answers to separate prompts, ranked by gold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,13 @@ from mutual_taught.evaluation import gold
 from mutual_taught.keys import prompt_id, sampling_seed
 from mutual_taught.prepare import embedded as prompts
 from mutual_taught.steps.sample import responses
+
+DRAWN = tables.RESPONSES.made_from
+TABLE = replace(
+    tables.GOLD_PAIRS,
+    name="seed_preferences",
+    made_from=DRAWN._replace(terms=(*DRAWN.terms, "count")),
+)
 
 
 class Sizes(NamedTuple):
@@ -176,8 +184,6 @@ def make(
     """Ask, sample, rank and write `out/seed_preferences.parquet`; give the policy's rates."""
     asked = questions(templates, count, drawing.seed)
     answers, made_from = responses(policy, asked, 1, sample, drawing)
-    table = tables.renamed(tables.GOLD_PAIRS, "seed_preferences")
-    tables.write(
-        out, table, pairs(asked, answers, sizes, drawing.seed), {**made_from, "count": count}
-    )
+    chosen = pairs(asked, answers, sizes, drawing.seed)
+    tables.write(out, TABLE, chosen, {**made_from, "count": count})
     return rates(asked, answers)

@@ -86,9 +86,9 @@ def test_table_is_named_after_itself(here: Path) -> None:
 
 
 def test_round_trip_gives_the_same_bytes(here: Path) -> None:
-    path = tables.write(here, REWARDS, ROWS, {"seed": 1})
+    path = tables.write(here, REWARDS, ROWS, {"dtype": "float32"})
     first, rows = path.read_bytes(), tables.read(path, REWARDS)
-    assert tables.write(here / "again", REWARDS, rows, {"seed": 1}).read_bytes() == first
+    assert tables.write(here / "again", REWARDS, rows, {"dtype": "float32"}).read_bytes() == first
 
 
 def test_round_trip_of_nulls_gives_the_same_bytes(here: Path) -> None:
@@ -107,10 +107,17 @@ def test_order_of_the_rows_given_does_not_change_the_bytes(here: Path) -> None:
 
 
 def test_provenance_is_kept_whatever_its_order(here: Path) -> None:
-    one = tables.write(here / "1", REWARDS, ROWS, {"a": 1, "b": [2.5, None]})
-    other = tables.write(here / "2", REWARDS, ROWS, {"b": [2.5, None], "a": 1})
+    said = {"dtype": "float32", "max_length": [2.5, None]}
+    one = tables.write(here / "1", REWARDS, ROWS, said)
+    other = tables.write(here / "2", REWARDS, ROWS, dict(reversed(said.items())))
     assert one.read_bytes() == other.read_bytes()
-    assert tables.provenance(tables.read(one, REWARDS)) == {"a": 1, "b": [2.5, None]}
+    assert tables.provenance(tables.read(one, REWARDS)) == said
+
+
+def test_provenance_has_the_names_that_the_schema_has(here: Path) -> None:
+    with pytest.raises(ValueError, match=r"^rewards.parquet: provenance names seed; the schema"):
+        tables.write(Path(), REWARDS, ROWS, {"dtype": "float32", "seed": 1})
+    assert not Path("rewards.parquet").exists()
 
 
 def test_column_with_more_text_than_arrow_holds_is_not_written(
