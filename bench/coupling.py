@@ -5,7 +5,8 @@
 
 SmolLM2-135M answers 8 prompts of the laptop preset 5 times, 24 tokens each. At every token the
 moved policy reads the same context. Counted are the tokens before the first that it would draw
-otherwise: until then both have drawn the same answer. Nothing is timed.
+otherwise, because until then both have drawn the same answer, and the answers without one: in a
+duel these are ties. Nothing is timed.
 
 - race: noise keyed by seed, position and token id, as `sampling.race` draws.
 - rank: one uniform number inverted along the tokens by their probability, as before.
@@ -16,8 +17,10 @@ import copy
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -88,11 +91,23 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
     return differ[0] if differ else len(one)
 
 
-def compare(policy: Policy, other: PreTrainedModel) -> dict[str, float]:
-    """Give the mean number of tokens alike before the first difference, by way of drawing."""
+class Alike(NamedTuple):
+    """Tokens before the first difference, on average, and the share of answers without one."""
+
+    tokens: float
+    whole: float
+
+    def __str__(self) -> str:
+        """Say both."""
+        return f"{self.tokens:5.1f} {self.whole:5.1%}"
+
+
+def compare(policy: Policy, other: PreTrainedModel) -> dict[str, Alike]:
+    """Draw from both policies; say how far they are alike, by way of drawing."""
     asked = requests(policy.tokenizer, PROMPTS, WIDTH)
     answers = keyed.sample(policy, asked, DECODE._replace(max_new_tokens=NEW))
     found: dict[str, list[int]] = {"race": [], "rank": [], "apart": []}
+    lengths = [len(draw.token_ids) for draws in answers for draw in draws]
     for request, draws in zip(asked, answers, strict=True):
         for seed, draw in zip(request.seeds, draws, strict=True):
             own, theirs = (
@@ -101,7 +116,11 @@ def compare(policy: Policy, other: PreTrainedModel) -> dict[str, float]:
             found["race"].append(alike(raced(own, seed), raced(theirs, seed)))
             found["rank"].append(alike(ranked(own, seed), ranked(theirs, seed)))
             found["apart"].append(alike(raced(own, seed), raced(theirs, seed + 10**6)))
-    return {name: sum(counts) / len(counts) for name, counts in found.items()}
+    same = {name: np.array(counts) for name, counts in found.items()}
+    return {
+        name: Alike(float(counts.mean()), float((counts == lengths).mean()))
+        for name, counts in same.items()
+    }
 
 
 @click.command()
@@ -116,10 +135,10 @@ def main(to: Path | None, shares: str) -> None:
         base_models.make_policy(embedded, folder, 1, limits)
         policy = load_policy(folder, "float32")
     move = towards(to) if to else by_noise
-    click.echo(f"{'moved by':>10} {'race':>6} {'rank':>6} {'apart':>6}")
+    click.echo(f"{'moved by':>10} {'race':>12} {'rank':>12} {'apart':>12}")
     for share in map(float, shares.split(",")):
         found = compare(policy, moved(policy.model, move, share))
-        click.echo(f"{share:>10} " + " ".join(f"{value:6.1f}" for value in found.values()))
+        click.echo(f"{share:>10} " + " ".join(f"{value!s:>12}" for value in found.values()))
 
 
 if __name__ == "__main__":
