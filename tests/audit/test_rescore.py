@@ -103,6 +103,7 @@ ENGINE = {
     "name": "transformers",
     "shard_size": 1,
     "batch_size": 1,
+    "batch_tokens": None,
     "tensor_parallel": 1,
     "gpu_memory_utilization": 0.9,
     "workers": "local",
