@@ -31,8 +31,10 @@ NONE = None
 Row = dict[str, Any]
 
 # Prompts have up to 91 tokens. Answers of 24 tokens by a random policy are broken signs, which the
-# reward model reads as about twice as many tokens: with most prompts they do not fit into 123.
+# reward model reads as about twice as many tokens: with many prompts they do not fit into 123. With
+# this seed each split has some that fit and some that do not.
 LIMITS: dict[str, object] = {
+    "seed": 7,
     "tokens.max_prompt_tokens": 91,
     "tokens.max_length": 123,
     "sample.max_new_tokens": 24,
@@ -98,7 +100,7 @@ def test_all_candidates_duel_on_the_same_scored_prompts(run: Path, t: str) -> No
     steps = {row["step"] for row in duels}
     assert len(steps) > 1
     assert len(out) < len(duels) / len(steps)
-    assert out or t == "2"  # the policy of t = 1 draws answers that all fit
+    assert out
     for row in duels:
         assert (row["outcome"] is None) == (row["prompt_id"] in out)
         assert row["reason"] == ("unscored" if row["prompt_id"] in out else "")

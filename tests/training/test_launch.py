@@ -240,8 +240,9 @@ def test_fsdp2_has_the_losses_gradients_and_weights_of_one_process(
     two = training.model_copy(update={"launcher": "torchrun", "processes": 2})
     both = in_shards(job(kind, starts[kind], two), tmp_path / "both")
     for name in ("loss", "grad_norm"):
-        # In bfloat16 the first step's gradients are the same numbers, summed in float32.
-        assert both.curve[0][name] == pytest.approx(alone.curve[0][name], rel=2e-6)
+        # In bfloat16 the first step's gradients are the same numbers but for single roundings, and
+        # summed in float32: 5e-6 apart on one chip. Sums in bfloat16 would be 1e-3 off and more.
+        assert both.curve[0][name] == pytest.approx(alone.curve[0][name], rel=5e-5)
     if precision == "float32":
         assert_same_curve(both, alone)
     last = Path("checkpoints") / "step-000004" if kind == "policy" else Path("model")
