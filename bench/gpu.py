@@ -41,6 +41,7 @@ from mutual_taught.models.packed.rows import Group, pack
 from mutual_taught.sampling.keyed import Decode, Request, sample
 
 HEADS, SHARED, SIZE = 32, 8, 64
+CASES = ("attention", "long attention", "one", "rows", "model", "sampling")
 TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 320}
 BILLION = {
     "hidden_size": 2048,
@@ -64,11 +65,6 @@ class Sizes(NamedTuple):
 
 
 SIZES = {"1B": Sizes(16, 600, 200, 256, 1000, 64), "tiny": Sizes(3, 20, 10, 8, 30, 8)}
-
-
-def main_device() -> torch.device:
-    """Name where all runs."""
-    return device()
 
 
 def seconds(work: Callable[[], object], repeats: int = 7) -> float:
@@ -112,12 +108,12 @@ def groups(sizes: Sizes, seed: int = 0) -> list[Group]:
     """Make prompts with a chosen and a rejected answer each."""
     chance = torch.Generator().manual_seed(seed)
 
-    def tokens(mean: int) -> list[int]:
+    def drawn(mean: int) -> list[int]:
         count = int(torch.randint(int(mean * 0.6), int(mean * 1.4), (1,), generator=chance))
         return torch.randint(3, 300, (count,), generator=chance).tolist()
 
     return [
-        Group(tokens(sizes.prompt), [tokens(sizes.answer) for _ in range(2)])
+        Group(drawn(sizes.prompt), [drawn(sizes.answer) for _ in range(2)])
         for _ in range(sizes.groups)
     ]
 
@@ -175,7 +171,7 @@ def off(found: Sequence[Tensor], right: Sequence[Tensor]) -> float:
 
 def attend(sizes: Sizes, shape: tuple[int, int, int]) -> Iterator[dict[str, Any]]:
     """Compare one layer's attention over a packed row."""
-    where = main_device()
+    where = device()
     ours, blocks = (pack(groups(sizes), where, name) for name in (False, True))
     length = ours.input_ids.shape[1]
     seen = dense(blocks)
@@ -200,7 +196,6 @@ def attend(sizes: Sizes, shape: tuple[int, int, int]) -> Iterator[dict[str, Any]
             ways["flex"] = partial(attention._flex, query, key, value, blocks.mask, None, None)
         for name, way in ways.items():
             both = partial(gradients, way, states, chosen)
-
             wrong = off(both(), right)
             with peak() as most:
                 both()
@@ -217,68 +212,29 @@ def attend(sizes: Sizes, shape: tuple[int, int, int]) -> Iterator[dict[str, Any]
 
 def whole_model(model: Any, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Compare a policy's log-probs and their gradients over a packed row; rates in tokens."""
-    where = main_device()
     made = groups(sizes)
-    tokens = sum(len(g.prefix) + len(b) for g in made for b in g.branches)
-    learned = [p for p in model.parameters() if p.requires_grad]
-    for kind in (torch.bfloat16,):
-        for name in ("ours", "flex", "padded"):
-            if name == "flex" and where.type != "cuda":
-                continue
-
-            def run(name: str = name, kind: torch.dtype = kind) -> list[float]:
-                with torch.autocast(where.type, torch.bfloat16, enabled=kind == torch.bfloat16):
-                    if name == "padded":
-                        total, found = padded(model, made)
-                    else:
-                        model.config._attn_implementation = attention.NAME
-                        flex.fits = lambda *_: name == "flex"
-                        parts, _ = policy_pass(model, made, where)
-                        sums = torch.stack([part.sum() for part in parts])
-                        total, found = sums.sum(), sums.tolist()
-                torch.autograd.backward(total)
-                for one in learned:
-                    one.grad = None
-                return found
-
-            found = run()
-            with peak() as most:
-                run()
-            yield {
-                "case": "model",
-                "way": name,
-                "dtype": str(kind)[6:],
-                "first": found[:2],
-                "seconds": (took := seconds(run, 3)),
-                "rate": tokens / took,
-                "bytes": most[0] if most else None,
-            }
+    for name in ways():
+        found = step(model, made, name)
+        with peak() as most:
+            step(model, made, name)
+        took = seconds(partial(step, model, made, name), 3)
+        yield {
+            "case": "model",
+            "way": name,
+            "dtype": "bfloat16",
+            "first": found[:2],
+            "seconds": took,
+            "rate": tokens(made) / took,
+            "bytes": most[0] if most else None,
+        }
 
 
 def rows_of_training(model: Any, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Take rows of other lengths one after another, as training does: what compiling costs."""
-    where = main_device()
     many = [groups(sizes._replace(groups=sizes.groups // 2), seed) for seed in range(10, 22)]
-    tokens = [sum(len(g.prefix) + len(b) for g in made for b in g.branches) for made in many]
-    for name in ("flex", "ours"):
-        if name == "flex" and where.type != "cuda":
-            continue
-        took = []
-        for made in many:
-
-            def run(name: str = name, made: list[Group] = made) -> None:
-                with torch.autocast(where.type, torch.bfloat16):
-                    model.config._attn_implementation = attention.NAME
-                    flex.fits = lambda *_: name == "flex"
-                    torch.autograd.backward(
-                        torch.stack([p.sum() for p in policy_pass(model, made, where)[0]]).sum()
-                    )
-                for one in model.parameters():
-                    one.grad = None
-                wait()
-
-            took.append(timed(run)[1])
-        rates = [count / second for count, second in zip(tokens, took, strict=True)]
+    for name in ways():
+        took = [timed(partial(_done, partial(step, model, made, name)))[1] for made in many]
+        rates = [tokens(made) / second for made, second in zip(many, took, strict=True)]
         yield {
             "case": "rows",
             "way": name,
@@ -292,10 +248,36 @@ def rows_of_training(model: Any, sizes: Sizes) -> Iterator[dict[str, Any]]:
         }
 
 
-def padded(model: Any, made: Sequence[Group]) -> tuple[Tensor, list[float]]:
-    """Give summed log-probs of conversations, one by one in padded batches of 8, and their sum."""
+def ways() -> list[str]:
+    """Name the ways to read conversations here: flex_attention needs a GPU for its gradient."""
+    return [
+        name for name in ("flex", "ours", "padded") if name != "flex" or device().type == "cuda"
+    ]
+
+
+def tokens(made: Sequence[Group]) -> int:
+    """Count the tokens of conversations, each whole."""
+    return sum(len(group.prefix) + len(branch) for group in made for branch in group.branches)
+
+
+def step(model: Any, made: Sequence[Group], way: str) -> list[float]:
+    """Give summed log-probs of every answer under autocast, after a pass back from them."""
+    with torch.autocast(device().type, torch.bfloat16):
+        if way == "padded":
+            sums = padded(model, made)
+        else:
+            model.config._attn_implementation = attention.NAME
+            flex.fits = lambda *_: way == "flex"
+            sums = torch.stack([part.sum() for part in policy_pass(model, made, device())[0]])
+    torch.autograd.backward(sums.sum())
+    model.zero_grad()
+    return sums.tolist()
+
+
+def padded(model: Any, made: Sequence[Group]) -> Tensor:
+    """Give summed log-probs of every answer, from padded batches of 8 conversations."""
     model.config._attn_implementation = "sdpa"
-    where = main_device()
+    where = device()
     rows = [(list(g.prefix), list(b)) for g in made for b in g.branches]
     found: list[Tensor] = []
     for at in range(0, len(rows), 8):
@@ -312,8 +294,7 @@ def padded(model: Any, made: Sequence[Group]) -> tuple[Tensor, list[float]]:
             one[len(a) - 1 : len(a) + len(b) - 1].sum()
             for one, (a, b) in zip(own, batch, strict=True)
         ]
-    sums = torch.stack(found)
-    return sums.sum(), sums.tolist()
+    return torch.stack(found)
 
 
 def repeated(module: Any, *states: Tensor) -> Tensor:
@@ -324,7 +305,7 @@ def repeated(module: Any, *states: Tensor) -> Tensor:
 
 def one(sizes: Sizes, shape: tuple[int, int, int]) -> Iterator[dict[str, Any]]:
     """Compare the attention of one new token a row over a cache with padding on the left."""
-    where, (heads, shared, size) = main_device(), shape
+    where, (heads, shared, size) = device(), shape
     length = sizes.long_prompt + sizes.new
     for kind in (torch.float32, torch.bfloat16):
         chance = torch.Generator("cpu").manual_seed(2)
@@ -366,7 +347,7 @@ def one(sizes: Sizes, shape: tuple[int, int, int]) -> Iterator[dict[str, Any]]:
 
 def sampling(model: Any, sizes: Sizes) -> Iterator[dict[str, Any]]:
     """Measure the peak of the cache, and rates against `generate`."""
-    where = main_device()
+    where = device()
     shape = model.config
     model.to(torch.bfloat16).eval()
     chance = torch.Generator().manual_seed(3)
@@ -445,7 +426,7 @@ def generated(
 
 @click.command()
 @click.option("--shape", type=click.Choice(sorted(SIZES)), default="1B")
-@click.option("--only", multiple=True, help="Cases: attention, one, rows, model, sampling.")
+@click.option("--only", multiple=True, type=click.Choice(CASES), help="Only these cases.")
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Write all numbers here.")
 def main(shape: str, only: tuple[str, ...], out: Path | None) -> None:
     """Measure what only a GPU can show; the module's docstring says what each case is."""
@@ -470,7 +451,7 @@ def main(shape: str, only: tuple[str, ...], out: Path | None) -> None:
     shaped = config("135M")
     shaped.update(changes)
     shaped._attn_implementation = attention.NAME
-    model = LlamaForCausalLM(shaped).to(main_device())
+    model = LlamaForCausalLM(shaped).to(device())
     model.rows = "packed"
     cases |= {
         "rows": lambda: rows_of_training(model, sizes),
