@@ -322,12 +322,15 @@ def _against_base(run: Path) -> None:
     assert not seeds[0] & seeds[1]
 
 
+def _instructions(run: Path, split: str) -> dict[str, tuple[list[str], list[str]]]:
+    """Give what each prompt of a split asks for, as `gold` takes it."""
+    asked = pq.read_table(run / "0" / "splits" / f"{split}.parquet").to_pylist()
+    return {row["prompt_id"]: (row["instruction_ids"], row["instruction_kwargs"]) for row in asked}
+
+
 def _labelled(run: Path) -> None:
     """Who follows more instructions is chosen, also where that is the older answer."""
-    asked = pq.read_table(run / "0" / "splits" / "reward.parquet").to_pylist()
-    wanted = {
-        row["prompt_id"]: (row["instruction_ids"], row["instruction_kwargs"]) for row in asked
-    }
+    wanted = _instructions(run, "reward")
     for t in "12":
         pairs = tables.read(run / t / "pseudo_pairs.parquet", tables.PSEUDO_PAIRS)
         assert tables.provenance(pairs)["labels"] == "verifiable"
@@ -352,10 +355,7 @@ def _labelled(run: Path) -> None:
 
 def _judged(run: Path) -> None:
     """The candidate whose answers follow more instructions wins, whatever its reward."""
-    asked = pq.read_table(run / "0" / "splits" / "selection.parquet").to_pylist()
-    wanted = {
-        row["prompt_id"]: (row["instruction_ids"], row["instruction_kwargs"]) for row in asked
-    }
+    wanted = _instructions(run, "selection")
     for t in "12":
         duels = tables.read(run / t / "duels.parquet", tables.DUELS)
         assert tables.provenance(duels)["judge"] == "verifiable"

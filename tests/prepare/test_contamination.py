@@ -7,7 +7,6 @@ from mutual_taught.artifacts import tables
 from mutual_taught.errors import InputError
 from mutual_taught.prepare.contamination import HELD_OUT, TRAIN, require_run_clean
 
-
 Source = tuple[str, pa.Table]
 
 
