@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -33,31 +34,48 @@ def policy(of: Iteration) -> Faults:
     """DPO met all kept pairs, left the candidates it should have, and says so."""
     if not of.began:
         return
-    settings, place = params.load(learning.Dpo, of.key), of.here / "checkpoints"
+    settings = params.load(learning.Dpo, of.key)
     kept = pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py()
     planned = total_steps(kept, settings)
-    found, right = read_steps(place), candidates(planned, settings)
+    yield from _left(of, candidates(planned, settings), kept)
+    curve = schedule.read_curve(of.here / "curves" / "dpo.csv", dpo.CURVE)
+    yield from _dpo_curve(of, curve, planned, settings)
+    trained = {
+        "active": 1.0,
+        "steps": float(planned),
+        **{name: float(curve[column][-1]) for name, column in LAST.items()},
+        **update_metrics(checkpoints(of.here)),
+    }
+    yield from faults.numbers(of.metrics("dpo"), files.read_json(of.metrics("dpo")), trained)
+
+
+def _left(of: Iteration, right: list[int], kept: int) -> Faults:
+    """The candidates are of these steps, and say so."""
+    place = of.here / "checkpoints"
+    found = read_steps(place)
     if found != right:
         yield Fault(place / STEPS, "steps", str(found), f"{right}, for {kept} kept pairs")
     for folder, step in zip(checkpoints(of.here), found, strict=True):
-        said = read_manifest(folder).made_by.get("step")
-        if said != step:
-            yield Fault(folder / MANIFEST, "made_by step", str(said), str(step))
+        yield from _made_in(folder, step)
+
+
+def _made_in(folder: Path, step: int) -> Faults:
+    """A trained model says in how many steps it was made."""
+    said = read_manifest(folder).made_by.get("step")
+    if said != step:
+        yield Fault(folder / MANIFEST, "made_by step", str(said), str(step))
+
+
+def _dpo_curve(
+    of: Iteration, curve: schedule.Curve, planned: int, settings: learning.Dpo
+) -> Faults:
+    """A curve has all steps, and margins and changes that follow from its rewards."""
     path = of.here / "curves" / "dpo.csv"
-    curve = schedule.read_curve(path, dpo.CURVE)
     yield from schedule.steps(path, curve, planned, settings)
     margins = curve["rewards/chosen"] - curve["rewards/rejected"]
     yield from schedule.close(path, curve, "rewards/margins", margins, ROUNDING)
     change = curve["rewards/chosen"] / settings.beta
     yield from schedule.close(path, curve, "chosen_logp_change", change, ROUNDING / settings.beta)
-    last = {name: float(curve[column][-1]) for name, column in LAST.items()}
-    trained = {
-        "active": 1.0,
-        "steps": float(planned),
-        **last,
-        **update_metrics(checkpoints(of.here)),
-    }
-    yield from faults.numbers(of.metrics("dpo"), files.read_json(of.metrics("dpo")), trained)
 
 
 def candidates(planned: int, settings: learning.Dpo) -> list[int]:
@@ -81,24 +99,29 @@ def reward_model(of: Iteration) -> Faults:
     full, last = settings.batch_size, len(mix) - settings.batch_size * (each - 1)
     plan = ([full] * (each - 1) + [last]) * settings.epochs
     yield from _met(of, data, plan, settings.epochs)
-    path = of.here / "curves" / "train_rm.csv"
-    curve = schedule.read_curve(path, reward.CURVE)
-    yield from schedule.steps(path, curve, len(plan), settings)
-    if len(curve["step"]) == len(plan):
-        for name, values in means(data, settings, len(plan), _weights(data, mix)).items():
-            yield from schedule.close(path, curve, name, values, ROUNDING)
-    made = read_manifest(of.here / "reward_model").made_by.get("step")
-    if made != len(plan):
-        place = of.here / "reward_model" / MANIFEST
-        yield Fault(place, "made_by step", str(made), str(len(plan)))
-    right_numbers = {
+    curve = schedule.read_curve(of.here / "curves" / "train_rm.csv", reward.CURVE)
+    yield from _reward_curve(of, curve, len(plan), settings)
+    yield from _made_in(of.here / "reward_model", len(plan))
+    trained = {
         "active": 1.0,
         "steps": float(len(plan)),
         **train_rm.accuracy_by_epoch(data),
         **{name: float(curve[name][-1]) for name in ("loss", "accuracy", "margin")},
         **update_metrics([of.here / "reward_model"]),
     }
-    yield from faults.numbers(metrics, files.read_json(metrics), right_numbers)
+    yield from faults.numbers(metrics, files.read_json(metrics), trained)
+
+
+def _reward_curve(
+    of: Iteration, curve: schedule.Curve, planned: int, settings: learning.TrainRm
+) -> Faults:
+    """A curve has all steps, and means that follow from the rewards of the pairs."""
+    path = of.here / "curves" / "train_rm.csv"
+    data, mix = of.table(tables.REWARD_TRAINING), of.table(tables.REWARD_PAIRS)
+    yield from schedule.steps(path, curve, planned, settings)
+    if len(curve["step"]) == planned:
+        for name, values in means(data, settings, planned, _weights(data, mix)).items():
+            yield from schedule.close(path, curve, name, values, ROUNDING)
 
 
 def means(
