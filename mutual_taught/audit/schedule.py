@@ -78,4 +78,5 @@ def close(
     bad = np.flatnonzero(~(np.abs(curve[name] - expected) <= tolerance))
     if len(bad):
         at = bad[0]
-        yield Fault(path, f"step {at + 1} {name}", f"{curve[name][at]!r}", f"{expected[at]!r}")
+        found, right = float(curve[name][at]), float(expected[at])
+        yield Fault(path, f"step {at + 1} {name}", repr(found), repr(right))
