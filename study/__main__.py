@@ -1,11 +1,13 @@
 """The command `python -m study`."""
 
+import os
 import subprocess
 from pathlib import Path
 
 import click
 
-from mutual_taught.errors import MutualTaughtError
+from mutual_taught.errors import InputError, MutualTaughtError
+from mutual_taught.pipeline import devices
 from mutual_taught.terminal import process
 from study import plan as planning
 from study import results, runner
@@ -97,7 +99,7 @@ def run(
     cache_gb: float,
 ) -> None:
     """Run the units that have no result, in order; go on where the last time ended."""
-    plan = planning.load(arms, testbed)
+    shared, plan = _devices(device), planning.load(arms, testbed)
     found, work = _of(found, testbed), _of(work, testbed)
     listed = _chosen(plan, units)
     waiting = runner.pending(listed, found, again)
@@ -107,7 +109,7 @@ def run(
     settings = runner.Settings(
         hours,
         jobs,
-        _devices(device),
+        shared,
         work.resolve() / "logs",
         found.resolve(),
         (*command, "--cache-gb", str(cache_gb), "--testbed", testbed),
@@ -171,11 +173,21 @@ def _chosen(plan: Plan, patterns: tuple[str, ...]) -> list[Unit]:
     return planning.chosen(planning.units(plan), patterns)
 
 
-def _devices(device: str | None) -> tuple[str, ...]:
+def _devices(asked: str | None) -> tuple[str, ...]:
     """Name the values of CUDA_VISIBLE_DEVICES; "-1" shows none."""
-    if device is None:
+    if asked is None:
         return ()
-    return ("-1",) if device == "cpu" else tuple(device.split(","))
+    if asked == "cpu":
+        return ("-1",)
+    here = devices.names(os.environ)
+    known = {*here, *map(str, range(len(here)))}
+    wanted = tuple(map(str.strip, asked.split(",")))
+    if unknown := [name for name in wanted if name not in known]:
+        raise InputError(
+            f"--device {unknown[0]!r} is no GPU of this machine; expected cpu, or some of "
+            f"{', '.join(map(str, range(len(here)))) or 'none: it has no GPU'}"
+        )
+    return wanted
 
 
 def _state(place: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mutual_taught.config import params, presets
-from mutual_taught.errors import InputError
+from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.terminal import near
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,8 +126,11 @@ def load(path: Path = ARMS, testbed: str = DEFAULT) -> Plan:
     """Read the study on one of its testbeds.
 
     Raises:
-        InputError: the file is not in order, or names an arm or a testbed that is not there.
+        MissingFileError: there is no such file.
+        InputError: it is not in order, or names an arm or a testbed that is not there.
     """
+    if not path.is_file():
+        raise MissingFileError(f"{path} does not exist; expected a study such as {ARMS.name}")
     try:
         plan = Plan.model_validate({**params.read(path), "chosen": testbed})
     except ValidationError as error:

@@ -12,10 +12,12 @@ from typing import IO, NamedTuple, NoReturn
 
 import click
 
+from mutual_taught.errors import InputError
 from mutual_taught.pipeline.watchdog import STARTED_BY
 from study import results
 from study.plan import ROOT, Unit
 
+ALIKE = 3  # units that fail one after another by one fault: the machine's, not theirs
 PATIENCE = 0.3  # seconds between one look at the units at work and the next
 
 
@@ -83,10 +85,13 @@ def run(
 
     Returns:
         The units that were not begun.
+
+    Raises:
+        InputError: several units in a row failed by the same fault.
     """
     signal.signal(signal.SIGTERM, _stop)
     deadline = time.monotonic() + settings.hours * 3600
-    waiting, at_work = list(waiting), list[Job]()
+    waiting, at_work, faults = list(waiting), list[Job](), list[str]()
     try:
         while at_work or (waiting and time.monotonic() < deadline):
             while waiting and len(at_work) < settings.jobs and time.monotonic() < deadline:
@@ -100,6 +105,9 @@ def run(
                 if not results.path(settings.results, job.unit).exists():
                     failed(job.unit, said(job.process.returncode, settings.logs, job.unit))
                 ended(job.unit)
+                about = results.read(results.path(settings.results, job.unit)).about
+                faults = [*faults, about["line"]] if about["status"] == results.FAILED else []
+                stop_if_alike(faults)
     finally:
         for job in at_work:
             job.process.terminate()
@@ -107,6 +115,20 @@ def run(
             job.process.wait()
             job.log.close()
     return waiting
+
+
+def stop_if_alike(faults: Sequence[str]) -> None:
+    """Refuse to go on where the last units in a row all failed by one fault.
+
+    Raises:
+        InputError: they did.
+    """
+    last = faults[-ALIKE:]
+    if len(last) == ALIKE and len(set(last)) == 1:
+        raise InputError(
+            f"{ALIKE} units in a row failed: {last[0]}; expected this machine to run them; mend "
+            "that, then run with --again"
+        )
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:

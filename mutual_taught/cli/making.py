@@ -8,15 +8,19 @@ from mutual_taught.cli.place import PLACE
 from mutual_taught.config import blocks
 from mutual_taught.terminal import process
 
+COUNT, SHARE = click.IntRange(min=1), click.FloatRange(0, 1)
+
 
 @click.command("seed-preferences", short_help="Make data/seed_preferences.parquet anew.")
 @click.option("--policy", default="run/0/policy", type=PLACE, help="The base policy.")
 @click.option("--templates", default="data/templates.yaml", type=PLACE, help="Prompt templates.")
 @click.option("--out", default="data", type=PLACE, help="Folder for seed_preferences.parquet.")
-@click.option("--prompts", "count", default=700, help="Prompts to ask.")
-@click.option("--train", default=176, help="Pairs to train r_0 on.")
-@click.option("--heldout", default=300, help="Pairs to measure reward models on.")
-@click.option("--longer", default=0.6, help="Share of pairs whose chosen answer is the longer.")
+@click.option("--prompts", "count", default=700, type=COUNT, help="Prompts to ask.")
+@click.option("--train", default=176, type=COUNT, help="Pairs to train r_0 on.")
+@click.option("--heldout", default=300, type=COUNT, help="Pairs to measure reward models on.")
+@click.option(
+    "--longer", default=0.6, type=SHARE, help="Share of pairs whose chosen answer is the longer."
+)
 def seed_preferences(
     policy: Path, templates: Path, out: Path, count: int, train: int, heldout: int, longer: float
 ) -> None:

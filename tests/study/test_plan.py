@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mutual_taught.errors import InputError
 from study import plan as planning
+from study.__main__ import main
 from study.plan import Unit
 
 TEXT = """
@@ -99,3 +101,20 @@ def test_every_testbed_of_the_study_is_valid(testbed: str) -> None:
 def test_every_arm_of_the_study_has_a_place_in_the_order() -> None:
     plan = planning.load()
     assert {unit.arm for unit in planning.units(plan)} == set(plan.arms)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["--device", "gpu9"],
+            "--device 'gpu9' is no GPU of this machine; expected cpu, or some of",
+        ),
+        (["--arms", "none.yaml"], "none.yaml does not exist; expected a study such as arms.yaml"),
+        (["--units", "none-*"], "--units 'none-*' matches no unit"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["run", "--hours", "1", *arguments])
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {said}")

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pytest
+
+from mutual_taught.errors import InputError
 from study import results, runner
 from study.plan import Unit
 
@@ -20,3 +23,10 @@ def test_units_with_a_result_are_not_run_again_unless_they_ended_badly(tmp_path:
         results.write(results.path(tmp_path, unit), about, [])
     assert runner.pending([ONE, SAME, OTHER], tmp_path, False) == [OTHER]
     assert runner.pending([ONE, SAME, OTHER], tmp_path, True) == [SAME, OTHER]
+
+
+def test_a_study_stops_where_three_units_in_a_row_fail_by_one_fault() -> None:
+    for others in ([], ["a"], ["a", "a"], ["a", "a", "b"], ["a", "b", "a", "a"]):
+        runner.stop_if_alike(others)
+    with pytest.raises(InputError, match=r"3 units in a row failed: no space; .* run with --again"):
+        runner.stop_if_alike(["other", "no space", "no space", "no space"])
