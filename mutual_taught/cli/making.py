@@ -27,7 +27,7 @@ def seed_preferences(
     """Make data/seed_preferences.parquet: the base policy's own answers, ranked by gold.
 
     The file in the repository was made by this command on the laptop preset; making it again
-    takes a quarter of an hour and is only needed for another policy or other templates. Prints
+    takes minutes and is only needed for another policy or other templates. Prints
     how often the policy follows each instruction.
 
     Example: mutual-taught seed-preferences --prompts 100 --train 40 --heldout 20 --out mine
