@@ -344,6 +344,19 @@ GOLD_PAIRS = Table(
     ("prompt_id",),
 )
 SEED_PAIRS = replace(GOLD_PAIRS, name="seed_pairs", made_from=MadeFrom(terms=("max_length",)))
+RECORDS = Table(
+    "records",
+    {
+        "item_id": TEXT,
+        "subset": TEXT,
+        "prompt_id": TEXT,
+        "value": NUMBER,
+        "labels": pa.list_(NUMBER),
+        "rewards": pa.list_(NUMBER),
+    },
+    ("item_id",),
+    made_from=MadeFrom(("model", "items"), ("benchmark", "dtype", "max_length", "plan"), ENGINE),
+)
 
 EXCHANGED = (
     RESPONSES,

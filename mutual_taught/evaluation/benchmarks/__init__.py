@@ -1,0 +1,67 @@
+"""Benchmarks that others published: what each is called, what it measures, where it is read.
+
+A benchmark is a module: its published format, its metric. Which functions it has, `base.py` says.
+This file imports none of them, so that a list of names costs nothing.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
+
+from mutual_taught.errors import InputError
+from mutual_taught.terminal import near
+
+if TYPE_CHECKING:
+    from mutual_taught.evaluation.benchmarks.base import (
+        Benchmark,
+        PolicyBenchmark,
+        RewardBenchmark,
+    )
+
+Kind = Literal["policy", "reward_model"]
+
+
+class Entry(NamedTuple):
+    """What is measured, the module that does it, and what it is in a few words."""
+
+    kind: Kind
+    module: str
+    summary: str
+
+
+REGISTRY: Mapping[str, Entry] = {
+    "pairs": Entry("reward_model", "generic_pairs", "any file of chosen and rejected answers"),
+    "best-of-n": Entry("reward_model", "best_of_n", "any file of answers with labels"),
+}
+
+
+def entry(name: str) -> Entry:
+    """Look a benchmark up.
+
+    Raises:
+        InputError: there is none of this name; the line lists those there are.
+    """
+    if name not in REGISTRY:
+        raise InputError(f"benchmark {name!r} is unknown; {near.advice(name, REGISTRY)}")
+    return REGISTRY[name]
+
+
+def module(name: str) -> "Benchmark":
+    """Import a benchmark of either kind.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    return cast("Benchmark", importlib.import_module(f"{__name__}.{entry(name).module}"))
+
+
+def of_reward_models(name: str) -> "RewardBenchmark":
+    """Import a benchmark of reward models."""
+    assert entry(name).kind == "reward_model"
+    return cast("RewardBenchmark", module(name))
+
+
+def of_policies(name: str) -> "PolicyBenchmark":
+    """Import a benchmark of policies."""
+    assert entry(name).kind == "policy"
+    return cast("PolicyBenchmark", module(name))

@@ -1,0 +1,263 @@
+"""Rows of benchmark files, as published: JSON, JSONL, Parquet; every bad row is named at once."""
+
+import codecs
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mutual_taught.errors import InputError, MissingFileError, first_line
+from mutual_taught.models.message import Message
+from mutual_taught.terminal.signs import excerpt
+
+SHOWN = 8  # bad rows of a file that a line names
+SUFFIXES = (".parquet", ".jsonl", ".json")
+ROLES = ("system", "user", "assistant")
+SPEAKERS = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
+T = TypeVar("T")
+
+
+class Row(NamedTuple):
+    """A row of a file, from 1: a line of JSONL, an entry of a JSON array, a row of Parquet."""
+
+    path: Path
+    number: int
+    values: Mapping[str, Any]
+
+
+class BadRowError(ValueError):
+    """What is wrong with a row, such as `chosen is 3; expected text`."""
+
+
+def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> list[T]:
+    """Read all rows of some files; one bad row refuses its file, with all the others it has.
+
+    Args:
+        paths: of the files, read in this order.
+        parse: makes what is wanted of a row, or raises `BadRowError`.
+        expected: the benchmark's format, for messages.
+
+    Raises:
+        MissingFileError: a file is not there.
+        InputError: a file cannot be read, has no row, or has bad rows.
+    """
+    found: list[T] = []
+    for path in paths:
+        bad: list[str] = []
+        before = len(found)
+        for number, values in _rows(path, expected):
+            try:
+                if isinstance(values, str):
+                    raise BadRowError(values)
+                found.append(parse(Row(path, number, values)))
+            except BadRowError as error:
+                bad.append(f"row {number}: {error}")
+        if bad:
+            more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+            raise InputError(
+                f"{path}: {len(bad)} of {len(found) - before + len(bad)} rows cannot be used: "
+                f"{'; '.join(bad[:SHOWN])}{more}; expected {expected}"
+            )
+        if len(found) == before:
+            raise InputError(f"{path}: has no row; expected {expected}")
+    return found
+
+
+def require_distinct(names: Sequence[str], paths: Sequence[Path]) -> None:
+    """Refuse items that occur twice: they would count twice.
+
+    Raises:
+        InputError: naming them.
+    """
+    seen: set[str] = set()
+    twice = list(dict.fromkeys(name for name in names if name in seen or seen.add(name)))  # type: ignore[func-returns-value]
+    if twice:
+        listed = ", ".join(excerpt(name) for name in twice[:SHOWN])
+        more = f" and {len(twice) - SHOWN} more" if len(twice) > SHOWN else ""
+        raise InputError(
+            f"{', '.join(map(str, paths))}: has {listed}{more} twice; expected every row once; "
+            "remove the copies"
+        )
+
+
+def text(row: Row, name: str) -> str:
+    """Take a column as text.
+
+    Raises:
+        BadRowError: it is missing, no text, or blank.
+    """
+    value = taken(row, name)
+    if not isinstance(value, str) or not value.strip():
+        raise BadRowError(f"{name} is {excerpt(value)!r}; expected text")
+    return value
+
+
+def texts(row: Row, name: str, least: int = 1) -> list[str]:
+    """Take a column as a list of texts, of which there are at least so many; they may be blank."""
+    value = taken(row, name)
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise BadRowError(f"{name} is {excerpt(value)!r}; expected a list of texts")
+    if len(value) < least:
+        raise BadRowError(f"{name} has {len(value)} texts; expected at least {least}")
+    return value
+
+
+def numbers(row: Row, name: str, count: int) -> list[float]:
+    """Take a column as a list of so many numbers; true and false count as 1 and 0."""
+    value = taken(row, name)
+    listed = value if isinstance(value, list) else []
+    if not isinstance(value, list) or not all(isinstance(one, int | float) for one in listed):
+        raise BadRowError(f"{name} is {excerpt(value)!r}; expected a list of numbers")
+    if len(listed) != count:
+        raise BadRowError(f"{name} has {len(listed)} numbers; expected {count}")
+    return list(map(float, listed))
+
+
+def taken(row: Row, name: str) -> Any:
+    """Take a column.
+
+    Raises:
+        BadRowError: it is missing.
+    """
+    if row.values.get(name) is None:
+        raise BadRowError(f"lacks {name}; it has {excerpt(', '.join(map(str, row.values)))}")
+    return row.values[name]
+
+
+def name(row: Row) -> str:
+    """Give what a row calls itself in `id`, or its file's name and its number."""
+    own = row.values.get("id")
+    if own is not None and not (isinstance(own, str | int) and str(own).strip()):
+        raise BadRowError(f"id is {excerpt(own)!r}; expected text or a number")
+    return f"{row.path.stem}:{row.number:06d}" if own is None else str(own)
+
+
+def subset(row: Row) -> str:
+    """Give a row's `subset`; none is the empty text."""
+    return "" if row.values.get("subset") is None else text(row, "subset")
+
+
+def prompt(row: Row, *names: str) -> list[Message]:
+    """Take the first column that is there as a prompt: a text, or turns that end in the user's.
+
+    Args:
+        row: of the file.
+        names: of columns, such as `messages`, `prompt`.
+    """
+    name = next((one for one in names if row.values.get(one) is not None), names[-1])
+    value = taken(row, name)
+    if isinstance(value, str):
+        return [{"role": "user", "content": text(row, name)}]
+    messages = turns(value, name)
+    if messages[-1]["role"] != "user":
+        raise BadRowError(f"{name} ends in a turn of {messages[-1]['role']}; expected the user's")
+    return messages
+
+
+def turns(value: object, name: str) -> list[Message]:
+    """Read turns of {role, content} or {from, value}, at least one.
+
+    Raises:
+        BadRowError: they are none.
+    """
+    wrong = BadRowError(
+        f"{name} is {excerpt(value)!r}; expected turns of role and content, or of from and value"
+    )
+    if not isinstance(value, list) or not value:
+        raise wrong
+    found: list[Message] = []
+    for turn in value:
+        if not isinstance(turn, dict):
+            raise wrong
+        role, content = (
+            turn.get(a, turn.get(b)) for a, b in (("role", "from"), ("content", "value"))
+        )
+        role = SPEAKERS.get(str(role), role)
+        if role not in ROLES or not isinstance(content, str):
+            raise wrong
+        found.append({"role": role, "content": content})
+    return found
+
+
+def answer(row: Row, name: str, messages: Sequence[Message]) -> str:
+    """Take an answer: a text, or a conversation that is the prompt's and ends in the answer.
+
+    Raises:
+        BadRowError: it is neither, or answers another conversation.
+    """
+    value = taken(row, name)
+    if isinstance(value, str):
+        return text(row, name)
+    *before, last = turns(value, name)
+    if last["role"] != "assistant" or not last["content"].strip():
+        raise BadRowError(f"{name} ends in a turn of {last['role']}; expected the assistant's")
+    if before and [dict(turn) for turn in before] != [dict(turn) for turn in messages]:
+        raise BadRowError(f"{name} answers another conversation; expected the row's prompt")
+    return last["content"]
+
+
+def _rows(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Give the number of each row, and its values or why it has none."""
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"{path}: ends in {path.suffix!r}; expected {expected} in a file that ends in "
+            f"{', '.join(SUFFIXES)}"
+        )
+    if not os.path.lexists(path):
+        raise MissingFileError(f"{path} does not exist; expected {expected}")
+    if not path.is_file():
+        raise InputError(f"{path}: a folder, or a link to nothing; expected {expected}")
+    readers = {".parquet": _parquet, ".jsonl": _jsonl, ".json": _json}
+    return readers[path.suffix](path, expected)
+
+
+def _jsonl(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Read lines that end in a line feed: other signs that separate lines may be in a text."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if content.strip():
+                yield number, _object(content)
+
+
+def _json(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not JSON as a whole ({first_line(error)}); expected {expected}; one object a "
+            "line is called .jsonl"
+        ) from None
+    if not isinstance(values, list):
+        raise InputError(f"{path}: holds a {type(values).__name__}; expected a list; {expected}")
+    for number, value in enumerate(values, 1):
+        yield number, value if isinstance(value, dict) else f"{excerpt(value)!r} is no object"
+
+
+def _object(content: bytes) -> Mapping[str, Any] | str:
+    try:
+        value = json.loads(content)
+    except UnicodeDecodeError:
+        return "not UTF-8"
+    except (ValueError, RecursionError):
+        return f"{excerpt(content.decode(errors='backslashreplace'))!r} is no JSON"
+    return value if isinstance(value, dict) else f"{excerpt(value)!r} is no object"
+
+
+def _parquet(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    number = 0
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for values in batch.to_pylist():
+                    number += 1
+                    yield number, values
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not readable as Parquet after row {number} ({first_line(error)[:120]}); "
+            f"expected {expected}"
+        ) from None

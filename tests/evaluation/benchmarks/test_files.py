@@ -1,0 +1,152 @@
+"""Rows of benchmark files: three formats, and bad rows that are named all at once."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.evaluation.benchmarks import files
+from mutual_taught.evaluation.benchmarks.files import Row
+
+ROWS = [{"prompt": "a\u2028b"}, {"prompt": "c"}]
+
+
+def prompt(row: Row) -> tuple[int, str]:
+    return row.number, files.text(row, "prompt")
+
+
+def read(path: Path) -> list[tuple[int, str]]:
+    return files.parsed([path], prompt, "rows of prompt")
+
+
+def row(**values: Any) -> Row:
+    return Row(Path("f.jsonl"), 3, values)
+
+
+def test_a_line_ends_at_a_line_feed_and_at_no_other_sign(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n\n".join(json.dumps(one, ensure_ascii=False) for one in ROWS))
+    assert read(path) == [(1, "a\u2028b"), (3, "c")]  # line 2 is blank
+
+
+def test_a_json_list_and_parquet_have_the_same_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(ROWS))
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
+    expected = [(1, "a\u2028b"), (2, "c")]
+    assert read(tmp_path / "a.json") == read(tmp_path / "a.parquet") == expected
+
+
+def test_all_bad_rows_of_a_file_are_named_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "a"}\n{"prompt": 7}\nno json\n[1]\n{"text": "b"}\n')
+    with pytest.raises(InputError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path}: 4 of 5 rows cannot be used: row 2: prompt is '7'; expected text; "
+        "row 3: 'no json' is no JSON; row 4: '[1]' is no object; row 5: lacks prompt; it has text; "
+        "expected rows of prompt"
+    )
+
+
+def test_of_many_bad_rows_eight_are_named_and_the_rest_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}\n" * 11)
+    with pytest.raises(InputError, match="row 8: lacks prompt; it has ; and 3 more; expected"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.txt", "x", "ends in '.txt'; expected rows of prompt in a file that ends in .parquet"),
+        ("a.jsonl", "\n", "has no row; expected rows of prompt"),
+        ("a.json", '{"prompt": "a"}', "holds a dict; expected a list"),
+        ("a.json", '{"prompt": "a"}\n{"prompt": "b"}', "not JSON as a whole"),
+        ("a.parquet", "PAR1", "not readable as Parquet after row 0"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(
+    name: str, content: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}: {said}"):
+        read(tmp_path / name)
+
+
+def test_a_file_that_is_not_there_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"a\.json does not exist; expected rows of prompt"):
+        read(tmp_path / "a.json")
+
+
+def test_an_item_that_occurs_twice_is_named() -> None:
+    with pytest.raises(InputError, match=r"a\.jsonl: has b, a twice; expected every row once"):
+        files.require_distinct(["a", "b", "b", "c", "a", "a"], [Path("a.jsonl")])
+
+
+def test_a_prompt_is_a_text_or_turns_that_end_in_the_users() -> None:
+    said = [{"from": "human", "value": "Hi"}]
+    assert files.prompt(row(prompt="Hi"), "messages", "prompt") == [
+        {"role": "user", "content": "Hi"}
+    ]
+    assert files.prompt(row(messages=said), "messages", "prompt") == [
+        {"role": "user", "content": "Hi"}
+    ]
+    with pytest.raises(files.BadRowError, match="ends in a turn of assistant; expected the user's"):
+        files.prompt(row(prompt=[{"role": "assistant", "content": "Hi"}]), "prompt")
+
+
+TURNS = [{"role": "user", "content": "Hi"}]
+
+
+def test_an_answer_is_a_text_or_a_conversation_that_ends_in_it() -> None:
+    turns = [*TURNS, {"role": "assistant", "content": "Yes"}]
+    assert files.answer(row(chosen="Yes"), "chosen", TURNS) == "Yes"
+    assert files.answer(row(chosen=turns), "chosen", TURNS) == "Yes"
+    assert files.answer(row(chosen=turns[1:]), "chosen", TURNS) == "Yes"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("", "expected text"),
+        (TURNS, "ends in a turn of user; expected the assistant's"),
+        (
+            [{"role": "user", "content": "Ho"}, {"role": "assistant", "content": "Yes"}],
+            "answers another conversation",
+        ),
+        ([{"role": "tool", "content": "Yes"}], "expected turns of role and content"),
+        ([], "expected turns of role and content"),
+    ],
+)
+def test_an_answer_that_is_none_says_what_it_is(value: object, said: str) -> None:
+    with pytest.raises(files.BadRowError, match=said):
+        files.answer(row(chosen=value), "chosen", TURNS)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"labels": [1]}, "labels has 1 numbers; expected 2"),
+        ({"labels": ["1", 0]}, "expected a list of numbers"),
+        ({"labels": 1}, "expected a list of numbers"),
+    ],
+)
+def test_numbers_are_counted(values: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(files.BadRowError, match=said):
+        files.numbers(row(**values), "labels", 2)
+
+
+def test_true_and_false_are_numbers() -> None:
+    assert files.numbers(row(labels=[True, False, 0.5]), "labels", 3) == [1.0, 0.0, 0.5]
+
+
+def test_a_row_without_id_is_called_by_its_file_and_number() -> None:
+    assert files.name(row()) == "f:000003"
+    assert files.name(row(id=12)) == "12"
+    with pytest.raises(files.BadRowError, match="expected text or a number"):
+        files.name(row(id=[]))
