@@ -7,7 +7,8 @@ import click
 from mutual_taught.artifacts import files, tables
 from mutual_taught.config import blocks, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import markdown, summary
+from mutual_taught.report import markdown, past, summary
+from mutual_taught.steps import report
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -17,7 +18,9 @@ from stages._click import PATH, Stage, iteration, run
 @click.option("--prepared", required=True, type=PATH, help="Metrics of prepare_prompts.")
 @click.option("--metrics", required=True, type=PATH, help="Folder of the iteration's metrics.")
 @click.option("--evaluation", required=True, type=PATH, help="The iteration's evaluation.")
-@click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--tables", "folder", required=True, type=PATH, help="Folder of its tables.")
+@click.option("--curves", required=True, type=PATH, help="Folder of its curves.")
+@click.option("--splits", required=True, type=PATH, help="Folder of the splits.")
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
     iteration: str,
@@ -25,19 +28,26 @@ def main(
     prepared: Path,
     metrics: Path,
     evaluation: Path,
-    prompts: Path,
+    folder: Path,
+    curves: Path,
+    splits: Path,
     out: Path,
 ) -> None:
     """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
     with perf.measure(out, "report"):
+        inputs = report.Inputs(folder, evaluation, splits)
+        found = {**report.evaluated(inputs), **report.stepped(inputs)}
         shown = markdown.examples(
-            tables.read(tables.GENERATIONS.path(evaluation), tables.GENERATIONS),
-            tables.read(prompts, tables.PROMPTS),
+            found["generations"],
+            tables.read(tables.split("eval").path(splits), tables.PROMPTS),
             params.load(blocks.Report).examples,
         )
         counted = {"prepare_prompts": files.read_json(prepared), **markdown.read_metrics(metrics)}
         entry = markdown.entry(int(iteration), counted, shown)
         history = [*files.read_json(previous / "data.json", list), entry]
+        past.carry(previous, out / "report")
+        past.keep(out / "report", iteration, found)
+        past.keep_curves(out / "report", iteration, curves)
         markdown.write(out / "report", history)
         files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
 

@@ -7,24 +7,27 @@ import click
 from mutual_taught.artifacts import files, tables
 from mutual_taught.config import blocks, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import markdown
+from mutual_taught.report import markdown, past
+from mutual_taught.steps import report
 from stages._click import PATH, Stage, run
 
 
 @click.command(cls=Stage)
 @click.option("--metrics", required=True, type=PATH, help="Folder of iteration 0's metrics.")
 @click.option("--evaluation", required=True, type=PATH, help="Iteration 0's evaluation.")
-@click.option("--prompts", required=True, type=PATH, help="The eval split.")
+@click.option("--splits", required=True, type=PATH, help="Folder of the splits.")
 @click.option("--out", required=True, type=PATH, help="Folder of iteration 0.")
-def main(metrics: Path, evaluation: Path, prompts: Path, out: Path) -> None:
+def main(metrics: Path, evaluation: Path, splits: Path, out: Path) -> None:
     """Begin the report with the evaluation of pi_0 and r_0."""
     with perf.measure(out, "report_base"):
+        found = report.evaluated(report.Inputs(out, evaluation, splits))
         shown = markdown.examples(
-            tables.read(tables.GENERATIONS.path(evaluation), tables.GENERATIONS),
-            tables.read(prompts, tables.PROMPTS),
+            found["generations"],
+            tables.read(tables.split("eval").path(splits), tables.PROMPTS),
             params.load(blocks.Report).examples,
         )
         counted = {"eval": files.read_json(metrics / "eval.json")}
+        past.keep(out / "report", "0", found)
         markdown.write(out / "report", [markdown.entry(0, counted, shown)])
 
 
