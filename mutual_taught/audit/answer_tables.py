@@ -36,9 +36,9 @@ def seeds(
     (stage, t), name = drew, f"{side}seed"
     several = "response_index" in data.column_names
     indices = data["response_index"].to_numpy() if several else np.zeros(len(data), np.int64)
-    right = sampling_seeds(of.settings.seed, t, stage, data["prompt_id"], indices)
-    bad, expected = data[name].to_numpy() != right, f"that of {stage} at iteration {t}"
-    yield from faults.first(of.path(table), table, data, name, bad, expected)
+    expected = sampling_seeds(of.settings.seed, t, stage, data["prompt_id"], indices)
+    bad, wanted = data[name].to_numpy() != expected, f"that of {stage} at iteration {t}"
+    yield from faults.first(of.path(table), table, data, name, bad, wanted)
 
 
 def drawn(
@@ -76,8 +76,10 @@ def _ends(tokens: pa.ListArray, reader: Reader) -> tuple[Lengths, Mask, Mask]:
     ends = np.cumsum(lengths)
     ended = np.zeros(len(lengths), bool)
     ended[lengths > 0] = stops[ends[lengths > 0] - 1]
-    found = np.bincount(np.repeat(np.arange(len(lengths)), lengths)[stops], minlength=len(lengths))
-    return lengths, ended, found > ended
+    counted = np.bincount(
+        np.repeat(np.arange(len(lengths)), lengths)[stops], minlength=len(lengths)
+    )
+    return lengths, ended, counted > ended
 
 
 def _counted(path: Path, table: tables.Table, data: pa.Table, lengths: Lengths) -> Faults:
@@ -93,8 +95,10 @@ def _read(path: Path, table: tables.Table, data: pa.Table, reader: Reader, side:
     name, begins = f"{side}response", range(0, len(data), BLOCK)
     for begin in each(f"reading {path}", begins, "block"):
         part = data.slice(begin, BLOCK)
-        right = pa.array(texts(reader.tokenizer, part[f"{side}token_ids"].to_pylist()), tables.TEXT)
-        bad = pc.not_equal(part[name].combine_chunks(), right)
+        expected = pa.array(
+            texts(reader.tokenizer, part[f"{side}token_ids"].to_pylist()), tables.TEXT
+        )
+        bad = pc.not_equal(part[name].combine_chunks(), expected)
         yield from faults.first(path, table, part, name, bad, "the text of its tokens")
 
 
@@ -112,13 +116,13 @@ def unscored(
     """
     name, judging = f"{side}reason", of.run.reader.judging
     rows = np.flatnonzero(pc.not_equal(data[name], "").to_numpy())
-    right = np.full(len(data), "", object)
+    expected = np.full(len(data), "", object)
     for row, one in zip(rows, asked.take(pa.array(rows)).to_pylist(), strict=True):
         whole = Asked(one["prompt_id"], one["messages"], [one["response"]])
-        [right[row]] = fit_responses(judging, whole, of.settings.tokens.max_length).reasons
-    bad = right != data[name].to_numpy(zero_copy_only=False)
-    expected = "why the reward model cannot read it, or nothing if it can"
-    yield from faults.first(of.path(table), table, data, name, bad, expected)
+        [expected[row]] = fit_responses(judging, whole, of.settings.tokens.max_length).reasons
+    bad = expected != data[name].to_numpy(zero_copy_only=False)
+    wanted = "why the reward model cannot read it, or nothing if it can"
+    yield from faults.first(of.path(table), table, data, name, bad, wanted)
 
 
 def asked_with(answers: pa.Table, prompts: pa.Table, path: Path) -> pa.Table:
@@ -137,23 +141,23 @@ def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:
             table,
             data,
             name,
-            ~said(data[name], without),
+            ~explained(data[name], without),
             f"{' or '.join(tables.UNSCORED)} where there is no reward, else nothing",
         )
 
 
-def said(reasons: pa.ChunkedArray, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def explained(reasons: pa.ChunkedArray, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell which answers have a reason exactly if they have no reward, and one that there is."""
     known = pc.is_in(reasons, pa.array(tables.UNSCORED)).to_numpy()
     return np.asarray(np.where(without, known, pc.equal(reasons, "").to_numpy()))
 
 
-def asked(path: Path, found: pa.ChunkedArray, prompts: pa.Table) -> Faults:
+def asked(path: Path, prompt_ids: pa.ChunkedArray, prompts: pa.Table) -> Faults:
     """The prompts answered are those of the split."""
-    answered, wanted = pc.unique(found), prompts["prompt_id"].combine_chunks()
+    answered, wanted = pc.unique(prompt_ids), prompts["prompt_id"].combine_chunks()
     if answered.equals(wanted):  # both are sorted in a run that is right
         return
-    mine, right = set(answered.to_pylist()), set(wanted.to_pylist())
-    for prompt in sorted(mine ^ right)[:1]:
-        there = "answered" if prompt in mine else "not answered"
+    actual, expected = set(answered.to_pylist()), set(wanted.to_pylist())
+    for prompt in sorted(actual ^ expected)[:1]:
+        there = "answered" if prompt in actual else "not answered"
         yield Fault(path, f"prompt {prompt}", there, "exactly the prompts of its split")

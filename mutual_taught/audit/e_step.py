@@ -33,8 +33,8 @@ def responses(of: Iteration) -> Faults:
     given = sample.source == "given"
     yield from answer_tables.asked(path, data["prompt_id"], of.policy_prompts())
     if given:
-        right = given_rows(of.run.reader.tokenizer, of.policy_prompts(), of.settings.tokens)
-        yield from faults.compare(path, tables.RESPONSES, data, tables.RESPONSES.sorted(right))
+        expected = given_rows(of.run.reader.tokenizer, of.policy_prompts(), of.settings.tokens)
+        yield from faults.compare(path, tables.RESPONSES, data, tables.RESPONSES.sorted(expected))
     else:
         yield from _drawn(of, data, sample)
     count, wanted = joins.width(data, path), 2 if given else sample.responses_per_prompt
@@ -83,15 +83,15 @@ def ranked(of: Iteration) -> Faults:
     slope = rank_pairs.length_slope(drawn, scored, width) if rule.length_neutral else None
     expected = rank_pairs.rank(drawn, scored, width, rule.chosen, slope)
     yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
-    if (said := tables.provenance(pairs).get("length_slope")) != slope:
-        yield Fault(path, "length_slope", str(said), str(slope))
+    if (stated := tables.provenance(pairs).get("length_slope")) != slope:
+        yield Fault(path, "length_slope", str(stated), str(slope))
     yield from _references(of, pairs)
     metrics = of.metrics("rank_pairs")
-    found = files.read_json(metrics)
+    actual = files.read_json(metrics)
     if rule.reference_logps == "sampler":  # these need the model
-        found = {name: value for name, value in found.items() if "difference" not in name}
-    right = {"active": 1.0, **joins.counts(pairs["kept"], pairs["reason"])}
-    yield from faults.numbers(metrics, found, {**right, "length_slope": slope})
+        actual = {name: value for name, value in actual.items() if "difference" not in name}
+    counted = {"active": 1.0, **joins.counts(pairs["kept"], pairs["reason"])}
+    yield from faults.numbers(metrics, actual, {**counted, "length_slope": slope})
 
 
 def _references(of: Iteration, pairs: pa.Table) -> Faults:
@@ -100,13 +100,13 @@ def _references(of: Iteration, pairs: pa.Table) -> Faults:
     if of.settings.rank_pairs.reference_logps == "sampler":
         logps = rank_pairs.sampled_logps(pairs, of.table(tables.RESPONSES))
         columns = {name: pa.array(logps[:, side]) for side, name in enumerate(rank_pairs.REFERENCE)}
-        told = pairs.filter(pairs["kept"])
-        right = pa.table({"prompt_id": told["prompt_id"], **columns})
-        yield from faults.compare(path, table, told, right)
+        kept = pairs.filter(pairs["kept"])
+        expected = pa.table({"prompt_id": kept["prompt_id"], **columns})
+        yield from faults.compare(path, table, kept, expected)
     for name in rank_pairs.REFERENCE:
         bad = pairs[name].is_valid().to_numpy() != pairs["kept"].to_numpy()
-        expected = "a number exactly where the pair is kept"
-        yield from faults.first(path, table, pairs, name, bad, expected)
+        wanted = "a number exactly where the pair is kept"
+        yield from faults.first(path, table, pairs, name, bad, wanted)
 
 
 def duels(of: Iteration) -> Faults:
@@ -116,8 +116,8 @@ def duels(of: Iteration) -> Faults:
     path, data = of.path(tables.DUELS), of.table(tables.DUELS)
     prompts, split = of.run.split("selection"), of.run.split_file("selection")[0]
     yield from answer_tables.asked(path, data["prompt_id"], prompts)
-    right = judged(data, prompts, of.settings.select_policy.judge, split)
-    yield from faults.compare(path, tables.DUELS, data, right)
+    expected = judged(data, prompts, of.settings.select_policy.judge, split)
+    yield from faults.compare(path, tables.DUELS, data, expected)
     longest, reader = of.settings.duel.max_new_tokens, of.run.reader
     for side, stage in zip(("", "previous_"), seeds_of(of.settings.duel.draws), strict=True):
         yield from answer_tables.drawn(path, tables.DUELS, data, reader, longest, side)
@@ -129,9 +129,9 @@ def _fought(of: Iteration, data: pa.Table) -> Faults:
     """All candidates duelled as often as they should, with the same answers of pi_{t-1}."""
     path, steps = of.path(tables.DUELS), read_steps(of.here / "checkpoints")
     wanted = of.settings.duel.responses_per_prompt
-    found = sorted(set(data["step"].to_pylist()))
-    if found != steps:
-        yield Fault(path, "steps", str(found), str(steps))
+    actual = sorted(set(data["step"].to_pylist()))
+    if actual != steps:
+        yield Fault(path, "steps", str(actual), str(steps))
     first = data.filter(pc.equal(data["step"], data["step"][0]))
     if (count := joins.width(first, path)) != wanted:
         yield Fault(path, "responses a prompt", str(count), f"{wanted} (params.yaml)")

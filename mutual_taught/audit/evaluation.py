@@ -39,8 +39,8 @@ def check(of: Iteration) -> Faults:
 
 def _copied(of: Iteration) -> Faults:
     """A stopped iteration's evaluation is the previous one's, with `active` 0."""
-    mine, theirs = (files.read_json(at / "eval" / OUTPUTS, list) for at in (of.here, of.before))
-    if mine != theirs:
+    actual, expected = (files.read_json(at / "eval" / OUTPUTS, list) for at in (of.here, of.before))
+    if actual != expected:
         yield Fault(of.here / "eval" / OUTPUTS, "the file", "another", f"that of {of.previous}")
     copied = files.read_json(of._replace(key=of.previous).metrics("eval"))
     metrics = of.metrics("eval")
@@ -71,11 +71,11 @@ def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
     """An answer has both rewards, or the reason why it has neither."""
     path = of.path(tables.GENERATIONS)
     unscored = own["reward_rt"].is_null().to_numpy()
-    right = {
+    fits = {
         "reward_r0": unscored == own["reward_r0"].is_null().to_numpy(),
-        "reason": answer_tables.said(own["reason"], unscored),
+        "reason": answer_tables.explained(own["reason"], unscored),
     }
-    for name, agrees in right.items():
+    for name, agrees in fits.items():
         expected = "what goes with reward_rt"
         yield from faults.first(path, tables.GENERATIONS, own, name, ~agrees, expected)
     asked = answer_tables.asked_with(own, of.run.split("eval"), path)
@@ -92,22 +92,22 @@ def _judged(of: Iteration) -> Faults:
 def _measured(of: Iteration) -> Faults:
     """The numbers are those of the answers, the judgements and the scores of pairs."""
     metrics, seed = of.metrics("eval"), of.settings.seed
-    right = {
+    expected = {
         "active": 1.0,
         **evaluation.policy_metrics(_systems(of), of.table(tables.JUDGEMENTS), seed),
         **evaluation.reward_model_metrics(of.table(tables.RM_SCORES), seed),
     }
-    yield from faults.numbers(metrics, files.read_json(metrics), right)
+    yield from faults.numbers(metrics, files.read_json(metrics), expected)
 
 
 def _own_pairs(of: Iteration) -> Faults:
     """The pairs of own answers are those whose gold differs, with these answers' rewards."""
     scores = of.table(tables.RM_SCORES)
-    found = scores.filter(pc.equal(scores["set"], "own_samples"))
-    mine = own_pairs(of.table(tables.GENERATIONS))
-    if len(mine):
-        expected = tables.RM_SCORES.sorted(mine)
-        yield from faults.compare(of.path(tables.RM_SCORES), tables.RM_SCORES, found, expected)
+    actual = scores.filter(pc.equal(scores["set"], "own_samples"))
+    own = own_pairs(of.table(tables.GENERATIONS))
+    if len(own):
+        expected = tables.RM_SCORES.sorted(own)
+        yield from faults.compare(of.path(tables.RM_SCORES), tables.RM_SCORES, actual, expected)
 
 
 def _gold_pairs(of: Iteration) -> Faults:
@@ -127,7 +127,7 @@ def _gold_pairs(of: Iteration) -> Faults:
 
 def _same_rewards(path: Path, gold: pa.Table, model: str, base: pa.Table) -> Faults:
     """A model's scores of the gold pairs are those of r_0 in another evaluation."""
-    mine = gold.filter(pc.equal(gold["reward_model"], model))
+    actual = gold.filter(pc.equal(gold["reward_model"], model))
     of_base = pc.and_(pc.equal(base["set"], "gold_pairs"), pc.equal(base["reward_model"], "r0"))
-    right = base.filter(of_base).select(list(REWARDS))
-    yield from faults.compare(path, tables.RM_SCORES, mine, right)
+    expected = base.filter(of_base).select(list(REWARDS))
+    yield from faults.compare(path, tables.RM_SCORES, actual, expected)

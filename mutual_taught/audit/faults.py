@@ -15,7 +15,7 @@ class Fault(NamedTuple):
 
     path: Path
     where: str
-    found: str
+    actual: str
     expected: str
 
     @property
@@ -25,32 +25,32 @@ class Fault(NamedTuple):
 
     def __str__(self) -> str:
         """Say it in one line."""
-        return f"{self.path}: {self.where} is {self.found}; expected {self.expected}"
+        return f"{self.path}: {self.where} is {self.actual}; expected {self.expected}"
 
 
 Faults = Iterator[Fault]
 
 
-def compare(path: Path, table: tables.Table, found: pa.Table, expected: pa.Table) -> Faults:
+def compare(path: Path, table: tables.Table, actual: pa.Table, expected: pa.Table) -> Faults:
     """Compare two tables cell by cell; name the first cell of every column that differs."""
-    if len(found) != len(expected):
-        yield Fault(path, "the number of rows", str(len(found)), str(len(expected)))
+    if len(actual) != len(expected):
+        yield Fault(path, "the number of rows", str(len(actual)), str(len(expected)))
         return
     for name in expected.column_names:
         if name not in table.kinds:
             continue
-        if name not in found.column_names:
+        if name not in actual.column_names:
             yield Fault(path, f"column {name}", "missing", "one that params.yaml asks for")
             continue
         kind = table.kinds[name]
-        mine = found[name].cast(kind).combine_chunks()
-        right = expected[name].cast(kind).combine_chunks()
-        if mine.equals(right):
+        have = actual[name].cast(kind).combine_chunks()
+        want = expected[name].cast(kind).combine_chunks()
+        if have.equals(want):
             continue
-        both = zip(mine.to_pylist(), right.to_pylist(), strict=True)
+        both = zip(have.to_pylist(), want.to_pylist(), strict=True)
         row = next((i for i, (a, b) in enumerate(both) if a != b), 0)
         yield Fault(
-            path, f"{row_name(found, table, row)} {name}", cell(mine, row), cell(right, row)
+            path, f"{row_name(actual, table, row)} {name}", cell(have, row), cell(want, row)
         )
 
 
@@ -79,11 +79,11 @@ def first(
         )
 
 
-def numbers(path: Path, found: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:
+def numbers(path: Path, actual: Mapping[str, Any], expected: Mapping[str, float | None]) -> Faults:
     """Compare metrics, name by name; what is no number is not to be there."""
-    right = {k: v for k, v in expected.items() if v is not None and np.isfinite(v)}
-    for name, value in right.items():
-        if type(found.get(name)) not in (int, float) or found[name] != value:
-            yield Fault(path, name, str(found.get(name)), str(value))
-    for name in sorted(set(found) - set(right)):
-        yield Fault(path, name, str(found[name]), "no such number")
+    finite = {k: v for k, v in expected.items() if v is not None and np.isfinite(v)}
+    for name, value in finite.items():
+        if type(actual.get(name)) not in (int, float) or actual[name] != value:
+            yield Fault(path, name, str(actual.get(name)), str(value))
+    for name in sorted(set(actual) - set(finite)):
+        yield Fault(path, name, str(actual[name]), "no such number")

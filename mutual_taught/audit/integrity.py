@@ -11,11 +11,11 @@ from mutual_taught.audit.run import Run
 def altered(run: Run, path: Path, table: tables.Table) -> Faults:
     """A table hashes to what it says, column by column, and its rows are in order."""
     data = run.table(path, table)
-    said = tables.said_digests(data)
+    stated = tables.said_digests(data)
     for name, value in run.columns(path, table).items():
-        if said["columns"].get(name) != value:
+        if stated["columns"].get(name) != value:
             yield Fault(path, f"column {name}", "altered since it was written", "its digest")
-    if said["rows"] != run.digest(path, table):
+    if stated["rows"] != run.digest(path, table):
         yield Fault(path, "the whole", "altered since it was written", "its digest")
     keys = data.select(list(table.keys))
     if not keys.equals(table.sorted(keys)):
@@ -35,5 +35,5 @@ def models(folder: Path) -> Faults:
             state = "there" if name in there else "missing"
             yield Fault(path.parent / name, "the file", state, "what manifest.json lists")
         for name in sorted(there & set(listed)):
-            if (found := files.sha256(path.parent / name)) != listed[name]:
-                yield Fault(path.parent / name, "sha256", found[:12], listed[name][:12])
+            if (actual := files.sha256(path.parent / name)) != listed[name]:
+                yield Fault(path.parent / name, "sha256", actual[:12], listed[name][:12])

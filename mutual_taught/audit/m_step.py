@@ -40,10 +40,10 @@ def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]
     longest = of.settings.answer.max_new_tokens
     yield from answer_tables.drawn(path, table, data, of.run.reader, longest)
     yield from answer_tables.seeds(of, table, data, drew)
-    said = files.read_json(of.metrics(stage))
+    actual = files.read_json(of.metrics(stage))
     if stage == "answer" and provenance.reuses(of.key, of.settings):
-        said.pop("previous_shift", None)  # r_0's rewards are in no table: it needs the models
-    yield from faults.numbers(of.metrics(stage), said, describe.answers(data))
+        actual.pop("previous_shift", None)  # r_0's rewards are in no table: it needs the models
+    yield from faults.numbers(of.metrics(stage), actual, describe.answers(data))
 
 
 def pairs(of: Iteration) -> Faults:
@@ -63,11 +63,11 @@ def pairs(of: Iteration) -> Faults:
         place = of.run.split_file("reward")[0]
         golds = gold_tables.of_both(build_pairs.both(own, before), prompts, place)
     expected, epsilon = build_pairs.pseudo_pairs(own, before, rewards, rule.filter, golds)
-    path, found = of.path(tables.PSEUDO_PAIRS), of.table(tables.PSEUDO_PAIRS)
-    yield from faults.compare(path, tables.PSEUDO_PAIRS, found, expected)
-    said = tables.provenance(found)["tolerance"]
-    if said != epsilon:
-        yield Fault(path, "tolerance", str(said), str(epsilon))
+    path, actual = of.path(tables.PSEUDO_PAIRS), of.table(tables.PSEUDO_PAIRS)
+    yield from faults.compare(path, tables.PSEUDO_PAIRS, actual, expected)
+    stated = tables.provenance(actual)["tolerance"]
+    if stated != epsilon:
+        yield Fault(path, "tolerance", str(stated), str(epsilon))
     yield from _mixed(of, expected, epsilon)
 
 
@@ -83,15 +83,15 @@ def _mixed(of: Iteration, pseudo: pa.Table, epsilon: float | None) -> Faults:
     )
     mix = build_pairs.combine(sources, of.t, of.settings.build_pairs, of.settings.seed)
     mix = tables.REWARD_PAIRS.sorted(mix)
-    path, found = of.path(tables.REWARD_PAIRS), of.table(tables.REWARD_PAIRS)
-    yield from faults.compare(path, tables.REWARD_PAIRS, found, mix)
+    path, actual = of.path(tables.REWARD_PAIRS), of.table(tables.REWARD_PAIRS)
+    yield from faults.compare(path, tables.REWARD_PAIRS, actual, mix)
     fitted = None if sources.calibration is None else sources.calibration._asdict()
-    said = tables.provenance(found).get("calibration")
-    if said != fitted:
-        yield Fault(path, "calibration", str(said), str(fitted))
+    stated = tables.provenance(actual).get("calibration")
+    if stated != fitted:
+        yield Fault(path, "calibration", str(stated), str(fitted))
     metrics = of.metrics("build_pairs")
-    right = build_pairs.metrics(pseudo, epsilon, mix, sources.calibration)
-    yield from faults.numbers(metrics, files.read_json(metrics), right)
+    expected = build_pairs.metrics(pseudo, epsilon, mix, sources.calibration)
+    yield from faults.numbers(metrics, files.read_json(metrics), expected)
 
 
 def _calibration(of: Iteration) -> Calibration | None:

@@ -84,28 +84,28 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     }
 
 
-def _with_prompts(of: Iteration, told: Mapping[str, files.Json]) -> dict[str, files.Json]:
+def _with_prompts(of: Iteration, by_table: Mapping[str, files.Json]) -> dict[str, files.Json]:
     """Add the digests of the prompts that were answered."""
     asked: dict[str, files.Json] = {}
     for name, split in ASKED.items():
         if split == "policy" and of.t:
             prompts = of.policy_prompts()
-            given = told[name].get("source") == "given"
+            given = by_table[name].get("source") == "given"
             asked[name] = {
                 "prompts": tables.rows_digest(prompts if given else prompts.select(CONVERSATION))
             }
         elif split != "policy":
             columns = of.run.columns(*of.run.split_file(split))
-            said = {column: columns[column] for column in CONVERSATION}
-            asked[name] = {"prompts": tables.joined(said)}
+            digests = {column: columns[column] for column in CONVERSATION}
+            asked[name] = {"prompts": tables.joined(digests)}
     if of.settings.build_pairs.labels == "verifiable":
         asked["pseudo_pairs"] = {"instructions": _instructions(of, "reward")}
     if of.settings.build_pairs.weights == "calibrated":
         asked["reward_pairs"] = {"selection_instructions": _instructions(of, "selection")}
     if (judge := of.settings.select_policy.judge) == "verifiable":
-        said = {"judge": judge, "instructions": _instructions(of, "selection")}
-        asked["duels"] = {**asked["duels"], **said}
-    return {name: {**right, **asked.get(name, {})} for name, right in told.items()}
+        by_gold = {"judge": judge, "instructions": _instructions(of, "selection")}
+        asked["duels"] = {**asked["duels"], **by_gold}
+    return {name: {**own, **asked.get(name, {})} for name, own in by_table.items()}
 
 
 def _instructions(of: Iteration, split: str) -> str:
@@ -114,40 +114,44 @@ def _instructions(of: Iteration, split: str) -> str:
     return tables.joined({name: columns[name] for name in INSTRUCTIONS})
 
 
-def agrees(path: Path, said: files.Json, right: files.Json, where: str = "provenance") -> Faults:
+def agrees(
+    path: Path, actual: files.Json, expected: files.Json, where: str = "provenance"
+) -> Faults:
     """What a file says of itself is right, name by name."""
-    for name, value in right.items():
-        if not _fits(said.get(name), value):
-            yield Fault(path, f"{where} {name}", str(said.get(name))[:80], str(value)[:80])
+    for name, value in expected.items():
+        if not _fits(actual.get(name), value):
+            yield Fault(path, f"{where} {name}", str(actual.get(name))[:80], str(value)[:80])
 
 
 def same_model(folder: Path, source: Path, what: str) -> Faults:
     """A model is a copy of another: its files, and all that its manifest says of it."""
-    mine, right = read_manifest(folder), read_manifest(source)
-    if mine.digest != right.digest:
-        yield Fault(folder, what, mine.digest[:12], f"{source} {right.digest[:12]}")
+    actual, expected = read_manifest(folder), read_manifest(source)
+    if actual.digest != expected.digest:
+        yield Fault(folder, what, actual.digest[:12], f"{source} {expected.digest[:12]}")
     else:
-        yield from agrees(folder / MANIFEST, mine._asdict(), right._asdict(), what)
+        yield from agrees(folder / MANIFEST, actual._asdict(), expected._asdict(), what)
 
 
-def _fits(said: object, right: object) -> bool:
+def _fits(actual: object, expected: object) -> bool:
     """Compare what is said with a parameter; `auto` may have become either format."""
-    if right == "auto":
-        return said in get_args(fields.Dtype)
-    if isinstance(right, dict) and isinstance(said, dict):
-        return said.keys() == right.keys() and all(_fits(said[name], right[name]) for name in right)
-    return said == right
+    if expected == "auto":
+        return actual in get_args(fields.Dtype)
+    if isinstance(expected, dict) and isinstance(actual, dict):
+        return actual.keys() == expected.keys() and all(
+            _fits(actual[name], expected[name]) for name in expected
+        )
+    return actual == expected
 
 
 def made_from(of: Iteration) -> Faults:
     """Every artifact names, by digest, the artifacts it was really made from."""
     inputs = _inputs(of)
-    told = _with_prompts(of, terms(of.key, of.settings))
+    by_table = _with_prompts(of, terms(of.key, of.settings))
     if of.active:
-        yield from _evaluated(of, inputs, told)
+        yield from _evaluated(of, inputs, by_table)
     if not of.t:
         return
-    yield from _tables(of, inputs, told)
+    yield from _tables(of, inputs, by_table)
     if of.began:
         yield from _duellists(of)
         yield from _candidates(of, inputs)
@@ -155,16 +159,18 @@ def made_from(of: Iteration) -> Faults:
         yield from _reward_model(of, inputs)
 
 
-def _tables(of: Iteration, inputs: Mapping[str, Digest], told: Mapping[str, files.Json]) -> Faults:
+def _tables(
+    of: Iteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
+) -> Faults:
     """Tables name the digests of their inputs, and the parameters that decide them."""
     for table in (*tables.EXCHANGED, tables.REWARD_TRAINING):
         data = of.table(table)
         if not tables.is_active(data):
             continue
         named = _sources(table, of.settings)
-        right = {name: inputs[source]() for name, source in named.items()}
-        terms = told.get(table.name, {})
-        yield from agrees(of.path(table), tables.provenance(data), {**right, **terms})
+        digests = {name: inputs[source]() for name, source in named.items()}
+        terms = by_table.get(table.name, {})
+        yield from agrees(of.path(table), tables.provenance(data), {**digests, **terms})
 
 
 def _sources(table: tables.Table, settings: blocks.Params) -> dict[str, str]:
@@ -190,10 +196,10 @@ def _candidates(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
     dpo = params.load(learning.Dpo, of.key)
     start = "base_policy" if dpo.start == "base" else "policy"
     began = {"stage": f"dpo@{of.key}", "policy": inputs[start]()}
-    right = {**began, "dpo": dpo.model_dump(), **learnt(of.settings)}
+    expected = {**began, "dpo": dpo.model_dump(), **learnt(of.settings)}
     for folder in checkpoints(of.here):
         yield from _made_by(of, folder, inputs, start, ("ranked_pairs", "responses"))
-        yield from agrees(folder / MANIFEST, read_manifest(folder).made_by, right, "made_by")
+        yield from agrees(folder / MANIFEST, read_manifest(folder).made_by, expected, "made_by")
 
 
 def _reward_model(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
@@ -230,9 +236,9 @@ def checkpoints(folder: Path) -> list[Path]:
 def _duellists(of: Iteration) -> Faults:
     """The policies that duelled are the previous one and all candidates there are."""
     candidates = checkpoints(of.here)
-    right = [read_manifest(folder).digest for folder in (of.before / "policy", *candidates)]
-    said = tables.provenance(of.table(tables.DUELS))
-    yield from agrees(of.path(tables.DUELS), said, {"policies": right})
+    expected = [read_manifest(folder).digest for folder in (of.before / "policy", *candidates)]
+    actual = tables.provenance(of.table(tables.DUELS))
+    yield from agrees(of.path(tables.DUELS), actual, {"policies": expected})
     there = {folder for folder in (of.here / "checkpoints").iterdir() if folder.is_dir()}
     for folder in sorted(there ^ set(candidates)):
         state = "there" if folder in there else "missing"
@@ -240,14 +246,14 @@ def _duellists(of: Iteration) -> Faults:
 
 
 def _evaluated(
-    of: Iteration, inputs: Mapping[str, Digest], told: Mapping[str, files.Json]
+    of: Iteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
 ) -> Faults:
     """An evaluation is of this iteration's own models."""
     own = {"policy": inputs["current_policy"], "reward_model": inputs["current_reward_model"]}
     for table in EVALUATED:
         named = {name: own[name]() for name in table.made_from.inputs if name not in APART}
-        right = {**named, **told.get(table.name, {})}
-        yield from agrees(of.path(table), tables.provenance(of.table(table)), right)
+        expected = {**named, **by_table.get(table.name, {})}
+        yield from agrees(of.path(table), tables.provenance(of.table(table)), expected)
 
 
 def _inputs(of: Iteration) -> dict[str, Digest]:
@@ -287,6 +293,6 @@ def _made_by(
     if manifest.parent != inputs[parent]():
         yield Fault(path, "parent", str(manifest.parent)[:12], inputs[parent]()[:12])
     for name in names:
-        said, right = manifest.made_by.get(name), inputs[name]()
-        if said != right:
-            yield Fault(path, f"made_by.{name}", str(said)[:12], right[:12])
+        actual, expected = manifest.made_by.get(name), inputs[name]()
+        if actual != expected:
+            yield Fault(path, f"made_by.{name}", str(actual)[:12], expected[:12])

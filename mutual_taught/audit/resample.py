@@ -49,7 +49,7 @@ class Draws(NamedTuple):
         assert dtype != "auto"
         return dtype
 
-    def said(self) -> pa.Table:
+    def stored(self) -> pa.Table:
         """Read the answers as the run has them."""
         rows = tables.read(self.path, self.table)
         if self.step is None:
@@ -134,7 +134,7 @@ def as_made(block: B, made: Mapping[str, Any]) -> B:
         made: the table's provenance, which has formats under the names that the block has.
     """
     came_to = {name: made.get(name) for name, value in block if value == "auto"}
-    known = {name: said for name, said in came_to.items() if said in get_args(fields.Dtype)}
+    known = {name: dtype for name, dtype in came_to.items() if dtype in get_args(fields.Dtype)}
     return settle(block.model_copy(update=known))
 
 
@@ -217,30 +217,30 @@ def _plan(
 
 def _compare(drawn: Draws, shard: int, engine: Engine, tolerance: float) -> Redrawn:
     again = shards.redraw(engine, drawn.prompts, drawn.plan, shard)
-    said = drawn.said()
-    mine = said.filter(pc.is_in(said["prompt_id"], pc.unique(again["prompt_id"])))
-    if len(mine) != len(again):
+    rows = drawn.stored()
+    stored = rows.filter(pc.is_in(rows["prompt_id"], pc.unique(again["prompt_id"])))
+    if len(stored) != len(again):
         return Redrawn(drawn.path, shard, len(again), 0, False, 0.0, tolerance)
-    pairs = zip(mine["token_ids"].to_pylist(), again["token_ids"].to_pylist(), strict=True)
+    pairs = zip(stored["token_ids"].to_pylist(), again["token_ids"].to_pylist(), strict=True)
     same = np.array([a == b for a, b in pairs])
     equal = all(
-        mine[name].combine_chunks().equals(again[name].combine_chunks())
+        stored[name].combine_chunks().equals(again[name].combine_chunks())
         for name in ("response", "finish_reason", "logprob", "seed")
-        if name in mine.column_names
+        if name in stored.column_names
     )
-    bit_equal, apart = bool(same.all() and equal), _apart(mine, again, same)
+    bit_equal, apart = bool(same.all() and equal), _apart(stored, again, same)
     return Redrawn(drawn.path, shard, len(again), int(same.sum()), bit_equal, apart, tolerance)
 
 
-def _apart(mine: pa.Table, again: pa.Table, same: NDArray[np.bool_]) -> float:
+def _apart(stored: pa.Table, again: pa.Table, same: NDArray[np.bool_]) -> float:
     """Give the largest difference of log-probs among answers with the same tokens, in nats."""
-    if "logprob" not in mine.column_names:
+    if "logprob" not in stored.column_names:
         return 0.0
-    return furthest(*(table["logprob"].to_numpy()[same] for table in (mine, again)))
+    return furthest(*(table["logprob"].to_numpy()[same] for table in (stored, again)))
 
 
-def furthest(stored: Floats, found: Floats) -> float:
+def furthest(stored: Floats, again: Floats) -> float:
     """Give the largest difference; NaN is at 0 from NaN, and infinitely far from a number."""
-    both = np.isnan(stored) & np.isnan(found)
-    apart = np.where(both, 0.0, np.abs(stored - found))
+    both = np.isnan(stored) & np.isnan(again)
+    apart = np.where(both, 0.0, np.abs(stored - again))
     return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))

@@ -112,19 +112,19 @@ def _again(
     size, tolerance = scorer.settings.shard_size, REWARD[scorer.settings.dtype]
     for shard in numbers:
         if follows is not None:
-            right, found = stored, follows(_scored(scorer, asked, max_length))
+            expected, actual = stored, follows(_scored(scorer, asked, max_length))
         else:
             these = slice(shard * size, (shard + 1) * size)
-            right, found = stored[these], _scored(scorer, asked[these], max_length)
-        apart = furthest(right, found)
-        yield Rescored(scoring.path, scoring.columns, shard, right.size, apart, tolerance)
+            expected, actual = stored[these], _scored(scorer, asked[these], max_length)
+        apart = furthest(expected, actual)
+        yield Rescored(scoring.path, scoring.columns, shard, expected.size, apart, tolerance)
 
 
 def _scored(scorer: Scorer, asked: Sequence[Asked], max_length: int) -> Floats:
     """Give the rewards of answers, shape (prompts, answers), NaN where one does not fit."""
     with tempfile.TemporaryDirectory() as parts:
-        found = shards.score_prompts(scorer, asked, max_length, Path(parts), "verify")
-    return np.asarray(found["reward"].to_numpy(zero_copy_only=False).reshape(len(asked), -1))
+        scores = shards.score_prompts(scorer, asked, max_length, Path(parts), "verify")
+    return np.asarray(scores["reward"].to_numpy(zero_copy_only=False).reshape(len(asked), -1))
 
 
 def _measured(of: Iteration) -> Iterator[References]:
@@ -145,7 +145,7 @@ def _references(of: Iteration, numbers: Sequence[int]) -> Iterator[Rescored]:
     measure, tolerance = model.load(), LOGPS[rule.reference_dtype]
     for shard in numbers:
         kept = ranked.filter(ranked["kept"]).slice(shard * reference.SHARD, reference.SHARD)
-        found = np.array(measure(reference.pair_groups(pairs, kept, model), ignore))
+        again = np.array(measure(reference.pair_groups(pairs, kept, model), ignore))
         stored = np.stack([kept[name].to_numpy() for name in REFERENCE], axis=1)
-        apart = furthest(stored, found)
+        apart = furthest(stored, again)
         yield Rescored(path, "reference log-probs", shard, stored.size, apart, tolerance)

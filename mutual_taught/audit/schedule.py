@@ -60,9 +60,9 @@ def learning_rates(settings: Optimisation, steps: int) -> NDArray[np.float64]:
 
 def steps(path: Path, curve: Curve, planned: int, settings: Optimisation) -> Faults:
     """A curve has a row for each planned step, at the learning rate of the schedule."""
-    found = curve["step"]
-    if not np.array_equal(found, np.arange(1, planned + 1)):
-        yield Fault(path, "the last step", f"{found[-1]:g} of {len(found)} rows", f"{planned}")
+    actual = curve["step"]
+    if not np.array_equal(actual, np.arange(1, planned + 1)):
+        yield Fault(path, "the last step", f"{actual[-1]:g} of {len(actual)} rows", f"{planned}")
         return
     rates = learning_rates(settings, planned)
     yield from close(path, curve, "learning_rate", rates, 1e-9 * settings.learning_rate)
@@ -78,5 +78,5 @@ def close(
     bad = np.flatnonzero(~(np.abs(curve[name] - expected) <= tolerance))
     if len(bad):
         at = bad[0]
-        found, right = float(curve[name][at]), float(expected[at])
-        yield Fault(path, f"step {at + 1} {name}", repr(found), repr(right))
+        actual, wanted = float(curve[name][at]), float(expected[at])
+        yield Fault(path, f"step {at + 1} {name}", repr(actual), repr(wanted))

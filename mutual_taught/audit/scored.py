@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 SIDES = ("chosen", "rejected")
 
 
-class Told(NamedTuple):
+class Stored(NamedTuple):
     """Prompts with their answers, in the order they were scored in, and what the run says of them.
 
     stored: the rewards, shape (prompts, answers), NaN where there is none; or what `follows`.
@@ -43,7 +43,7 @@ class Scoring(NamedTuple):
     columns: str
     reward_model: Path
     prompts: int | None
-    read: Callable[[], Told]
+    read: Callable[[], Stored]
 
     def shards(self, size: int) -> int:
         """Count the shards of so many prompts."""
@@ -67,22 +67,22 @@ def listed(of: Iteration) -> Iterator[Scoring]:
 def _responses(of: Iteration) -> Scoring:
     count = len(of.policy_prompts())
     path, judge = of.path(tables.REWARDS), of.before / "reward_model"
-    return Scoring(path, "reward", judge, count, partial(_responses_told, of))
+    return Scoring(path, "reward", judge, count, partial(_responses_stored, of))
 
 
-def _responses_told(of: Iteration) -> Told:
+def _responses_stored(of: Iteration) -> Stored:
     path, drawn = of.path(tables.RESPONSES), of.table(tables.RESPONSES)
     asked = shards.by_prompt(drawn, path, of.run.split("policy"), path)
-    return Told(asked, _by_prompt(of.table(tables.REWARDS)["reward"], len(asked)))
+    return Stored(asked, _by_prompt(of.table(tables.REWARDS)["reward"], len(asked)))
 
 
 def _duels(of: Iteration) -> Scoring:
     count = len(of.run.split("selection"))
     path, judge = of.path(tables.DUELS), of.before / "reward_model"
-    return Scoring(path, "rewards", judge, count, partial(_duels_told, of))
+    return Scoring(path, "rewards", judge, count, partial(_duels_stored, of))
 
 
-def _duels_told(of: Iteration) -> Told:
+def _duels_stored(of: Iteration) -> Stored:
     """The answers of pi_{t-1} come first, then those of each candidate, as they were scored."""
     data, path = of.table(tables.DUELS), of.path(tables.DUELS)
     parts = [
@@ -98,38 +98,38 @@ def _duels_told(of: Iteration) -> Told:
     ]
     stored = [_by_prompt(part[f"{side}reward"], len(ids)) for part, side in sides]
     asked = shards.together(ids, texts, of.run.split("selection"), path)
-    return Told(asked, np.concatenate(stored, axis=1))
+    return Stored(asked, np.concatenate(stored, axis=1))
 
 
 def _answers(of: Iteration) -> Scoring:
     count = len(of.run.split("reward"))
     path, judge = of.path(tables.ANSWER_REWARDS), of.before / "reward_model"
-    return Scoring(path, "rewards", judge, count, partial(_answers_told, of))
+    return Scoring(path, "rewards", judge, count, partial(_answers_stored, of))
 
 
-def _answers_told(of: Iteration) -> Told:
+def _answers_stored(of: Iteration) -> Stored:
     """The answers of pi_t come first, then those of pi_{t-1}."""
     data, path = of.table(tables.ANSWER_REWARDS), of.path(tables.ANSWER_REWARDS)
     texts = [of.table(table)["response"] for table in (tables.ANSWERS, tables.PREVIOUS_ANSWERS)]
     rewards = [data[f"{side}reward"] for side in ("", "previous_")]
-    return _told(data["prompt_id"], texts, rewards, of.run.split("reward"), path)
+    return _stored(data["prompt_id"], texts, rewards, of.run.split("reward"), path)
 
 
 def _shift(of: Iteration) -> Scoring:
     """How far r_{t-1} favours reused answers, beyond what r_0 does: of rewards stored nowhere."""
     path, base = of.metrics("answer"), of.run.folder / "0" / "reward_model"
-    return Scoring(path, "previous_shift", base, None, partial(_shift_told, of))
+    return Scoring(path, "previous_shift", base, None, partial(_shift_stored, of))
 
 
-def _shift_told(of: Iteration) -> Told:
-    asked, rewards, _ = _answers_told(of)
+def _shift_stored(of: Iteration) -> Stored:
+    asked, rewards, _ = _answers_stored(of)
 
     def follows(base_rewards: Floats) -> Floats:
         shift = reuse_shift(rewards, base_rewards)
         return np.array([np.nan if shift is None else shift])
 
-    said = files.read_json(of.metrics("answer")).get("previous_shift", np.nan)
-    return Told(asked, np.array([said], np.float64), follows)
+    stated = files.read_json(of.metrics("answer")).get("previous_shift", np.nan)
+    return Stored(asked, np.array([stated], np.float64), follows)
 
 
 def _generations(of: Iteration) -> Iterator[Scoring]:
@@ -137,41 +137,41 @@ def _generations(of: Iteration) -> Iterator[Scoring]:
     path, count = of.path(tables.GENERATIONS), len(of.run.split("eval"))
     for name, folder in (("reward_rt", of.here), ("reward_r0", of.run.folder / "0")):
         judge = folder / "reward_model"
-        yield Scoring(path, name, judge, count, partial(_generations_told, of, name))
+        yield Scoring(path, name, judge, count, partial(_generations_stored, of, name))
 
 
-def _generations_told(of: Iteration, column: str) -> Told:
+def _generations_stored(of: Iteration, column: str) -> Stored:
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
     asked = shards.by_prompt(own, path, of.run.split("eval"), path)
-    return Told(asked, _by_prompt(own[column], len(asked)))
+    return Stored(asked, _by_prompt(own[column], len(asked)))
 
 
 def _gold_pairs(of: Iteration) -> Iterator[Scoring]:
     """Held-out gold pairs were scored under r_t; r_0's scores are those of iteration 0."""
     if held_out := len(of.held_out()):
         path, judge = of.path(tables.RM_SCORES), of.here / "reward_model"
-        yield Scoring(path, "rewards", judge, held_out, partial(_gold_pairs_told, of))
+        yield Scoring(path, "rewards", judge, held_out, partial(_gold_pairs_stored, of))
 
 
-def _gold_pairs_told(of: Iteration) -> Told:
+def _gold_pairs_stored(of: Iteration) -> Stored:
     scores, pairs = of.table(tables.RM_SCORES), of.held_out()
-    mine = pc.and_(pc.equal(scores["set"], "gold_pairs"), pc.equal(scores["reward_model"], "rt"))
-    found = scores.filter(mine)
-    texts, rewards = [pairs[side] for side in SIDES], [found[f"reward_{side}"] for side in SIDES]
-    return _told(pairs["prompt_id"], texts, rewards, pairs, of.path(tables.RM_SCORES))
+    of_rt = pc.and_(pc.equal(scores["set"], "gold_pairs"), pc.equal(scores["reward_model"], "rt"))
+    rows = scores.filter(of_rt)
+    texts, rewards = [pairs[side] for side in SIDES], [rows[f"reward_{side}"] for side in SIDES]
+    return _stored(pairs["prompt_id"], texts, rewards, pairs, of.path(tables.RM_SCORES))
 
 
-def _told(
+def _stored(
     ids: pa.ChunkedArray,
     texts: Sequence[pa.ChunkedArray],
     rewards: Sequence[pa.ChunkedArray],
     prompts: pa.Table,
     path: Path,
-) -> Told:
+) -> Stored:
     """Put answers and rewards side by side, one column of each after the other."""
     listed = [column.to_pylist() for column in texts]
     asked = shards.together(ids.to_pylist(), listed, prompts, path)
-    return Told(asked, np.stack([column.to_numpy() for column in rewards], axis=1))
+    return Stored(asked, np.stack([column.to_numpy() for column in rewards], axis=1))
 
 
 def _by_prompt(rewards: pa.ChunkedArray, prompts: int) -> Floats:

@@ -40,9 +40,9 @@ def prompts(run: Run, settings: blocks.Params) -> Faults:
     for place, kind in listed(run):
         yield from integrity.altered(run, place, kind)
     for (place, kind), rows in zip(parts, sources.by_split(whole).values(), strict=True):
-        found = run.table(place, kind)
-        yield from faults.compare(place, kind, found, rows)
-        yield from agrees(place, tables.provenance(found), {"seed": settings.seed})
+        actual = run.table(place, kind)
+        yield from faults.compare(place, kind, actual, rows)
+        yield from agrees(place, tables.provenance(actual), {"seed": settings.seed})
     yield from _dropped(run, whole, settings)
     yield from _sourced(run, whole, settings)
     yield from _counted(run, whole, settings)
@@ -60,12 +60,12 @@ def _named(path: Path, whole: pa.Table) -> Faults:
 def _placed(path: Path, whole: pa.Table, settings: blocks.Params) -> Faults:
     """Every prompt is in the split that its id and the seed give."""
     shares, _ = sources.split_plan(settings.data)
-    right = _falls(shares, whole, settings.seed)
+    expected = _falls(shares, whole, settings.seed)
     if settings.data.given is not None:  # the policy's prompts are from another file
         own, _ = sources.given_plan(settings.data)
         policy = pc.starts_with(whole["split"], "policy_").combine_chunks()
-        right = pc.if_else(policy, _falls(own, whole, settings.seed), right)
-    bad = pc.not_equal(whole["split"].combine_chunks(), right)
+        expected = pc.if_else(policy, _falls(own, whole, settings.seed), expected)
+    bad = pc.not_equal(whole["split"].combine_chunks(), expected)
     yield from faults.first(
         path, tables.PROMPTS, whole, "split", bad, "the split its id falls in (data.splits)"
     )
@@ -120,10 +120,10 @@ def _sourced(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
     bad = [kept[where] is None for where in places]
     yield from faults.first(place, tables.PROMPTS, whole, "row", bad, "a row of its file")
     if not any(bad):
-        right = pa.Table.from_pylist(list(kept.values()), SOURCED)
-        yield from faults.compare(place, tables.PROMPTS, whole, right)
-    right = pa.table([pa.array(list(out.values()), tables.TEXT)], ["excerpt"])
-    yield from faults.compare(path, table, dropped, right)
+        expected = pa.Table.from_pylist(list(kept.values()), SOURCED)
+        yield from faults.compare(place, tables.PROMPTS, whole, expected)
+    expected = pa.table([pa.array(list(out.values()), tables.TEXT)], ["excerpt"])
+    yield from faults.compare(path, table, dropped, expected)
 
 
 def gold_pairs(of: Iteration) -> Faults:
@@ -134,8 +134,8 @@ def gold_pairs(of: Iteration) -> Faults:
     source = None if named is None else Path(named)
     if source is not None and not source.exists():
         return
-    right = table.sorted(sources.gold_pairs(source))
-    yield from faults.compare(path, table, of.run.table(path, table), right)
+    expected = table.sorted(sources.gold_pairs(source))
+    yield from faults.compare(path, table, of.run.table(path, table), expected)
 
 
 def reward_model(of: Iteration) -> Faults:
@@ -149,14 +149,14 @@ def reward_model(of: Iteration) -> Faults:
         return
     pairs, counted = fitting(PREFERENCES, of.run.reader.judging, of.settings.tokens)
     yield from faults.numbers(metrics, files.read_json(metrics), counted)
-    found = of.run.table(*place)
-    yield from faults.compare(*place, found, place[1].sorted(pairs))
+    actual = of.run.table(*place)
+    yield from faults.compare(*place, actual, place[1].sorted(pairs))
     limit = {"max_length": of.settings.tokens.max_length}
-    yield from agrees(place[0], tables.provenance(found), limit)
+    yield from agrees(place[0], tables.provenance(actual), limit)
     steps = total_steps(len(pairs), of.settings.base_reward_model)
-    right = {"preferences": tables.rows_digest(pairs), "step": steps}
+    expected = {"preferences": tables.rows_digest(pairs), "step": steps}
     path = of.here / "reward_model"
-    yield from agrees(path / MANIFEST, read_manifest(path).made_by, right, "made_by")
+    yield from agrees(path / MANIFEST, read_manifest(path).made_by, expected, "made_by")
 
 
 def _counted(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
@@ -167,9 +167,9 @@ def _counted(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
     counted = sources.counts(whole["split"], dropped["reason"], rows)
     _, sizes = sources.split_plan(settings.data)
     for name, size in sizes.items():
-        if size is not None and (found := counted.get(f"prompts_{name}", 0)) != size:
+        if size is not None and (actual := counted.get(f"prompts_{name}", 0)) != size:
             place = here / "prompts.parquet"
-            yield Fault(place, f"split {name}", f"of {found:g} prompts", f"{size} (data.splits)")
+            yield Fault(place, f"split {name}", f"of {actual:g} prompts", f"{size} (data.splits)")
     metrics = here / "metrics" / "prepare_prompts.json"
     yield from faults.numbers(metrics, files.read_json(metrics), counted)
 
@@ -189,8 +189,8 @@ def _dropped(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
         "row": (pa.chunked_array([unused]), "of no prompt"),
         "reason": (pc.is_in(dropped["reason"], known), "a reason of docs/data.md"),
     }
-    for name, (right, expected) in checks.items():
-        bad = pc.invert(right).to_numpy()
+    for name, (fits, expected) in checks.items():
+        bad = pc.invert(fits).to_numpy()
         yield from faults.first(path, table, dropped, name, bad, expected)
     rows = tables.provenance(dropped)["rows"]
     if not sources.allowed(len(dropped), rows, settings.data):
@@ -219,9 +219,9 @@ def base(of: Iteration) -> Faults:
         yield from agrees(of.path(table), tables.provenance(of.table(table)), data)
     yield from _read_with(of.here, of.settings)
     yield from _models(of.here, of.settings)
-    begun, found = decision.Decision(True, "0"), decision.read(of.here / "decision.json")
-    if found != begun:
-        yield Fault(of.here / "decision.json", "the decision", str(found), str(begun))
+    begun, actual = decision.Decision(True, "0"), decision.read(of.here / "decision.json")
+    if actual != begun:
+        yield Fault(of.here / "decision.json", "the decision", str(actual), str(begun))
 
 
 def prepared(here: Path, settings: blocks.Params) -> files.Json:
@@ -240,10 +240,10 @@ def _read_with(here: Path, settings: blocks.Params) -> Faults:
     own = settings.models.reward_model.source in ("path", "hub")
     for name in ("policy", "reward_model") if own else ("policy",):
         there = read_manifest(here / name).files
-        for file, found in hashes(here / "tokenizers" / name).items():
-            if file in there and file != "config.json" and found != there[file]:
+        for file, actual in hashes(here / "tokenizers" / name).items():
+            if file in there and file != "config.json" and actual != there[file]:
                 place = here / "tokenizers" / name / file
-                yield Fault(place, "sha256", found[:12], f"{there[file][:12]}, that of {name}")
+                yield Fault(place, "sha256", actual[:12], f"{there[file][:12]}, that of {name}")
 
 
 def _models(here: Path, settings: blocks.Params) -> Faults:
@@ -265,8 +265,8 @@ def _models(here: Path, settings: blocks.Params) -> Faults:
     yield from _is(here / "reward_model", second, {"stage": "prepare_reward_model", **made_by})
 
 
-def _is(folder: Path, right: files.Json, made_by: files.Json) -> Faults:
+def _is(folder: Path, expected: files.Json, made_by: files.Json) -> Faults:
     """A model says of itself, and of what made it, what is right."""
     manifest, path = read_manifest(folder), folder / MANIFEST
-    yield from agrees(path, manifest._asdict(), right, "the model's")
+    yield from agrees(path, manifest._asdict(), expected, "the model's")
     yield from agrees(path, manifest.made_by, made_by, "made_by")

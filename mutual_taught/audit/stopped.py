@@ -25,10 +25,10 @@ def empty(of: Iteration) -> Faults:
     }
     for path, table in of.run.listed(of.key):
         data = of.run.table(path, table)
-        right = expected.get(table.name, len(data) > 0)
-        if tables.is_active(data) != right or (len(data) > 0) != right:
+        filled = expected.get(table.name, len(data) > 0)
+        if tables.is_active(data) != filled or (len(data) > 0) != filled:
             state = f"{len(data)} rows, active {str(tables.is_active(data)).lower()}"
-            wanted = "rows" if right else "none: the iteration was stopped, or has none of these"
+            wanted = "rows" if filled else "none: the iteration was stopped, or has none of these"
             yield Fault(path, "the table", state, wanted)
 
 
@@ -39,9 +39,9 @@ def carried_on(of: Iteration) -> Faults:
     folder, before = (place / "reward_model" for place in (of.here, of.before))
     yield from provenance.same_model(folder, before, "the reward model")
     for table in EVAL:
-        own, theirs = of.path(table), of._replace(key=of.previous).path(table)
-        if of.run.digest(own, table) != of.run.digest(theirs, table):
-            yield Fault(own, "the table", "another", f"a copy of {theirs}")
+        own, source = of.path(table), of._replace(key=of.previous).path(table)
+        if of.run.digest(own, table) != of.run.digest(source, table):
+            yield Fault(own, "the table", "another", f"a copy of {source}")
     for stage in LEARNING if of.began else (*SAMPLING, *LEARNING):
         path = of.metrics(stage)
         yield from faults.numbers(path, files.read_json(path), {"active": 0.0})

@@ -49,21 +49,21 @@ def policy(of: Iteration) -> Faults:
     yield from faults.numbers(of.metrics("dpo"), files.read_json(of.metrics("dpo")), trained)
 
 
-def _left(of: Iteration, right: list[int], kept: int) -> Faults:
+def _left(of: Iteration, expected: list[int], kept: int) -> Faults:
     """The candidates are of these steps, and say so."""
     place = of.here / "checkpoints"
-    found = read_steps(place)
-    if found != right:
-        yield Fault(place / STEPS, "steps", str(found), f"{right}, for {kept} kept pairs")
-    for folder, step in zip(checkpoints(of.here), found, strict=True):
+    actual = read_steps(place)
+    if actual != expected:
+        yield Fault(place / STEPS, "steps", str(actual), f"{expected}, for {kept} kept pairs")
+    for folder, step in zip(checkpoints(of.here), actual, strict=True):
         yield from _made_in(folder, step)
 
 
 def _made_in(folder: Path, step: int) -> Faults:
     """A trained model says in how many steps it was made."""
-    said = read_manifest(folder).made_by.get("step")
-    if said != step:
-        yield Fault(folder / MANIFEST, "made_by step", str(said), str(step))
+    actual = read_manifest(folder).made_by.get("step")
+    if actual != step:
+        yield Fault(folder / MANIFEST, "made_by step", str(actual), str(step))
 
 
 def _dpo_curve(
@@ -164,20 +164,20 @@ def _weights(data: pa.Table, mix: pa.Table) -> NDArray[np.float64]:
     if "weight" not in mix.column_names:
         return np.ones(len(data))
     where = pc.index_in(data["pair_id"], mix["pair_id"].combine_chunks())
-    found: NDArray[np.float64] = mix["weight"].take(where).to_numpy()
-    return found
+    weights: NDArray[np.float64] = mix["weight"].take(where).to_numpy()
+    return weights
 
 
 def _rows(of: Iteration, data: pa.Table, each: int) -> Faults:
     """Margins, epochs and what was right follow from the other columns."""
     margins = data["reward_chosen"].to_numpy() - data["reward_rejected"].to_numpy()
-    right = {
+    expected = {
         "reward_margin": margins,
         "correct": margins > 0,
         "epoch": (data["step"].to_numpy() - 1) // each + 1,
     }
     path, table = of.path(tables.REWARD_TRAINING), tables.REWARD_TRAINING
-    for name, values in right.items():
+    for name, values in expected.items():
         bad = data[name].to_numpy() != values
         yield from faults.first(path, table, data, name, bad, "what the other columns give")
 
@@ -186,9 +186,9 @@ def _met(of: Iteration, data: pa.Table, plan: Sequence[int], epochs: int) -> Fau
     """Steps have as many pairs as a batch, and every epoch has every pair of the mix once."""
     path = of.path(tables.REWARD_TRAINING)
     counted = np.bincount(data["step"].to_numpy())[1:].tolist()
-    for step, (found, size) in enumerate(zip_longest(counted, plan), 1):
-        if found != size:
-            yield Fault(path, f"step {step}", f"of {found} pairs", f"{size}")
+    for step, (actual, size) in enumerate(zip_longest(counted, plan), 1):
+        if actual != size:
+            yield Fault(path, f"step {step}", f"of {actual} pairs", f"{size}")
     ids = _sorted(of.table(tables.REWARD_PAIRS)["pair_id"])
     for epoch in range(1, epochs + 1):
         rows = data.filter(pc.equal(data["epoch"], epoch))

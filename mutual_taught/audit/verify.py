@@ -111,8 +111,8 @@ def guarded(folder: Path, check: Iterator[T]) -> Iterator[T | Fault]:
     try:
         yield from check
     except MutualTaughtError as error:
-        said = " ".join(str(error).split())
-        yield Fault(folder, "an artifact", f"refused ({said})", "one that can be read")
+        reason = " ".join(str(error).split())
+        yield Fault(folder, "an artifact", f"refused ({reason})", "one that can be read")
     except (
         ValueError,
         TypeError,
@@ -122,8 +122,8 @@ def guarded(folder: Path, check: Iterator[T]) -> Iterator[T | Fault]:
         OSError,
         pa.ArrowException,
     ) as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        yield Fault(folder, "an artifact", f"at odds with the others ({said})", "a whole run")
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        yield Fault(folder, "an artifact", f"at odds with the others ({reason})", "a whole run")
 
 
 def _summary(of: Iteration) -> Faults:
