@@ -349,8 +349,8 @@ def _duels(making: Making) -> None:
     }
     duels = _written(making.here, tables.DUELS, pa.concat_tables(fought), told)
     first, settings = decision.Decision(True, "0"), making.settings
-    rule, policy = settings.select_policy, making.start / "policy"
-    select_policy.choose(duels, place, policy, first, making.here, "1", rule, settings.seed)
+    choice = select_policy.Choice(duels, place, making.start / "policy", first)
+    select_policy.choose(choice, making.here, "1", settings.select_policy, settings.seed)
 
 
 def _duel(

@@ -23,16 +23,10 @@ def main(
 ) -> None:
     """Keep the checkpoint that r_{t-1} prefers most often if its win rate is at least tau."""
     with perf.measure(out, "select_policy"):
-        select_policy.choose(
-            tables.read(duels, tables.DUELS),
-            checkpoints,
-            policy,
-            decision.read(decided),
-            out,
-            iteration,
-            params.load(blocks.SelectPolicy),
-            params.seed(),
-        )
+        before = decision.read(decided)
+        choice = select_policy.Choice(tables.read(duels, tables.DUELS), checkpoints, policy, before)
+        settings = params.load(blocks.SelectPolicy)
+        select_policy.choose(choice, out, iteration, settings, params.seed())
 
 
 if __name__ == "__main__":

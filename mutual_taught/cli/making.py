@@ -35,15 +35,9 @@ def seed_preferences(
     from mutual_taught.config import params
     from mutual_taught.prepare import seed_preferences as making
 
-    measured = making.make(
-        policy,
-        templates,
-        out,
-        count,
-        making.Sizes(train, heldout, longer),
-        params.load(blocks.Sample),
-        blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
-    )
+    recipe = making.Recipe(templates, count, making.Sizes(train, heldout, longer))
+    drawing = blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed())
+    measured = making.make(policy, recipe, params.load(blocks.Sample), drawing, out)
     click.echo("instruction | prompts | complies | differ | gold | passed | tokens | cut")
     for name, prompts, complies, differ, gold, passed, tokens, cut in measured:
         shares = " | ".join(f"{share:.2f}" for share in (complies, differ, gold, passed))

@@ -172,18 +172,18 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def make(
-    policy: Path,
-    templates: Path,
-    out: Path,
-    count: int,
-    sizes: Sizes,
-    sample: Sample,
-    drawing: Drawing,
-) -> list[Rate]:
+class Recipe(NamedTuple):
+    """How many prompts are made of which templates, and how many pairs of their responses."""
+
+    templates: Path
+    prompts: int
+    sizes: Sizes
+
+
+def make(policy: Path, recipe: Recipe, sample: Sample, drawing: Drawing, out: Path) -> list[Rate]:
     """Ask, sample, rank and write `out/seed_preferences.parquet`; give the policy's rates."""
-    asked = questions(templates, count, drawing.seed)
-    answers, made_from = responses(policy, asked, 1, sample, drawing)
-    chosen = pairs(asked, answers, sizes, drawing.seed)
-    tables.write(out, TABLE, chosen, {**made_from, "count": count})
-    return rates(asked, answers)
+    asked = questions(recipe.templates, recipe.prompts, drawing.seed)
+    drawn, made_from = responses(policy, asked, 1, sample, drawing)
+    chosen = pairs(asked, drawn, recipe.sizes, drawing.seed)
+    tables.write(out, TABLE, chosen, {**made_from, "count": recipe.prompts})
+    return rates(asked, drawn)

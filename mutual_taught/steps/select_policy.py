@@ -1,6 +1,7 @@
 """Model selection on tables and folders; no model is loaded."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -71,28 +72,28 @@ def metrics(
     }
 
 
-def choose(
-    duels: pa.Table,
-    checkpoints: Path,
-    policy: Path,
-    previous: decision.Decision,
-    out: Path,
-    iteration: str,
-    settings: SelectPolicy,
-    seed: int,
-) -> None:
+class Choice(NamedTuple):
+    """What is chosen from: the candidates' folder and duels, pi_{t-1}, and the decision before."""
+
+    duels: pa.Table
+    checkpoints: Path
+    policy: Path
+    previous: decision.Decision
+
+
+def choose(choice: Choice, out: Path, iteration: str, settings: SelectPolicy, seed: int) -> None:
     """Link the selected policy to `out/policy`, or the previous one, and write the decision."""
     numbers: dict[str, float] = {"active": 0.0}
-    decided = decision.Decision(False, previous.policy_from)
-    source = policy
-    if previous.active:
-        require_judged(duels, out)
-        results = by_step(duels, settings.ties)
+    decided = decision.Decision(False, choice.previous.policy_from)
+    source = choice.policy
+    if choice.previous.active:
+        require_judged(choice.duels, out)
+        results = by_step(choice.duels, settings.ties)
         best = select_checkpoint(results, settings.win_rate_threshold, settings.rule == "last")
-        numbers = metrics(best, results, duels, settings.ties, seed)
+        numbers = metrics(best, results, choice.duels, settings.ties, seed)
         if best.active:
             decided = decision.Decision(True, iteration)
-            source = checkpoints / STEP.format(best.step)
+            source = choice.checkpoints / STEP.format(best.step)
     files.link_tree(source, out / "policy")
     decision.write(out, decided)
     files.write_metrics(out / "metrics" / "select_policy.json", numbers)

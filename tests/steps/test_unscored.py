@@ -205,6 +205,7 @@ FORGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORGED)
 def test_null_that_does_not_go_with_its_reason_is_found(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -216,6 +217,7 @@ def test_null_that_does_not_go_with_its_reason_is_found(
     assert any(said in line for line in lines), lines
 
 
+@pytest.mark.slow
 def test_limit_that_rewards_were_given_under_is_compared(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,20 +240,15 @@ def duels(outcomes: dict[int, list[float | None]]) -> pa.Table:
     )
 
 
+SELECTION = SelectPolicy(rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half")
+
+
 def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
     # Step 8 wins 1 of the 2 told, step 16 both; the third prompt is left out.
     fought = duels({8: [1.0, 0.0, None], 16: [1.0, 1.0, None]})
     (here / "checkpoints" / "step-000016").mkdir(parents=True)
-    select_policy.choose(
-        fought,
-        here / "checkpoints",
-        here,
-        Decision(True, "0"),
-        here / "1",
-        "1",
-        SelectPolicy(rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half"),
-        1,
-    )
+    choice = select_policy.Choice(fought, here / "checkpoints", here, Decision(True, "0"))
+    select_policy.choose(choice, here / "1", "1", SELECTION, 1)
     numbers = files.read_json(here / "1" / "metrics" / "select_policy.json")
     assert (numbers["step"], numbers["win_rate"], numbers["n"], numbers["unscored"]) == (
         16,
@@ -263,19 +260,9 @@ def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:
 
 def test_selection_without_any_told_duel_is_one_line(here: Path) -> None:
     fought = duels({8: [None, None], 16: [None, None]})
+    choice = select_policy.Choice(fought, here, here, Decision(True, "0"))
     with pytest.raises(InputError) as caught:
-        select_policy.choose(
-            fought,
-            here,
-            here,
-            Decision(True, "0"),
-            Path("run/1"),
-            "1",
-            SelectPolicy(
-                rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half"
-            ),
-            1,
-        )
+        select_policy.choose(choice, Path("run/1"), "1", SELECTION, 1)
     assert str(caught.value) == (
         "run/1: none of 2 prompts has a judged duel (unscored 2); expected at least one; "
         "raise tokens.max_length, or lower duel.max_new_tokens"
