@@ -313,6 +313,27 @@ JUDGEMENTS = Table(
     frozenset({"raw_a", "raw_b"}),
     made_from=MadeFrom(("reward_model",), ("max_length",)),
 )
+VERDICTS = Table(
+    "verdicts",
+    {
+        "against": TEXT,
+        "prompt_id": TEXT,
+        "response_index": INDEX,
+        "order": INDEX,
+        "preference": NUMBER,
+        "weight": INDEX,
+        "verdict": TEXT,
+        "first_logprob": NUMBER,
+        "second_logprob": NUMBER,
+        "reason": TEXT,
+        "key": TEXT,
+        "prompt_tokens": INDEX,
+        "completion_tokens": INDEX,
+    },
+    ("against", "prompt_id", "response_index", "order"),
+    frozenset({"preference", "first_logprob", "second_logprob"}),
+    made_from=MadeFrom(("answers", "others", "prompts"), ("style", "model", "max_tokens")),
+)
 RM_SCORES = Table(
     "rm_scores",
     {

@@ -1,0 +1,1 @@
+"""Language models as judges: how they are asked, what they say, and what follows from it."""
