@@ -21,6 +21,10 @@ class MissingFileError(MutualTaughtError, FileNotFoundError):
         return str(self.args[0])
 
 
+class EndpointError(MutualTaughtError, RuntimeError):
+    """A server that was asked gives no answer that can be used."""
+
+
 class TrainingError(MutualTaughtError, RuntimeError):
     """A training run went wrong in a way that must not be continued past."""
 
