@@ -1,9 +1,11 @@
 """Rows of benchmark files, as published: JSON, JSONL, Parquet; every bad row is named at once."""
 
 import codecs
+import gzip
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,8 +16,9 @@ from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.models.message import Message
 from mutual_taught.terminal.signs import excerpt
 
+LARGEST = 1e300
 SHOWN = 8  # bad rows of a file that a line names
-SUFFIXES = (".parquet", ".jsonl", ".json")
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".json")
 ROLES = ("system", "user", "assistant")
 SPEAKERS = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
 T = TypeVar("T")
@@ -37,7 +40,7 @@ def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> l
     """Read all rows of some files; one bad row refuses its file, with all the others it has.
 
     Args:
-        paths: of the files, read in this order.
+        paths: of the files, read in this order; a folder stands for all files in it.
         parse: makes what is wanted of a row, or raises `BadRowError`.
         expected: the benchmark's format, for messages.
 
@@ -46,7 +49,7 @@ def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> l
         InputError: a file cannot be read, has no row, or has bad rows.
     """
     found: list[T] = []
-    for path in paths:
+    for path in _files(paths, expected):
         bad: list[str] = []
         before = len(found)
         for number, values in _rows(path, expected):
@@ -65,6 +68,20 @@ def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> l
         if len(found) == before:
             raise InputError(f"{path}: has no row; expected {expected}")
     return found
+
+
+def _files(paths: Sequence[Path], expected: str) -> Iterator[Path]:
+    """Give the files that are named, and those within folders that are named, by their names."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        within = sorted(one for one in path.rglob("*") if one.name.endswith(SUFFIXES))
+        if not within:
+            raise InputError(
+                f"{path}: has no file that ends in {', '.join(SUFFIXES)}; expected {expected}"
+            )
+        yield from within
 
 
 def require_distinct(names: Sequence[str], paths: Sequence[Path]) -> None:
@@ -110,11 +127,15 @@ def numbers(row: Row, name: str, count: int) -> list[float]:
     """Take a column as a list of so many numbers; true and false count as 1 and 0."""
     value = taken(row, name)
     listed = value if isinstance(value, list) else []
-    if not isinstance(value, list) or not all(isinstance(one, int | float) for one in listed):
+    if not isinstance(value, list) or not all(map(_is_number, listed)):
         raise BadRowError(f"{name} is {excerpt(value)!r}; expected a list of numbers")
     if len(listed) != count:
         raise BadRowError(f"{name} has {len(listed)} numbers; expected {count}")
     return list(map(float, listed))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and abs(value) < LARGEST  # not NaN either
 
 
 def taken(row: Row, name: str) -> Any:
@@ -202,7 +223,8 @@ def answer(row: Row, name: str, messages: Sequence[Message]) -> str:
 
 def _rows(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Give the number of each row, and its values or why it has none."""
-    if path.suffix not in SUFFIXES:
+    suffix = next((one for one in SUFFIXES if path.name.endswith(one)), None)
+    if suffix is None:
         raise InputError(
             f"{path}: ends in {path.suffix!r}; expected {expected} in a file that ends in "
             f"{', '.join(SUFFIXES)}"
@@ -210,18 +232,33 @@ def _rows(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | 
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} does not exist; expected {expected}")
     if not path.is_file():
-        raise InputError(f"{path}: a folder, or a link to nothing; expected {expected}")
-    readers = {".parquet": _parquet, ".jsonl": _jsonl, ".json": _json}
-    return readers[path.suffix](path, expected)
+        raise InputError(f"{path}: a link to nothing; expected {expected}")
+    readers = {".parquet": _parquet, ".jsonl": _jsonl, ".jsonl.gz": _packed, ".json": _json}
+    return readers[suffix](path, expected)
 
 
 def _jsonl(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     """Read lines that end in a line feed: other signs that separate lines may be in a text."""
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if content.strip():
-                yield number, _object(content)
+        yield from _lines(file)
+
+
+def _packed(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Read packed lines; a file that ends too early or is no gzip is refused."""
+    try:
+        with gzip.open(path) as file:
+            yield from _lines(file)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(
+            f"{path}: not readable as gzip ({first_line(error)[:120]}); expected {expected}"
+        ) from None
+
+
+def _lines(file: Iterable[bytes]) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    for number, line in enumerate(file, 1):
+        content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        if content.strip():
+            yield number, _object(content)
 
 
 def _json(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -235,7 +272,7 @@ def _json(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | 
     if not isinstance(values, list):
         raise InputError(f"{path}: holds a {type(values).__name__}; expected a list; {expected}")
     for number, value in enumerate(values, 1):
-        yield number, value if isinstance(value, dict) else f"{excerpt(value)!r} is no object"
+        yield number, _checked(value)
 
 
 def _object(content: bytes) -> Mapping[str, Any] | str:
@@ -245,7 +282,18 @@ def _object(content: bytes) -> Mapping[str, Any] | str:
         return "not UTF-8"
     except (ValueError, RecursionError):
         return f"{excerpt(content.decode(errors='backslashreplace'))!r} is no JSON"
-    return value if isinstance(value, dict) else f"{excerpt(value)!r} is no object"
+    return _checked(value)
+
+
+def _checked(value: object) -> Mapping[str, Any] | str:
+    """Give an object as it is, or why it cannot be a row."""
+    if not isinstance(value, dict):
+        return f"{excerpt(value)!r} is no object"
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return "has half of a character, such as a cut emoji"
+    return value
 
 
 def _parquet(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:

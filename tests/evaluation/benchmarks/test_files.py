@@ -1,5 +1,6 @@
 """Rows of benchmark files: three formats, and bad rows that are named all at once."""
 
+import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -150,3 +151,44 @@ def test_a_row_without_id_is_called_by_its_file_and_number() -> None:
     assert files.name(row(id=12)) == "12"
     with pytest.raises(files.BadRowError, match="expected text or a number"):
         files.name(row(id=[]))
+
+
+def test_packed_lines_are_read_and_a_cut_pack_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    packed = gzip.compress("".join(json.dumps(one) + "\n" for one in ROWS).encode())
+    path.write_bytes(packed)
+    assert read(path) == [(1, "a\u2028b"), (2, "c")]
+    for broken in (packed[:-9], b"no gzip"):
+        path.write_bytes(broken)
+        with pytest.raises(InputError, match=r"a\.jsonl\.gz: not readable as gzip"):
+            read(path)
+
+
+def test_a_folder_stands_for_its_files_in_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("b/a.jsonl", "a/b.jsonl"):
+        path = tmp_path / name
+        path.parent.mkdir()
+        path.write_text(json.dumps({"prompt": name}))
+    (tmp_path / "README.md").write_text("no data")
+    assert read(tmp_path) == [(1, "a/b.jsonl"), (1, "b/a.jsonl")]
+
+
+def test_a_folder_without_any_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no file that ends in"):
+        read(tmp_path)
+
+
+def test_half_of_a_character_is_refused_and_a_whole_one_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"prompt": "\\ud83d\\ude00"}\n')
+    assert read(path) == [(1, "\U0001f600")]
+    path.write_text('{"prompt": "\\ud83d"}\n')
+    with pytest.raises(InputError, match="row 1: has half of a character"):
+        read(path)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1" + "0" * 400])
+def test_a_number_that_cannot_be_counted_with_is_refused(value: str) -> None:
+    listed = json.loads(f"[1, {value}]")
+    with pytest.raises(files.BadRowError, match="expected a list of numbers"):
+        files.numbers(row(labels=listed), "labels", 2)
