@@ -18,6 +18,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     rewards_of,
 )
 from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.pairs import lengths_as_scores, measured
 from mutual_taught.method.statistics import Floats, bootstrap
 
 HUB = None
@@ -77,23 +78,37 @@ def label_taken(rewards: Floats, labels: Floats) -> float:
 
 
 def metrics(items: Items, scores: Scores) -> Metrics:
-    """Give how often the best is taken, what the taken one is worth, and what chance would give."""
+    """Give how often the best is taken, what the taken one is worth, and what chance would give.
+
+    `pairs.` is what is said of all pairs of responses whose labels differ, and a
+    length scorer is one that takes the longest.
+    """
     rewards = rewards_of(scores)
     labels = [np.array(item.labels, np.float64) for item in items]
-    values = np.array(_values(items, scores))
-    found = bootstrap(values, SEED, groups_of(items))
-    worth = [label_taken(*both) for both in zip(rewards, labels, strict=True)]
+    found = bootstrap(np.array(_values(items, scores)), SEED, groups_of(items))
+    lengths = lengths_as_scores(items)
     return {
         "accuracy": found.mean,
         "ci_lo": found.ci_lo,
         "ci_hi": found.ci_hi,
         "n": float(len(items)),
+        "prompts": float(found.n),
         "unscored": float(sum(np.isnan(one).sum() for one in rewards)),
-        "label": float(np.mean(worth)),
+        "label": _worth(items, scores),
         "label_best": float(np.mean([one.max() for one in labels])),
         "label_chance": float(np.mean([one.mean() for one in labels])),
         "accuracy_chance": float(np.mean([(one == one.max()).mean() for one in labels])),
+        "length_scorer": float(np.mean(_values(items, lengths))),
+        "label_length_scorer": _worth(items, lengths),
+        **{f"pairs.{name}": value for name, value in measured(items, scores).items()},
     }
+
+
+def _worth(items: Items, scores: Scores) -> float:
+    """Give the mean label of what is taken."""
+    labels = [np.array(item.labels, np.float64) for item in items]
+    both = zip(rewards_of(scores), labels, strict=True)
+    return float(np.mean([label_taken(*one) for one in both]))
 
 
 def records(items: Items, scores: Scores) -> pa.Table:

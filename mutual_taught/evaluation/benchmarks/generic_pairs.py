@@ -1,22 +1,23 @@
 """Benchmark `pairs`: any file of a prompt, a chosen and a rejected answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from mutual_taught.evaluation.benchmarks import files
+from mutual_taught.evaluation.benchmarks import composites, files
 from mutual_taught.evaluation.benchmarks.base import (
-    SEED,
     Item,
     Items,
     Metrics,
     Scores,
     compared,
+    groups_of,
     record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import Row
-from mutual_taught.method.statistics import pair_accuracy, ranked_right
+from mutual_taught.evaluation.benchmarks.resampling import Mean
+from mutual_taught.method.statistics import Floats, ranked_right
 
 HUB = None
 EXPECTED = (
@@ -43,23 +44,24 @@ def _item(row: Row) -> Item:
     return Item(files.name(row), files.subset(row), messages, both, (1.0, 0.0))
 
 
-def metrics(items: Items, scores: Scores) -> Metrics:
-    """Give the accuracy over all pairs and in each subset: a tie is an error."""
+def values(items: Items, scores: Scores) -> Floats:
+    """Give 1 where the chosen answer's reward is the higher one, 0 elsewhere, shape (items,)."""
     pairs = compared(items, scores)
-    found = pair_accuracy(pairs.reward_chosen, pairs.reward_rejected, SEED, pairs.group)
-    return {
-        "accuracy": found.accuracy.mean,
-        "ci_lo": found.accuracy.ci_lo,
-        "ci_hi": found.accuracy.ci_hi,
-        "n": float(len(items)),
-        "ties": float(found.ties),
-        "unscored": float(found.unscored),
-    }
+    return ranked_right(pairs.reward_chosen, pairs.reward_rejected)
+
+
+def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
+    """Give each subset that the file names, as `subset.<name>`."""
+    named = [place for place, item in enumerate(items) if item.subset]
+    names = [f"subset.{items[place].subset}" for place in named]
+    return composites.parts(names, values(items, scores)[named], groups_of(items)[named])
+
+
+def metrics(items: Items, scores: Scores) -> Metrics:
+    """Give what is said of all pairs, and the accuracy in each subset: a tie is an error."""
+    return composites.report(items, scores, parts)
 
 
 def records(items: Items, scores: Scores) -> pa.Table:
     """Say of each pair whether it is ranked right."""
-    pairs = compared(items, scores)
-    return record_table(
-        items, scores, ranked_right(pairs.reward_chosen, pairs.reward_rejected).tolist()
-    )
+    return record_table(items, scores, values(items, scores).tolist())

@@ -79,3 +79,13 @@ def test_a_row_that_cannot_be_ranked_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=f"row 1: {said}"):
         best_of_n.read([written(tmp_path, values)])
+
+
+def test_a_scorer_of_length_stands_beside_and_pairs_are_described(tmp_path: Path) -> None:
+    long = {"prompt": "Hi", "responses": ["no", "longest", "so so"], "labels": [1, 0, 0]}
+    items = best_of_n.read([written(tmp_path, long, {**long, "responses": ["first", "a", "b"]})])
+    found = best_of_n.metrics(items, [[2.0, 1.0, 3.0], [2.0, 1.0, 3.0]])
+    # the longest is worst in the first, best in the second
+    assert (found["length_scorer"], found["label_length_scorer"]) == (0.5, 0.5)
+    # the best beats one of two others, twice
+    assert (found["accuracy"], found["pairs.accuracy"], found["pairs.n"]) == (0.0, 0.5, 4.0)

@@ -58,3 +58,14 @@ def test_pairs_of_one_prompt_are_one_group_and_lengths_are_in_characters(tmp_pat
     assert pairs.group[0] == pairs.group[2] != pairs.group[1]
     assert pairs.length_chosen.tolist() == [8] * 3  # "Good day"
     assert pairs.length_rejected.tolist() == [2] * 3
+
+
+def test_accuracy_in_each_subset_is_beside_what_a_scorer_of_length_gets(tmp_path: Path) -> None:
+    rows = [{**ROW, "subset": "a"}, {**ROW, "subset": "a", "prompt": "Ho"}, ROW]
+    items = generic_pairs.read([written(tmp_path, *rows)])
+    found = generic_pairs.metrics(items, [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    # the first of two in a; one of all three. The chosen answer is the longer one everywhere
+    assert found["subset.a.mean"] == 0.5
+    assert found["accuracy"] == pytest.approx(1 / 3)
+    assert found["subset.a.length_scorer"] == found["length_scorer"] == 1
+    assert not [name for name in found if name.startswith("subset..")]
