@@ -32,6 +32,15 @@ class Entry(NamedTuple):
 REGISTRY: Mapping[str, Entry] = {
     "pairs": Entry("reward_model", "generic_pairs", "any file of chosen and rejected answers"),
     "best-of-n": Entry("reward_model", "best_of_n", "any file of answers with labels"),
+    "rewardbench2": Entry("reward_model", "rewardbench2", "RewardBench 2: best of four, and ties"),
+    "rewardbench": Entry("reward_model", "rewardbench", "RewardBench: 23 subsets, four sections"),
+    "rm-bench": Entry("reward_model", "rm_bench", "RM-Bench: three styles against three"),
+    "judgebench": Entry("reward_model", "judgebench", "JudgeBench: pairs objectively labelled"),
+    "ppe": Entry("reward_model", "ppe", "PPE correctness: conflict pairs, best-of-K curve"),
+    "rmb": Entry("reward_model", "rmb", "RMB: pairs and best-of-N, helpful and harmless"),
+    "llmbar": Entry("reward_model", "llmbar", "LLMBar: who follows the instruction"),
+    "m-ifeval": Entry("reward_model", "m_ifeval", "M-IFEval's verdicts, turned into pairs"),
+    "hh-rlhf": Entry("reward_model", "hh_rlhf", "people's choices, helpful and harmless"),
 }
 
 
