@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.config import blocks, params
+from mutual_taught.config import blocks, inputs, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import markdown, past
+from mutual_taught.report import markdown, past, samples
 from mutual_taught.steps import report
 from stages._click import PATH, Stage, run
 
@@ -20,7 +20,8 @@ from stages._click import PATH, Stage, run
 def main(metrics: Path, evaluation: Path, splits: Path, out: Path) -> None:
     """Begin the report with the evaluation of pi_0 and r_0."""
     with perf.measure(out, "report_base"):
-        found = report.evaluated(report.Inputs(out, evaluation, splits))
+        places = report.Inputs(out, evaluation, splits)
+        found = report.evaluated(places)
         shown = markdown.examples(
             found["generations"],
             tables.read(tables.split("eval").path(splits), tables.PROMPTS),
@@ -28,7 +29,9 @@ def main(metrics: Path, evaluation: Path, splits: Path, out: Path) -> None:
         )
         counted = {"eval": files.read_json(metrics / "eval.json")}
         past.keep(out / "report", "0", found)
+        samples.write(out / "report" / past.FOLDER / "0", report.shown(places, 0))
         markdown.write(out / "report", [markdown.entry(0, counted, shown)])
+        report.write_page(out / "report", params.seed(), None, params.load(inputs.Models))
 
 
 if __name__ == "__main__":

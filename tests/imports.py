@@ -37,7 +37,7 @@ CARRIERS = {
     "terminal.progress",
 }
 # Folders that a stage depends on as a whole as soon as it imports one of their modules.
-WHOLE = ("models", "sampling", "scoring")
+WHOLE = ("models", "report", "sampling", "scoring")
 
 
 def module_of(path: Path) -> str:

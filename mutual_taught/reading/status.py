@@ -16,27 +16,8 @@ from mutual_taught.planning.schedule import spell
 from mutual_taught.reading import formats, run_state
 from mutual_taught.reading.run_state import Running, State
 from mutual_taught.report import markdown, summary
+from mutual_taught.report.words import NOTE, ROWS
 from mutual_taught.terminal.signs import fit, visible
-
-# Row of the table -> row of the report.
-ROWS = {
-    "best checkpoint": "selected step",
-    "win rate on D_MS": "win rate on D_MS",
-    "pairs kept": "ranked pairs kept",
-    "pseudo pairs kept": "pseudo pairs kept",
-    "without a reward": "without a reward: responses / duel prompts / eval answers",
-    "ε_t": "tolerance",
-    "gold": "gold",
-    "change of gold from base": "gold, change from base",
-    "win rate vs base (gold)": "win rate vs base (gold)",
-    "mean reward, r_0": "mean reward, r_0",
-    "mean reward, r_t": "mean reward, r_t",
-    "length, tokens": "length, tokens",
-    "r_t right on gold pairs": "r_t on held-out gold pairs",
-    "r_t right on own samples": "r_t on own samples",
-    "r_0 right on own samples": "r_0 on own samples",
-}
-NOTE = "Brackets: 95 % intervals. The win rate on D_MS is the best checkpoint's."
 
 
 class Iteration(NamedTuple):

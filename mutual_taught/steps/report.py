@@ -1,16 +1,19 @@
 """What the report of an iteration shows and keeps, from the iteration's tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught.artifacts import joins, tables
+from mutual_taught.artifacts import files, joins, tables
+from mutual_taught.config.inputs import Model, Models
 from mutual_taught.evaluation import gold_tables
-from mutual_taught.report import past
+from mutual_taught.evaluation.gold import gold
+from mutual_taught.report import contents, page, past, samples
+from mutual_taught.report.samples import Answer, Sample
 
 
 class Inputs(NamedTuple):
@@ -63,3 +66,185 @@ def with_gold(pairs: pa.Table, prompts: pa.Table, path: Path) -> pa.Table:
     for name, column in columns.items():
         pairs = pairs.append_column(name, column)
     return pairs
+
+
+def write_page(report: Path, seed: int, threshold: float | None, models: Models) -> None:
+    """Write the page of a report whose memory is written.
+
+    Args:
+        report: folder of the report.
+        seed: the run's.
+        threshold: tau; None where the last checkpoint is taken, and before iteration 1.
+        models: those that the run starts from.
+    """
+    known = contents.read(report)
+    setting = contents.Setting(seed, threshold, _name(models.policy), _name(models.reward_model))
+    text = page.render(contents.title(known.history), contents.sections(known, setting, []))
+    files.write_bytes(report / "index.html", text.encode())
+
+
+def _name(model: Model) -> str:
+    revision = f", {model.revision[:7]}" if model.revision else ""
+    return f"{model.path} ({model.source}{revision})"
+
+
+Rows = dict[str, list[dict[str, Any]]]
+OUTCOMES = {1.0: "won", 0.5: "tied", 0.0: "lost", None: "left out"}
+
+
+def shown(inputs: Inputs, iteration: int) -> list[Sample]:
+    """Take the samples of an iteration, split by split, each by prompt id.
+
+    Args:
+        inputs: where its files are.
+        iteration: t; 0 has only the eval split.
+    """
+    return [
+        sample
+        for split, make in MAKERS.items()
+        if iteration or split == "eval"
+        for sample in _of_split(inputs, split, iteration, make)
+    ]
+
+
+class Asked(NamedTuple):
+    """A prompt and the iteration that is told of."""
+
+    iteration: int
+    instructions: Sequence[str]
+    kwargs: Sequence[str]
+
+
+def _of_split(inputs: Inputs, split: str, iteration: int, make: "Maker") -> list[Sample]:
+    path = tables.split(split).path(inputs.splits)
+    prompts = tables.read(path, tables.PROMPTS)
+    read = {
+        table.name: tables.read(table.path(_place(inputs, table)), table) for table in OF[split]
+    }
+    ids = sorted(set(read[OF[split][0].name]["prompt_id"].to_pylist()))[: samples.PROMPTS]
+    rows = {name: _by_prompt(data, ids) for name, data in read.items()}
+    asked = joins.align(prompts, ids, path).to_pylist()
+    found = []
+    for prompt in asked:
+        own = {name: groups.get(prompt["prompt_id"], []) for name, groups in rows.items()}
+        term = Asked(iteration, prompt["instruction_ids"], prompt["instruction_kwargs"])
+        answers, note = make(own, term)
+        turns = [(turn["role"], samples.cut(turn["content"])[0]) for turn in prompt["messages"]]
+        found.append(Sample(split, prompt["prompt_id"], turns, term.instructions, answers, note))
+    return found
+
+
+def _place(inputs: Inputs, table: tables.Table) -> Path:
+    return inputs.evaluation if table in past.OF_EVALUATION else inputs.tables
+
+
+def _by_prompt(data: pa.Table, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Give the rows of some prompts, by prompt, in their order."""
+    wanted = data.filter(pc.is_in(data["prompt_id"], pa.array(ids, tables.TEXT)))
+    lists = [name for name in wanted.column_names if pa.types.is_list(wanted[name].type)]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in wanted.drop_columns(lists).to_pylist():
+        found.setdefault(row["prompt_id"], []).append(row)
+    return found
+
+
+Told = tuple[list[Answer], str]
+Maker = Callable[[Rows, Asked], Told]
+
+
+def _evaluated(rows: Rows, asked: Asked) -> Told:
+    """Tell of the eval answers: gold by instruction, and both rewards."""
+    answers = [
+        _answer(
+            f"answer {row['response_index']}",
+            row,
+            {"gold": row["gold"], "r_0": row["reward_r0"], "r_t": row["reward_rt"]},
+            asked,
+        )
+        for row in rows["generations"][: samples.ANSWERS]
+    ]
+    return answers, ""
+
+
+def _answer(
+    who: str, row: Mapping[str, Any], numbers: Mapping[str, float | None], asked: Asked
+) -> Answer:
+    text, left = samples.cut(row["response"])
+    pairs = zip(asked.instructions, asked.kwargs, strict=True)
+    followed = [gold(row["response"], [name], [kwargs]) for name, kwargs in pairs]
+    known = {name: value for name, value in numbers.items() if value is not None}
+    tokens, end = row.get("length_tokens"), row["finish_reason"]
+    return Answer(who, text, left, tokens, end, known, followed)
+
+
+def _ranked(rows: Rows, asked: Asked) -> Told:
+    """Tell of the sampled responses, and which of them are the pair."""
+    rewards = {row["response_index"]: row["reward"] for row in rows["rewards"]}
+    pairs = rows["ranked_pairs"]
+    marks = {}
+    if pairs:
+        marks = {pairs[0]["rejected_index"]: "rejected", pairs[0]["chosen_index"]: "chosen"}
+    drawn = sorted(rows["responses"], key=lambda row: row["response_index"] not in marks)
+    answers = [
+        _answer(
+            f"response {row['response_index']}",
+            row,
+            {f"r_{asked.iteration - 1}": rewards.get(row["response_index"])},
+            asked,
+        )._replace(mark=marks.get(row["response_index"], ""))
+        for row in drawn[: samples.ANSWERS]
+    ]
+    return answers, "".join(map(_became, pairs))
+
+
+def _became(pair: Mapping[str, Any]) -> str:
+    return "pair kept" if pair["kept"] else f"pair dropped: {pair['reason']}"
+
+
+def _labelled(rows: Rows, asked: Asked) -> Told:
+    """Tell of the pseudo pair: the answer of pi_t and the one it is taken to beat."""
+    answers: list[Answer] = []
+    for row in rows["pseudo_pairs"]:
+        for who, side in ((f"π_{asked.iteration}", ""), ("the answer before", "previous_")):
+            own = {"response": row[f"{side}response"], "finish_reason": ""}
+            reward = {f"r_{asked.iteration - 1}": row[f"{side}reward"]}
+            answers.append(_answer(who, own, reward, asked))
+    return answers, "".join(map(_pseudo, rows["pseudo_pairs"]))
+
+
+def _pseudo(pair: Mapping[str, Any]) -> str:
+    margin = "" if pair["reward_margin"] is None else f", margin {pair['reward_margin']:.3f}"
+    return f"pseudo {_became(pair)}{margin}"
+
+
+def _duelled(rows: Rows, asked: Asked) -> Told:
+    """Tell of the duels: the answers of pi_{t-1}, then of each candidate."""
+    duels = [row for row in rows["duels"] if row["response_index"] == 0][: samples.ANSWERS - 1]
+    judge = f"r_{asked.iteration - 1}"
+    answers: list[Answer] = []
+    for row in duels:
+        if not answers:
+            before = {
+                "response": row["previous_response"],
+                "finish_reason": row["previous_finish_reason"],
+            }
+            who = f"π_{asked.iteration - 1}"
+            answers.append(_answer(who, before, {judge: row["previous_reward"]}, asked))
+        own = _answer(f"checkpoint {row['step']}", row, {judge: row["reward"]}, asked)
+        answers.append(own._replace(mark=OUTCOMES[row["outcome"]]))
+    return answers, ""
+
+
+MAKERS: Mapping[str, Maker] = {
+    "eval": _evaluated,
+    "policy": _ranked,
+    "reward": _labelled,
+    "selection": _duelled,
+}
+# The tables that a split's samples are told from; the first one says which prompts there are.
+OF: Mapping[str, Sequence[tables.Table]] = {
+    "eval": (tables.GENERATIONS,),
+    "policy": (tables.RESPONSES, tables.REWARDS, tables.RANKED_PAIRS),
+    "reward": (tables.PSEUDO_PAIRS,),
+    "selection": (tables.DUELS,),
+}

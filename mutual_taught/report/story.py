@@ -1,0 +1,145 @@
+"""The story of a run in a few sentences, each made from its numbers."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from mutual_taught.report.before_after import Change, final
+from mutual_taught.report.past import History, Past
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+
+class Told(NamedTuple):
+    """What the story is made from: all iterations, tau (None: no threshold), what changed."""
+
+    history: History
+    threshold: float | None
+    policy: Sequence[Change]
+    reward_model: Sequence[Change]
+
+
+def sentences(told: Told) -> list[str]:
+    """Tell how each iteration ended, then what became of both models.
+
+    A difference rose or fell where its 95 % interval leaves out 0; otherwise it is said not to be
+    clear, with its numbers all the same.
+    """
+    if len(told.history) == 1:
+        return ["Only the start was measured: no iteration has ended yet."]
+    return [
+        *(line for past in told.history for line in _selection(past, told.threshold)),
+        *_end(told.history),
+        *_policy(told),
+        *_reward_model(told),
+        *_pairs(told.history),
+    ]
+
+
+def _selection(past: Past, threshold: float | None) -> Iterator[str]:
+    numbers, t = past.metrics.get("select_policy", {}), past.iteration
+    if t == 0 or "win_rate" not in numbers:
+        return
+    rate = f"{numbers['win_rate']:.3f}{_between(numbers, 'win_rate_ci')}"
+    best = f"its best candidate (checkpoint {numbers['step']:.0f}) won {rate} of its duels"
+    best += f" against π_{t - 1}"
+    if threshold is None:
+        yield f"Iteration {t} took its last checkpoint: it won {rate} of its duels."
+    elif numbers.get("active"):
+        yield f"Iteration {t} went on: {best}, τ is {threshold:.3f}."
+    else:
+        yield f"Iteration {t} stopped: {best}, below τ {threshold:.3f}."
+
+
+def _between(numbers: Mapping[str, float], name: str) -> str:
+    if f"{name}_lo" not in numbers:
+        return ""
+    return f" [{numbers[f'{name}_lo']:.3f}, {numbers[f'{name}_hi']:.3f}]"
+
+
+def _end(history: History) -> Iterator[str]:
+    last = final(history)
+    if last < history[-1].iteration:
+        yield f"The final policy is π_{last}, the final reward model r_{last}."
+
+
+def _policy(told: Told) -> Iterator[str]:
+    last = final(told.history)
+    if not last:
+        return
+    by_name = {change.name: change for change in told.policy}
+    if gold := by_name.get("gold"):
+        yield moved("Gold", gold, f"from π_0 to π_{last}")
+    else:
+        yield from _judged(told.history[-1].metrics, last)
+    if reward := by_name.get("mean reward, r_0"):
+        yield moved("The mean reward under r_0, which taught the policy,", reward, "")
+    if length := by_name.get("length, tokens"):
+        yield _length(length)
+
+
+def _judged(metrics: Metrics, last: int) -> Iterator[str]:
+    numbers, name = metrics.get("eval", {}), "policy.win_rate.vs_base.reward_model"
+    if f"{name}.mean" in numbers:
+        low, high = numbers[f"{name}.ci_lo"], numbers[f"{name}.ci_hi"]
+        yield (
+            f"Without instructions that a program checks there is no gold. r_0, which taught the "
+            f"policy, prefers π_{last}'s answer to π_0's in {numbers[f'{name}.mean']:.3f} "
+            f"[{low:.3f}, {high:.3f}] of all comparisons."
+        )
+
+
+def moved(what: str, change: Change, way: str) -> str:
+    """Say in a sentence whether a number rose or fell, by how much, and over how many prompts."""
+    size, mean = f".{change.digits}f", change.difference.mean
+    low, high = change.difference.ci_lo, change.difference.ci_hi
+    over = f"on the same {change.difference.n} prompts (p {shown_p(change.p)})"
+    passage = " ".join(part for part in (way, over) if part)
+    if not change.clear:
+        interval = f"[{low:{size}}, {high:{size}}]"
+        return f"{what} did not change clearly: {mean:+{size}} {interval} {passage}."
+    low, high = sorted((abs(low), abs(high)))
+    verb = "rose" if mean > 0 else "fell"
+    return f"{what} {verb} by {abs(mean):{size}} [{low:{size}}, {high:{size}}] {passage}."
+
+
+def shown_p(p: float) -> str:
+    """Format a p: as it is, or below what can be told apart."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _length(change: Change) -> str:
+    before, after = change.before.mean, change.after.mean
+    if not change.clear:
+        return f"The length of answers did not change clearly: {before:.1f} and {after:.1f} tokens."
+    word = "longer" if after > before else "shorter"
+    return f"Answers became {word}: {before:.1f} tokens, then {after:.1f}."
+
+
+def _reward_model(told: Told) -> Iterator[str]:
+    last = final(told.history)
+    if not last:
+        return
+    for change in told.reward_model:
+        where = change.name.removeprefix("right on ")
+        where = (
+            f"pairs of π_{last}'s own answers" if where == "own samples" else f"held-out {where}"
+        )
+        low, high = change.difference.ci_lo, change.difference.ci_hi
+        verdict = "no clear difference"
+        if change.clear:
+            verdict = f"r_{last} is {'better' if change.difference.mean > 0 else 'worse'}"
+        yield (
+            f"On {where} r_{last} is right on {change.after.mean:.3f}, r_0 on "
+            f"{change.before.mean:.3f}: {verdict} ({change.difference.mean:+.3f} "
+            f"[{low:.3f}, {high:.3f}], p {shown_p(change.p)})."
+        )
+
+
+def _pairs(history: History) -> Iterator[str]:
+    parts = [
+        f"{numbers['kept']:.0f} of {numbers['rows']:.0f} at t = {past.iteration}"
+        for past in history
+        if (numbers := past.metrics.get("build_pairs", {})).get("rows")
+    ]
+    if parts:
+        yield f"The filter kept these pseudo pairs: {', '.join(parts)}."
