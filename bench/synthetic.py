@@ -29,6 +29,7 @@ from mutual_taught.audit.start import prepared
 from mutual_taught.config import blocks, inputs, learning, params
 from mutual_taught.evaluation import describe, metrics
 from mutual_taught.evaluation.judge import Systems, add_gold, judge, model_outputs
+from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 from mutual_taught.keys import places, prompt_id, sampling_seeds
 from mutual_taught.method.selection import outcomes, seeds_of
 from mutual_taught.models.chat import texts
@@ -469,7 +470,7 @@ def _evaluate(making: Making, t: str) -> None:
     numbers = {
         "active": 1.0,
         **metrics.policy_metrics(systems, judged, settings.seed),
-        **metrics.reward_model_metrics(scores, settings.seed),
+        **reward_model_metrics(scores, settings.seed),
     }
     files.write_metrics(here / "metrics" / "eval.json", numbers)
 
@@ -478,12 +479,17 @@ def _generations(making: Making, t: str, rows: pa.Table) -> pa.Table:
     """Write the answers to the eval prompts, with gold and random rewards."""
     count = making.settings.eval.responses_per_prompt
     own = add_gold(answers(making, making.ids("eval"), "eval", 0, count), rows)
-    for name in ("reward_r0", "reward_rt"):
+    for name in ("reward_r0", "reward_rt", "base_logprob"):
         own = own.append_column(name, pa.array(making.normal(len(own))))
+    own = own.append_column("reward_previous", own["reward_r0"])
     own = own.append_column("reason", [[""] * len(own)])
-    policy = {"policy": read_manifest(making.run / t / "policy").digest}
-    terms = provenance.terms(t, making.settings)["generations"]
-    told = {**policy, **_asked(making, "eval"), **terms}
+    models = {
+        "policy": making.run / t / "policy",
+        "base_policy": making.start / "policy",
+        "previous_reward_model": making.start / "reward_model",
+    }
+    told = {name: read_manifest(folder).digest for name, folder in models.items()}
+    told |= {**_asked(making, "eval"), **provenance.terms(t, making.settings)["generations"]}
     return _written(making.run / t / "eval", tables.GENERATIONS, own, told)
 
 

@@ -13,6 +13,7 @@ from stages._click import PATH, Stage, run
 
 @click.command(cls=Stage)
 @click.option("--policy", required=True, type=PATH, help="The policy pi_t.")
+@click.option("--base-policy", required=True, type=PATH, help="The base policy pi_0.")
 @click.option("--reward-model", required=True, type=PATH, help="The reward model r_t.")
 @click.option("--base-reward-model", required=True, type=PATH, help="The base reward model r_0.")
 @click.option("--decision", "decided", required=True, type=PATH, help="Whether to go on.")
@@ -23,6 +24,7 @@ from stages._click import PATH, Stage, run
 @click.option("--out", required=True, type=PATH, help="Folder of the iteration.")
 def main(
     policy: Path,
+    base_policy: Path,
     reward_model: Path,
     base_reward_model: Path,
     decided: Path,
@@ -39,7 +41,14 @@ def main(
     from mutual_taught.steps import evaluate
 
     inputs = evaluate.Inputs(
-        policy, reward_model, base_reward_model, gold_pairs, base_eval, previous / "eval"
+        policy,
+        base_policy,
+        reward_model,
+        previous / "reward_model",
+        base_reward_model,
+        gold_pairs,
+        base_eval,
+        previous / "eval",
     )
     asked = tables.read(prompts, tables.PROMPTS)
     terms = evaluate.Terms(

@@ -29,7 +29,16 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
     with perf.measure(out, "eval_base") as measured:
         measured["answers"] = len(asked) * terms.eval.responses_per_prompt
         evaluate.assess(
-            evaluate.Inputs(policy, reward_model, reward_model, gold_pairs, None, None),
+            evaluate.Inputs(
+                policy,
+                policy,
+                reward_model,
+                reward_model,
+                reward_model,
+                gold_pairs,
+                None,
+                None,
+            ),
             asked,
             out,
             terms,

@@ -287,11 +287,17 @@ GENERATIONS = Table(
         "passed": FLAG,
         "reward_r0": NUMBER,
         "reward_rt": NUMBER,
+        "reward_previous": NUMBER,
         "reason": TEXT,
+        "logprob": NUMBER,
+        "base_logprob": NUMBER,
     },
     ("prompt_id", "response_index"),
-    frozenset({"gold", "passed", "reward_r0", "reward_rt"}),
-    made_from=DRAWN._replace(terms=(*DRAWN.terms, "max_length")),
+    frozenset({"gold", "passed", "reward_r0", "reward_rt", "reward_previous"}),
+    made_from=DRAWN._replace(
+        inputs=(*DRAWN.inputs, "base_policy", "previous_reward_model"),
+        terms=(*DRAWN.terms, "max_length"),
+    ),
 )
 JUDGEMENTS = Table(
     "judgements",

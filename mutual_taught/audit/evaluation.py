@@ -10,7 +10,6 @@ from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import answer_tables, faults
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
-from mutual_taught.evaluation import metrics as evaluation
 from mutual_taught.evaluation.judge import (
     MODELS,
     Systems,
@@ -20,6 +19,8 @@ from mutual_taught.evaluation.judge import (
     model_outputs,
     own_pairs,
 )
+from mutual_taught.evaluation.metrics import policy_metrics
+from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 
 OUTPUTS = "model_outputs.json"
 REWARDS = ("reward_chosen", "reward_rejected")
@@ -60,6 +61,7 @@ def _generations(of: Iteration) -> Faults:
     yield from answer_tables.seeds(of, tables.GENERATIONS, own, ("eval", 0))
     yield from answer_tables.asked(path, own["prompt_id"], prompts)
     yield from _without_rewards(of, own)
+    yield from _as_base(of, own)
     graded = own.drop_columns(["gold", "passed", "length_chars"])
     yield from faults.compare(path, tables.GENERATIONS, own, add_gold(graded, prompts))
     outputs = of.here / "eval" / OUTPUTS
@@ -68,11 +70,12 @@ def _generations(of: Iteration) -> Faults:
 
 
 def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
-    """An answer has both rewards, or the reason why it has neither."""
+    """An answer has all rewards, or the reason why it has none."""
     path = of.path(tables.GENERATIONS)
     unscored = own["reward_rt"].is_null().to_numpy()
+    others = ("reward_r0", "reward_previous")
     fits = {
-        "reward_r0": unscored == own["reward_r0"].is_null().to_numpy(),
+        **{name: unscored == own[name].is_null().to_numpy() for name in others},
         "reason": answer_tables.explained(own["reason"], unscored),
     }
     for name, agrees in fits.items():
@@ -80,6 +83,15 @@ def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
         yield from faults.first(path, tables.GENERATIONS, own, name, ~agrees, expected)
     asked = answer_tables.asked_with(own, of.run.split("eval"), path)
     yield from answer_tables.unscored(of, tables.GENERATIONS, own, asked)
+
+
+def _as_base(of: Iteration, own: pa.Table) -> Faults:
+    """At t = 1 r_{t-1} is r_0. At t = 0 every model is its own base."""
+    same = {} if of.t > 1 else {"reward_previous": "reward_r0"}
+    same |= {} if of.t else {"reward_rt": "reward_r0", "base_logprob": "logprob"}
+    for name, other in same.items():
+        expected = own.select([other]).rename_columns([name])
+        yield from faults.compare(of.path(tables.GENERATIONS), tables.GENERATIONS, own, expected)
 
 
 def _judged(of: Iteration) -> Faults:
@@ -94,8 +106,8 @@ def _measured(of: Iteration) -> Faults:
     metrics, seed = of.metrics("eval"), of.settings.seed
     expected = {
         "active": 1.0,
-        **evaluation.policy_metrics(_systems(of), of.table(tables.JUDGEMENTS), seed),
-        **evaluation.reward_model_metrics(of.table(tables.RM_SCORES), seed),
+        **policy_metrics(_systems(of), of.table(tables.JUDGEMENTS), seed),
+        **reward_model_metrics(of.table(tables.RM_SCORES), seed),
     }
     yield from faults.numbers(metrics, files.read_json(metrics), expected)
 

@@ -249,7 +249,13 @@ def _evaluated(
     of: Iteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
 ) -> Faults:
     """An evaluation is of this iteration's own models."""
-    own = {"policy": inputs["current_policy"], "reward_model": inputs["current_reward_model"]}
+    taught_by = inputs["reward_model"] if of.t else inputs["base_reward_model"]
+    own = {
+        "policy": inputs["current_policy"],
+        "reward_model": inputs["current_reward_model"],
+        "base_policy": inputs["base_policy"],
+        "previous_reward_model": taught_by,
+    }
     for table in EVALUATED:
         named = {name: own[name]() for name in table.made_from.inputs if name not in APART}
         expected = {**named, **by_table.get(table.name, {})}

@@ -2,7 +2,8 @@
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +18,13 @@ from mutual_taught.audit.scored import Scoring
 from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
 from mutual_taught.models.packed.conversations import Asked
+from mutual_taught.models.packed.rows import Group
 from mutual_taught.models.precision import settle
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.start import start_scorer
-from mutual_taught.steps import reference
+from mutual_taught.steps import base_logps, reference
+from mutual_taught.steps.frozen import SHARD, Frozen
 from mutual_taught.steps.rank_pairs import REFERENCE
 from mutual_taught.terminal.progress import ignore
 
@@ -29,15 +32,20 @@ from mutual_taught.terminal.progress import ignore
 REWARD: Mapping[fields.Dtype, float] = {"float32": 1e-3, "bfloat16": 0.1}
 
 
-class References(NamedTuple):
-    """Pairs of an iteration whose log-probs DPO's reference gave in a pass of its own."""
+class Passes(NamedTuple):
+    """Log-probs of one file that a frozen policy gave in a pass of its own.
 
-    of: Iteration
-    pairs: int
+    prompts: how many; `read` gives the model, what it ran over, and the log-probs stored.
+    """
+
+    path: Path
+    columns: str
+    prompts: int
+    read: Callable[[], tuple[Frozen, Sequence[Group], Floats]]
 
     def shards(self, _: int) -> int:
         """Count the shards, which are as large as those of the stage."""
-        return -(-self.pairs // reference.SHARD)
+        return -(-self.prompts // SHARD)
 
 
 class Rescored(NamedTuple):
@@ -74,7 +82,7 @@ def rescore(run: Path, count: int, seed: int) -> Iterator[Rescored]:
     Raises:
         InputError: the run holds no rewards.
     """
-    listed: list[Scoring | References] = []
+    listed: list[Scoring | Passes] = []
     for of in iterations(run):
         listed += [*scored.listed(of), *_measured(of)]
     size = params.load(blocks.Score).shard_size
@@ -87,8 +95,8 @@ def rescore(run: Path, count: int, seed: int) -> Iterator[Rescored]:
     work = [(listed[at], numbers) for at, numbers in chosen.items()]
     yield from _rewards([(one, n) for one, n in work if isinstance(one, Scoring)])
     for one, numbers in work:
-        if isinstance(one, References):
-            yield from _references(one.of, numbers)
+        if isinstance(one, Passes):
+            yield from _passed(one, numbers)
 
 
 def _rewards(chosen: Sequence[tuple[Scoring, list[int]]]) -> Iterator[Rescored]:
@@ -127,25 +135,46 @@ def _scored(scorer: Scorer, asked: Sequence[Asked], max_length: int) -> Floats:
     return np.asarray(scores["reward"].to_numpy(zero_copy_only=False).reshape(len(asked), -1))
 
 
-def _measured(of: Iteration) -> Iterator[References]:
-    """List the pairs whose log-probs are of a pass of their own, if an iteration has any."""
+def _measured(of: Iteration) -> Iterator[Passes]:
+    """List the log-probs that are of a pass of their own: DPO's reference's, and pi_0's."""
     if of.began and of.settings.rank_pairs.reference_logps == "trainer":
-        yield References(of, pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py())
+        kept = pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py()
+        path = of.path(tables.RANKED_PAIRS)
+        yield Passes(path, "reference log-probs", kept, partial(_of_pairs, of))
+    if of.active and of.t:
+        count, path = len(of.run.split("eval")), of.path(tables.GENERATIONS)
+        yield Passes(path, "base_logprob", count, partial(_of_answers, of))
 
 
-def _references(of: Iteration, numbers: Sequence[int]) -> Iterator[Rescored]:
-    """Run DPO's reference over shards of kept pairs again."""
+def _of_pairs(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
+    """Give DPO's reference, the kept pairs, and their log-probs."""
     path, ranked = of.path(tables.RANKED_PAIRS), of.table(tables.RANKED_PAIRS)
     rule = as_made(of.settings.rank_pairs, tables.provenance(ranked))
     start = of.run.folder / "0" if rule.reference == "base" else of.before
     model = reference.Reference(start / "policy", rule, of.settings.tokens)
     drawn, rewards = of.table(tables.RESPONSES), of.table(tables.REWARDS)
     pairs = reference.Pairs(ranked, drawn, rewards, of.run.split("policy"), path)
-    assert rule.reference_dtype != "auto"
-    measure, tolerance = model.load(), LOGPS[rule.reference_dtype]
+    kept = ranked.filter(ranked["kept"])
+    stored = np.stack([kept[name].to_numpy() for name in REFERENCE], axis=1)
+    return model.model, reference.pair_groups(pairs, kept, model), stored
+
+
+def _of_answers(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
+    """Give pi_0, the answers to the eval prompts, and their log-probs under it."""
+    own, settings = of.table(tables.GENERATIONS), of.settings
+    engine = as_made(settings.engine, tables.provenance(own))
+    drawing = blocks.Drawing(engine, settings.tokens, settings.seed)
+    base = base_logps.base_policy(of.run.folder / "0" / "policy", drawing, settings.score)
+    groups = base_logps.answer_groups(own, of.run.split("eval"), base.folder)
+    return base, groups, own["base_logprob"].to_numpy().reshape(len(groups), -1)
+
+
+def _passed(one: Passes, numbers: Sequence[int]) -> Iterator[Rescored]:
+    """Run a frozen policy over shards again."""
+    model, groups, stored = one.read()
+    measure, tolerance = model.load(), LOGPS[model.dtype]
     for shard in numbers:
-        kept = ranked.filter(ranked["kept"]).slice(shard * reference.SHARD, reference.SHARD)
-        again = np.array(measure(reference.pair_groups(pairs, kept, model), ignore))
-        stored = np.stack([kept[name].to_numpy() for name in REFERENCE], axis=1)
-        apart = furthest(stored, again)
-        yield Rescored(path, "reference log-probs", shard, stored.size, apart, tolerance)
+        these = slice(shard * SHARD, (shard + 1) * SHARD)
+        again = np.array(measure(groups[these], ignore))
+        apart = furthest(stored[these], again)
+        yield Rescored(one.path, one.columns, shard, again.size, apart, tolerance)

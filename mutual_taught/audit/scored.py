@@ -133,10 +133,12 @@ def _shift_stored(of: Iteration) -> Stored:
 
 
 def _generations(of: Iteration) -> Iterator[Scoring]:
-    """The answers to the eval prompts were scored under r_t and under r_0."""
+    """The answers to the eval prompts were scored under r_t, under r_{t-1} and under r_0."""
     path, count = of.path(tables.GENERATIONS), len(of.run.split("eval"))
-    for name, folder in (("reward_rt", of.here), ("reward_r0", of.run.folder / "0")):
-        judge = folder / "reward_model"
+    start = of.run.folder / "0"
+    by = {"rt": of.here, "previous": of.before if of.t else start, "r0": start}
+    for model, folder in by.items():
+        name, judge = f"reward_{model}", folder / "reward_model"
         yield Scoring(path, name, judge, count, partial(_generations_stored, of, name))
 
 

@@ -16,6 +16,8 @@ from mutual_taught.method.selection import outcomes_with_failures
 
 Row = dict[str, Any]
 MODELS = ("r0", "rt")
+GOLD, BASE, TEACHER = "verifiable", "reward_model", "previous_reward_model"
+JUDGED = {"base": (GOLD, BASE), "previous": (GOLD, BASE, TEACHER)}  # opponent -> its judges
 HELD_OUT = "heldout"
 
 
@@ -65,25 +67,31 @@ def add_gold(generations: pa.Table, prompts: pa.Table) -> pa.Table:
 def judge(systems: Systems) -> pa.Table:
     """Compare this policy's answers with the base's and the previous one's, answer by answer.
 
-    Judges: `verifiable` (gold) where the prompt is, and `reward_model` (the fixed r_0), of which
-    an answer without a reward loses against one with a reward and ties with another without.
+    Judges: `verifiable` (gold) where the prompt is; `reward_model` (the fixed r_0); and, against
+    the previous policy, `previous_reward_model` (r_{t-1}, the policy's teacher). Under a reward
+    model an answer without a reward loses against one with a reward and ties with another without.
 
     Returns:
         Rows of `judgements`; system_a is this policy, outcome 1 where it is better.
     """
-    verifiable = systems.own["gold"].is_valid()
+    own, base, previous = systems
+    verifiable = own["gold"].is_valid()
     parts = []
-    for name, other in (("base", systems.base), ("previous", systems.previous)):
-        with_gold = (systems.own.filter(verifiable), other.filter(verifiable))
-        parts.append(_judged("verifiable", "gold", name, *with_gold))
-        parts.append(_judged("reward_model", "reward_r0", name, systems.own, other))
+    for name, other in (("base", base), ("previous", previous)):
+        with_gold = (own.filter(verifiable), other.filter(verifiable))
+        parts.append(_judged(GOLD, ("gold", "gold"), name, *with_gold))
+        parts.append(_judged(BASE, ("reward_r0", "reward_r0"), name, own, other))
+    taught = ("reward_previous", "reward_rt")  # the previous policy's own r_t is r_{t-1}
+    parts.append(_judged(TEACHER, taught, "previous", own, previous))
     return pa.concat_tables(parts)
 
 
-def _judged(judge_name: str, column: str, name: str, own: pa.Table, other: pa.Table) -> pa.Table:
-    """Let one judge compare two systems, row by row, by the higher value in its column."""
+def _judged(
+    judge_name: str, columns: tuple[str, str], name: str, own: pa.Table, other: pa.Table
+) -> pa.Table:
+    """Let one judge compare two systems, row by row, by the higher value in its column of each."""
     size = len(own)
-    raw_a, raw_b = own[column].to_numpy(), other[column].to_numpy()
+    raw_a, raw_b = own[columns[0]].to_numpy(), other[columns[1]].to_numpy()
     return pa.table(
         {
             "prompt_id": own["prompt_id"],

@@ -1,33 +1,26 @@
-"""Evaluation on tables: gold, judgements, reward-model scores, and every number in eval.json."""
+"""Every number in eval.json that is of the policy, on tables."""
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from mutual_taught.artifacts import tables
-from mutual_taught.evaluation.judge import Systems
-from mutual_taught.method.statistics import (
-    Floats,
-    Interval,
-    bootstrap,
-    pair_accuracy,
-    ranked_right,
-    sign_flip_p,
-)
+from mutual_taught.evaluation.intervals import Groups, Metrics, change, mean, prompts, where
+from mutual_taught.evaluation.judge import GOLD, JUDGED, TEACHER, Systems
+from mutual_taught.method.length_control import lc_minimal
+from mutual_taught.method.statistics import Floats
 
-Metrics = dict[str, float | None]
+ANSWER = ("prompt_id", "response_index")  # what names one among generations and judgements
 
 
 def policy_metrics(systems: Systems, judgements: pa.Table, seed: int) -> Metrics:
     """Compute the policy's numbers from its generations and judgements.
 
-    All intervals resample prompts: the answers of a prompt move together. Mean rewards are over the
-    answers that have one; `policy.unscored` counts the others.
+    All intervals resample prompts: the answers of a prompt move together. `n`, `ties` and
+    `unscored` count answers, `prompts` prompts. Mean rewards are over the answers that have one;
+    `policy.unscored` counts the others.
 
     Args:
         systems: generations of this policy, the base and the previous one, row by row of the same
@@ -39,31 +32,24 @@ def policy_metrics(systems: Systems, judgements: pa.Table, seed: int) -> Metrics
         By name; gold and its change only where a prompt has instructions, a win rate only where
         there are judgements.
     """
-    own = systems.own
-    found = {**_rewards(own), **_lengths(own), **_texts(own)}
-    # Gold exists only for prompts with instructions; the base answers the same prompts.
-    known = own["gold"].is_valid().to_numpy()
-    if known.any():
-        own, base = (table.filter(pa.array(known)) for table in (own, systems.base))
-        found |= _gold(own, base, seed)
-    for other in ("base", "previous"):
-        for judge_name in ("verifiable", "reward_model"):
-            found |= _win_rate(judgements, other, judge_name, seed)
-    return found
+    own, groups = systems.own, prompts(systems.own)
+    found = {**_rewards(own, groups, seed), **_lengths(own), **_texts(own), **_kl(own, seed)}
+    for name, column in (("reward.r0", "reward_r0"), ("length_tokens", "length_tokens")):
+        found |= _changes(f"policy.{name}", column, systems, groups, seed)
+    if own["gold"].null_count < len(own):
+        found |= _gold(systems, groups, seed)
+    for other, judge_names in JUDGED.items():
+        for judge_name in judge_names:
+            found |= _win_rate(judgements, systems, other, judge_name, seed)
+    return found | _over_optimisation(judgements, seed)
 
 
-def _rewards(own: pa.Table) -> Metrics:
-    return {
-        "policy.reward.r0.mean": _mean(own["reward_r0"]),
-        "policy.reward.rt.mean": _mean(own["reward_rt"]),
-        "policy.unscored": float(own["reward_rt"].null_count),
+def _rewards(own: pa.Table, groups: Groups, seed: int) -> Metrics:
+    found = {
+        name: mean(f"policy.reward.{name}", own[f"reward_{name}"].to_numpy(), groups, seed)
+        for name in ("r0", "rt")
     }
-
-
-def _mean(rewards: pa.ChunkedArray) -> float | None:
-    """Give the mean over the answers that have a reward."""
-    values = rewards.drop_null().to_numpy()
-    return float(values.mean()) if len(values) else None
+    return {**found["r0"], **found["rt"], "policy.unscored": float(own["reward_rt"].null_count)}
 
 
 def _lengths(own: pa.Table) -> Metrics:
@@ -83,104 +69,96 @@ def _texts(own: pa.Table) -> Metrics:
     return {"policy.empty_rate": float(blank.mean()), "policy.distinct_2": distinct_2(texts)}
 
 
-def _gold(own: pa.Table, base: pa.Table, seed: int) -> Metrics:
-    """Give gold, the share of answers that follow all instructions, and gold's change from pi_0.
+def _kl(own: pa.Table, seed: int) -> Metrics:
+    """Estimate how far the policy is from pi_0, by its own answers (estimator k1).
 
-    Args:
-        own: this policy's answers that have gold.
-        base: pi_0's, the same rows.
-        seed: of the bootstrap and of the sign flips.
+    log pi_t(y | x) - log pi_0(y | x), both at temperature 1 and summed over y's tokens, averaged
+    over answers, in nats. It is an unbiased estimate of KL(pi_t || pi_0) where answers are drawn at
+    temperature 1 with top-p 1. Drawn at a lower temperature, they are the likelier ones, and it is
+    the mean log-ratio on the answers that the policy gives. It may be negative by chance.
+
+    Source: Schulman, 2020, "Approximating KL divergence", k1.
     """
-    groups, values = _prompts(own), own["gold"].to_numpy()
-    passed = own["passed"].to_numpy(zero_copy_only=False).astype(np.float64)
-    pass_rate = bootstrap(passed, seed, groups)
-    change = values - base["gold"].to_numpy()
-    # The test flips whole prompts, because the answers of one are no independent draws.
-    per_prompt = np.bincount(groups, change) / np.bincount(groups)
+    ratio = own["logprob"].to_numpy() - own["base_logprob"].to_numpy()
+    a_token = float(ratio.sum() / own["length_tokens"].to_numpy().sum())
+    found = mean("policy.kl.k1", ratio, prompts(own), seed)
+    return {**found, "policy.kl.k1_per_token": a_token}
+
+
+def _changes(name: str, column: str, systems: Systems, groups: Groups, seed: int) -> Metrics:
+    """Give a column's mean change from pi_0 and from pi_{t-1}, on the same prompts and seeds."""
+    found: Metrics = {}
+    for other, earlier in (("base", systems.base), ("previous", systems.previous)):
+        differences = _numbers(systems.own, column) - _numbers(earlier, column)
+        found |= change(f"{name}_vs_{other}", differences, groups, seed)
+    return found
+
+
+def _numbers(data: pa.Table, column: str) -> Floats:
+    """Give a column as float64, NaN where there is no number."""
+    return np.asarray(data[column].to_numpy(zero_copy_only=False), np.float64)
+
+
+def _gold(systems: Systems, groups: Groups, seed: int) -> Metrics:
+    """Give gold, the share of answers that follow all instructions, and gold's changes.
+
+    Only prompts with instructions have gold; all systems answer the same.
+    """
+    passed = mean("passed", _numbers(systems.own, "passed"), groups, seed)
     return {
-        **_interval("policy.gold", bootstrap(values, seed, groups)),
-        "policy.gold.pass_rate": pass_rate.mean,
-        "policy.gold.pass_rate_ci_lo": pass_rate.ci_lo,
-        "policy.gold.pass_rate_ci_hi": pass_rate.ci_hi,
-        **_interval("policy.gold_vs_base", bootstrap(change, seed, groups)),
-        "policy.gold_vs_base.p": sign_flip_p(per_prompt, seed),
+        **mean("policy.gold", _numbers(systems.own, "gold"), groups, seed),
+        "policy.gold.pass_rate": passed["passed.mean"],
+        "policy.gold.pass_rate_ci_lo": passed["passed.ci_lo"],
+        "policy.gold.pass_rate_ci_hi": passed["passed.ci_hi"],
+        **_changes("policy.gold", "gold", systems, groups, seed),
     }
 
 
-def _win_rate(judgements: pa.Table, other: str, judge_name: str, seed: int) -> Metrics:
-    chosen = _where(judgements, system_b=other, judge=judge_name)
+def _win_rate(
+    judgements: pa.Table, systems: Systems, other: str, judge_name: str, seed: int
+) -> Metrics:
+    """Give a win rate with its p against one half, and what it is at equal length.
+
+    The length that is controlled is that of the text in characters, as AlpacaEval's is.
+    """
+    chosen = where(judgements, system_b=other, judge=judge_name)
     if not len(chosen):
         return {}
     name = f"policy.win_rate.vs_{other}.{judge_name}"
-    values = chosen["outcome"].to_numpy()
-    found: Metrics = dict(_interval(name, bootstrap(values, seed, _prompts(chosen))))
+    values, groups = chosen["outcome"].to_numpy(), prompts(chosen)
+    tested = change(name, values - 0.5, groups, seed)[f"{name}.p"]
+    found = {**mean(name, values, groups, seed), f"{name}.p": tested}
     found[f"{name}.ties"] = float((values == 0.5).sum())
-    if judge_name == "reward_model":
-        # r_0 taught the policy, so its verdict is no independent one.
+    earlier = systems.base if other == "base" else systems.previous
+    lengths = (_beside(chosen, table, "length_chars") for table in (systems.own, earlier))
+    found[f"{name}.lc_minimal"] = lc_minimal(values, *lengths)
+    if judge_name != GOLD:
+        # r_0 and r_{t-1} taught the policy, so their verdict is no independent one.
         found[f"{name}.independent"] = 0.0
         found[f"{name}.unscored"] = float((~chosen["parse_ok"].to_numpy()).sum())
     return found
 
 
-def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
-    """Compute the reward models' numbers from `rm_scores`.
+def _over_optimisation(judgements: pa.Table, seed: int) -> Metrics:
+    """Give by how much r_{t-1} overrates what it taught: its win rate against pi_{t-1} less gold's.
 
-    `reward_model.<set>.…` is r_t on the held-out gold pairs; `reward_model.own_samples.{rt,r0}.…`
-    are r_t and r_0 on the policy's own answers, and `difference` their paired difference. A pair
-    with a side that has no reward is an error, counted as `unscored`. Rows may
-    come in any order: they are summed in that of the written table, to the last bit.
+    Both judge the same answers, those to prompts with instructions, answer by answer. Above 0, the
+    policy gained more in its teacher's eyes than it did.
     """
-    scores = tables.RM_SCORES.sorted(scores)
-    found: Metrics = {}
-    for pairs in ("gold_pairs", "own_samples"):
-        parts = {name: _where(scores, set=pairs, reward_model=name) for name in ("rt", "r0")}
-        for name, part in parts.items():
-            if len(part):
-                found |= _accuracy(_prefix(pairs, name), part, seed)
-        if all(map(len, parts.values())):
-            found |= _difference(pairs, parts["rt"], parts["r0"], seed)
-    return found
+    gold = where(judgements, system_b="previous", judge=GOLD)
+    if not len(gold):
+        return {}
+    taught = where(judgements, system_b="previous", judge=TEACHER)
+    gap = _beside(gold, taught, "outcome") - gold["outcome"].to_numpy()
+    return change("policy.over_optimisation", gap, prompts(gold), seed)
 
 
-def _prefix(pairs: str, model: str) -> str:
-    """Name a model's numbers: on gold pairs r_t goes without its name, as the one in question."""
-    if (pairs, model) == ("gold_pairs", "rt"):
-        return "reward_model.gold_pairs"
-    return f"reward_model.{pairs}.{model}"
-
-
-def _accuracy(prefix: str, part: pa.Table, seed: int) -> Metrics:
-    """Measure one reward model on one set of pairs."""
-    measured = pair_accuracy(*_sides(part), seed, _prompts(part))
-    return {
-        f"{prefix}.accuracy": measured.accuracy.mean,
-        f"{prefix}.ci_lo": measured.accuracy.ci_lo,
-        f"{prefix}.ci_hi": measured.accuracy.ci_hi,
-        f"{prefix}.n": float(len(part)),
-        f"{prefix}.ties": float(measured.ties),
-        f"{prefix}.unscored": float(measured.unscored),
-        f"{prefix}.log_loss": measured.log_loss,
-        f"{prefix}.margin": measured.margin,
-        f"{prefix}.accuracy_chosen_longer": _accuracy_where(part, longer=True),
-        f"{prefix}.accuracy_chosen_shorter": _accuracy_where(part, longer=False),
-    }
-
-
-def _difference(pairs: str, own: pa.Table, base: pa.Table, seed: int) -> Metrics:
-    """Give how much more often r_t is right than r_0 on the same pairs, both sorted alike."""
-    change = ranked_right(*_sides(own)) - ranked_right(*_sides(base))
-    return _interval(f"reward_model.{pairs}.difference", bootstrap(change, seed, _prompts(base)))
-
-
-def _accuracy_where(part: pa.Table, longer: bool) -> float | None:
-    """Give the accuracy on pairs whose chosen answer is longer, or shorter; none of equal length.
-
-    A reward model that only knows length is right on one of the two and wrong on the other.
-    """
-    gap = part["length_chosen"].to_numpy() - part["length_rejected"].to_numpy()
-    rows = gap > 0 if longer else gap < 0
-    correct = ranked_right(*_sides(part))
-    return float(correct[rows].mean()) if rows.any() else None
+def _beside(rows: pa.Table, other: pa.Table, column: str) -> Any:
+    """Look another table's column up for the answers of these rows, shape (rows,)."""
+    ids = (zip(*(data[key].to_pylist() for key in ANSWER), strict=True) for data in (rows, other))
+    wanted, there = ids
+    known = dict(zip(there, other[column].to_pylist(), strict=True))
+    return np.array([known[answer] for answer in wanted])
 
 
 def distinct_2(texts: Sequence[str]) -> float:
@@ -193,24 +171,3 @@ def distinct_2(texts: Sequence[str]) -> float:
     """
     pairs = [pair for words in (text.split() for text in texts) for pair in pairwise(words)]
     return len(set(pairs)) / len(pairs) if pairs else 0.0
-
-
-def _where(data: pa.Table, **values: str) -> pa.Table:
-    """Take the rows whose columns have these values."""
-    wanted = [pc.equal(data[column], value) for column, value in values.items()]
-    return data.filter(reduce(pc.and_, wanted))
-
-
-def _sides(part: pa.Table) -> tuple[Floats, Floats]:
-    """Give the rewards of the chosen and of the rejected answers, NaN where there is none."""
-    return part["reward_chosen"].to_numpy(), part["reward_rejected"].to_numpy()
-
-
-def _prompts(data: pa.Table) -> NDArray[np.int64]:
-    """Number each row's prompt: rows of one prompt are resampled together."""
-    names = data["prompt_id"].to_numpy(zero_copy_only=False).astype(str)
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
-def _interval(name: str, interval: Interval) -> Metrics:
-    return {f"{name}.{key}": float(value) for key, value in interval._asdict().items()}

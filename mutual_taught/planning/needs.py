@@ -295,10 +295,22 @@ NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
         if params.train_rm.fixed
         else training(models.reward, params.train_rm, params, logits=False)
     ],
-    "eval": lambda params, models: _evaluating(params, models),
+    "eval": lambda params, models: [
+        *_evaluating(params, models),
+        comparing(params, models),
+    ],
 }
 
 
 def _evaluating(params: Params, models: Models) -> Needs:
     count = params.eval.responses_per_prompt
     return [drawing(params.eval, count, models.policy, params), scoring(models.reward, params)]
+
+
+def comparing(params: Params, models: Models) -> Need:
+    """Sum what pi_0's pass over the eval answers takes: float32 weights, a packed row's logits."""
+    answers = params.eval.responses_per_prompt * params.eval.max_new_tokens
+    longest = params.tokens.max_prompt_tokens + answers
+    tokens = max(params.score.token_budget, longest)
+    need = _reading(models.policy, 4, tokens, "score.token_budget", logits=True)
+    return need._replace(least=longest)

@@ -133,6 +133,7 @@ def operations(stage: str, work: Work, basis: Basis) -> float:
         reads += batches * longest * policy * BYTES[str(params.engine.dtype)]
     answer = max(params.sample.max_new_tokens, params.answer.max_new_tokens) * ANSWER
     flops += 2 * reward * work.scores * (prompt + answer)
+    flops += 2 * policy * work.read * (prompt + answer)
     weights = reward if name in REWARD else policy
     passes = 2 if name == "rank_pairs" else 8 if params.training.gradient_checkpointing else 6
     trained = passes * weights * work.pairs * (prompt + 2 * answer)

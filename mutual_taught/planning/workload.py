@@ -27,7 +27,8 @@ PREFERENCES = Path("data/seed_preferences.parquet")
 class Work(NamedTuple):
     """What a stage does.
 
-    answers: drawn. tokens: of these, at most. scores: answers scored. pairs: trained on, as often
+    answers: drawn. tokens: of these, at most. scores: answers scored. read: answers whose log-probs
+    a policy that is not trained gives. pairs: trained on, as often
     as they are met, or read by the reference. steps: of the optimiser. candidates: policies that
     are kept.
     """
@@ -38,6 +39,7 @@ class Work(NamedTuple):
     pairs: int = 0
     steps: int = 0
     candidates: int = 0
+    read: int = 0
 
 
 def sizes(data: Data, prepared: Mapping[str, float] | None) -> dict[str, int]:
@@ -107,10 +109,10 @@ def of_run(params: Params, prompts: Mapping[str, int], seed_pairs: int) -> dict[
         seed_pairs: preferences that r_0 is trained on; 0 if it is not trained here.
     """
     reward, judged = prompts["reward"], prompts["eval"] * params.eval.responses_per_prompt
-    evaluated = Work(judged, judged * params.eval.max_new_tokens, 2 * judged)
+    evaluated = Work(judged, judged * params.eval.max_new_tokens, judged)
     found = {
         "prepare_reward_model": _trained(seed_pairs, params.base_reward_model),
-        "eval_base": evaluated._replace(scores=judged),
+        "eval_base": evaluated,
     }
     carried: list[int] = []
     for t in params.iterations:
@@ -127,7 +129,8 @@ def of_run(params: Params, prompts: Mapping[str, int], seed_pairs: int) -> dict[
         found[f"answer_previous@{t}"] = Work() if reused else answered
         found[f"answer@{t}"] = answered._replace(scores=(4 if reused else 2) * reward)
         found[f"train_rm@{t}"] = Work() if own.train_rm.fixed else _trained(pairs, own.train_rm)
-        found[f"eval@{t}"] = evaluated
+        judges = 1 if own.train_rm.fixed else min(int(t) + 1, 3)  # r_t, r_{t-1}, r_0
+        found[f"eval@{t}"] = evaluated._replace(scores=judges * judged, read=judged)
     return found
 
 

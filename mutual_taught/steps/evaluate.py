@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from mutual_taught.artifacts import files, joins, tables
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.config.blocks import Drawing, Eval, Score, Tokens
-from mutual_taught.evaluation import metrics as evaluation
 from mutual_taught.evaluation.judge import (
     HELD_OUT,
     Systems,
@@ -19,18 +18,23 @@ from mutual_taught.evaluation.judge import (
     model_outputs,
     own_pairs,
 )
+from mutual_taught.evaluation.metrics import policy_metrics
+from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 from mutual_taught.sampling.shards import Drawn, draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.start import start_scorer
+from mutual_taught.steps.base_logps import add_base_logps, base_policy
 
 
 class Inputs(NamedTuple):
     """Models, gold pairs, and earlier evaluations: None at iteration 0, compared with itself."""
 
     policy: Path
+    base_policy: Path
     reward_model: Path
+    previous_reward_model: Path
     base_reward_model: Path
     gold_pairs: Path
     base_eval: Path | None
@@ -58,8 +62,10 @@ def assess(inputs: Inputs, prompts: pa.Table, out: Path, terms: Terms) -> None:
     tokens, seed = terms.drawing.tokens, terms.drawing.seed
     with start_scorer(terms.score, terms.drawing.engine.workers, tokens) as scorer:
         own, held_out = _rewards(inputs, prompts, answers, scorer, tokens, out.name)
+    own = _base_logps(inputs, own, prompts, terms, f"eval@{out.name}-base")
     limit = {"max_length": tokens.max_length}
-    path = tables.write(out / "eval", tables.GENERATIONS, own, {**drawn_from, **limit})
+    told = {**drawn_from, **_compared_with(inputs), **limit}
+    path = tables.write(out / "eval", tables.GENERATIONS, own, told)
     own = tables.read(path, tables.GENERATIONS)
     systems = Systems(own, _earlier(inputs.base_eval, own), _earlier(inputs.previous_eval, own))
     judgements = judge(systems)
@@ -69,8 +75,8 @@ def assess(inputs: Inputs, prompts: pa.Table, out: Path, terms: Terms) -> None:
     tables.write(out / "eval", tables.RM_SCORES, scores, made_from, active=len(scores) > 0)
     metrics = {
         "active": 1.0,
-        **evaluation.policy_metrics(systems, judgements, seed),
-        **evaluation.reward_model_metrics(scores, seed),
+        **policy_metrics(systems, judgements, seed),
+        **reward_model_metrics(scores, seed),
     }
     files.write_metrics(out / "metrics" / "eval.json", metrics)
     outputs = model_outputs(own, prompts, f"mutual-taught-{out.name}")
@@ -94,17 +100,22 @@ def _rewards(
     tokens: Tokens,
     iteration: str,
 ) -> tuple[pa.Table, list[pa.Table]]:
-    """Add the rewards of r_t and r_0 to the answers, and score the held-out gold pairs."""
+    """Add the rewards of r_0, r_{t-1} and r_t to the answers, and score the held-out gold pairs."""
     split = Path("the eval split")
     asked = shards.by_prompt(drawn, split, prompts, split)
-    for name, model in _models(inputs).items():
-        work = f"eval@{iteration}-rewards-{name}"
-        scored = shards.score_all(scorer, model, asked, tokens, work)
-        joins.same_keys(drawn, scored, tables.REWARDS, split)
-        drawn = drawn.append_column(f"reward_{name}", scored["reward"])
-    if "reward_r0" not in drawn.column_names:
-        drawn = drawn.append_column("reward_r0", drawn["reward_rt"])
-    drawn = drawn.append_column("reason", scored["reason"])  # r_t reads as r_0 does
+    models = _models(inputs)
+    digests = {name: read_manifest(folder).digest for name, folder in models.items()}
+    scored: dict[str, pa.Table] = {}  # by the model's digest: the same one scores once
+    for name in sorted(models, key=lambda name: digests[name] == digests["rt"]):
+        if digests[name] not in scored:
+            work = f"eval@{iteration}-rewards-{name}"
+            found = shards.score_all(scorer, models[name], asked, tokens, work)
+            joins.same_keys(drawn, found, tables.REWARDS, split)
+            scored[digests[name]] = found
+    for name, digest in digests.items():
+        drawn = drawn.append_column(f"reward_{name}", scored[digest]["reward"])
+    # Every reward model reads as r_0 does.
+    drawn = drawn.append_column("reason", scored[digests["rt"]]["reason"])
     pairs = tables.read(inputs.gold_pairs, tables.GOLD_PAIRS)
     held_out = pairs.filter(pc.equal(pairs["part"], HELD_OUT))
     if not len(held_out):
@@ -115,13 +126,30 @@ def _rewards(
 
 
 def _models(inputs: Inputs) -> dict[str, Path]:
-    """Name the reward models to score with, r_t last; one is enough while r_t is r_0."""
-    own, base = (
-        read_manifest(folder).digest for folder in (inputs.reward_model, inputs.base_reward_model)
-    )
-    if own == base:
-        return {"rt": inputs.reward_model}
-    return {"r0": inputs.base_reward_model, "rt": inputs.reward_model}
+    """Name the reward models that score the answers."""
+    return {
+        "rt": inputs.reward_model,
+        "r0": inputs.base_reward_model,
+        "previous": inputs.previous_reward_model,
+    }
+
+
+def _base_logps(
+    inputs: Inputs, own: pa.Table, prompts: pa.Table, terms: Terms, name: str
+) -> pa.Table:
+    """Add the answers' log-probs under pi_0; those of pi_0's own answers are the sampler's."""
+    if read_manifest(inputs.policy).digest == read_manifest(inputs.base_policy).digest:
+        return own.append_column("base_logprob", own["logprob"])
+    base = base_policy(inputs.base_policy, terms.drawing, terms.score)
+    return add_base_logps(own, prompts, base, terms.drawing, name)
+
+
+def _compared_with(inputs: Inputs) -> dict[str, object]:
+    """Name the models whose numbers stand beside the policy's answers."""
+    return {
+        "base_policy": read_manifest(inputs.base_policy).digest,
+        "previous_reward_model": read_manifest(inputs.previous_reward_model).digest,
+    }
 
 
 def _earlier(folder: Path | None, own: pa.Table) -> pa.Table:

@@ -1,6 +1,5 @@
 """Reference log-probs on tables: every kept pair under DPO's reference, once, before training."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,24 +7,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught.artifacts import files, joins, tables
+from mutual_taught.artifacts import joins, tables
 from mutual_taught.artifacts.joins import sides
 from mutual_taught.artifacts.manifests import read_manifest
-from mutual_taught.checks import preflight
-from mutual_taught.checks.policies import compare_policy
 from mutual_taught.config.blocks import RankPairs, Tokens, Workers
 from mutual_taught.models import chat
-from mutual_taught.models.load import load_policy, load_tokenizer
-from mutual_taught.models.packed.forward import reference_logps
+from mutual_taught.models.load import load_tokenizer
 from mutual_taught.models.packed.rows import Group
 from mutual_taught.models.precision import settle
 from mutual_taught.pipeline import work
-from mutual_taught.steps.rank_pairs import REFERENCE, Floats, compare_margins, sampled_logps
-from mutual_taught.terminal.progress import Counted, bar, ignore
+from mutual_taught.steps import frozen
+from mutual_taught.steps.rank_pairs import REFERENCE, compare_margins, sampled_logps
+from mutual_taught.terminal.progress import ignore
 
 CHECKED = 32
-SHARD = 256  # pairs that are measured together, and kept when an interrupted run goes on
-Logps = list[list[float]]
 
 
 class Pairs(NamedTuple):
@@ -43,29 +38,22 @@ class Pairs(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """DPO's reference and how it is run; a worker of a pool is given it as its job.
+    """DPO's reference and how it is run.
 
     folder: of pi_{t-1}, or pi_0. settings: block `rank_pairs`, no `auto` left. tokens: limits, up
-    to which the model was compared with a plain pass. gpus: that a worker takes.
+    to which the model was compared with a plain pass.
     """
 
     folder: Path
     settings: RankPairs
     tokens: Tokens
-    gpus: int = 1
 
-    def begin(self) -> Callable[[int, Sequence[Group]], Logps]:
-        """Load the model and give what measures a shard of pairs."""
-        measure = self.load()
-        return lambda _, groups: measure(groups, ignore)
-
-    def load(self) -> Callable[[Sequence[Group], Counted], Logps]:
-        """Load the model and give what measures pairs, telling of each how far it came."""
-        rows = compare_policy(self.folder, self.tokens).rows
-        policy = load_policy(self.folder, "float32", rows)
-        preflight.require(preflight.policy(policy), self.folder)
+    @property
+    def model(self) -> frozen.Frozen:
+        """Give the model with how it is run."""
         dtype, budget = self.settings.reference_dtype, self.settings.token_budget
-        return lambda groups, seen: reference_logps(policy, groups, dtype, budget, seen)
+        assert dtype != "auto"
+        return frozen.Frozen(self.folder, dtype, budget, self.tokens)
 
 
 def add_logps(
@@ -94,12 +82,13 @@ def add_logps(
         few = np.unique(np.linspace(0, len(logps) - 1, CHECKED).astype(int))
         groups = pair_groups(pairs, kept.take(pa.array(few)), reference)
         found = compare_margins(
-            logps[few], np.array(reference.load()(groups, ignore)), reference.folder
+            logps[few], np.array(reference.model.load()(groups, ignore)), reference.folder
         )
     else:
         inputs = _inputs(pairs, kept, reference)
         with work.folder(name, inputs) as place:
-            logps = _measured(pair_groups(pairs, kept, reference), reference, workers, place)
+            groups = pair_groups(pairs, kept, reference)
+            logps = frozen.measured(groups, reference.model, workers, place, "reference log-probs")
     rows = np.flatnonzero(ranked["kept"].to_numpy())
     for side, column_name in enumerate(REFERENCE):
         column = np.full(len(ranked), np.nan)
@@ -139,48 +128,5 @@ def _inputs(pairs: Pairs, kept: pa.Table, reference: Reference) -> dict[str, obj
         **tables.digests(responses=pairs.responses),
         "dtype": reference.settings.reference_dtype,
         "token_budget": reference.settings.token_budget,
-        "shard": SHARD,
+        "shard": frozen.SHARD,
     }
-
-
-def _measured(groups: list[Group], reference: Reference, workers: Workers, place: Path) -> Floats:
-    """Run the reference over pairs, (pairs, 2), going on from the shards that are finished.
-
-    Pairs are cut in the order of their prompts' ids, and a packed row never reaches over a cut: so
-    an interrupted run, and one on a cluster, end with the same bytes.
-    """
-    shards = [groups[at : at + SHARD] for at in range(0, len(groups), SHARD)]
-    paths = [place / f"part-{number:05d}.json" for number in range(len(shards))]
-    todo = {n: shards[n] for n, path in enumerate(paths) if not path.exists()}
-    ready = len(groups) - sum(map(len, todo.values()))
-    with bar("reference log-probs", len(groups), "pair", ready) as progress:
-        run = _run_here if workers == "local" else _run_in_pool
-        for number, logps in run(reference, todo, progress.update):
-            files.write_json(paths[number], {"logps": logps})
-    return np.array([pair for path in paths for pair in files.read_json(path)["logps"]])
-
-
-def _run_here(
-    reference: Reference, shards: Mapping[int, Sequence[Group]], seen: Counted
-) -> Iterator[tuple[int, Logps]]:
-    """Measure shard after shard in this process; the model is loaded only if there is one."""
-    if shards:
-        measure = reference.load()
-        for number, groups in shards.items():
-            yield number, measure(groups, seen)
-
-
-def _run_in_pool(
-    reference: Reference, shards: Mapping[int, Sequence[Group]], seen: Counted
-) -> Iterator[tuple[int, Logps]]:
-    """Measure shards on a cluster, each given when it is finished."""
-    from mutual_taught import cluster  # ray takes a second to import
-
-    leave = cluster.connect()
-    try:
-        absolute = reference._replace(folder=reference.folder.resolve())
-        for number, logps in cluster.run(absolute, shards):
-            seen(len(logps))
-            yield number, logps
-    finally:
-        leave()

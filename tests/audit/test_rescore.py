@@ -21,7 +21,8 @@ NEEDS_MODEL = {
     "1/duels": ["reward", "previous_reward"],
     "1/answer_rewards": ["reward", "previous_reward"],
     "1/ranked_pairs": ["reference_chosen_logps", "reference_rejected_logps"],
-    "1/eval/generations": ["reward_r0", "reward_rt"],
+    "1/eval/generations": ["reward_r0", "reward_rt", "base_logprob"],
+    "2/eval/generations": ["reward_previous"],
     "1/eval/rm_scores": ["reward_chosen", "reward_rejected"],
 }
 

@@ -19,7 +19,7 @@ from mutual_taught.sampling.shards import draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring.shards import score_all
 from mutual_taught.scoring.start import start_scorer
-from mutual_taught.steps import reference
+from mutual_taught.steps import frozen, reference
 from tests import project
 from tests.scoring.test_shards import questions
 
@@ -96,7 +96,7 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
 
 def measure(policy: Path, responses: pa.Table, prompts: pa.Table, workers: Workers) -> None:
     """Give the log-probs of a pair of each prompt, in many shards."""
-    reference.SHARD = 2
+    frozen.SHARD = 2
     count = len(prompts)
     pairs = {
         "prompt_id": prompts["prompt_id"],

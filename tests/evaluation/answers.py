@@ -17,7 +17,10 @@ ANSWER: dict[str, Any] = {
     "passed": None,
     "reward_r0": 0.0,
     "reward_rt": 0.0,
+    "reward_previous": 0.0,
     "reason": "",
+    "logprob": -1.0,
+    "base_logprob": -1.0,
 }
 
 

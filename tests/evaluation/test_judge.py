@@ -38,14 +38,43 @@ def test_reward_model_that_judges_is_r_0_whatever_r_t_says() -> None:
     assert outcomes(judge(Systems(own, base, own)), "reward_model", "base") == [0.0]
 
 
-def test_prompt_without_instructions_is_judged_by_the_reward_model_only() -> None:
+def test_teacher_judges_each_answer_by_the_reward_model_that_taught_it() -> None:
+    # r_{t-1} gives the new answer 2; the previous policy's own r_t, which is r_{t-1}, gave 3
+    own = generations({"reward_previous": 2.0, "reward_rt": 9.0, "reward_r0": 9.0})
+    previous = generations({"reward_previous": 8.0, "reward_rt": 3.0, "reward_r0": 0.0})
+    judged = judge(Systems(own, own, previous))
+    assert outcomes(judged, "previous_reward_model", "previous") == [0.0]
+    row = judged.to_pylist()[-1]
+    assert (row["raw_a"], row["raw_b"]) == (2.0, 3.0)
+
+
+def test_teacher_judges_against_the_previous_policy_only() -> None:
+    own = generations({})
+    assert outcomes(judge(Systems(own, own, own)), "previous_reward_model", "base") == []
+
+
+def test_answer_that_the_teacher_cannot_read_loses_and_is_said_to_be_unread() -> None:
+    own = generations({"reward_previous": None}, {"reward_previous": None})
+    previous = generations({"reward_rt": 1.0}, {"reward_rt": None})
+    judged = judge(Systems(own, own, previous))
+    # without a reward against one: lost; against none: a tie
+    assert outcomes(judged, "previous_reward_model", "previous") == [0.0, 0.5]
+    assert judged.to_pylist()[-1]["parse_ok"] is False
+
+
+def test_prompt_without_instructions_is_judged_by_the_reward_models_only() -> None:
     own = generations(*golds(0.5, prompt="a"), *golds(None, prompt="b"))
     judged = judge(Systems(own, own, own)).to_pylist()
-    by_judge: dict[str, list[str]] = {"verifiable": [], "reward_model": []}
+    names = ("verifiable", "reward_model", "previous_reward_model")
+    by_judge: dict[str, list[str]] = {name: [] for name in names}
     for row in judged:
         by_judge[row["judge"]].append(row["prompt_id"])
-    # against two systems each: `a` by gold, `a` and `b` by r_0
-    assert by_judge == {"verifiable": ["a", "a"], "reward_model": ["a", "b", "a", "b"]}
+    # against two systems each: `a` by gold, `a` and `b` by r_0; against one by r_{t-1}
+    assert by_judge == {
+        "verifiable": ["a", "a"],
+        "reward_model": ["a", "b", "a", "b"],
+        "previous_reward_model": ["a", "b"],
+    }
 
 
 def test_judgement_carries_both_values_and_both_lengths_of_its_own_row() -> None:

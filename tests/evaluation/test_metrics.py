@@ -8,13 +8,11 @@ import pyarrow as pa
 import pytest
 
 from mutual_taught.artifacts import tables
+from mutual_taught.evaluation.intervals import Metrics
 from mutual_taught.evaluation.judge import Systems, judge
-from mutual_taught.evaluation.metrics import (
-    Metrics,
-    distinct_2,
-    policy_metrics,
-    reward_model_metrics,
-)
+from mutual_taught.evaluation.metrics import distinct_2, policy_metrics
+from mutual_taught.evaluation.reward_metrics import reward_model_metrics
+from mutual_taught.method.length_control import lc_minimal
 from tests.evaluation.answers import generations, golds
 
 GOLD = "reward_model.gold_pairs"
@@ -59,12 +57,12 @@ def test_gold_change_is_the_mean_of_differences_answer_by_answer() -> None:
 def test_interval_of_gold_resamples_prompts_not_answers() -> None:
     found = measured(generations(*golds(0.0, 1.0)))
     # one prompt, drawn whole every time, is always 1/2; answers alone would give 0 to 1
-    assert [found[f"policy.gold.{name}"] for name in ("mean", "ci_lo", "ci_hi", "n")] == [
-        0.5,
-        0.5,
-        0.5,
-        1.0,
-    ]
+    assert [found[f"policy.gold.{name}"] for name in ("mean", "ci_lo", "ci_hi")] == [0.5, 0.5, 0.5]
+
+
+def test_n_counts_the_answers_of_a_mean_and_prompts_what_its_interval_resamples() -> None:
+    found = measured(generations(*golds(0.0, 1.0, 1.0, prompt="a"), *golds(1.0, prompt="b")))
+    assert (found["policy.gold.n"], found["policy.gold.prompts"]) == (4.0, 2.0)
 
 
 def test_gold_is_over_the_prompts_that_have_instructions() -> None:
@@ -88,6 +86,106 @@ def test_win_rate_counts_a_tie_as_half() -> None:
     # against itself, every duel is a tie
     assert found["policy.win_rate.vs_previous.reward_model.mean"] == 0.5
     assert found["policy.win_rate.vs_previous.reward_model.ties"] == 4.0
+
+
+def test_ties_of_a_win_rate_count_what_its_n_counts() -> None:
+    own = generations(*golds(1.0, 1.0, 0.5, prompt="a"), *golds(1.0, prompt="b"))
+    base = generations(*golds(1.0, 0.0, 0.5, prompt="a"), *golds(1.0, prompt="b"))
+    found, name = measured(own, base), "policy.win_rate.vs_base.verifiable"
+    # of four answers to two prompts three tie and one wins
+    assert [found[f"{name}.{part}"] for part in ("n", "ties", "prompts")] == [4.0, 3.0, 2.0]
+    assert found[f"{name}.mean"] == 0.625
+
+
+def test_p_of_a_win_rate_flips_whole_prompts_around_one_half() -> None:
+    own = generations(*golds(1.0, 1.0, prompt="a"), *golds(1.0, 1.0, prompt="b"))
+    base = generations(*golds(0.0, 0.0, prompt="a"), *golds(0.0, 0.0, prompt="b"))
+    found = measured(own, base)
+    # each prompt is 1/2 above one half; of its four flips two are as far from 0
+    assert found["policy.win_rate.vs_base.verifiable.p"] == pytest.approx(0.5, abs=0.02)
+    # against itself all are ties, and every flip is as far from 0
+    assert found["policy.win_rate.vs_previous.verifiable.p"] == 1.0
+
+
+def test_length_that_is_controlled_is_that_of_both_texts_in_characters() -> None:
+    own = generations({"reward_r0": 1.0, "response": "longer"}, {"response": "ab"}, {})
+    base = generations({"response": "abc"}, {"response": "abcd"}, {"reward_r0": 1.0})
+    found = measured(own, base)["policy.win_rate.vs_base.reward_model.lc_minimal"]
+    # won with 6 against 3, tied with 2 against 4, lost with 4 against 4
+    lengths = np.array([6, 2, 4]), np.array([3, 4, 4])
+    assert found == lc_minimal(np.array([1.0, 0.5, 0.0]), *lengths)
+    assert found != 0.5  # the win rate as it is
+
+
+def test_mean_reward_has_an_interval_over_the_answers_that_have_one() -> None:
+    own = generations(
+        *({"prompt_id": name, "reward_r0": reward} for name, reward in (("a", 1.0), ("b", 3.0))),
+        {"prompt_id": "c", "reward_r0": None},
+    )
+    found = measured(own)
+    # the prompts drawn are a and a, b and b, or both: means 1, 3 and 2
+    assert [found[f"policy.reward.r0.{name}"] for name in ("mean", "ci_lo", "ci_hi")] == [2, 1, 3]
+    assert (found["policy.reward.r0.n"], found["policy.reward.r0.prompts"]) == (2.0, 2.0)
+
+
+def test_changes_are_from_the_base_and_from_the_policy_before() -> None:
+    own, base, previous = (
+        generations({"gold": gold, "passed": False, "reward_r0": reward, "length_tokens": length})
+        for gold, reward, length in ((0.5, 3.0, 20), (0.0, -1.0, 30), (0.75, 4.0, 16))
+    )
+    systems = Systems(own, base, previous)
+    found = policy_metrics(systems, judge(systems), 1)
+    expected = {
+        "gold_vs_base": 0.5,  # 0.5 - 0
+        "gold_vs_previous": -0.25,  # 0.5 - 0.75
+        "reward.r0_vs_base": 4.0,  # 3 + 1
+        "reward.r0_vs_previous": -1.0,  # 3 - 4
+        "length_tokens_vs_base": -10.0,  # 20 - 30
+        "length_tokens_vs_previous": 4.0,  # 20 - 16
+    }
+    assert {name: found[f"policy.{name}.mean"] for name in expected} == expected
+
+
+def test_change_of_rewards_is_over_the_answers_that_have_both() -> None:
+    own = generations(*({"reward_r0": reward} for reward in (3.0, None, 5.0)))
+    base = generations(*({"reward_r0": reward} for reward in (1.0, 1.0, None)))
+    found = measured(own, base)
+    assert found["policy.reward.r0_vs_base.mean"] == 2.0
+    assert found["policy.reward.r0_vs_base.n"] == 1.0
+
+
+def test_kl_is_the_mean_log_ratio_of_whole_answers_and_also_a_token() -> None:
+    own = generations(
+        {"logprob": -2.0, "base_logprob": -5.0, "length_tokens": 1},
+        {"logprob": -3.0, "base_logprob": -4.0, "length_tokens": 7},
+    )
+    found = measured(own)
+    # 3 and 1 nats: mean 2; 4 nats over 8 tokens
+    assert found["policy.kl.k1.mean"] == 2.0
+    assert found["policy.kl.k1_per_token"] == 0.5
+
+
+def test_over_optimisation_is_what_the_teacher_sees_beyond_gold() -> None:
+    own = generations(
+        {"gold": 0.0, "reward_previous": 2.0}, {"gold": 1.0, "reward_previous": 2.0}, {}
+    )
+    previous = generations({"gold": 1.0, "reward_rt": 1.0}, {"gold": 0.0, "reward_rt": 1.0}, {})
+    systems = Systems(own, own, previous)
+    found = policy_metrics(systems, judge(systems), 1)
+    # r_{t-1} finds both better: 1, 1. Gold: lost and won: 0, 1. The third has no gold.
+    assert found["policy.win_rate.vs_previous.previous_reward_model.mean"] == pytest.approx(2.5 / 3)
+    assert found["policy.over_optimisation.mean"] == 0.5
+    assert found["policy.over_optimisation.n"] == 2.0
+
+
+def test_judges_that_taught_the_policy_are_not_independent() -> None:
+    found = measured(generations(*golds(1.0)))
+    said = {name for name, value in found.items() if name.endswith(".independent") and value == 0}
+    assert said == {
+        "policy.win_rate.vs_base.reward_model.independent",
+        "policy.win_rate.vs_previous.reward_model.independent",
+        "policy.win_rate.vs_previous.previous_reward_model.independent",
+    }
 
 
 def test_distinct_2_is_the_share_of_word_pairs_said_once() -> None:
@@ -148,6 +246,39 @@ def test_accuracy_is_told_apart_by_which_answer_is_longer() -> None:
     assert found[f"{GOLD}.accuracy_chosen_longer"] == 1.0
     assert found[f"{GOLD}.accuracy_chosen_shorter"] == 0.0
     assert found[f"{GOLD}.accuracy"] == pytest.approx(1 / 3)
+
+
+def test_calibration_error_is_of_the_margins() -> None:
+    # four of five pairs right, each at confidence 0.8
+    margin = math.log(0.8 / 0.2)
+    found = of(scores("gold_pairs", "rt", *[(margin, 0.0)] * 4, (0.0, margin)))
+    assert found[f"{GOLD}.ece"] == pytest.approx(0.0)
+    # all five right, at confidence 0.8
+    found = of(scores("gold_pairs", "rt", *[(margin, 0.0)] * 5))
+    assert found[f"{GOLD}.ece"] == pytest.approx(0.2)
+
+
+def test_correlation_of_reward_and_length_is_over_both_sides() -> None:
+    longer = scores("gold_pairs", "rt", (2.0, 1.0), (3.0, 0.0), lengths=(9, 4))
+    # lengths 9, 9, 4, 4 have ranks 2.5, 2.5, 0.5, 0.5, rewards 2, 3, 1, 0 ranks of the same names:
+    # off their means 1.5, 1, 1, -1, -1 and 0.5, 1.5, -0.5, -1.5: 4 / sqrt(4 * 5)
+    assert of(longer)[f"{GOLD}.length_spearman"] == pytest.approx(4 / math.sqrt(20))
+    shorter = scores("gold_pairs", "rt", (2.0, 1.0), (3.0, 0.0), lengths=(4, 9))
+    assert of(shorter)[f"{GOLD}.length_spearman"] == pytest.approx(-4 / math.sqrt(20))
+
+
+def test_difference_of_reward_models_has_a_p() -> None:
+    right, wrong = (1.0, 0.0), (0.0, 1.0)
+    found = of(scores("own_samples", "rt", right, right), scores("own_samples", "r0", wrong, wrong))
+    # differences 1 and 1: two of their four flips are as far from 0
+    assert found[f"{OWN}.difference.p"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_n_of_a_reward_model_counts_pairs_and_prompts_counts_prompts() -> None:
+    rows = [{**row, "prompt_id": "p"} for row in scores("own_samples", "rt", (1, 0), (0, 1))]
+    found = of(rows, [{**row, "reward_model": "r0"} for row in rows])
+    assert (found[f"{OWN}.rt.n"], found[f"{OWN}.rt.prompts"]) == (2.0, 1.0)
+    assert (found[f"{OWN}.difference.n"], found[f"{OWN}.difference.prompts"]) == (2.0, 1.0)
 
 
 def test_accuracy_over_no_pair_is_none() -> None:

@@ -58,7 +58,10 @@ def test_counts_of_the_laptop_preset() -> None:
     assert works["answer_previous@2"] == Work(answers=128, tokens=128 * 48)
     assert works["answer@2"] == Work(answers=128, tokens=128 * 48, scores=256)  # y_t and y_{t-1}
     assert works["train_rm@1"] == Work(pairs=256, steps=16)  # 128 + 128, 256 / 16
-    assert works["eval@1"] == Work(answers=384, tokens=384 * 48, scores=768)  # r_t and r_0
+    # r_1 and r_0, which is r_{t-1}; at t = 2 r_1, too; and pi_0 reads all answers
+    assert works["eval@1"] == Work(answers=384, tokens=384 * 48, scores=768, read=384)
+    assert works["eval@2"] == Work(answers=384, tokens=384 * 48, scores=1152, read=384)
+    assert works["eval_base"] == Work(answers=384, tokens=384 * 48, scores=384)
     assert works["prepare_reward_model"] == Work(pairs=352, steps=22)  # 2 epochs of 176 / 16
 
 
@@ -90,6 +93,7 @@ def test_given_answers_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -
     works = workload.of_run(values, workload.sizes(values.data, None), 0)
     assert (works["sample@1"], works["train_rm@1"]) == (Work(), Work())
     assert works["score@1"].scores == 256  # two of each
+    assert works["eval@2"].scores == 384  # r_t is r_0
 
 
 def test_reused_answers_are_not_drawn_and_are_scored_by_two_reward_models() -> None:

@@ -14,7 +14,7 @@ from mutual_taught.models import chat
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.models.packed.forward import reference_logps
 from mutual_taught.models.packed.rows import Group
-from mutual_taught.steps import reference
+from mutual_taught.steps import frozen, reference
 from mutual_taught.steps.reference import Pairs, Reference
 
 TOKENS = Tokens(max_prompt_tokens=100, max_length=200, date=None)
@@ -60,7 +60,7 @@ def measured(pairs: Pairs, policy: Path) -> pa.Table:
 def test_log_probs_are_those_of_single_sequences(
     here: Path, policy_folder: Path, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference, "SHARD", 3)
+    monkeypatch.setattr(frozen, "SHARD", 3)
     rows = measured(pairs, policy_folder)
     assert rows["reference_chosen_logps"].is_valid().to_pylist() == [True, False, True, True, True]
     tokenizer = load_tokenizer(policy_folder)
@@ -80,7 +80,7 @@ def test_log_probs_are_those_of_single_sequences(
 def test_interrupted_measuring_goes_on_and_ends_with_the_same_bytes(
     here: Path, policy_folder: Path, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reference, "SHARD", 2)
+    monkeypatch.setattr(frozen, "SHARD", 2)
     whole = reference_logps
     seen: list[int] = []
 
@@ -93,10 +93,10 @@ def test_interrupted_measuring_goes_on_and_ends_with_the_same_bytes(
 
         return measure
 
-    monkeypatch.setattr(reference, "reference_logps", stops(1))
+    monkeypatch.setattr(frozen, "reference_logps", stops(1))
     with pytest.raises(KeyboardInterrupt):
         measured(pairs, policy_folder)
-    monkeypatch.setattr(reference, "reference_logps", stops(99))
+    monkeypatch.setattr(frozen, "reference_logps", stops(99))
     went_on = measured(pairs, policy_folder)
     assert seen == [2, 2]  # of four kept pairs, none was measured twice
     monkeypatch.chdir(here.parent)

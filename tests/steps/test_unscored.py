@@ -17,6 +17,7 @@ from mutual_taught.config.blocks import SelectPolicy, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import metrics
 from mutual_taught.evaluation.judge import Systems, judge, own_pairs
+from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.prepare import reward_model
 from mutual_taught.reading import trace
@@ -286,7 +287,10 @@ def generations(r0: list[float | None], rt: list[float | None], gold: list[float
             "passed": [False] * size,
             "reward_r0": r0,
             "reward_rt": rt,
+            "reward_previous": r0,
             "reason": ["too_long" if reward is None else "" for reward in rt],
+            "logprob": [-1.0] * size,
+            "base_logprob": [-1.0] * size,
         },
         schema=tables.GENERATIONS.schema,
     )
@@ -328,7 +332,7 @@ def test_own_pair_with_an_unscored_side_is_wrong() -> None:
     scores = own_pairs(own).cast(
         pa.schema([pa.field(name, kind) for name, kind in tables.RM_SCORES.columns.items()])
     )
-    numbers = metrics.reward_model_metrics(scores, 1)
+    numbers = reward_model_metrics(scores, 1)
     prefix = "reward_model.own_samples"
     assert numbers[f"{prefix}.r0.accuracy"] == 1.0
     assert numbers[f"{prefix}.rt.accuracy"] == pytest.approx(1 / 3)

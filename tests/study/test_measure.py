@@ -47,7 +47,10 @@ def evaluation(folder: Path, texts: list[str]) -> None:
         "passed": [value == 1.0 for value in gold],
         "reward_r0": [0.0] * 6,
         "reward_rt": [0.0] * 6,
+        "reward_previous": [0.0] * 6,
         "reason": [""] * 6,
+        "logprob": [-1.0] * 6,
+        "base_logprob": [-1.0] * 6,
     }
     tables.write(folder / "eval", tables.GENERATIONS, rows, {})
     judged = {
