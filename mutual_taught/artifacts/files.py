@@ -103,7 +103,7 @@ def link_tree(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
-        shutil.copytree(source, temporary, copy_function=_link, dirs_exist_ok=True)
+        shutil.copytree(source, temporary, copy_function=link, dirs_exist_ok=True)
         temporary.chmod(0o755)
         temporary.rename(target)
     except BaseException:
@@ -111,7 +111,8 @@ def link_tree(source: Path, target: Path) -> None:
         raise
 
 
-def _link(source: str, target: str) -> None:
+def link(source: str, target: str) -> None:
+    """Make a file a hard link to another, or a copy where the disk has none; links are followed."""
     real = os.path.realpath(source)
     try:
         os.link(real, target)

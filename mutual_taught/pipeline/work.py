@@ -84,6 +84,13 @@ def entered() -> list[Path]:
     return list(dict.fromkeys(_ENTERED))
 
 
+def finish() -> None:
+    """Remove the parts this process has worked in, where no DVC has to take a result first."""
+    for place in entered():
+        if place.is_dir():
+            remove(place)
+
+
 def apart() -> bool:
     """Tell whether this is a run in a folder of its own: an experiment of --temp or --queue."""
     return Path(os.environ.get("DVC_ROOT", ".")).resolve() != Path.cwd().resolve()

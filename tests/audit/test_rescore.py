@@ -77,7 +77,7 @@ def test_altered_shift_of_reused_answers_is_found_by_scoring_them_under_r_0(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     Path("params.yaml").write_text(presets.compose("tiny", ["reuse-answers"]))
     params._parse.cache_clear()

@@ -18,7 +18,7 @@ from tests import in_process, project
 def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose first duels are fought again, with two draws a prompt."""
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     shutil.rmtree("run/2")
     project.set_param(Path("params.yaml"), "duel.responses_per_prompt", 2)

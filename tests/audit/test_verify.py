@@ -41,7 +41,7 @@ ALL = {
 @pytest.fixture
 def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the finished run (weights linked), the working directory around it."""
-    shutil.copytree(finished, tmp_path / "run", copy_function=files._link)
+    shutil.copytree(finished, tmp_path / "run", copy_function=files.link)
     shutil.copy(finished.parent / "params.yaml", tmp_path)
     shutil.copytree(finished.parent / "data", tmp_path / "data")
     monkeypatch.chdir(tmp_path)

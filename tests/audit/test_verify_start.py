@@ -177,7 +177,7 @@ def test_what_a_switch_decides_is_checked(
 ) -> None:
     begin, attack, said = SWITCHED[name]
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     Path("params.yaml").write_text(presets.compose("tiny", [name]))
     shutil.rmtree("run/2")

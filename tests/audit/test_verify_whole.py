@@ -22,7 +22,7 @@ Change = Callable[[Path], object]
 
 
 def copy(source: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(source, here / "run", copy_function=files._link)
+    shutil.copytree(source, here / "run", copy_function=files.link)
     shutil.copy(source.parent / "params.yaml", here)
     shutil.copytree(source.parent / "data", here / "data")
     monkeypatch.chdir(here)

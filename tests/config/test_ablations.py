@@ -165,7 +165,7 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     beside = ["three-iterations"] if THREE & set(names) else []
     Path("params.yaml").write_text(presets.compose("tiny", [*beside, *names]))
@@ -200,7 +200,7 @@ def test_either_start_goes_with_either_reference(
 ) -> None:
     """Where DPO starts at its reference its first loss is that of a margin of 0: log 2."""
     repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
     Path("params.yaml").write_text(presets.compose("tiny", names))
     params._parse.cache_clear()

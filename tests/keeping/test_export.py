@@ -27,7 +27,7 @@ BOTH = ("policy", "reward_model")
 
 def beside(run: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stand in a project whose run is a copy of one."""
-    shutil.copytree(run, target / "run", copy_function=files._link)
+    shutil.copytree(run, target / "run", copy_function=files.link)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(run.parent / name, target / name)
     monkeypatch.chdir(target)
@@ -182,7 +182,7 @@ def test_place_in_a_file_is_one_line(here_run: Path) -> None:
 
 
 def test_run_elsewhere_is_told_with_the_params_beside_it(here_run: Path) -> None:
-    shutil.copytree("run", "other/run", copy_function=files._link)
+    shutil.copytree("run", "other/run", copy_function=files.link)
     shutil.rmtree("other/run/2")
     shutil.copy("params.yaml", "other")
     values = project.load_yaml(Path("other/params.yaml"))

@@ -35,7 +35,7 @@ def copied(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def project_copy(run: Path, target: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(run, target / "run", copy_function=files._link)
+    shutil.copytree(run, target / "run", copy_function=files.link)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(run.parent / name, target / name)
     monkeypatch.chdir(target)
@@ -222,7 +222,7 @@ def test_folder_of_a_run_alone_is_shown_without_its_project(
 
 def test_run_elsewhere_is_told_by_the_params_beside_it(copied: Path) -> None:
     (copied / "other").mkdir()
-    shutil.copytree(copied / "run", copied / "other" / "run", copy_function=files._link)
+    shutil.copytree(copied / "run", copied / "other" / "run", copy_function=files.link)
     shutil.rmtree(copied / "other" / "run" / "2")
     shutil.copy(copied / "params.yaml", copied / "other")
     project.set_param(copied / "other" / "params.yaml", "seed", 7)

@@ -131,7 +131,7 @@ def test_id_that_several_begin_with_is_one_line(here: Path) -> None:
 
 
 def own_copy(finished: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    shutil.copytree(finished, here / "run", copy_function=files._link)
+    shutil.copytree(finished, here / "run", copy_function=files.link)
     monkeypatch.chdir(here)
     return Path("run")
 

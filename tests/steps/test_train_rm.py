@@ -27,7 +27,7 @@ CHANGES: dict[str, object] = {
 def repo(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a run, made with CHANGES from build_pairs of t = 1 on."""
     repo = project.copy(tmp_path_factory.mktemp("beyond") / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files._link)
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
     for name, value in CHANGES.items():
         project.set_param(repo / "params.yaml", name, value)
     with pytest.MonkeyPatch.context() as patch:
@@ -85,7 +85,7 @@ def test_pairs_have_weights_and_trace_and_status_say_so(run: Path) -> None:
 
 @pytest.mark.slow
 def test_an_altered_weight_or_calibration_is_a_fault(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run", copy_function=files._link)
+    shutil.copytree(run, tmp_path / "run", copy_function=files.link)
     path = tables.REWARD_PAIRS.path(tmp_path / "run" / "1")
     data = tables.read(path, tables.REWARD_PAIRS)
     half = data.set_column(data.column_names.index("weight"), "weight", pa.array([0.5] * len(data)))
@@ -125,7 +125,7 @@ def test_exported_weights_are_part_of_the_way_back_to_r_0_and_the_manifest_says_
 
 @pytest.mark.slow
 def test_a_manifest_that_names_another_r_0_is_a_fault(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run", copy_function=files._link)
+    shutil.copytree(run, tmp_path / "run", copy_function=files.link)
     path = tmp_path / "run" / "1" / "reward_model" / "manifest.json"
     said = files.read_json(path)
     said["made_by"]["averaged_with"] = "0" * 64
@@ -137,7 +137,7 @@ def test_a_manifest_that_names_another_r_0_is_a_fault(run: Path, tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_seed_pair_that_was_not_drawn_is_a_fault(run: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run", copy_function=files._link)
+    shutil.copytree(run, tmp_path / "run", copy_function=files.link)
     path = tmp_path / "run" / "0" / "seed_pairs.parquet"
     data = tables.read(path, tables.SEED_PAIRS)
     path.unlink()
