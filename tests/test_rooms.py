@@ -17,6 +17,7 @@ FLOORS = (
     {"evaluation", "sampling", "scoring", "training"},
     {"steps"},
     {"prepare"},
+    {"measuring"},
     {"planning"},
     {"running"},
     {"reading"},

@@ -1,0 +1,150 @@
+"""Commands that measure any checkpoint: evaluate, score, sample."""
+
+import shutil
+import sys
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mutual_taught.cli.place import PLACE
+from mutual_taught.terminal import columns, process
+
+POSITIVE, COUNT = click.FloatRange(min=0, min_open=True), click.IntRange(min=1)
+SHARE = click.FloatRange(0, 1, min_open=True)
+PARAMS = click.option(
+    "--params",
+    "values",
+    type=PLACE,
+    help="Where engine, score, tokens and eval stand; params.yaml, or outside a project laptop's.",
+)
+MAX_LENGTH = click.option(
+    "--max-length",
+    type=COUNT,
+    help="Tokens a conversation may have; the larger of 2048 and tokens.max_length.",
+)
+DRAWING = (
+    click.option("--temperature", type=POSITIVE, help="Of drawing; eval.temperature."),
+    click.option("--top-p", type=SHARE, help="Of drawing; eval.top_p."),
+    click.option("--max-new-tokens", type=COUNT, help="Of an answer; eval.max_new_tokens."),
+    click.option("--seed", type=click.IntRange(min=0), help="Of all draws; the params' seed."),
+)
+
+
+def drawing(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how answers are drawn."""
+    return reduce(lambda made, option: option(made), reversed(DRAWING), command)
+
+
+@click.command(short_help="Measure a checkpoint on benchmarks.")
+@click.argument("model", type=PLACE)
+@click.option("--on", "names", required=True, help="Benchmarks, with commas between them.")
+@click.option("--data", type=PLACE, help="The benchmark's file, or a folder of its files.")
+@click.option("--revision", help="Commit of the benchmark's data set on the hub.")
+@click.option(
+    "--judgements",
+    type=PLACE,
+    multiple=True,
+    help="Verdicts of a benchmark's judge on exported answers; only measures them.",
+)
+@click.option("--compare", type=PLACE, help="Another model, on the same items.")
+@click.option("--out", type=PLACE, help="Folder of the results; evaluations/MODEL.")
+@PARAMS
+@MAX_LENGTH
+@drawing
+def evaluate(
+    model: Path,
+    names: str,
+    data: Path | None,
+    revision: str | None,
+    judgements: tuple[Path, ...],
+    compare: Path | None,
+    out: Path | None,
+    values: Path | None,
+    max_length: int | None,
+    **given: Any,
+) -> None:
+    """Measure any checkpoint on benchmarks: a policy or a reward model, by its config.json.
+
+    MODEL is a folder of Hugging Face format, of a run or from elsewhere. A reward model scores
+    the benchmark's answers, a policy answers its prompts. Writes records.parquet and metrics.json
+    for each benchmark, and prints one table with 95 % intervals. Interrupted, it goes on.
+
+    \b
+    mutual-taught evaluate run/2/reward_model --on pairs --data mine.jsonl
+    mutual-taught evaluate run/2/reward_model --on best-of-n --data mine.jsonl \\
+        --compare run/0/reward_model --out compared
+    """
+    from mutual_taught.measuring import evaluate as measuring
+    from mutual_taught.measuring import settings, table
+
+    terms = settings.read(values, settings.Given(max_length=max_length, **given))
+    source = measuring.Source(data, revision, judgements)
+    listed = [name.strip() for name in names.split(",")]
+    planned = measuring.plan(model, listed, source, out, compare)
+    results = list(measuring.run(planned, terms))
+    width = shutil.get_terminal_size().columns
+    for line in columns.lines(table.rows(results), width, sys.stdout.encoding):
+        click.echo(line)
+    for result in results:
+        process.say(f"{result.name}: {result.out}")
+
+
+@click.command(short_help="Add a reward model's rewards to a file.")
+@click.argument("file", type=PLACE)
+@click.option("--reward-model", required=True, type=PLACE, help="Folder of the reward model.")
+@click.option("--out", required=True, type=PLACE, help="A new .parquet, .jsonl or .csv.")
+@PARAMS
+@MAX_LENGTH
+def score(
+    file: Path, reward_model: Path, out: Path, values: Path | None, max_length: int | None
+) -> None:
+    """Score conversations, answers or pairs of a file with any reward model.
+
+    FILE is .parquet, .jsonl or .csv. Its columns say what it holds: chosen and rejected; or a
+    prompt and a response; or messages that end in an answer. OUT has its rows in their order,
+    with reward and reason: why there is none, empty where there is one.
+
+    Example: mutual-taught score mine.jsonl --reward-model run/2/reward_model --out scored.jsonl
+    """
+    from mutual_taught.measuring import score as scoring
+    from mutual_taught.measuring import settings
+
+    terms = settings.read(values, settings.Given(max_length=max_length))
+    counts = scoring.run(scoring.plan(file, reward_model, out), terms)
+    process.say(f"{out}: {counts.rows} rows, {counts.rewards} rewards")
+    if counts.unread:
+        process.say(f"rows that cannot be read: {counts.unread}")
+    if counts.unscored:
+        process.say(
+            f"answers without a reward: {counts.unscored}; column reason says why (--max-length)"
+        )
+
+
+@click.command(short_help="Add a policy's answers to a file of prompts.")
+@click.argument("file", type=PLACE)
+@click.option("--policy", required=True, type=PLACE, help="Folder of the policy.")
+@click.option("--out", required=True, type=PLACE, help="A new .parquet, .jsonl or .csv.")
+@click.option("--responses-per-prompt", default=1, type=COUNT, help="Answers to each prompt.")
+@PARAMS
+@MAX_LENGTH
+@drawing
+def sample(file: Path, policy: Path, out: Path, values: Path | None, **given: Any) -> None:
+    """Draw any policy's answers to the prompts of a file.
+
+    FILE is .parquet, .jsonl or .csv with a column prompt, instruction, messages or conversations.
+    OUT has a row for each answer: the prompt's own columns, and those of run/t/eval/generations.
+    Prompts that are the same, white space apart, have the same answers.
+
+    Example: mutual-taught sample mine.jsonl --policy run/2/policy --out answers.jsonl
+    """
+    from mutual_taught.measuring import sample as sampling
+    from mutual_taught.measuring import settings
+
+    terms = settings.read(values, settings.Given(**given))
+    counts = sampling.run(sampling.plan(file, policy, out), terms)
+    process.say(f"{out}: {counts.rows} rows, {counts.answers} answers")
+    if counts.unread:
+        process.say(f"rows without an answer: {counts.unread}")

@@ -1,0 +1,115 @@
+"""The files of a benchmark: the user's own, or those that the hub has at a commit."""
+
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mutual_taught.errors import InputError, MissingFileError, first_line
+from mutual_taught.evaluation import benchmarks
+from mutual_taught.evaluation.benchmarks.base import Hub
+from mutual_taught.evaluation.benchmarks.files import SUFFIXES
+from mutual_taught.pipeline import work
+
+ADDRESS, PORTS = "https://huggingface.co", {"https": 443, "http": 80}
+PATIENCE = 1.5  # seconds until a hub that does not answer counts as out of reach
+
+
+def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
+    """Locate a benchmark's files; what is fetched stays in .work/benchmarks.
+
+    Args:
+        name: of the benchmark.
+        data: a file, or a folder whose files are taken in order of their names; None: of the hub.
+        revision: commit of the hub's data set, where the benchmark has none or another is wanted.
+
+    Raises:
+        MissingFileError: what `data` names is not there, or holds no file of a known format.
+        InputError: there is neither `data` nor a place on the hub; or the hub cannot be had.
+    """
+    module = benchmarks.module(name)
+    if data is not None:
+        return _given(data, module.EXPECTED)
+    if module.HUB is None:
+        raise InputError(
+            f"benchmark {name!r} has no data of its own; expected --data with a file: "
+            f"{module.EXPECTED}"
+        )
+    commit = revision or module.HUB.revision
+    bring = (
+        f"or bring {', '.join(module.HUB.files)} of data set {module.HUB.dataset}, and name it "
+        f"with --data"
+    )
+    if commit is None:
+        raise InputError(
+            f"benchmark {name!r}: no commit of {module.HUB.dataset} is known here; expected "
+            f"--revision with the one to measure on; {bring}"
+        )
+    return _fetched(name, module.HUB, commit, bring)
+
+
+def _given(data: Path, expected: str) -> list[Path]:
+    if not data.exists():
+        raise MissingFileError(f"{data} does not exist; expected {expected}")
+    if data.is_file():
+        return [data]
+    found = sorted(path for path in data.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    if not found:
+        raise MissingFileError(
+            f"{data}: holds no file that ends in {', '.join(SUFFIXES)}; expected {expected}"
+        )
+    return found
+
+
+def _fetched(name: str, hub: Hub, commit: str, bring: str) -> list[Path]:
+    """Have the files of a commit, from an earlier time or from the hub."""
+    folder = work.root() / "benchmarks" / name / commit
+    if not (found := _matching(folder, hub.files)):
+        _require_hub(f"data set {hub.dataset!r} at {commit}", bring)
+        from huggingface_hub import snapshot_download
+
+        try:
+            snapshot_download(
+                hub.dataset,
+                repo_type="dataset",
+                revision=commit,
+                allow_patterns=list(hub.files),
+                local_dir=folder,
+            )
+        except Exception as error:  # the hub's client raises many kinds, all of them the user's
+            raise InputError(
+                f"data set {hub.dataset!r} at {commit}: {first_line(error)}; expected it on the "
+                f"hub; check id, access and network, {bring}"
+            ) from None
+        found = _matching(folder, hub.files)
+    if not found:
+        raise InputError(
+            f"data set {hub.dataset!r} at {commit}: has no file {', '.join(hub.files)}; expected "
+            f"the published ones; name another --revision, {bring}"
+        )
+    return found
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[Path]:
+    return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
+def _require_hub(what: str, bring: str) -> None:
+    """Refuse at once where the hub is out of reach: its client would try for a minute.
+
+    Behind a proxy nothing can be said before it is asked.
+    """
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
+        raise InputError(f"{what}: HF_HUB_OFFLINE is set; expected the hub; unset it, {bring}")
+    if any(name.lower() in ("https_proxy", "http_proxy", "all_proxy") for name in os.environ):
+        return
+    address = urlsplit(os.environ.get("HF_ENDPOINT", ADDRESS))
+    port = address.port or PORTS.get(address.scheme, 443)
+    try:
+        socket.create_connection((address.hostname or "", port), PATIENCE).close()
+    except OSError as error:
+        raise InputError(
+            f"{what}: {address.hostname} cannot be reached ({first_line(error)}); expected the "
+            f"hub; check the network, {bring}"
+        ) from None

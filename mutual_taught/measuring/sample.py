@@ -1,0 +1,123 @@
+"""`mutual-taught sample`: a policy's answers beside the prompts of any file."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from mutual_taught.artifacts.schemas import GENERATIONS
+from mutual_taught.errors import InputError
+from mutual_taught.evaluation import gold
+from mutual_taught.measuring import checkpoints, rowfile
+from mutual_taught.measuring.checkpoints import Checkpoint
+from mutual_taught.measuring.rowfile import TEXTS, TURNS, Parsed, Read
+from mutual_taught.measuring.settings import Terms
+from mutual_taught.pipeline import work
+from mutual_taught.prepare.conversations import Prompt
+
+REWARDS = ("reward_r0", "reward_rt")  # of `generations`, which no reward model gives here
+ADDED = {name: kind for name, kind in GENERATIONS.columns.items() if name not in REWARDS}
+Row = dict[str, Any]
+
+
+class Plan(NamedTuple):
+    """Whose answers are drawn, and to which rows."""
+
+    model: Checkpoint
+    file: Read
+    parsed: Sequence[Parsed]
+    out: Path
+
+
+class Count(NamedTuple):
+    """How many rows a file has, how many answers there are, and why rows have none."""
+
+    rows: int
+    answers: int
+    unread: str
+
+
+def plan(file: Path, model: Path, out: Path) -> Plan:
+    """Look at everything that can be wrong, without torch.
+
+    Raises:
+        InputError: the model is a reward model; no column has prompts, or answers are there
+            already; no row can be used; or there is something at `out`.
+        MissingFileError: the file or the model is not there.
+    """
+    checkpoint = checkpoints.find(model)
+    checkpoints.require(checkpoint, "policy", "sampling")
+    read = rowfile.read(file)
+    named = rowfile.columns(read.columns)
+    if named is None:
+        raise InputError(
+            f"{file}: has {', '.join(read.columns)}; expected a column of prompts: "
+            f"{', '.join((*TEXTS, *TURNS))}; rename one"
+        )
+    rowfile.require_place(out, read.columns, list(ADDED))
+    parsed = [rowfile.parse(row, named) for row in read.rows]
+    rowfile.require_some(parsed, file)
+    return Plan(checkpoint, read, parsed, out)
+
+
+def run(planned: Plan, terms: Terms) -> Count:
+    """Draw the answers and write a row for each; an interrupted run goes on."""
+    from mutual_taught.measuring import benchmark, ready
+    from mutual_taught.measuring.answers import Question, answer
+
+    folder = ready.ready(planned.model, terms.drawing.tokens)
+    tokens = ready.fitted(folder, terms.drawing.tokens)
+    terms = terms._replace(drawing=terms.drawing._replace(tokens=tokens))
+    parsed = _screened(planned.parsed, folder, terms)
+    rowfile.require_some(parsed, planned.file.path)
+    asked = {one.prompt.prompt_id: one.prompt for one in parsed if one.prompt is not None}
+    questions = [Question(name, prompt.messages) for name, prompt in asked.items()]
+    with benchmark.drawing(terms) as engine:
+        drawn, _ = answer(engine, folder, questions, terms, "sample-file")
+    answers: dict[str, list[Row]] = {}
+    for row in drawn.drop_columns(["logprob"]).to_pylist():
+        answers.setdefault(row["prompt_id"], []).append(row)
+    rows = [
+        {**row.values, **cells}
+        for row, one in zip(planned.file.rows, parsed, strict=True)
+        for cells in _cells(one, answers)
+    ]
+    rowfile.write(planned.out, rows, pa.schema(list(ADDED.items())))
+    work.finish()
+    count = sum(row["response"] is not None for row in rows)
+    return Count(len(parsed), count, rowfile.counted(parsed))
+
+
+def _screened(parsed: Sequence[Parsed], policy: Path, terms: Terms) -> list[Parsed]:
+    """Take from the rows those that the policy cannot read, each with its reason."""
+    from mutual_taught.models.load import load_tokenizer
+    from mutual_taught.prepare.screening import screen
+
+    tokenizer = load_tokenizer(policy)
+    screening = screen(tokenizer, tokenizer, terms.drawing.tokens, 0)
+    found = []
+    for one in parsed:
+        reason = "" if one.prompt is None else screening.reason(one.prompt)
+        found.append(Parsed(None, reason) if reason else one)
+    return found
+
+
+def _cells(parsed: Parsed, answers: dict[str, list[Row]]) -> Iterator[Row]:
+    """Give the cells that a row gains, once for each answer; empty ones where it is no prompt."""
+    if parsed.prompt is None:
+        yield {**dict.fromkeys(ADDED), "reason": parsed.reason}
+        return
+    for row in answers[parsed.prompt.prompt_id]:
+        text = row["response"]
+        more = {"length_chars": len(text), **_gold(parsed.prompt, text), "reason": ""}
+        yield {name: {**row, **more}[name] for name in ADDED}
+
+
+def _gold(prompt: Prompt, text: str) -> Row:
+    """Say how far an answer follows its prompt's instructions, where it has some."""
+    ids, kwargs = prompt.instruction_ids, prompt.instruction_kwargs
+    if not ids:
+        return {"gold": None, "passed": None}
+    share = gold.gold(text, ids, kwargs)
+    return {"gold": share, "passed": share == 1.0}
