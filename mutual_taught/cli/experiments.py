@@ -1,6 +1,5 @@
 """Commands on experiments: exp, grid, compare."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import click
 
 from mutual_taught.artifacts.files import write_bytes
-from mutual_taught.cli.place import ORIGIN, PLACE
+from mutual_taught.cli.place import PLACE, spelled
 from mutual_taught.cli.settings import PRESETS, complete_ablation
 from mutual_taught.terminal import process
 
@@ -135,7 +134,7 @@ def compare(
     from mutual_taught.reading import comparison, runs
     from mutual_taught.terminal import columns
 
-    typed = [_place(name) for name in names]
+    typed = [spelled(name) for name in names]
     first = against or (typed[0] if typed else runs.WORKSPACE)
     if typed and against and not seeds and against not in typed:
         typed = [against, *typed]
@@ -151,12 +150,3 @@ def compare(
         process.say(line)
     for note in (note for row in rows for note in row.notes):
         process.say(f"note: {note}")
-
-
-def _place(name: str) -> str:
-    """Give a folder as the project sees it, whatever folder the user is in."""
-    origin = click.get_current_context().meta.get(ORIGIN, Path.cwd())
-    place = Path(origin, name)
-    if not place.is_dir() or place == Path.cwd() / name:
-        return name
-    return os.path.relpath(place.resolve(), Path.cwd().resolve())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mutual_taught.cli.place import PLACE
+from mutual_taught.cli.place import PLACE, spelled
 from mutual_taught.terminal import process
 from mutual_taught.terminal.signs import without_secrets
 
@@ -120,6 +120,47 @@ def _say_shards(made_again: Iterable["Fault | Redrawn | Rescored"]) -> int:
         process.say(str(one))
         faults += not one.agrees
     return faults
+
+
+@click.command(short_help="Write the report as a page for the browser.")
+@click.argument("names", nargs=-1, metavar="[EXP|FOLDER]...")
+@click.option("--run", "folder", default="run", type=PLACE, help="Folder of the run.")
+@click.option("--open", "opened", is_flag=True, help="Open the page in the browser.")
+@click.option("--price", type=click.FloatRange(min=0), help="Of an hour of the machine.")
+@click.option("--compare", "several", is_flag=True, help="A page over several runs.")
+def report(
+    names: tuple[str, ...], folder: Path, opened: bool, price: float | None, several: bool
+) -> None:
+    """Write the report as a page for the browser: one file that needs no network.
+
+    run/report.html is the page of the last iteration's report, with what is of this machine: the
+    commit, versions, and what each stage took. --price adds what the run cost.
+
+    --compare writes run/comparison.html, a page over several runs: parameters that differ, paired
+    differences to the first one, and means over seeds. A name is an experiment, a commit, branch or
+    tag, or a folder with a run. Without names: the files here and all experiments of this commit.
+
+    \b
+    Example: mutual-taught report --open
+             mutual-taught report --compare workspace small-beta
+    """
+    if names and not several:
+        raise click.UsageError("names go with --compare; expected none, or --compare")
+    if price is not None and several:
+        raise click.UsageError("--price and --compare: expected one of them")
+    if several:
+        from mutual_taught.reading import side_by_side
+
+        path, notes = side_by_side.write([spelled(name) for name in names], folder)
+        for note in notes:
+            process.say(f"note: {note}")
+    else:
+        from mutual_taught.reading import report as writing
+
+        path = writing.write(folder, price)
+    process.say(f"written: {path}")
+    if opened:
+        click.launch(path.resolve().as_uri())
 
 
 @click.command(short_help="List prompts with their ids, for trace.")

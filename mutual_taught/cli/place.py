@@ -36,3 +36,12 @@ class Place(click.Path):
 
 
 PLACE = Place()
+
+
+def spelled(name: str) -> str:
+    """Give a folder as the project sees it, whatever folder the user is in."""
+    origin = click.get_current_context().meta.get(ORIGIN, Path.cwd())
+    place = Path(origin, name)
+    if not place.is_dir() or place == Path.cwd() / name:
+        return name
+    return os.path.relpath(place.resolve(), Path.cwd().resolve())

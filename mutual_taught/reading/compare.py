@@ -12,6 +12,11 @@ from mutual_taught.reading.runs import Run
 from mutual_taught.terminal import near
 
 SEED = 1  # of the intervals' resampling, the same for all rows
+STUDENT = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
+    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
+    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
+)
 Numbers = Mapping[str, float]
 
 
@@ -102,7 +107,7 @@ def _stem(name: str) -> str:
 
 
 def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> Row:
-    runs = _by_seed(group)
+    runs = by_seed(group)
     names = dict.fromkeys(key for run in runs.values() for key in run.summary or {})
     numbers = {
         key: spread(
@@ -117,11 +122,11 @@ def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> Row:
     ]
     if group == base:
         return Row(name, group, numbers, None, tuple(notes))
-    change, remarks = paired(runs, _by_seed(base), single=len(group) == len(base) == 1)
+    change, remarks = paired(runs, by_seed(base), single=len(group) == len(base) == 1)
     return Row(name, group, numbers, change, (*notes, *(f"{name}: {note}" for note in remarks)))
 
 
-def _by_seed(group: tuple[Run, ...]) -> dict[object, Run]:
+def by_seed(group: tuple[Run, ...]) -> dict[object, Run]:
     """Index runs by their seed; of two with one seed, the first that has results."""
     found: dict[object, Run] = {}
     for run in sorted(group, key=lambda run: run.summary is None):
@@ -133,6 +138,22 @@ def spread(values: Sequence[float]) -> Spread:
     """Give mean and standard deviation of numbers that may be one."""
     sd = statistics.stdev(values) if len(values) > 1 else None
     return Spread(statistics.fmean(values), sd, len(values))
+
+
+def over_seeds(values: Sequence[float]) -> Interval:
+    """Give the mean of a number over seeds and its 95 % interval after Student.
+
+    With few values a bootstrap is too narrow. `n` counts the values.
+
+    Args:
+        values: one a seed, at least two.
+
+    Source: Student, 1908; quantiles at 0.975 of 1 to 30 degrees of freedom, then the normal one.
+    """
+    mean, error = statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5
+    freedom = len(values) - 1
+    reach = error * (STUDENT[freedom - 1] if freedom <= len(STUDENT) else 1.96)
+    return Interval(mean, mean - reach, mean + reach, len(values))
 
 
 def paired(

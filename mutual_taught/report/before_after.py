@@ -1,5 +1,6 @@
 """Both models before and after: each number at the start and now, and the paired difference."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -81,7 +82,23 @@ def policy(history: History, seed: int) -> list[Change]:
     base, last = history[0].generations, history[-1].generations
     if len(history) < 2 or base is None or last is None:
         return []
-    both = _joined(base, last)
+    return answers([(base, last)], seed)
+
+
+def answers(pairs: Sequence[tuple[pa.Table, pa.Table]], seed: int) -> list[Change]:
+    """Compare answers with those of others to the same prompts: gold, reward, length.
+
+    Args:
+        pairs: tables `generations` before and after, such as a pair for each seed. Answers are
+            joined by prompt and index, and all of a prompt are resampled together.
+        seed: of the intervals.
+
+    Returns:
+        Changes over the answers that have the number on both sides; none of a number that none has.
+    """
+    if not pairs:
+        return []
+    both = pa.concat_tables([_joined(before, after) for before, after in pairs])
     found = []
     for name, column, digits in POLICY:
         before, after = (_numbers(both[f"{column}_{side}"]) for side in ("before", "after"))

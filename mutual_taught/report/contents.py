@@ -23,9 +23,9 @@ ORDERS = (
 
 
 class Setting(NamedTuple):
-    """What the numbers depend on most; `threshold` is None where no tau decides."""
+    """What the numbers depend on most; None: no tau decides, or no params.yaml tells the seed."""
 
-    seed: int
+    seed: int | None
     threshold: float | None
     policy: str
     reward_model: str
@@ -70,8 +70,8 @@ def sections(known: Remembered, setting: Setting, pictures: Sequence[Picture]) -
         pictures: those that have something to show.
     """
     history = known.history
-    policy = before_after.policy(history, setting.seed)
-    reward_model = before_after.reward_model(history, setting.seed)
+    policy = before_after.policy(history, setting.seed or 0)
+    reward_model = before_after.reward_model(history, setting.seed or 0)
     told = story.Told(history, setting.threshold, policy, reward_model)
     found = [
         Section(
@@ -108,7 +108,7 @@ def facts(known: Remembered, setting: Setting) -> list[tuple[str, str]]:
         ("policy", setting.policy),
         ("reward model", setting.reward_model),
         ("τ", tau if last.iteration else ""),
-        ("seed", str(setting.seed)),
+        ("seed", "" if setting.seed is None else str(setting.seed)),
         ("sampling", drawn),
         ("training", trained),
     ]
@@ -127,14 +127,15 @@ def _changes(told: story.Told) -> list[Grid]:
         Grid(
             f"The {name}: {sign}_0 and {sign}_{last}",
             ["", f"{sign}_0", f"{sign}_{last}", "difference", "p", "prompts"],
-            [_row(change) for change in changes],
+            [change_row(change) for change in changes],
         )
         for name, sign, changes in both
         if changes
     ]
 
 
-def _row(change: Change) -> list[str]:
+def change_row(change: Change) -> list[str]:
+    """Lay out a change: before, after, the paired difference, its p, and how many prompts."""
     values = (change.before, change.after)
     return [
         change.name,

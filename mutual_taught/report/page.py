@@ -68,7 +68,7 @@ class Section(NamedTuple):
     @property
     def filled(self) -> bool:
         """Whether there is more to show than notes."""
-        return any((self.lines, self.facts, self.tables, self.pictures, self.browser))
+        return any((self.lines, self.alarms, self.facts, self.tables, self.pictures, self.browser))
 
 
 def render(title: str, sections: Sequence[Section]) -> str:

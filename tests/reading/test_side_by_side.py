@@ -1,0 +1,110 @@
+"""Several runs on one page: paired differences, seeds, and what differs."""
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from mutual_taught.cli import main
+from mutual_taught.reading import compare, side_by_side
+from mutual_taught.reading.runs import Run
+from mutual_taught.report import page
+
+
+def run(name: str, seed: int, beta: float, golds: list[float], summary: float) -> Run:
+    """A run whose eval answers have these golds, one answer a prompt."""
+    size = len(golds)
+    answers = pa.table(
+        {
+            "prompt_id": [f"p{place}" for place in range(size)],
+            "response_index": [0] * size,
+            "length_tokens": [5] * size,
+            "gold": golds,
+            "passed": [gold == 1 for gold in golds],
+            "reward_r0": golds,
+        }
+    )
+    return Run(name, {"seed": seed, "dpo": {"beta": beta}}, {"gold": summary}, answers)
+
+
+RUNS = (
+    run("base-s1", 1, 0.1, [0.0, 0.5], 0.5),
+    run("base-s2", 2, 0.1, [0.5, 0.5], 0.7),
+    run("wide-s1", 1, 0.2, [0.5, 1.0], 0.6),
+    run("wide-s2", 2, 0.2, [0.5, 0.5], 0.9),
+)
+
+
+def test_seeds_are_compared_seed_by_seed() -> None:
+    base, wide = compare.pooled(RUNS, "base-s1")
+    gold, *_ = side_by_side.differences(wide, base)
+    assert gold.name == "gold"
+    # Seed 1: 0.5, 0.5; seed 2: 0, 0. Mean 0.25, of prompt p0 and p1 alike.
+    assert gold.difference == (0.25, 0.25, 0.25, 2)
+    assert (gold.before.mean, gold.after.mean) == (0.375, 0.625)
+
+
+def test_two_runs_are_compared_whatever_their_seeds() -> None:
+    base, other = compare.single([RUNS[0], RUNS[3]], "base-s1")
+    assert side_by_side.differences(other, base)[0].difference.mean == 0.25  # 0.5, 0
+
+
+def test_run_without_answers_has_no_difference() -> None:
+    bare = RUNS[3]._replace(generations=None)
+    base, other = compare.single([RUNS[0], bare], "base-s1")
+    assert side_by_side.differences(other, base) == []
+
+
+def test_page_over_seeds_has_means_with_intervals() -> None:
+    single, pooled = (made(RUNS, "base-s1") for made in (compare.single, compare.pooled))
+    found = {one.id: one for one in side_by_side.sections(single, pooled, [])}
+    assert list(found) == ["story", "parameters", "differences", "pictures", "seeds", "glossary"]
+    # 0.6 and 0.9: sd 0.2121, error 0.15, 12.706 times that
+    assert found["seeds"].tables[0].rows == [
+        ["gold", "0.600 [-0.671, 1.871]", "0.750 [-1.156, 2.656]"]
+    ]
+    [line] = found["story"].lines
+    assert line.startswith("wide: gold rose by 0.250 [0.250, 0.250] against base on the same 2")
+    parameters = {row[0]: row[1:] for row in found["parameters"].tables[0].rows}
+    assert parameters["dpo.beta"] == ["0.1", "0.2"]
+
+
+def test_without_seeds_there_is_no_section_of_them() -> None:
+    pair = (RUNS[0], RUNS[2])
+    single, pooled = (made(pair, "base-s1") for made in (compare.single, compare.pooled))
+    ids = [one.id for one in side_by_side.sections(single, pooled, ["a note"])]
+    assert ids == ["story", "parameters", "differences", "pictures", "glossary"]
+
+
+@pytest.mark.parametrize(("count", "quantile"), [(2, 12.706), (31, 2.042), (41, 1.96)])
+def test_interval_over_seeds_is_students(count: int, quantile: float) -> None:
+    values = [0.0, 1.0] * (count // 2) + [0.5] * (count % 2)
+    found = compare.over_seeds(values)
+    error = (sum((value - 0.5) ** 2 for value in values) / (count - 1) / count) ** 0.5
+    assert found.mean == pytest.approx(0.5)
+    assert found.ci_hi - found.mean == pytest.approx(quantile * error)
+    assert found.n == count
+
+
+def test_names_of_runs_are_escaped() -> None:
+    pair = [RUNS[0], RUNS[2]._replace(name="<b>x</b>")]
+    rows = compare.single(pair, "base-s1")
+    text = page.render("a", side_by_side.sections(rows, rows, []))
+    assert "<b>" not in text
+    assert "&lt;b&gt;x" in text
+
+
+def test_command_writes_the_page_beside_the_run(
+    finished: Path, stopped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, source in (("plain", finished), ("other", stopped)):
+        shutil.copytree(source.parent, tmp_path / name, symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["report", "--compare", "plain", "other", "--run", "plain/run"]
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.output.endswith("written: plain/run/comparison.html\n")
+    text = (tmp_path / "plain" / "run" / "comparison.html").read_text("utf-8")
+    assert "Mutual-Taught, 2 runs compared with plain" in text
+    assert "select_policy.win_rate_threshold" in text
