@@ -7,8 +7,7 @@ import click
 from mutual_taught.artifacts import files, tables
 from mutual_taught.config import blocks, inputs, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import markdown, past, samples, summary
-from mutual_taught.steps import report
+from mutual_taught.report import gathered, markdown, past, samples, summary
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -35,8 +34,8 @@ def main(
 ) -> None:
     """Add this iteration to the cumulative data; write the page over all of it, and the summary."""
     with perf.measure(out, "report"):
-        places = report.Inputs(folder, evaluation, splits)
-        found = {**report.evaluated(places), **report.stepped(places)}
+        places = gathered.Inputs(folder, evaluation, splits)
+        found = {**gathered.evaluated(places), **gathered.stepped(places)}
         shown = markdown.examples(
             found["generations"],
             tables.read(tables.split("eval").path(splits), tables.PROMPTS),
@@ -49,12 +48,12 @@ def main(
         past.keep(out / "report", iteration, found)
         past.keep_curves(out / "report", iteration, curves)
         samples.write(
-            out / "report" / past.FOLDER / iteration, report.shown(places, int(iteration))
+            out / "report" / past.FOLDER / iteration, gathered.shown(places, int(iteration))
         )
         markdown.write(out / "report", history)
         selection = params.load(blocks.SelectPolicy)
         threshold = selection.win_rate_threshold if selection.rule == "win_rate" else None
-        report.write_page(out / "report", params.seed(), threshold, params.load(inputs.Models))
+        gathered.write_page(out / "report", params.seed(), threshold, params.load(inputs.Models))
         files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
 
 

@@ -7,8 +7,7 @@ import click
 from mutual_taught.artifacts import files, tables
 from mutual_taught.config import blocks, inputs, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import markdown, past, samples
-from mutual_taught.steps import report
+from mutual_taught.report import gathered, markdown, past, samples
 from stages._click import PATH, Stage, run
 
 
@@ -20,8 +19,8 @@ from stages._click import PATH, Stage, run
 def main(metrics: Path, evaluation: Path, splits: Path, out: Path) -> None:
     """Begin the report with the evaluation of pi_0 and r_0."""
     with perf.measure(out, "report_base"):
-        places = report.Inputs(out, evaluation, splits)
-        found = report.evaluated(places)
+        places = gathered.Inputs(out, evaluation, splits)
+        found = gathered.evaluated(places)
         shown = markdown.examples(
             found["generations"],
             tables.read(tables.split("eval").path(splits), tables.PROMPTS),
@@ -29,9 +28,9 @@ def main(metrics: Path, evaluation: Path, splits: Path, out: Path) -> None:
         )
         counted = {"eval": files.read_json(metrics / "eval.json")}
         past.keep(out / "report", "0", found)
-        samples.write(out / "report" / past.FOLDER / "0", report.shown(places, 0))
+        samples.write(out / "report" / past.FOLDER / "0", gathered.shown(places, 0))
         markdown.write(out / "report", [markdown.entry(0, counted, shown)])
-        report.write_page(out / "report", params.seed(), None, params.load(inputs.Models))
+        gathered.write_page(out / "report", params.seed(), None, params.load(inputs.Models))
 
 
 if __name__ == "__main__":

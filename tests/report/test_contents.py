@@ -6,11 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from mutual_taught.config.inputs import Model, Models
-from mutual_taught.report import contents, markdown, words
+from mutual_taught.report import contents, gathered, markdown, words
 from mutual_taught.report.contents import Remembered, Setting
 from mutual_taught.report.past import Past
 from mutual_taught.report.samples import Sample
-from mutual_taught.steps import report
 
 SETTING = Setting(1, 0.6, "policy (tiny)", "reward (tiny)")
 
@@ -43,7 +42,7 @@ def test_page_is_made_again_with_the_same_bytes(finished: Path, tmp_path: Path) 
     made = []
     for _ in range(2):
         (tmp_path / "report" / "index.html").unlink()
-        report.write_page(tmp_path / "report", 1, 0.6, models)
+        gathered.write_page(tmp_path / "report", 1, 0.6, models)
         made.append((tmp_path / "report" / "index.html").read_bytes())
     assert made[0] == made[1]
 

@@ -1,11 +1,11 @@
-"""What the report's step adds to the tables of an iteration."""
+"""What a report gathers from the tables of an iteration."""
 
 from pathlib import Path
 
 import pyarrow as pa
 
 from mutual_taught.artifacts import tables
-from mutual_taught.steps import report
+from mutual_taught.report import gathered
 
 PROMPTS = pa.table(
     {
@@ -22,7 +22,7 @@ def pairs(**more: object) -> pa.Table:
 
 
 def test_pseudo_pairs_get_gold_where_their_prompt_has_instructions() -> None:
-    found = report.with_gold(pairs(), PROMPTS, Path("reward.parquet"))
+    found = gathered.with_gold(pairs(), PROMPTS, Path("reward.parquet"))
     assert found["gold"].to_pylist() == [1.0, None]  # of a without a comma; b asks for nothing
     [worse, none] = found["previous_gold"].to_pylist()
     assert none is None
@@ -31,4 +31,4 @@ def test_pseudo_pairs_get_gold_where_their_prompt_has_instructions() -> None:
 
 def test_gold_that_labelled_the_pairs_is_left_as_it_is() -> None:
     known = pairs(gold=tables.numbers(pa.array([0.5, 0.25]).to_numpy()))
-    assert report.with_gold(known, PROMPTS, Path("reward.parquet")) is known
+    assert gathered.with_gold(known, PROMPTS, Path("reward.parquet")) is known

@@ -1,4 +1,4 @@
-"""What the report of an iteration shows and keeps, from the iteration's tables."""
+"""What a report shows and keeps of an iteration, gathered from the iteration's tables."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
