@@ -61,7 +61,8 @@ def _item(row: Row) -> Item:
     labels = files.numbers(row, "scores", len(responses))
     listed = files.taken(row, "sampled_conflict_pairs")
     pairs = [_compared(pair, labels) for pair in (listed if isinstance(listed, list) else [listed])]
-    name = f"{subset}:{files.taken(row, 'question_id')}"
+    # A question is asked of several models, each with answers of its own.
+    name = f"{subset}:{files.taken(row, 'question_id')}:{row.values.get('model_name', '')}"
     return Item(name, subset, files.prompt(row, "prompt"), responses, labels, pairs)
 
 

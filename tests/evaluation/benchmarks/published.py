@@ -153,6 +153,7 @@ def ppe_rows(first: int) -> list[Row]:
         rows.append(
             {
                 "question_id": f"q{number}",
+                "model_name": "by hand",
                 "prompt": prompt,
                 **named,
                 "scores": [False, True, True, False],

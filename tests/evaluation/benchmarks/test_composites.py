@@ -273,6 +273,16 @@ def test_adversarial_is_the_mean_of_its_four_and_the_score_of_all_five(tmp_path:
     assert found["score.mean"] == pytest.approx(3 / 5)
 
 
+def test_label_2_says_that_the_second_answer_is_the_better_one(tmp_path: Path) -> None:
+    [item, *_] = (
+        one for one in read("llmbar", tmp_path) if one.messages[-1]["content"] == ask(0)[0]
+    )
+    # the first question's right answer is output_2
+    assert item.responses == [ask(0)[2], ask(0)[1]]
+    assert item.labels == (0.0, 1.0)
+    assert llmbar.values([item], [[0.0, 1.0]]).tolist() == [1.0]
+
+
 # M-IFEval
 
 

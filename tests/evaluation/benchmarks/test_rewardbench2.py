@@ -115,6 +115,16 @@ def test_both_rows_of_a_prompt_of_ties_have_its_worth(items: Items) -> None:
     assert worth["0"] == 1
 
 
+def test_both_rows_of_a_prompt_of_ties_are_resampled_as_one(items: Items) -> None:
+    scores = [
+        [-one for one in map(float, item.labels)] if item.item_id.endswith(":1") else [*item.labels]
+        for item in items
+    ]
+    drawn = rewardbench2.parts(items, scores)["Ties"].draws
+    # prompt 0 is worth 1.01, prompt 1 -.01: two drawn of the two give their sums by halves
+    assert set(np.round(drawn, 6)) == {1.01, 0.5, -0.01}
+
+
 def test_a_row_of_ties_without_its_partner_is_named(tmp_path: Path) -> None:
     files = copy.deepcopy(published("rewardbench2"))
     [rows] = files.values()
