@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.evaluation import benchmarks
 from mutual_taught.evaluation.benchmarks.base import Hub
-from mutual_taught.evaluation.benchmarks.files import SUFFIXES
+from mutual_taught.evaluation.benchmarks.files import SUFFIXES, within
 from mutual_taught.pipeline import work
 
 ADDRESS, PORTS = "https://huggingface.co", {"https": 443, "http": 80}
@@ -21,7 +21,8 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
 
     Args:
         name: of the benchmark.
-        data: a file, or a folder whose files are taken in order of their names; None: of the hub.
+        data: a file, or a folder whose files are taken in order of their names, those of folders
+            within it, too; None: of the hub.
         revision: commit of the hub's data set, where the benchmark has none or another is wanted.
 
     Raises:
@@ -52,9 +53,9 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
 def _given(data: Path, expected: str) -> list[Path]:
     if not data.exists():
         raise MissingFileError(f"{data} does not exist; expected {expected}")
-    if data.is_file():
+    if not data.is_dir():
         return [data]
-    found = sorted(path for path in data.iterdir() if path.suffix in SUFFIXES and path.is_file())
+    found = within(data)
     if not found:
         raise MissingFileError(
             f"{data}: holds no file that ends in {', '.join(SUFFIXES)}; expected {expected}"

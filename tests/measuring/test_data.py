@@ -32,6 +32,14 @@ def test_a_folder_gives_its_files_in_order_of_their_names(here: Path) -> None:
     assert data.files("pairs", here, None) == [here / "a.jsonl", here / "b.json"]
 
 
+def test_a_folder_gives_the_files_of_folders_within_it_packed_ones_too(here: Path) -> None:
+    for name in ("b/x.jsonl.gz", "a/y.json", "a/notes.md"):
+        path = here / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert data.files("pairs", here, None) == [here / "a/y.json", here / "b/x.jsonl.gz"]
+
+
 def test_a_folder_without_a_file_of_a_known_format_is_refused(here: Path) -> None:
     with pytest.raises(MissingFileError, match=r"holds no file that ends in \.parquet, \.jsonl"):
         data.files("pairs", here, None)

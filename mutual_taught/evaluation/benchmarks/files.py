@@ -76,12 +76,19 @@ def _files(paths: Sequence[Path], expected: str) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        within = sorted(one for one in path.rglob("*") if one.name.endswith(SUFFIXES))
-        if not within:
+        found = within(path)
+        if not found:
             raise InputError(
                 f"{path}: has no file that ends in {', '.join(SUFFIXES)}; expected {expected}"
             )
-        yield from within
+        yield from found
+
+
+def within(folder: Path) -> list[Path]:
+    """List the files of a known format in a folder and in folders within it, by their names."""
+    return sorted(
+        path for path in folder.rglob("*") if path.name.endswith(SUFFIXES) and path.is_file()
+    )
 
 
 def require_distinct(names: Sequence[str], paths: Sequence[Path]) -> None:
