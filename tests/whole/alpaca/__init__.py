@@ -1,0 +1,1 @@
+"""AlpacaEval's own program, in an environment of its own, beside ours."""
