@@ -20,8 +20,9 @@ PREPARE = (
 
 def commands(params: Path) -> list[tuple[str, str, list[str]]]:
     """List (stage, iteration, arguments) of all stages in an order that DVC might choose."""
-    iterations = project.load_yaml(params)["iterations"]
-    listed = graph.nodes(project.load_yaml(project.ROOT / "dvc.yaml")["stages"], iterations)
+    values = project.load_yaml(params)
+    iterations = values["iterations"]
+    listed = graph.nodes(project.load_yaml(project.ROOT / "dvc.yaml")["stages"], values)
     order = [node for node in listed if "@" not in node.name]
     order += [node for key in iterations for node in listed if node.name.endswith(f"@{key}")]
     return [

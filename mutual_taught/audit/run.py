@@ -43,6 +43,8 @@ class Run:
         made = (*tables.EXCHANGED, tables.REWARD_TRAINING)
         listed = [(table.path(folder), table) for table in made]
         listed += [(table.path(folder / "eval"), table) for table in EVAL]
+        if (verdicts := tables.VERDICTS.path(folder)).exists():
+            listed.append((verdicts, tables.VERDICTS))
         return [(path, table) for path, table in listed if key != "0" or path.exists()]
 
     def ahead(self, listed: Iterable[tuple[Path, tables.Table]]) -> None:

@@ -12,6 +12,7 @@ from mutual_taught.audit import (
     evaluation,
     faults,
     integrity,
+    judged,
     m_step,
     provenance,
     start,
@@ -74,6 +75,7 @@ def _checks(of: Iteration) -> list[Faults]:
     checks = [
         stopped.empty(of),
         evaluation.check(of),
+        judged.check(of),
         m_step.answers(of),
         provenance.made_from(of),
     ]

@@ -17,6 +17,7 @@ from mutual_taught.config.fields import (
     under,
 )
 from mutual_taught.config.inputs import Data, Models
+from mutual_taught.config.judging import Judging
 from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels, Weights
 from mutual_taught.method.ranked_pairs import ChosenRule
@@ -278,6 +279,7 @@ class Params(Block):
     train_rm: TrainRm
     eval: Eval
     report: Report
+    judge: Judging
 
     @model_validator(mode="after")
     def _chain(self) -> Self:
@@ -287,4 +289,7 @@ class Params(Block):
         for name, item in self.iterations.items():
             if item.prev != str(int(name) - 1):
                 raise ValueError(f'iterations.{name}.prev "{int(name) - 1}" (it is {item.prev!r})')
+        for name, judged in self.judge.iterations.items():
+            if name not in self.iterations or judged.prev != self.iterations[name].prev:
+                raise ValueError(f"judge.iterations as iterations are (it has {name!r})")
         return self

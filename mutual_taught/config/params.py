@@ -12,6 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from mutual_taught.config.blocks import Decoding, Params, Sample, Workers
 from mutual_taught.config.fields import Block
+from mutual_taught.config.judging import Endpoint
 from mutual_taught.config.learning import Dpo, TrainRm
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.method.selection import Judge
@@ -81,6 +82,11 @@ def judge(path: Path = PARAMS) -> Judge:
     return validate(read(path), path).select_policy.judge
 
 
+def endpoint(path: Path = PARAMS) -> Endpoint:
+    """Read where a judge is asked: in the params of no stage, because it decides no verdict."""
+    return validate(read(path), path).judge.endpoint
+
+
 def workers(path: Path = PARAMS) -> Workers:
     """Read where shards are scored: in the params of no stage, because it decides nothing."""
     return validate(read(path), path).engine.workers
@@ -128,6 +134,7 @@ def validate(raw: Mapping[str, Any], path: Path = PARAMS) -> Params:
     _check_seeds(params, path)
     _check_weights(params, path)
     _check_room(params, path)
+    _check_judge(params, path)
     _check_places(params, path)
     return params
 
@@ -162,6 +169,16 @@ def _check_weights(params: Params, path: Path) -> None:
         raise InputError(
             f"{path}: build_pairs.weights is calibrated, answer.against is base; expected "
             "against previous, because duels compare with the previous policy; change one"
+        )
+
+
+def _check_judge(params: Params, path: Path) -> None:
+    """A judge compares no more answers than there are."""
+    compared, drawn = params.judge.responses_per_prompt, params.eval.responses_per_prompt
+    if params.judge.iterations and compared > drawn:
+        raise InputError(
+            f"{path}: judge.responses_per_prompt is {compared}; expected at most {drawn}, as many "
+            "as eval.responses_per_prompt draws; change one"
         )
 
 

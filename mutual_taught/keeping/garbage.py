@@ -228,9 +228,11 @@ def _cache(repo: Repo, items: list[Item], kept: list[str]) -> None:
 
 def _nodes(key: str | None) -> list[graph.Node]:
     """Write out the stages of params.yaml's iterations, or those of one that it does not have."""
-    iterations: dict[str, Any] = params.read(params.PARAMS)["iterations"]
-    wanted = iterations if key is None else {key: {"prev": ""}}
-    nodes = graph.nodes(params.read(graph.GRAPH)["stages"], wanted)
+    values: dict[str, Any] = params.read(params.PARAMS)
+    if key is not None:
+        of_one = {key: {"prev": ""}}
+        values = {**values, "iterations": of_one, "judge": {"iterations": of_one}}
+    nodes = graph.nodes(params.read(graph.GRAPH)["stages"], values)
     return [node for node in nodes if key is None or node.name.endswith(f"@{key}")]
 
 

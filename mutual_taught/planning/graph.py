@@ -34,21 +34,26 @@ def read(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[Node]:
     raw = params.read(values)
     params.validate(raw, values)
     try:
-        return nodes(params.read(graph)["stages"], raw["iterations"])
+        return nodes(params.read(graph)["stages"], raw)
     except (KeyError, TypeError, AttributeError):
         raise InputError(
             f"{graph}: expected stages with cmd, deps and outs; dvc stage list says more"
         ) from None
 
 
-def nodes(stages: Mapping[str, Any], iterations: Mapping[str, Any]) -> list[Node]:
-    """Write out the stages of every iteration, in the order of dvc.yaml."""
+def nodes(stages: Mapping[str, Any], values: Mapping[str, Any]) -> list[Node]:
+    """Write out the stages of every iteration they are for, in the order of dvc.yaml.
+
+    Args:
+        stages: those of dvc.yaml.
+        values: of params.yaml, with the iterations that a stage's `foreach` names.
+    """
     found = []
     for name, stage in stages.items():
         body = stage.get("do", stage)
-        keys = iterations if "do" in stage else [""]
-        for key in keys:
-            previous = iterations[key]["prev"] if key else ""
+        looped = _looped(stage["foreach"], values) if "do" in stage else {"": {"prev": ""}}
+        for key, item in looped.items():
+            previous = item["prev"]
             deps, outs, names = (
                 tuple(_resolved(text, key, previous) for text in texts)
                 for texts in (body.get("deps", []), _written(body), body.get("params", []))
@@ -56,6 +61,14 @@ def nodes(stages: Mapping[str, Any], iterations: Mapping[str, Any]) -> list[Node
             command = _resolved(body.get("cmd", ""), key, previous)
             found.append(Node(f"{name}@{key}" if key else name, deps, outs, command, names))
     return found
+
+
+def _looped(foreach: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the iterations that `foreach` names: `${judge.iterations}`."""
+    found: Any = values
+    for name in foreach.removeprefix("${").removesuffix("}").split("."):
+        found = found[name]
+    return dict(found)
 
 
 def sorted_as_dvc(listed: Sequence[Node]) -> list[str]:

@@ -160,7 +160,7 @@ FAULTS = {
         "seed: 1",
         "seed: 1\nextra: {}",
         "extra is unknown; expected one of answer, base_reward_model, build_pairs, data, dpo, "
-        "duel, engine, eval, iterations, models, rank_pairs, report, sample, score, seed, "
+        "duel, engine, eval, iterations, judge, models, rank_pairs, report, sample, score, seed, "
         "select_policy, tokens, train_rm, training",
     ),
     "missing key": (

@@ -177,6 +177,8 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     | every(2) - {"sample@2"},
     ("eval.responses_per_prompt", 3): {"eval_base", "eval@1", "eval@2", *REPORTS},
     ("engine.workers", "ray"): set(),
+    ("judge.iterations", "2 by a judge"): {"judge@2"},
+    ("judge.endpoint.concurrency", 1): set(),
     ("training.resume_steps", 7): set(),
     ("report.examples", 1): REPORTS,
 }
@@ -186,7 +188,11 @@ CHANGES: dict[tuple[str, object], set[str]] = {
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[0])
 def test_a_change_runs_exactly_the_stages_it_must(repo: Path, change: tuple[str, object]) -> None:
     kept = (repo / "params.yaml").read_bytes()
-    project.set_param(repo / "params.yaml", *change)
+    name, value = change
+    if name == "judge.iterations":  # it needs a name and an address beside
+        value = {"2": {"prev": "1"}}
+        set_params(repo, {"judge.model": "a-judge", "judge.endpoint.base_url": "http://[::1]/v1"})
+    project.set_param(repo / "params.yaml", name, value)
     try:
         assert project.planned(repo) == CHANGES[change]
     finally:
