@@ -231,7 +231,8 @@ def trace(
     PROMPT_ID is an id, or its first six or more characters; `mutual-taught prompts` lists them.
     Such as: mutual-taught trace --random --split policy --full
     """
-    from mutual_taught.reading import trace as telling
+    from mutual_taught.reading import trace as stories
+    from mutual_taught.reading import trace_text
 
     if drawn == (prompt_id is not None) or (split and not drawn):
         raise click.UsageError(
@@ -242,8 +243,8 @@ def trace(
         from mutual_taught.reading import prompt_list
 
         prompt_id = prompt_list.draw(folder, split, seed)
-    story = telling.prompt(folder, prompt_id)
-    _print(story, lambda: telling.lines(story, folder, full), as_json)
+    story = stories.prompt(folder, prompt_id)
+    _print(story, lambda: trace_text.lines(story, folder, full), as_json)
 
 
 @click.command(short_help="Tell why a reward model learnt from a pair.")
@@ -261,7 +262,8 @@ def why(
     PAIR_ID is an id of run/*/reward_pairs.parquet, or its first six or more characters; `trace`
     names the pairs of a prompt. Such as: mutual-taught why --random
     """
-    from mutual_taught.reading import trace as telling
+    from mutual_taught.reading import trace as stories
+    from mutual_taught.reading import trace_text
 
     if drawn == (pair_id is not None):
         raise click.UsageError(
@@ -271,8 +273,8 @@ def why(
         from mutual_taught.reading import prompt_list
 
         pair_id = prompt_list.draw_pair(folder, seed)
-    story = telling.pair(folder, pair_id)
-    _print(story, lambda: telling.pair_lines(story, full), as_json)
+    story = stories.pair(folder, pair_id)
+    _print(story, lambda: trace_text.pair_lines(story, full), as_json)
 
 
 @click.command(short_help="Check the machine, params.yaml and the models.")

@@ -10,7 +10,7 @@ from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import e_step
 from mutual_taught.audit.resample import iterations, resample
 from mutual_taught.config import params
-from mutual_taught.reading import trace
+from mutual_taught.reading import trace, trace_text
 from tests import in_process, project
 
 
@@ -56,7 +56,7 @@ def test_draws_that_all_checkpoints_lack_are_found(run: Path) -> None:
 
 def test_trace_names_every_draw(run: Path) -> None:
     name = tables.read(run / "1" / "duels.parquet", tables.DUELS)["prompt_id"][0].as_py()
-    said = [line for line in trace.lines(trace.prompt(run, name), run) if "  draw " in line]
+    said = [line for line in trace_text.lines(trace.prompt(run, name), run) if "  draw " in line]
     steps = files.read_json(run / "1" / "checkpoints" / "steps.json")["steps"]
     told = ["previous policy", *(f"checkpoint {step}" for step in steps)]
     expected = [(who, f"draw {index}") for who in told for index in (0, 1)]

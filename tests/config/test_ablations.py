@@ -19,7 +19,7 @@ from mutual_taught.cli import main
 from mutual_taught.config import params, presets
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.gold import gold
-from mutual_taught.reading import trace
+from mutual_taught.reading import trace, trace_text
 from tests import in_process, project
 from tests.audit.test_verify import corrupt
 
@@ -259,7 +259,7 @@ def _ties(run: Path) -> None:
     rates = {step: results.count(1.0) / len(results) for step, results in fought.items()}
     said = files.read_json(run / "1" / "metrics" / "select_policy.json")
     tied = next(row["prompt_id"] for row in duels if row["outcome"] == 0.5)
-    assert "tied (a loss)" in "\n".join(trace.lines(trace.prompt(run, tied), run))
+    assert "tied (a loss)" in "\n".join(trace_text.lines(trace.prompt(run, tied), run))
     assert said["win_rate"] == max(rates.values()) == rates[said["step"]]
 
 
@@ -318,7 +318,7 @@ def _against_base(run: Path) -> None:
         assert (said["policy"], said["against"]) == (base, "base")
         seeds.append(set(drawn["seed"].to_pylist()))
         name = drawn["prompt_id"][0].as_py()
-        assert "  base answer  " in "\n".join(trace.lines(trace.prompt(run, name), run))
+        assert "  base answer  " in "\n".join(trace_text.lines(trace.prompt(run, name), run))
     assert not seeds[0] & seeds[1]
 
 
@@ -347,7 +347,7 @@ def _labelled(run: Path) -> None:
             else:
                 assert golds[0] != golds[1] or row["reason"] in ("gold_tie", "same_text", "blank")
     name = pairs["prompt_id"][0].as_py()
-    assert "  labelled by gold, " in "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert "  labelled by gold, " in "\n".join(trace_text.lines(trace.prompt(run, name), run))
     for page in (CliRunner().invoke(main, ["status"]).output, _report(run)):
         assert "Gold is inside the loop: it " in page
         assert "labelled the pairs on D_M" in page
@@ -373,7 +373,7 @@ def _judged(run: Path) -> None:
         assert rates[said["step"]] == pytest.approx(said["win_rate"])
         assert said["judged_by_gold"] == 1
     name = duels["prompt_id"][0].as_py()
-    assert "  gold " in "\n".join(trace.lines(trace.prompt(run, name), run))
+    assert "  gold " in "\n".join(trace_text.lines(trace.prompt(run, name), run))
     assert "judged the candidates" in _report(run)
 
 
@@ -471,7 +471,7 @@ def _neutral(run: Path) -> None:
         assert tables.provenance(pairs)["length_slope"] == 0.0
         assert files.read_json(run / t / "metrics" / "rank_pairs.json")["length_slope"] == 0.0
         kept = next(row for row in pairs.to_pylist() if row["kept"])
-        said = "\n".join(trace.lines(trace.prompt(run, kept["prompt_id"]), run))
+        said = "\n".join(trace_text.lines(trace.prompt(run, kept["prompt_id"]), run))
         assert "compared without length: 0.000 a token above the mean length" in said
 
 

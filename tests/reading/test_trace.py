@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mutual_taught.artifacts import files, tables
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.reading import trace
+from mutual_taught.reading import trace, trace_text
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_reward_prompt_is_told_through_all_iterations(run: Path) -> None:
 
 def test_selection_prompt_names_the_selected_checkpoint(run: Path) -> None:
     name = str(first("run/1/duels.parquet")["prompt_id"])
-    said = "\n".join(trace.lines(trace.prompt(run, name), run))
+    said = "\n".join(trace_text.lines(trace.prompt(run, name), run))
     assert said.count("(selected)") == 2
     assert "  draw " not in said  # there is only one
     assert said.count("the iteration went on") == 2
@@ -86,7 +86,7 @@ def test_command_prints_lines_or_json(run: Path, command: str) -> None:
 
 
 def test_control_characters_of_an_answer_do_not_reach_the_terminal() -> None:
-    assert "\x1b" not in trace._short("\x1b[2Jgone\x07")
+    assert "\x1b" not in trace_text._short("\x1b[2Jgone\x07")
 
 
 @pytest.mark.parametrize("wrong", ["abc", "ABCDEF12", "run/1", "*" * 8])
@@ -156,7 +156,7 @@ def test_pseudo_pair_is_explained_by_the_filter_that_was_used(
     run = own_copy(finished, tmp_path, monkeypatch)
     signed(run, tables.PSEUDO_PAIRS, filter=rule)
     pair = first("run/1/reward_pairs.parquet", kind="pseudo")
-    assert said in "\n".join(trace.pair_lines(trace.pair(run, str(pair["pair_id"]))))
+    assert said in "\n".join(trace_text.pair_lines(trace.pair(run, str(pair["pair_id"]))))
 
 
 def test_ranked_pair_is_explained_by_the_rule_that_was_used(
@@ -165,7 +165,7 @@ def test_ranked_pair_is_explained_by_the_rule_that_was_used(
     run = own_copy(finished, tmp_path, monkeypatch)
     signed(run, tables.RANKED_PAIRS, chosen="highest")
     pair = first("run/1/reward_pairs.parquet", kind="ranked")
-    told = "\n".join(trace.pair_lines(trace.pair(run, str(pair["pair_id"]))))
+    told = "\n".join(trace_text.pair_lines(trace.pair(run, str(pair["pair_id"]))))
     assert "by the rule highest chosen is response" in told
 
 
@@ -187,7 +187,7 @@ def test_prompt_of_an_iteration_without_a_decision_is_told_so_far(
     run = own_copy(finished, tmp_path, monkeypatch)
     name = str(first("run/1/duels.parquet")["prompt_id"])
     (run / "2" / "decision.json").unlink()
-    said = "\n".join(trace.lines(trace.prompt(run, name), run))
+    said = "\n".join(trace_text.lines(trace.prompt(run, name), run))
     assert said.count("no checkpoint is selected yet") == 1
 
 

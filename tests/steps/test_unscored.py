@@ -20,7 +20,7 @@ from mutual_taught.evaluation.judge import Systems, judge, own_pairs
 from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.prepare import reward_model
-from mutual_taught.reading import trace
+from mutual_taught.reading import trace, trace_text
 from mutual_taught.report import markdown
 from mutual_taught.steps import sample, select_policy
 from mutual_taught.training import reward as train_reward
@@ -160,15 +160,15 @@ def test_seed_preferences_that_do_not_fit_are_dropped_and_counted(run: Path) -> 
 @pytest.mark.slow
 def test_trace_and_report_say_what_has_no_reward(run: Path) -> None:
     row = next(row for row in rows(run / "1" / "rewards.parquet") if row["reason"])
-    said = "\n".join(trace.lines(trace.prompt(run, row["prompt_id"]), run))
+    said = "\n".join(trace_text.lines(trace.prompt(run, row["prompt_id"]), run))
     assert f"response {row['response_index']}  reward – (too_long)" in said
     duel = next(row for row in rows(run / "1" / "duels.parquet") if row["reason"])
-    said = "\n".join(trace.lines(trace.prompt(run, duel["prompt_id"]), run))
+    said = "\n".join(trace_text.lines(trace.prompt(run, duel["prompt_id"]), run))
     assert f"checkpoint {duel['step']}" in said
     assert "left out: unscored" in said
     pairs = rows(run / "1" / "pseudo_pairs.parquet")
     pair = next(row for row in pairs if row["reason"] == "unscored")
-    said = "\n".join(trace.lines(trace.prompt(run, pair["prompt_id"]), run))
+    said = "\n".join(trace_text.lines(trace.prompt(run, pair["prompt_id"]), run))
     assert "pseudo pair dropped: unscored, margin –" in said
     for why in rows(run / "1" / "reward_pairs.parquet"):
         result = CliRunner().invoke(main, ["why", why["pair_id"]])
