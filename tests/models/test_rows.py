@@ -16,10 +16,10 @@ from transformers import (
     LlamaForSequenceClassification,
 )
 
-from mutual_taught.models.packed import attention
+from mutual_taught.models.packed import attention, pieces
 from mutual_taught.models.packed import rows as packing
-from mutual_taught.models.packed.attention import Layout
 from mutual_taught.models.packed.forward import packed_logps, packed_rewards
+from mutual_taught.models.packed.pieces import Layout
 from mutual_taught.models.packed.pooled import scores_packed
 from mutual_taught.models.packed.rows import Group, Row, branch_logps, fill, pack, share_prefix
 
@@ -197,8 +197,8 @@ def test_attention_in_bfloat16_has_the_gradient_of_the_fused_kernel(
         return found[0].transpose(0, 1)
 
     found: list[Tensor] = []
-    for kernel in (attention._Attend.apply, fused):
-        monkeypatch.setattr(attention._Attend, "apply", kernel)
+    for kernel in (pieces.Attend.apply, fused):
+        monkeypatch.setattr(pieces.Attend, "apply", kernel)
         language_model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16):
             loss = torch.cat(packed_logps(language_model, groups, CPU)).sum()
@@ -220,8 +220,8 @@ def test_pieces_attend_alike_few_at_a_time_and_all_at_once(
         torch.randn(shape, generator=chance, requires_grad=True) for shape in shapes
     ]
     found = []
-    for scores in (attention.SCORES, {"cpu": limit}):
-        monkeypatch.setattr(attention, "SCORES", scores)
+    for scores in (pieces.SCORES, {"cpu": limit}):
+        monkeypatch.setattr(pieces, "SCORES", scores)
         assert row.layout
         result = attention.attend_row(query, key, value, row.layout)
         found.append([result, *torch.autograd.grad(result.square().sum(), states)])

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from mutual_taught.models.packed.attention import SIGN, Layout, Part
+from mutual_taught.models.packed.attention import SIGN
+from mutual_taught.models.packed.pieces import Layout, Part
 
 Tokens = Sequence[int]
 ROWS = 64  # of logits, made into probabilities at a time
