@@ -10,6 +10,7 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, fields, learning, params
 from mutual_taught.evaluation.gold_tables import INSTRUCTIONS
+from mutual_taught.sampling import shards
 from mutual_taught.training.rounding import UPDATE
 
 # What these inputs are, this audit asks elsewhere: of the prompts, and of every candidate.
@@ -30,10 +31,15 @@ def drawing(
     stage: str, t: int, count: int, decoding: blocks.Decoding, settings: blocks.Params
 ) -> files.Json:
     """Give the terms on which answers are drawn, as their provenance names them."""
-    decode = [decoding.temperature, decoding.top_p, decoding.max_new_tokens]
-    engine = settings.engine
-    plan = [stage, t, settings.seed, count, *decode, *engine.partition]
-    return {"plan": plan, "dtype": engine.dtype, **engine.decides()}
+    return plan_of(stage, t, count, decoding, settings).decides(settings.engine)
+
+
+def plan_of(
+    stage: str, t: int, count: int, decoding: blocks.Decoding, settings: blocks.Params
+) -> shards.Plan:
+    """Give the plan by which a stage draws, as params.yaml has it; arguments as of `make_plan`."""
+    given = blocks.Drawing(settings.engine, settings.tokens, settings.seed)
+    return shards.make_plan(stage, t, count, decoding, given)
 
 
 def reuses(key: str, settings: blocks.Params) -> bool:

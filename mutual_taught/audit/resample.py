@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
-from mutual_taught.audit.provenance import previous_draw
+from mutual_taught.audit.provenance import plan_of, previous_draw
 from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
@@ -168,16 +168,17 @@ def _drawn(of: Iteration) -> Iterator[Draws]:
     if of.began:
         yield from _sampled(of)
         yield from _duelled(of)
-        plan = _plan(of, *previous_draw(of.key, settings), 1, settings.answer)
+        plan = plan_of(*previous_draw(of.key, settings), 1, settings.answer, settings)
         anchor = of.run.folder / "0" if settings.answer.against == "base" else of.before
         table, policy = tables.PREVIOUS_ANSWERS, anchor / "policy"
         yield Draws(of.path(table), table, policy, of.run.split("reward"), plan)
     if of.active:
         policy, count = of.here / "policy", settings.eval.responses_per_prompt
         if of.t:
-            plan, asked = _plan(of, "answer", of.t, 1, settings.answer), of.run.split("reward")
+            plan = plan_of("answer", of.t, 1, settings.answer, settings)
+            asked = of.run.split("reward")
             yield Draws(of.path(tables.ANSWERS), tables.ANSWERS, policy, asked, plan)
-        plan = _plan(of, "eval", 0, count, settings.eval)
+        plan = plan_of("eval", 0, count, settings.eval, settings)
         path = of.path(tables.GENERATIONS)
         yield Draws(path, tables.GENERATIONS, policy, of.run.split("eval"), plan)
 
@@ -187,7 +188,7 @@ def _sampled(of: Iteration) -> Iterator[Draws]:
     sample = params.load(blocks.Sample, of.key)
     if sample.source == "given":
         return
-    plan = _plan(of, "sample", of.t, sample.responses_per_prompt, sample)
+    plan = plan_of("sample", of.t, sample.responses_per_prompt, sample, of.settings)
     path, policy = of.path(tables.RESPONSES), of.before / "policy"
     yield Draws(path, tables.RESPONSES, policy, of.policy_prompts(), plan)
 
@@ -196,7 +197,7 @@ def _duelled(of: Iteration) -> Iterator[Draws]:
     """The answers of pi_{t-1}, which stand beside each candidate's, and those of the candidates."""
     settings, prompts = of.settings.duel, of.run.split("selection")
     candidates, previous = (
-        _plan(of, stage, of.t, settings.responses_per_prompt, settings)
+        plan_of(stage, of.t, settings.responses_per_prompt, settings, of.settings)
         for stage in seeds_of(settings.draws)
     )
     checkpoints = of.here / "checkpoints"
@@ -205,14 +206,6 @@ def _duelled(of: Iteration) -> Iterator[Draws]:
     policies += [(checkpoints / STEP.format(step), candidates, step, "") for step in steps]
     for policy, plan, step, prefix in policies:
         yield Draws(of.path(tables.DUELS), tables.DUELS, policy, prompts, plan, step, prefix)
-
-
-def _plan(
-    of: Iteration, stage: str, iteration: int, count: int, decoding: blocks.Decoding
-) -> shards.Plan:
-    settings = of.settings
-    drawing = blocks.Drawing(settings.engine, settings.tokens, settings.seed)
-    return shards.make_plan(stage, iteration, count, decoding, drawing)
 
 
 def _compare(drawn: Draws, shard: int, engine: Engine, tolerance: float) -> Redrawn:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.config import blocks
 from mutual_taught.config.blocks import Decoding, Drawing
 from mutual_taught.errors import InputError
 from mutual_taught.keys import sampling_seeds
@@ -36,6 +37,19 @@ class Plan(NamedTuple):
     def context(self) -> int:
         """Give the tokens of a prompt and its answer together, at most."""
         return self.max_prompt_tokens + self.decode.max_new_tokens
+
+    def decides(self, engine: blocks.Engine) -> dict[str, object]:
+        """Name what decides the draws, as the provenance of a table does.
+
+        Which prompts are admitted and how they are cut are no part of it; `partition` is what of
+        the cut the engine's draws depend on.
+        """
+        drawn = [self.stage, self.iteration, self.seed, self.responses_per_prompt, *self.decode]
+        return {
+            "plan": [*drawn, *engine.partition],
+            "dtype": engine.dtype,
+            **engine.decides(),
+        }
 
 
 def sample_prompts(
@@ -173,9 +187,7 @@ def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str)
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
-        "plan": [*plan[:4], *plan.decode, *engine.settings.partition],
-        "dtype": engine.settings.dtype,
-        **engine.settings.decides(),
+        **plan.decides(engine.settings),
     }
     with work.folder(name, made_from) as parts:
         engine.load(policy)
