@@ -1,9 +1,13 @@
 """A value altered in any column of any table, signed anew everywhere, is found without a model."""
 
 import json
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,33 +44,56 @@ def another(value: Any) -> Any:
     return f"{value}x"
 
 
+def unfound(path: Path, stated: dict[str, Any], write_all: Callable[[Any], object]) -> list[str]:
+    """Name what verify does not find altered in a file.
+
+    All is altered at once, and each must have a fault of its own. What has none, because a reader
+    refuses the file before, or because another check meets it, is altered alone.
+    """
+    write_all({name: another(value) for name, value in stated.items()})
+    named = {
+        re.split(r"[ .]", line.removeprefix(f"{path}: ").split(" is ")[0])[-1]
+        for line in found()
+        if line.startswith(f"{path}: ")
+    }
+    missed = []
+    for name in stated.keys() - named:
+        write_all({**stated, name: another(stated[name])})
+        missed += [f"{path}: {name}"] if not found() else []
+    return missed
+
+
+def write_made_from(path: Path, table: tables.Table, data: pa.Table, values: Any) -> None:
+    path.unlink()  # it may be a link into another test's run
+    tables.write(path.parent, table, data, values, tables.is_active(data))
+
+
+def write_stated(path: Path, values: Any) -> None:
+    write(path, json.dumps(values))
+
+
+def write_made_by(path: Path, stated: Any, values: Any) -> None:
+    write(path, json.dumps({**stated, "made_by": values}))
+
+
 def test_whatever_a_table_says_of_how_it_was_made_is_found_if_it_is_altered(run: Path) -> None:
-    unfound = []
+    missed = []
     for path, table in listed(run):
         data, whole = pq.read_table(path), path.read_bytes()
-        said = tables.provenance(data)
-        for name, value in said.items():
-            path.unlink()  # it may be a link into another test's run
-            told = {**said, name: another(value)}
-            tables.write(path.parent, table, data, told, tables.is_active(data))
-            unfound += [f"{path}: {name}"] if not found() else []
+        write_all = partial(write_made_from, path, table, data)
+        missed += unfound(path, tables.provenance(data), write_all)
         path.unlink()
         path.write_bytes(whole)
-    assert unfound == []
+    assert missed == []
 
 
 def test_whatever_a_model_says_of_how_it_was_made_is_found_if_it_is_altered(run: Path) -> None:
-    unfound = []
+    missed = []
     names = ("manifest.json", "steps.json", "decision.json")
     for path in [path for t in "01" for name in names for path in (run / t).rglob(name)]:
         text = path.read_text()
-        said = json.loads(text)
-        for name, value in said.items():
-            write(path, json.dumps({**said, name: another(value)}))
-            unfound += [f"{path}: {name}"] if not found() else []
-        for name, value in said.get("made_by", {}).items():
-            made_by = {**said["made_by"], name: another(value)}
-            write(path, json.dumps({**said, "made_by": made_by}))
-            unfound += [f"{path}: made_by {name}"] if not found() else []
+        stated = json.loads(text)
+        missed += unfound(path, stated, partial(write_stated, path))
+        missed += unfound(path, stated.get("made_by", {}), partial(write_made_by, path, stated))
         write(path, text)
-    assert unfound == []
+    assert missed == []
