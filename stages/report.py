@@ -7,7 +7,7 @@ import click
 from mutual_taught.artifacts import files, tables
 from mutual_taught.config import blocks, inputs, params
 from mutual_taught.pipeline import perf
-from mutual_taught.report import gathered, markdown, past, samples, summary
+from mutual_taught.report import alarms, gathered, markdown, past, samples, summary
 from stages._click import PATH, Stage, iteration, run
 
 
@@ -54,6 +54,7 @@ def main(
         selection = params.load(blocks.SelectPolicy)
         threshold = selection.win_rate_threshold if selection.rule == "win_rate" else None
         gathered.write_page(out / "report", params.seed(), threshold, params.load(inputs.Models))
+        files.write_metrics(out / "metrics" / "alarms.json", alarms.numbers(history))
         files.write_metrics(out / "metrics" / "summary.json", summary.numbers(history))
 
 

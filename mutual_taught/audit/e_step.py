@@ -152,7 +152,7 @@ def selected(of: Iteration) -> Faults:
         fought, rule = of.table(tables.DUELS), of.settings.select_policy
         by_step = select_policy.by_step(fought, rule.ties)
         best = select_checkpoint(by_step, rule.win_rate_threshold, rule.rule == "last")
-        metrics = select_policy.metrics(best, by_step, fought, rule.ties, of.settings.seed)
+        metrics = select_policy.metrics(best, by_step, fought, rule, of.settings.seed)
         if best.active:
             expected = decision.Decision(True, of.key)
             source = of.here / "checkpoints" / STEP.format(best.step)

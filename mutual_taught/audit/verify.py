@@ -24,7 +24,7 @@ from mutual_taught.audit.run import EVAL, Iteration, Run
 from mutual_taught.config import params
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.reading import formats, run_state
-from mutual_taught.report import markdown, summary
+from mutual_taught.report import alarms, markdown, summary
 
 T = TypeVar("T")
 
@@ -129,12 +129,13 @@ def guarded(folder: Path, check: Iterator[T]) -> Iterator[T | Fault]:
 
 
 def _summary(of: Iteration) -> Faults:
-    """The summary is that of the metrics of all iterations so far."""
+    """The summary and the alarms are those of the metrics of all iterations so far."""
     keys = of.run.keys[: of.run.keys.index(of.key) + 1]
     history = [
         {"iteration": int(t), "metrics": markdown.read_metrics(of.run.folder / t / "metrics")}
         for t in keys
     ]
-    expected = {k: v for k, v in summary.numbers(history).items() if v is not None}
-    path = of.metrics("summary")
-    yield from faults.numbers(path, files.read_json(path), expected)
+    for name, numbers in (("summary", summary.numbers), ("alarms", alarms.numbers)):
+        expected = {k: v for k, v in numbers(history).items() if v is not None}
+        path = of.metrics(name)
+        yield from faults.numbers(path, files.read_json(path), expected)

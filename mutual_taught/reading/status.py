@@ -15,7 +15,7 @@ from mutual_taught.config import params
 from mutual_taught.planning.schedule import spell
 from mutual_taught.reading import formats, run_state
 from mutual_taught.reading.run_state import Running, State
-from mutual_taught.report import markdown, summary
+from mutual_taught.report import alarms, markdown, summary
 from mutual_taught.report.words import NOTE, ROWS
 from mutual_taught.terminal.signs import fit, visible
 
@@ -174,9 +174,7 @@ def advice(
     """Say where the results are, why a run stopped, or what to do next."""
     known = "select_policy.win_rate_threshold" not in state.changed
     yield from _stopped(listed, threshold if known else None)
-    yield from summary.gold_inside(one.metrics for one in listed)
-    for one in listed:
-        yield from summary.displacement(int(one.key), one.metrics)
+    yield from alarms.lines(_history(listed))
     reports = [run / one.key / "report" / "report.md" for one in listed]
     if there := [path for path in reports if path.exists()]:
         yield f"Report: {there[-1]}"
@@ -196,6 +194,10 @@ def advice(
         yield f"params.yaml has changed since ({names}); mutual-taught plan says what would run."
     for key in state.leftovers:
         yield f"Leftover: {run / key}, which params.yaml does not have; {run_state.WAY_OUT}."
+
+
+def _history(listed: list[Iteration]) -> list[dict[str, Any]]:
+    return [{"iteration": int(one.key), "metrics": one.metrics} for one in listed]
 
 
 def _stopped(listed: list[Iteration], threshold: float | None) -> Iterator[str]:
@@ -229,6 +231,7 @@ def as_json(run: Path) -> str:
         "changed_params": list(state.changed),
         "running": [at._asdict() for at in state.running],
         "leftovers": list(state.leftovers),
+        "alarms": alarms.lines(_history(listed)),
         **setting(run)._asdict(),
         "iterations": [
             {

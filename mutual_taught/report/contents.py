@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from mutual_taught.artifacts import tables
 from mutual_taught.method.statistics import Interval
-from mutual_taught.report import before_after, markdown, past, samples, story, summary, words
+from mutual_taught.report import (
+    alarms,
+    before_after,
+    markdown,
+    past,
+    samples,
+    story,
+    summary,
+    words,
+)
 from mutual_taught.report.before_after import Change
 from mutual_taught.report.page import Browser, Grid, Picture, Section
 from mutual_taught.report.past import History
@@ -75,7 +84,11 @@ def sections(known: Remembered, setting: Setting, pictures: Sequence[Picture]) -
     told = story.Told(history, setting.threshold, policy, reward_model)
     found = [
         Section(
-            "story", "What happened", story.sentences(told), alarms(history), facts(known, setting)
+            "story",
+            "What happened",
+            story.sentences(told),
+            alarms.lines(_entries(history)),
+            facts(known, setting),
         ),
         Section("models", "Both models, before and after", tables=_changes(told)),
         Section("pictures", "Pictures", pictures=pictures),
@@ -85,14 +98,6 @@ def sections(known: Remembered, setting: Setting, pictures: Sequence[Picture]) -
         Section("glossary", "Glossary", facts=list(words.GLOSSARY.items()), style="glossary"),
     ]
     return [section for section in found if section.filled]
-
-
-def alarms(history: History) -> list[str]:
-    """List what a reader should know before trusting the numbers."""
-    found = list(summary.gold_inside(one.metrics for one in history))
-    for one in history:
-        found += summary.displacement(one.iteration, one.metrics)
-    return found
 
 
 def facts(known: Remembered, setting: Setting) -> list[tuple[str, str]]:
@@ -154,7 +159,7 @@ def interval(value: Interval, digits: int, sign: str = "") -> str:
 
 def numbers(history: History) -> Grid:
     """Lay out the rows of `status` and of report.md, those in which some iteration has a number."""
-    entries = [{"iteration": one.iteration, "metrics": one.metrics} for one in history]
+    entries = _entries(history)
     finals = [summary.final_iteration(entries[: place + 1]) for place in range(len(entries))]
     rows = [["state", *(markdown.state(one.metrics, one.iteration) for one in history)]]
     for name in markdown.ROWS:
@@ -165,6 +170,10 @@ def numbers(history: History) -> Grid:
         if not all(set(cell) <= {"–", " ", "/"} for cell in cells):
             rows.append([words.label(name), *cells])
     return Grid("Every iteration", ["", *(f"t = {one.iteration}" for one in history)], rows)
+
+
+def _entries(history: History) -> list[dict[str, Any]]:
+    return [{"iteration": one.iteration, "metrics": one.metrics} for one in history]
 
 
 def browser(known: Remembered) -> Section:

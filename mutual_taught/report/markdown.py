@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from mutual_taught.artifacts.files import read_json, write_bytes, write_json
 from mutual_taught.errors import InputError
-from mutual_taught.report.summary import displacement, final_iteration, gold_inside
+from mutual_taught.report import alarms
+from mutual_taught.report.summary import final_iteration
 from mutual_taught.terminal.signs import visible
 
 History = list[dict[str, Any]]
@@ -147,6 +148,7 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "win rate on D_MS": lambda m: with_interval(
         m, "select_policy", "win_rate", "win_rate_ci_lo", "win_rate_ci_hi"
     ),
+    "chance to reach tau by luck": lambda m: shown(number(m, "select_policy", "null_passes")),
     "ranked pairs kept": lambda m: dropped(m, "rank_pairs"),
     "pseudo pairs kept": lambda m: dropped(m, "build_pairs"),
     "without a reward: responses / duel prompts / eval answers": unscored,
@@ -163,8 +165,14 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "win rate vs base (gold)": _eval("policy.win_rate.vs_base.verifiable"),
     "win rate vs base (r_0)": _eval("policy.win_rate.vs_base.reward_model"),
     "win rate vs previous (gold)": _eval("policy.win_rate.vs_previous.verifiable"),
+    "win rate vs previous (r_{t-1})": _eval("policy.win_rate.vs_previous.previous_reward_model"),
+    "the latter above gold's": _eval("policy.over_optimisation"),
+    "win rate vs base (gold) at equal length": lambda m: shown(
+        number(m, "eval", "policy.win_rate.vs_base.verifiable.lc_minimal")
+    ),
     "mean reward, r_0": lambda m: shown(number(m, "eval", "policy.reward.r0.mean")),
     "mean reward, r_t": lambda m: shown(number(m, "eval", "policy.reward.rt.mean")),
+    "distance from base, nats": _eval("policy.kl.k1"),
     "length, tokens": lambda m: shown(number(m, "eval", "policy.length_tokens.mean"), 1),
     "cut at the limit": lambda m: shown(number(m, "eval", "policy.truncated_rate")),
     "distinct-2": lambda m: shown(number(m, "eval", "policy.distinct_2")),
@@ -176,6 +184,7 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 OF_STEPS = {
     "selected step",
     "win rate on D_MS",
+    "chance to reach tau by luck",
     "ranked pairs kept",
     "pseudo pairs kept",
     "tolerance",
@@ -201,7 +210,8 @@ MARK = re.compile(r"[!-/:-@\[-`{-~]")
 LIVE = re.compile("&#(?:35|64);")  # number sign, at sign
 NOTES = (
     "Brackets: 95 % bootstrap intervals over prompts. The win rate on D_MS is that of the best of "
-    "several checkpoints, hence biased upwards; the win rates vs base and vs previous are from "
+    "several checkpoints, hence biased upwards: below it stands how likely candidates that are no "
+    "better reach tau; the win rates vs base and vs previous are from "
     "held-out prompts. The judge r_0 is not independent of training. An answer that is too long "
     "for the reward model, or refused by its template, has no reward: it counts as a failure under "
     "the judge r_0, its pair as one that the reward model got wrong, and mean rewards leave it out."
@@ -298,11 +308,7 @@ def _page(history: History) -> str:
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]
     lines += ["", NOTES, ""]
-    lines += [part for line in gold_inside(m["metrics"] for m in history) for part in (line, "")]
-    for item in history:
-        lines += [
-            part for line in displacement(item["iteration"], item["metrics"]) for part in (line, "")
-        ]
+    lines += [part for line in alarms.lines(history) for part in (line, "")]
     lines += _dropped_prompts(history[-1]["metrics"])
     for name, title in (("gold", "gold"), ("reward_model", "reward-model accuracy")):
         lines += [f"![{title} by iteration]({name}.png)", ""]

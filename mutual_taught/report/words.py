@@ -6,6 +6,7 @@ from collections.abc import Mapping
 ROWS = {
     "best checkpoint": "selected step",
     "win rate on D_MS": "win rate on D_MS",
+    "chance of τ by luck": "chance to reach tau by luck",
     "pairs kept": "ranked pairs kept",
     "pseudo pairs kept": "pseudo pairs kept",
     "without a reward": "without a reward: responses / duel prompts / eval answers",
@@ -15,6 +16,7 @@ ROWS = {
     "win rate vs base (gold)": "win rate vs base (gold)",
     "mean reward, r_0": "mean reward, r_0",
     "mean reward, r_t": "mean reward, r_t",
+    "distance from base, nats": "distance from base, nats",
     "length, tokens": "length, tokens",
     "r_t right on gold pairs": "r_t on held-out gold pairs",
     "r_t right on own samples": "r_t on own samples",
@@ -35,6 +37,10 @@ GLOSSARY: Mapping[str, str] = {
     "duel": "two policies answer the same prompt, and the higher reward wins",
     "win rate": "the share of duels that are won; a tie is half a win, or none as params.yaml says",
     "τ, threshold": "the win rate that the best candidate must reach for the run to go on",
+    "chance of τ by luck": "how likely the best candidate reaches τ although none is better than "
+    "the policy before: it falls with more prompts and fewer candidates",
+    "distance from base": "how much likelier the policy finds its answers than π_0 does, in nats: "
+    "an estimate of the KL divergence",
     "gold": "how far a prompt's instructions are followed, from 0 to 1, as a program measures it",
     "own samples": "pairs of the policy's own answers to one prompt whose gold differs",
     "gold pairs": "held-out pairs whose better side is known by gold",

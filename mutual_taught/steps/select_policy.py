@@ -11,7 +11,9 @@ from mutual_taught.artifacts import decision, files
 from mutual_taught.artifacts.manifests import STEP
 from mutual_taught.config.blocks import SelectPolicy
 from mutual_taught.errors import InputError
+from mutual_taught.method.null_policy import chance_to_pass
 from mutual_taught.method.selection import (
+    TIE,
     Floats,
     Selected,
     Ties,
@@ -49,16 +51,21 @@ def require_judged(duels: pa.Table, folder: Path) -> None:
 
 
 def metrics(
-    best: Selected, results: dict[int, Floats], duels: pa.Table, ties: Ties, seed: int
+    best: Selected,
+    results: dict[int, Floats],
+    duels: pa.Table,
+    settings: SelectPolicy,
+    seed: int,
 ) -> dict[str, float]:
     """Describe the selection: the best checkpoint's win rate with its interval.
 
     `n` counts the prompts it is over, `unscored` those that are left out; `judged_by_gold` is there
-    where gold judged.
+    where gold judged. `null_passes` is the chance that tau is reached though no candidate is
+    better; it is not there where the last one is taken in any case.
     """
     interval = bootstrap(results[best.step], seed)
     left_out = duels.filter(duels["outcome"].is_null())["prompt_id"]
-    return {
+    found = {
         "active": float(best.active),
         "step": float(best.step),
         "win_rate": best.win_rate,
@@ -66,10 +73,15 @@ def metrics(
         "win_rate_ci_hi": interval.ci_hi,
         "n": float(interval.n),
         "candidates": float(len(results)),
-        "tie_counts_as": worth(ties),
+        "candidates_below_half": float(sum(values.mean() < TIE for values in results.values())),
+        "tie_counts_as": worth(settings.ties),
         "unscored": float(pc.count_distinct(left_out).as_py()),
         **({"judged_by_gold": 1.0} if "gold" in duels.column_names else {}),
     }
+    if settings.rule == "win_rate":
+        tau = settings.win_rate_threshold
+        found["null_passes"] = chance_to_pass(interval.n, len(results), tau)
+    return found
 
 
 class Choice(NamedTuple):
@@ -90,7 +102,7 @@ def choose(choice: Choice, out: Path, iteration: str, settings: SelectPolicy, se
         require_judged(choice.duels, out)
         results = by_step(choice.duels, settings.ties)
         best = select_checkpoint(results, settings.win_rate_threshold, settings.rule == "last")
-        numbers = metrics(best, results, choice.duels, settings.ties, seed)
+        numbers = metrics(best, results, choice.duels, settings, seed)
         if best.active:
             decided = decision.Decision(True, iteration)
             source = choice.checkpoints / STEP.format(best.step)

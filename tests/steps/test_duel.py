@@ -113,5 +113,29 @@ def test_win_rate_of_several_draws_is_over_prompts() -> None:
     results = select_policy.by_step(fought, "half")
     assert results[4].tolist() == [0.5, 0.75]
     best = Selected(4, float(np.mean(results[4])), True)
-    found = select_policy.metrics(best, results, fought, "half", 1)
+    rule = blocks.SelectPolicy(
+        rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half"
+    )
+    found = select_policy.metrics(best, results, fought, rule, 1)
     assert (found["n"], found["unscored"], found["win_rate"]) == (2.0, 1.0, 0.625)
+    # one candidate that is no better wins both of two prompts, which 0.6 needs, one time in four
+    assert (found["null_passes"], found["candidates_below_half"]) == (0.25, 0.0)
+
+
+def test_candidates_below_one_half_are_counted_and_the_last_checkpoint_needs_no_luck() -> None:
+    rule = blocks.SelectPolicy(
+        rule="last", judge="reward_model", win_rate_threshold=0.6, ties="half"
+    )
+    fought = pa.table(
+        {
+            "step": [2, 2, 4, 4, 6, 6],
+            "prompt_id": list("ab") * 3,
+            "response_index": [0] * 6,
+            "outcome": [0.0, 0.5, 1.0, 0.0, 0.0, 0.0],
+        }
+    )
+    results = select_policy.by_step(fought, "half")
+    found = select_policy.metrics(Selected(6, 0.0, True), results, fought, rule, 1)
+    # win rates 1/4, 1/2 and 0
+    assert found["candidates_below_half"] == 2.0
+    assert "null_passes" not in found
