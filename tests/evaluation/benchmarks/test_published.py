@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,42 @@ def test_half_a_character_is_refused_where_a_format_can_hold_it(name: str, tmp_p
 
     with pytest.raises(InputError, match="row 1: has half of a character"):
         read(name, tmp_path, cut)
+
+
+JUNK: tuple[Any, ...] = (
+    *(None, True, 0, -1, 2.5, 10**400, float("nan"), "", " ", "\u202e\x00", "A>B", "ref:1"),
+    *([], [[]], [None, 1], ["a"], ["a", "b", "c", "d"], {}, {"answer": 3}, {"role": "user"}),
+    *([{"role": "user"}], [{"role": "robot", "content": "x"}], [{"from": "gpt", "value": "x"}]),
+    "\n\nHuman: a\n\nAssistant: b",
+)
+
+
+def refusal(name: str, folder: Path, files: Files) -> str:
+    """Read files and lay out their records: give the refusal, or nothing."""
+    module = of_reward_models(name)
+    try:
+        items = module.read(write(folder, files))
+    except InputError as error:
+        return str(error)
+    module.records(items, [[0.0] * len(item.responses) for item in items])
+    return ""
+
+
+@every
+def test_junk_in_any_column_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    """All files are written as JSONL, in which a column may hold anything."""
+    files = {
+        f"{Path(file).parent}/{Path(file).name.partition('.')[0]}.jsonl": rows
+        for file, rows in published(name).items()
+    }
+    assert refusal(name, tmp_path, files) == ""
+    file, [row, *rows] = next(iter(files.items()))
+    for column in row:
+        said = {
+            refusal(name, tmp_path, {**files, file: [{**row, column: junk}, *rows]})
+            for junk in JUNK
+        }
+        assert not [line for line in said if "\n" in line]
 
 
 @every
