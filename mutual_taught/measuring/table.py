@@ -8,7 +8,8 @@ NONE = "–"
 VALUES = ("mean", "accuracy", "score", "rate")  # what an interval may be of
 BOUNDS = ("ci_lo", "ci_hi")
 ABOUT = ("n", "ties", "unscored")  # of an interval: they stand in its row
-HEADER = ["benchmark", "metric", "value", "95 % interval", "n", "ties", "unscored"]
+BY_LENGTH = "length_scorer"  # what a reward model that only likes length gets in its place
+HEADER = ["benchmark", "metric", "value", "95 % interval", "by length", "n", "ties", "unscored"]
 
 
 def rows(results: Sequence[Result]) -> list[list[str]]:
@@ -23,14 +24,12 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
         listed = _listed(result.metrics)
         for name, value, prefix in listed:
             row = [result.name, name, _number(value), _interval(result.metrics, prefix)]
+            row.append(_number(result.metrics.get(f"{prefix}{BY_LENGTH}")))
             row += [_count(result.metrics.get(f"{prefix}{key}")) for key in ABOUT]
             if compared:
                 other = (result.other or {}).get(name)
                 p = result.metrics.get(f"{prefix}p")
-                row += [
-                    NONE if other is None else _number(other),
-                    NONE if p is None else f"{p:.2g}",
-                ]
+                row += [_number(other), NONE if p is None else f"{p:.2g}"]
             found.append(row)
         if not listed:
             found.append([result.name, "exported for its judge", *[NONE] * (len(found[0]) - 2)])
@@ -43,7 +42,7 @@ def _listed(metrics: Mapping[str, float | None]) -> list[tuple[str, float, str]]
     for name, value in metrics.items():
         prefix, _, last = name.rpartition(".")
         prefix += "." * bool(prefix)
-        if value is None or last in (*BOUNDS, *ABOUT, "p"):
+        if value is None or last in (*BOUNDS, *ABOUT, BY_LENGTH, "p"):
             continue
         if last in VALUES and f"{prefix}ci_lo" in metrics:
             found.append((name, value, prefix))
@@ -57,8 +56,8 @@ def _interval(metrics: Mapping[str, float | None], prefix: str) -> str:
     return NONE if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}"
+def _number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.3f}"
 
 
 def _count(value: float | None) -> str:
