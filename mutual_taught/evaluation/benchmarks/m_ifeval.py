@@ -54,19 +54,15 @@ class Verdict(NamedTuple):
 def read(paths: Sequence[Path]) -> Items:
     """Read verdicts on several models, and pair their answers prompt by prompt.
 
-    Equal answers to a prompt are one. A prompt whose answers are all followed, or none, gives no
-    pair and no item; `note` says how many prompts there were.
+    Of files of both readings, strict and loose, the strict ones are read. Equal answers to a prompt
+    are one. A prompt whose answers are all followed, or none, gives no pair and no item; `note`
+    says how many prompts there were, and which reading it is.
 
     Raises:
-        InputError: see `files.parsed`; verdicts of both readings, strict and loose; a model answers
-            a prompt twice, or not at all; one answer has two verdicts; no prompt gives a pair.
+        InputError: see `files.parsed`; a model has verdicts of only the other reading; it answers a
+            prompt twice, or not at all; one answer has two verdicts; no prompt gives a pair.
     """
-    found = files.parsed(paths, _verdict, EXPECTED)
-    kinds = sorted({_reading(path) for one in found if (path := one.row.path)})
-    if len(kinds) > 1:
-        raise InputError(
-            f"{', '.join(map(str, paths))}: are of the readings {' and '.join(kinds)}; expected one"
-        )
+    found = files.parsed(_of_one_reading(paths), _verdict, EXPECTED)
     reading.require_once([(one.row, f"{one.language} {one.model} {one.prompt}") for one in found])
     _require_complete(found, paths)
     prompts: dict[tuple[str, str], list[Verdict]] = {}
@@ -100,6 +96,19 @@ def _verdict(row: Row) -> Verdict:
 
 def _reading(path: Path) -> str:
     return path.stem.rpartition("_")[2]
+
+
+def _of_one_reading(paths: Sequence[Path]) -> Sequence[Path]:
+    """Take the strict files where there are some; refuse a loose one without one beside it."""
+    listed = [file for path in paths for file in (files.within(path) if path.is_dir() else [path])]
+    strict = [path for path in listed if _reading(path) == "strict"]
+    alone = {path.parent for path in listed} - {path.parent for path in strict}
+    if strict and alone:
+        raise InputError(
+            f"{sorted(alone)[0]}: has no strict verdicts, and {strict[0].parent} has; expected "
+            "those of one reading"
+        )
+    return strict or listed or paths
 
 
 def _require_complete(found: Sequence[Verdict], paths: Sequence[Path]) -> None:
@@ -136,7 +145,8 @@ def _item(verdicts: Sequence[Verdict], prompts: int) -> Item:
     messages = [{"role": "user", "content": verdicts[0].prompt}]
     labels = [float(one.followed) for one in known.values()]
     name = f"{language}:{prompt_id(messages)}"
-    return Item(name, language, messages, list(known), labels, (), {"prompts": prompts})
+    note = {"prompts": prompts, "strict": _reading(verdicts[0].row.path) == "strict"}
+    return Item(name, language, messages, list(known), labels, (), note)
 
 
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
@@ -158,9 +168,9 @@ def values(items: Items, scores: Scores) -> Floats:
 
 
 def metrics(items: Items, scores: Scores) -> Metrics:
-    """Give the accuracy over all pairs, over prompts, and by language."""
-    found = composites.report(items, scores, parts)
-    return {**found, "prompts_read": float(items[0].note["prompts"])}
+    """Give the accuracy over all pairs, over prompts, and by language; `strict` is 1 or 0."""
+    found, note = composites.report(items, scores, parts), items[0].note
+    return {**found, "prompts_read": float(note["prompts"]), "strict": float(note["strict"])}
 
 
 def records(items: Items, scores: Scores) -> pa.Table:

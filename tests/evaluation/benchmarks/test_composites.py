@@ -298,8 +298,10 @@ def test_followed_answers_are_paired_with_all_that_are_not(tmp_path: Path) -> No
 
 def test_each_prompt_counts_alike_in_by_prompt() -> None:
     prompts = [[{"role": "user", "content": text}] for text in ("a", "b")]
-    many = Item("a", "ja", prompts[0], ["w", "x", "y"], (1.0, 0.0, 0.0), (), {"prompts": 2})
-    one = Item("b", "ja", prompts[1], ["w", "x"], (1.0, 0.0), (), {"prompts": 2})
+    many = Item(
+        "a", "ja", prompts[0], ["w", "x", "y"], (1.0, 0.0, 0.0), (), {"prompts": 2, "strict": True}
+    )
+    one = Item("b", "ja", prompts[1], ["w", "x"], (1.0, 0.0), (), {"prompts": 2, "strict": True})
     found = m_ifeval.metrics([many, one], [[1.0, 0.0, 2.0], [1.0, 0.0]])
     # of three pairs two are right; prompts 1/2 and 1
     assert found["accuracy"] == pytest.approx(2 / 3)
@@ -332,10 +334,26 @@ def test_verdicts_that_do_not_fit_together_are_refused(
         m_ifeval.read(write(tmp_path, files))
 
 
-def test_strict_and_loose_verdicts_do_not_mix(tmp_path: Path) -> None:
+def test_of_both_readings_the_strict_one_is_read(tmp_path: Path) -> None:
+    files = copy.deepcopy(published("m-ifeval"))
+    strict = m_ifeval.read(write(tmp_path / "strict", files))
+    for name in list(files):
+        files[name.replace("strict", "loose")] = m_ifeval_rows((True, True, True))
+    items = m_ifeval.read(write(tmp_path / "both", files))
+    assert items == strict
+    assert m_ifeval.metrics(items, all_right(items))["strict"] == 1
+
+
+def test_loose_verdicts_alone_are_read_as_such(tmp_path: Path) -> None:
+    files = {name.replace("strict", "loose"): rows for name, rows in published("m-ifeval").items()}
+    items = m_ifeval.read(write(tmp_path, files))
+    assert m_ifeval.metrics(items, all_right(items))["strict"] == 0
+
+
+def test_strict_and_loose_verdicts_of_two_models_do_not_mix(tmp_path: Path) -> None:
     files = copy.deepcopy(published("m-ifeval"))
     files["es_input_response_data_six/eval_results_loose.jsonl"] = m_ifeval_rows((True, True, True))
-    with pytest.raises(InputError, match="are of the readings loose and strict; expected one"):
+    with pytest.raises(InputError, match=r"data_six: has no strict verdicts, and .*data_one has"):
         m_ifeval.read(write(tmp_path, files))
 
 
