@@ -41,6 +41,8 @@ REGISTRY: Mapping[str, Entry] = {
     "llmbar": Entry("reward_model", "llmbar", "LLMBar: who follows the instruction"),
     "m-ifeval": Entry("reward_model", "m_ifeval", "M-IFEval's verdicts, turned into pairs"),
     "hh-rlhf": Entry("reward_model", "hh_rlhf", "people's choices, helpful and harmless"),
+    "ifeval": Entry("policy", "ifeval", "IFEval: instructions that programs check"),
+    "ifbench": Entry("policy", "ifbench", "IFBench: 58 other instructions that programs check"),
     "alpaca-eval": Entry("policy", "alpaca_eval", "AlpacaEval 2: answers for its judge"),
 }
 

@@ -93,3 +93,13 @@ def marked(uid: str, model: str, *counts: int) -> Row:
             "bold_count": {"**": bold, "__": 0},
         },
     }
+
+
+def instructed(key: int | str, *instructions: tuple[str, Row], prompt: str = "Write.") -> Row:
+    """Give a row of IFEval's or IFBench's file; other values are null, as the hub has them."""
+    return {
+        "key": key,
+        "prompt": prompt,
+        "instruction_id_list": [name for name, _ in instructions],
+        "kwargs": [{"relation": None, "num_words": None, **values} for _, values in instructions],
+    }

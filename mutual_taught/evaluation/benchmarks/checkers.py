@@ -1,0 +1,127 @@
+"""The programs that check IFEval's and IFBench's instructions, and what they need to run here."""
+
+import contextlib
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, Protocol
+
+from mutual_taught.evaluation.benchmarks.files import BadRowError
+
+Family = Literal["ifeval", "ifbench"]
+# What NLTK fetches apart, by what needs it; all other instructions are checked without.
+PUNKT, TAGGER = "tokenizers/punkt_tab", "taggers/averaged_perceptron_tagger_eng"
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "change_case:capital_word_frequency": (PUNKT,),
+    "length_constraints:number_sentences": (PUNKT,),
+    "format:title_case": (PUNKT,),
+    "ratio:stop_words": ("corpora/stopwords",),
+    "words:keywords_specific_position": (PUNKT,),
+    "words:start_verb": (PUNKT, TAGGER),
+    "words:words_position": (PUNKT,),
+}
+
+
+class Checker(Protocol):
+    """One instruction of if-verifiable."""
+
+    def build_description(self, **kwargs: object) -> object:
+        """Take the instruction's values."""
+
+    def get_instruction_args(self) -> Mapping[str, object] | None:
+        """Give the values that it took."""
+
+    def get_instruction_args_keys(self) -> list[str]:
+        """Give the names of the values that it needs."""
+
+    def check_following(self, value: str) -> bool:
+        """Tell whether the response follows the instruction."""
+
+
+@functools.cache
+def registry(family: Family) -> Mapping[str, Callable[[str], Checker]]:
+    """Import a family's checkers: about 2 s; nothing is fetched.
+
+    langdetect draws at random, so it gets a seed. IFBench's module would have NLTK fetch its data
+    when it is imported: what is missing is named by `missing`, and not fetched.
+    """
+    importlib.import_module("langdetect").DetectorFactory.seed = 0
+    with _without_downloads():
+        module = importlib.import_module(f"if_verifiable.{family}.instructions_registry")
+    found: Mapping[str, Callable[[str], Checker]] = module.INSTRUCTION_DICT
+    return found
+
+
+@contextlib.contextmanager
+def _without_downloads() -> Iterator[None]:
+    nltk: Any = importlib.import_module("nltk")
+    before, nltk.download = nltk.download, lambda *_, **__: False
+    try:
+        yield
+    finally:
+        nltk.download = before
+
+
+@functools.cache
+def missing(instruction: str) -> tuple[str, ...]:
+    """List the data of NLTK that an instruction needs and this machine lacks."""
+    needed = NEEDS.get(instruction, ())
+    return tuple(name for name in needed if not _there(name))
+
+
+def _there(name: str) -> bool:
+    try:
+        importlib.import_module("nltk").data.find(name)
+    except LookupError:
+        return False
+    return True
+
+
+def made(family: Family, instruction: str, values: Mapping[str, object]) -> Checker:
+    """Make the checker of an instruction.
+
+    The library fills values that are missing or out of range at random: then the result would say
+    nothing.
+
+    Raises:
+        BadRowError: the instruction is unknown, or its values are not its own.
+    """
+    known = registry(family)
+    if instruction not in known:
+        raise BadRowError(f"instruction {instruction!r} is unknown to if-verifiable")
+    checker = known[instruction](instruction)
+    wanted = set(checker.get_instruction_args_keys())
+    if set(values) != wanted:
+        raise BadRowError(
+            f"instruction {instruction!r} has the values {sorted(values)}; expected "
+            f"{sorted(wanted)}"
+        )
+    try:
+        checker.build_description(**values)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BadRowError(f"instruction {instruction!r} refuses its values: {error}") from None
+    for name in (name for name, value in values.items() if value == 0):
+        setattr(checker, f"_{name}", 0)  # the library takes a 0 for a missing value
+    taken = checker.get_instruction_args() or {}
+    for name, value in values.items():
+        if isinstance(value, int | float) and taken.get(name) != value:
+            raise BadRowError(f"instruction {instruction!r}: {name} is {value}: out of its range")
+    return checker
+
+
+def follows(checker: Checker, text: str) -> bool | None:
+    """Tell whether a text follows an instruction; None where the checker fails on it.
+
+    A blank text follows nothing. IFBench's checkers raise on some texts, such as punctuation
+    alone, IFEval's on JSON that is nested too deeply.
+    """
+    if not text.strip():
+        return False
+    logging.disable(logging.ERROR)  # langdetect's caller logs whole responses
+    try:
+        return bool(checker.check_following(text))
+    except (ArithmeticError, IndexError, RecursionError, ValueError):
+        return None
+    finally:
+        logging.disable(logging.NOTSET)
