@@ -16,18 +16,20 @@ def content(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def main(name: str, key: str = "") -> None:
+def main(name: str, *words: str) -> None:
     """Read what the stage declares, write what it declares."""
     yaml = YAML(typ="safe", pure=True)
     params = yaml.load(Path("params.yaml").read_text())
     stage = yaml.load(Path("dvc.yaml").read_text())["stages"][name]
     body = stage.get("do", stage)
-    previous = params["iterations"][key]["prev"] if key else ""
+    values = dict(word.split("=") for word in words)
 
     def resolve(text: str) -> str:
-        return text.replace("${key}", key).replace("${item.prev}", previous)
+        for place, value in values.items():
+            text = text.replace(f"${{{place}}}", value)
+        return text
 
-    seen = hashlib.sha256(f"{name}@{key}".encode())
+    seen = hashlib.sha256(f"{name} {words}".encode())
     for dep in map(resolve, body["deps"]):
         seen.update(content(Path(dep)))
     for param in map(resolve, body["params"]):

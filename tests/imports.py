@@ -29,15 +29,19 @@ CARRIERS = {
     "evaluation.judges.asking",
     "evaluation.judges.endpoint",
     "evaluation.judges.store",
+    "measuring.data",
     "pipeline",
     "sampling.agreement",
     "sampling.pool",
     "scoring.pool",
+    "terminal.near",
     "terminal.process",
     "terminal.progress",
 }
 # Folders that a stage depends on as a whole as soon as it imports one of their modules.
-WHOLE = ("models", "report", "sampling", "scoring")
+# Benchmarks are imported by their names, which no import spells.
+BENCHMARKS = "evaluation.benchmarks"
+WHOLE = ("models", "report", "sampling", "scoring", BENCHMARKS)
 
 
 def module_of(path: Path) -> str:
@@ -68,6 +72,11 @@ def carries(module: str) -> bool:
     return module in CARRIERS or module.split(".")[0] in CARRIERS
 
 
+def folder_of(module: str) -> str:
+    """Name the folder that a module is a dep as part of; nothing for one that is a dep itself."""
+    return next((name for name in WHOLE if f"{module}.".startswith(f"{name}.")), "")
+
+
 def deciding(stage: str) -> list[str]:
     """List what decides a stage's result: itself, the modules it imports, whole folders of them."""
     seen = {VERSION}
@@ -75,7 +84,9 @@ def deciding(stage: str) -> list[str]:
     while todo:
         module = todo.pop()
         seen.add(module)
+        if module == BENCHMARKS:
+            todo |= {module_of(path) for path in file_of(module).parent.glob("*.py")} - seen
         todo |= {name for name in modules_of(file_of(module)) if not carries(name)} - seen
-    whole = {f"{PACKAGE}/{name}" for name in WHOLE if any(m.split(".")[0] == name for m in seen)}
-    files = {str(file_of(name)) for name in seen if name.split(".")[0] not in WHOLE}
+    whole = {str(Path(PACKAGE, *name.split("."))) for name in map(folder_of, seen) if name}
+    files = {str(file_of(name)) for name in seen if not folder_of(name)}
     return [*sorted(whole | files), f"stages/{stage}.py"]

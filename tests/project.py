@@ -65,6 +65,16 @@ def copy(target: Path, preset: str, fake: bool = False) -> Path:
     return target
 
 
+def values_of(stage: dict[str, Any]) -> str:
+    """Spell what DVC puts into the texts of a stage, as `name=value` words."""
+    names: tuple[str, ...] = ()
+    if "matrix" in stage:
+        names = ("item.t", "item.name")
+    elif "foreach" in stage:
+        names = ("item",) if stage["foreach"] == "${benchmarks}" else ("key", "item.prev")
+    return " ".join(f"{name}=${{{name}}}" for name in names)
+
+
 def _fake_commands(target: Path) -> None:
     shutil.copy(ROOT / "tests" / "fake_stage.py", target / "fake_stage.py")
     yaml = YAML()
@@ -72,8 +82,7 @@ def _fake_commands(target: Path) -> None:
     graph = yaml.load(path)
     for name, stage in graph["stages"].items():
         body = stage.get("do", stage)
-        key = " ${key}" if "do" in stage else ""
-        body["cmd"] = f"python fake_stage.py {name}{key}"
+        body["cmd"] = f"python fake_stage.py {name} {values_of(stage)}"
     yaml.dump(graph, path)
 
 

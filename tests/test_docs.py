@@ -106,6 +106,8 @@ def said(text: str, value: object) -> bool:
         return text == "{}"
     if isinstance(value, bool) or value is None:
         return text == {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, list):
+        return text == str(value)
     if isinstance(value, int | float):
         return float(text) == float(value)
     return text == value or (text == "a commit" and bool(re.fullmatch("[0-9a-f]{40}", str(value))))
@@ -140,13 +142,20 @@ def test_overrides_in_commands_name_parameters(path: Path) -> None:
     assert set(re.findall(r"--with ([a-z][a-z-]*)", code(text))) <= ablations
 
 
+def called(stage: dict[str, Any]) -> str:
+    """Give what stands behind a stage's name: nothing, an iteration, a benchmark, or both."""
+    if "matrix" in stage:
+        return "@t-NAME"
+    return {None: "", "${benchmarks}": "@NAME"}.get(stage.get("foreach"), "@t")
+
+
 def test_every_stage_is_described_with_its_module_and_no_other() -> None:
     table = read("docs/pipeline.md").split("| stage |")[1].split("\n\n")[0]
     described = {coded(cells[0])[0]: coded(cells[1])[0] for cells in rows(table)}
     wanted = {}
     for name, stage in STAGES.items():
         command = str(stage.get("do", stage)["cmd"])
-        wanted[name + "@t" * ("do" in stage)] = command.split()[2]
+        wanted[name + called(stage)] = command.split()[2]
     assert described == wanted
 
 
@@ -156,7 +165,14 @@ def test_every_output_of_a_stage_is_described(stage: str) -> None:
     for kind in ("outs", "plots"):
         for entry in body.get(kind, []):
             path = entry if isinstance(entry, str) else next(iter(entry))
-            assert_described(path.replace("${key}", "t"), text)
+            for name, said in (
+                ("key", "t"),
+                ("item.t", "t"),
+                ("item.name", "NAME"),
+                ("item", "NAME"),
+            ):
+                path = path.replace(f"${{{name}}}", said)
+            assert_described(path, text)
 
 
 def assert_described(path: str, text: str) -> None:

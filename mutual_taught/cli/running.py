@@ -32,13 +32,14 @@ def run(targets: tuple[str, ...], dry: bool, force: bool, pull: bool, single: bo
       mutual-taught run --pull             with what others have pushed
     """
     from mutual_taught.config import params
+    from mutual_taught.measuring import data
     from mutual_taught.planning.stale import Flags
     from mutual_taught.running import repro
     from mutual_taught.running.interrupt import InterruptedRunError
 
     flags = Flags(force, single, pull)
     check_flags(targets, {"dry": dry, **flags._asdict()})
-    params.validate(params.read(params.PARAMS))
+    data.require_own(params.validate(params.read(params.PARAMS)).benchmarks)
     context = click.get_current_context()
     if dry:
         context.invoke(plan, targets=targets, machine=None, as_json=False)

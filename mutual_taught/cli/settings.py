@@ -104,6 +104,8 @@ def check() -> None:
     Example: mutual-taught check
     """
     from mutual_taught.config import params
+    from mutual_taught.measuring import data
 
     checked = params.validate(params.read(params.PARAMS))
+    data.require_own(checked.benchmarks)
     click.echo(f"params.yaml is in order; {len(checked.iterations)} iterations")

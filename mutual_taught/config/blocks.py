@@ -258,7 +258,11 @@ class Iteration(Block):
 
 
 class Params(Block):
-    """The whole of params.yaml."""
+    """The whole of params.yaml.
+
+    `benchmarks` names what every iteration's models are measured on; their files are in
+    benchmarks/NAME. Which names there are, `evaluation.benchmarks` knows.
+    """
 
     seed: Natural
     iterations: dict[str, Iteration]
@@ -280,6 +284,14 @@ class Params(Block):
     eval: Eval
     report: Report
     judge: Judging
+    benchmarks: list[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]]
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"every benchmark once (they are {value})")
+        return value
 
     @model_validator(mode="after")
     def _chain(self) -> Self:

@@ -233,7 +233,12 @@ def _nodes(key: str | None) -> list[graph.Node]:
         of_one = {key: {"prev": ""}}
         values = {**values, "iterations": of_one, "judge": {"iterations": of_one}}
     nodes = graph.nodes(params.read(graph.GRAPH)["stages"], values)
-    return [node for node in nodes if key is None or node.name.endswith(f"@{key}")]
+    return [node for node in nodes if key is None or _iteration(node) == key]
+
+
+def _iteration(node: graph.Node) -> str:
+    """Name the iteration of a stage: of `benchmark@2-pairs` 2, of `eval_base` none."""
+    return node.name.partition("@")[2].partition("-")[0]
 
 
 def _perf(stage: str) -> Path:

@@ -1,6 +1,6 @@
 """A model on benchmarks: it scores or answers their items, and what follows is measured."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation import benchmarks
 from mutual_taught.evaluation.benchmarks.base import SEED, Items, Metrics, Prompts
 from mutual_taught.measuring.answers import Question, answer
+from mutual_taught.measuring.limits import within
 from mutual_taught.measuring.rewards import Conversation, score
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.method.statistics import bootstrap, sign_flip_p
@@ -124,6 +125,31 @@ def policy(
     metrics = module.metrics(prompts, responses)
     write(place.out, metrics)
     return Measured(metrics, records)
+
+
+def measure(
+    name: str, models: Mapping[str, Path], paths: Sequence[Path], terms: Terms, place: Place
+) -> None:
+    """Measure the models of an iteration on a benchmark: the policy or the reward model.
+
+    Args:
+        name: of the benchmark.
+        models: their folders, by kind: `policy` and `reward_model`.
+        paths: the benchmark's files.
+        terms: how answers are drawn and scored, before the model's own limits.
+        place: where results and parts go.
+    """
+    kind = benchmarks.entry(name).kind
+    model = models[kind]
+    terms = within(model, terms)
+    if kind == "reward_model":
+        items = benchmarks.of_reward_models(name).read(paths)
+        with scoring(terms) as scorer:
+            reward_model(name, items, model, scorer, terms, place)
+        return
+    prompts = benchmarks.of_policies(name).read(paths)
+    with drawing(terms) as engine:
+        policy(name, prompts, model, engine, terms, place)
 
 
 def question_id(benchmark: str, prompt: str) -> str:

@@ -12,6 +12,7 @@ from mutual_taught.evaluation.benchmarks.base import Hub
 from mutual_taught.evaluation.benchmarks.files import SUFFIXES, within
 from mutual_taught.pipeline import work
 
+OWN = Path("benchmarks")  # of a project, with a folder for each benchmark
 ADDRESS, PORTS = "https://huggingface.co", {"https": 443, "http": 80}
 PATIENCE = 1.5  # seconds until a hub that does not answer counts as out of reach
 
@@ -22,7 +23,7 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
     Args:
         name: of the benchmark.
         data: a file, or a folder whose files are taken in order of their names, those of folders
-            within it, too; None: of the hub.
+            within it, too; None: the folder benchmarks/NAME if it is there, else the hub.
         revision: commit of the hub's data set, where the benchmark has none or another is wanted.
 
     Raises:
@@ -30,6 +31,8 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
         InputError: there is neither `data` nor a place on the hub; or the hub cannot be had.
     """
     module = benchmarks.module(name)
+    if data is None and revision is None and (OWN / name).is_dir():
+        data = OWN / name
     if data is not None:
         return _given(data, module.EXPECTED)
     if module.HUB is None:
@@ -48,6 +51,22 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
             f"--revision with the one to measure on; {bring}"
         )
     return _fetched(name, module.HUB, commit, bring)
+
+
+def require_own(names: Sequence[str]) -> None:
+    """Refuse benchmarks of params.yaml that there are none of, or whose files are not here.
+
+    Raises:
+        InputError: a name is unknown.
+        MissingFileError: a benchmark has no file in benchmarks/NAME.
+    """
+    for name in names:
+        entry = benchmarks.entry(name)
+        if not (OWN / name).is_dir():
+            raise MissingFileError(
+                f"params.yaml: benchmarks names {name!r} ({entry.summary}), and {OWN / name} is "
+                "not here; expected a folder with its files; bring them, or take the name out"
+            )
 
 
 def _given(data: Path, expected: str) -> list[Path]:

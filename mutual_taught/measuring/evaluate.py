@@ -132,15 +132,13 @@ def run(planned: Plan, terms: Terms) -> Iterator[Result]:
     if planned.source.judgements:
         yield from _judged(planned)
         return
-    from mutual_taught.measuring import ready
+    from mutual_taught.measuring import limits, ready
 
     models = [planned.model, *([planned.other] if planned.other else [])]
     folders = [ready.ready(model, terms.drawing.tokens) for model in models]
-    tokens = terms.drawing.tokens
     for folder in folders:  # the shortest of both, so that both read the same
-        tokens = ready.fitted(folder, tokens)
-    fitted = terms._replace(drawing=terms.drawing._replace(tokens=tokens))
-    with _measuring(planned.model.kind, fitted) as measure:
+        terms = limits.within(folder, terms)
+    with _measuring(planned.model.kind, terms) as measure:
         for task in planned.tasks:
             yield _compared(task, folders, measure)
             work.finish()

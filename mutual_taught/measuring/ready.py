@@ -4,17 +4,17 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
 from mutual_taught.artifacts.files import digest, link
 from mutual_taught.artifacts.manifests import MANIFEST, read_manifest, write_manifest
 from mutual_taught.checks import text_checks
 from mutual_taught.checks.check import require
-from mutual_taught.checks.folder_checks import positions
 from mutual_taught.config.blocks import Tokens
 from mutual_taught.config.inputs import Model
 from mutual_taught.errors import InputError
 from mutual_taught.measuring.checkpoints import Checkpoint
+from mutual_taught.measuring.limits import fitted
 from mutual_taught.models.folders import INDEX, WHOLE, load, shards
 from mutual_taught.pipeline import work
 from mutual_taught.prepare.base_models import (
@@ -55,26 +55,6 @@ def ready(checkpoint: Checkpoint, tokens: Tokens) -> Path:
         finally:
             shutil.rmtree(made, ignore_errors=True)
     return home
-
-
-def fitted(folder: Path, tokens: Tokens) -> Tokens:
-    """Shorten the longest conversation to the positions that a model has.
-
-    What max_length has over max_prompt_tokens is the room of an answer, and stays.
-
-    Raises:
-        InputError: no room is left for a prompt.
-    """
-    check = positions(load(AutoConfig, folder), tokens.max_length)
-    if not check.fault:
-        return tokens
-    longest, answer = int(check.found), tokens.max_length - tokens.max_prompt_tokens
-    if longest <= answer:
-        raise InputError(
-            f"{folder}: has {longest} positions, and an answer {answer} tokens; expected room for "
-            "a prompt; lower --max-new-tokens"
-        )
-    return Tokens(max_prompt_tokens=longest - answer, max_length=longest, date=tokens.date)
 
 
 def _state(checkpoint: Checkpoint, tokens: Tokens) -> str:

@@ -16,8 +16,12 @@ from mutual_taught.measuring.settings import Terms
 from mutual_taught.pipeline import work
 from mutual_taught.prepare.conversations import Prompt
 
-REWARDS = ("reward_r0", "reward_rt")  # of `generations`, which no reward model gives here
-ADDED = {name: kind for name, kind in GENERATIONS.columns.items() if name not in REWARDS}
+# The columns of `generations` that a policy alone gives: no reward, nothing of pi_0.
+OWN = (
+    *("prompt_id", "response_index", "response", "token_ids", "length_tokens", "length_chars"),
+    *("finish_reason", "seed", "logprob", "gold", "passed", "reason"),
+)
+ADDED = {name: GENERATIONS.columns[name] for name in OWN}
 Row = dict[str, Any]
 
 
@@ -63,12 +67,11 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
 
 def run(planned: Plan, terms: Terms) -> Count:
     """Draw the answers and write a row for each; an interrupted run goes on."""
-    from mutual_taught.measuring import benchmark, ready
+    from mutual_taught.measuring import benchmark, limits, ready
     from mutual_taught.measuring.answers import Question, answer
 
     folder = ready.ready(planned.model, terms.drawing.tokens)
-    tokens = ready.fitted(folder, terms.drawing.tokens)
-    terms = terms._replace(drawing=terms.drawing._replace(tokens=tokens))
+    terms = limits.within(folder, terms)
     parsed = _screened(planned.parsed, folder, terms)
     rowfile.require_some(parsed, planned.file.path)
     asked = {one.prompt.prompt_id: one.prompt for one in parsed if one.prompt is not None}
@@ -76,7 +79,7 @@ def run(planned: Plan, terms: Terms) -> Count:
     with benchmark.drawing(terms) as engine:
         drawn, _ = answer(engine, folder, questions, terms, "sample-file")
     answers: dict[str, list[Row]] = {}
-    for row in drawn.drop_columns(["logprob"]).to_pylist():
+    for row in drawn.to_pylist():
         answers.setdefault(row["prompt_id"], []).append(row)
     rows = [
         {**row.values, **cells}

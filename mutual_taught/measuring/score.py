@@ -87,19 +87,18 @@ def _answers(read: Read) -> tuple[Columns, Sequence[str]]:
 
 def run(planned: Plan, terms: Terms) -> Count:
     """Score the rows and write the file with rewards; an interrupted run goes on."""
-    from mutual_taught.measuring import benchmark, ready
+    from mutual_taught.measuring import benchmark, limits, ready
     from mutual_taught.measuring.rewards import Conversation, score
 
-    tokens = terms.drawing.tokens
-    folder = ready.ready(planned.model, tokens)
-    tokens = ready.fitted(folder, tokens)
+    folder = ready.ready(planned.model, terms.drawing.tokens)
+    terms = limits.within(folder, terms)
     prompts = [one.prompt for one in planned.parsed if one.prompt is not None]
     asked = [
         Conversation(one.messages, [one.chosen or "", one.rejected or ""][: len(planned.sides)])
         for one in prompts
     ]
-    with benchmark.scoring(terms._replace(drawing=terms.drawing._replace(tokens=tokens))) as scorer:
-        found = iter(score(scorer, folder, asked, tokens, "score-file"))
+    with benchmark.scoring(terms) as scorer:
+        found = iter(score(scorer, folder, asked, terms.drawing.tokens, "score-file"))
     rewards = [None if one.prompt is None else next(found) for one in planned.parsed]
     rows = [
         {**row.values, **_cells(one, given, planned.sides)}

@@ -53,6 +53,26 @@ def source(path: Path | None) -> Path:
     )
 
 
+def limited(tokens: blocks.Tokens, answer: int, longest: int | None = None) -> blocks.Tokens:
+    """Give the limits of benchmarks: those of the published protocol, or the run's if wider.
+
+    Args:
+        tokens: of params.yaml.
+        answer: tokens of the longest answer, which a prompt leaves room for.
+        longest: tokens of a conversation, where the user says so.
+
+    Raises:
+        InputError: there is no room for a prompt.
+    """
+    longest = longest or max(PROTOCOL_TOKENS, tokens.max_length)
+    if (room := longest - answer) < 1:
+        raise InputError(
+            f"max_length is {longest}, max_new_tokens {answer}; expected room for a prompt; raise "
+            "--max-length or lower --max-new-tokens"
+        )
+    return blocks.Tokens(max_prompt_tokens=room, max_length=longest, date=tokens.date)
+
+
 def read(path: Path | None, given: Given) -> Terms:
     """Read the blocks engine, score, tokens and eval, and put what was given in their place.
 
@@ -63,18 +83,12 @@ def read(path: Path | None, given: Given) -> Terms:
     file = source(path)
     own = params.load(blocks.Eval, path=file)
     tokens = params.load(blocks.Tokens, path=file)
-    longest = given.max_length or max(PROTOCOL_TOKENS, tokens.max_length)
     decoding = blocks.Decoding(
         temperature=given.temperature or own.temperature,
         top_p=given.top_p or own.top_p,
         max_new_tokens=given.max_new_tokens or own.max_new_tokens,
     )
-    if (room := longest - decoding.max_new_tokens) < 2:
-        raise InputError(
-            f"max_length is {longest}, max_new_tokens {decoding.max_new_tokens}; expected room for "
-            "a prompt; raise --max-length or lower --max-new-tokens"
-        )
-    limits = blocks.Tokens(max_prompt_tokens=room, max_length=longest, date=tokens.date)
+    limits = limited(tokens, decoding.max_new_tokens, given.max_length)
     seed = params.seed(file) if given.seed is None else given.seed
     drawing = blocks.Drawing(params.load(blocks.Engine, path=file), limits, seed)
     return Terms(

@@ -1,6 +1,7 @@
 """The stages of dvc.yaml, and the order in which DVC runs them, read without DVC."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,33 +43,53 @@ def read(graph: Path = GRAPH, values: Path = params.PARAMS) -> list[Node]:
 
 
 def nodes(stages: Mapping[str, Any], values: Mapping[str, Any]) -> list[Node]:
-    """Write out the stages of every iteration they are for, in the order of dvc.yaml.
+    """Write out the stages of every iteration and benchmark they are for, in dvc.yaml's order.
 
     Args:
         stages: those of dvc.yaml.
-        values: of params.yaml, with the iterations that a stage's `foreach` names.
+        values: of params.yaml, with what a stage's `foreach` or `matrix` names.
     """
     found = []
     for name, stage in stages.items():
         body = stage.get("do", stage)
-        looped = _looped(stage["foreach"], values) if "do" in stage else {"": {"prev": ""}}
-        for key, item in looped.items():
-            previous = item["prev"]
+        for key, places in _instances(stage, values):
             deps, outs, names = (
-                tuple(_resolved(text, key, previous) for text in texts)
+                tuple(_resolved(text, places) for text in texts)
                 for texts in (body.get("deps", []), _written(body), body.get("params", []))
             )
-            command = _resolved(body.get("cmd", ""), key, previous)
+            command = _resolved(body.get("cmd", ""), places)
             found.append(Node(f"{name}@{key}" if key else name, deps, outs, command, names))
     return found
 
 
-def _looped(foreach: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Give the iterations that `foreach` names: `${judge.iterations}`."""
+def _instances(
+    stage: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Give what DVC puts behind the @ of a stage's name, and what it puts into its texts.
+
+    A stage stands once; with `foreach` once for each iteration of a map, or each name of a list;
+    with `matrix` for each combination.
+    """
+    if "matrix" in stage:
+        names = [f"item.{name}" for name in stage["matrix"]]
+        for keys in product(*(_looped(source, values) for source in stage["matrix"].values())):
+            yield "-".join(keys), dict(zip(names, keys, strict=True))
+    elif isinstance(looped := _looped(stage.get("foreach", ""), values), Mapping):
+        for key, item in looped.items():
+            yield key, {"key": key, "item.prev": item["prev"]}
+    else:
+        for item in looped:
+            yield item, {"item": item} if item else {}
+
+
+def _looped(source: str, values: Mapping[str, Any]) -> Mapping[str, Any] | Sequence[str]:
+    """Give the map or list that `${judge.iterations}` names; for nothing one empty name."""
+    if not source:
+        return [""]
     found: Any = values
-    for name in foreach.removeprefix("${").removesuffix("}").split("."):
+    for name in source.removeprefix("${").removesuffix("}").split("."):
         found = found[name]
-    return dict(found)
+    return found if isinstance(found, Mapping) else list(found)
 
 
 def sorted_as_dvc(listed: Sequence[Node]) -> list[str]:
@@ -111,5 +132,7 @@ def _written(body: Mapping[str, Any]) -> Iterator[str]:
             yield entry if isinstance(entry, str) else next(iter(entry))
 
 
-def _resolved(text: str, key: str, previous: str) -> str:
-    return text.replace("${key}", key).replace("${item.prev}", previous)
+def _resolved(text: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(f"${{{name}}}", value)
+    return text

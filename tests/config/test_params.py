@@ -159,9 +159,9 @@ FAULTS = {
     "unknown block": (
         "seed: 1",
         "seed: 1\nextra: {}",
-        "extra is unknown; expected one of answer, base_reward_model, build_pairs, data, dpo, "
-        "duel, engine, eval, iterations, judge, models, rank_pairs, report, sample, score, seed, "
-        "select_policy, tokens, train_rm, training",
+        "extra is unknown; expected one of answer, base_reward_model, benchmarks, build_pairs, "
+        "data, dpo, duel, engine, eval, iterations, judge, models, rank_pairs, report, sample, "
+        "score, seed, select_policy, tokens, train_rm, training",
     ),
     "missing key": (
         "  save_steps: 16",

@@ -92,8 +92,8 @@ def test_a_row_gains_its_answers_with_the_columns_of_generations(
     )
     found = lines(here / "out.jsonl")
     assert [row["mine"] for row in found] == [1, 1, 2, 2, 3, 3, 4, 5]
-    names = [name for name in tables.GENERATIONS.columns if not name.startswith("reward_")]
-    assert list(found[0]) == ["prompt", "mine", *names]
+    assert list(found[0]) == ["prompt", "mine", *sample.ADDED]
+    assert set(sample.ADDED) <= set(tables.GENERATIONS.columns)
     assert [row["response"] for row in found[:2]] == [row["response"] for row in found[4:6]]
     assert [row["response_index"] for row in found[:6]] == [0, 1] * 3
     assert found[0]["gold"] is None

@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mutual_taught.config import blocks
-from mutual_taught.planning import stale
+from mutual_taught.planning import graph, stale
 from tests import project
 from tests.imports import deciding
 
@@ -37,6 +38,12 @@ PREPARE = (
     "eval_base",
     "report_base",
 )
+
+
+BENCHMARKS = {
+    *(f"benchmark_base@{name}" for name in ("pairs", "best-of-n")),
+    *(f"benchmark@{t}-{name}" for t in (1, 2) for name in ("pairs", "best-of-n")),
+}
 
 
 def every(*iterations: int) -> set[str]:
@@ -98,7 +105,7 @@ def test_every_path_in_a_command_is_declared(stage: str) -> None:
     words = str(body(stage)["cmd"]).split()
     given = {word for word in words if word.startswith(("run/", "data/"))}
     declared = list(body(stage)["deps"]) + [str(o) for o in body(stage)["outs"]]
-    for path in given - {"run/0", "run/${key}", "run/${item.prev}"}:
+    for path in given - {"run/0", "run/${key}", "run/${item.prev}", "run/${item.t}"}:
         assert any(str(d).startswith(path) for d in declared), path
 
 
@@ -148,6 +155,26 @@ def test_a_second_repro_runs_nothing(repo: Path) -> None:
     output = project.dvc(repo, "repro")
     assert project.ran(output) == set()
     assert "up to date" in output
+
+
+@pytest.mark.slow
+def test_benchmarks_are_stages_of_their_own_and_run_nothing_else(repo: Path) -> None:
+    kept = (repo / "params.yaml").read_bytes()
+    for name in ("pairs", "best-of-n"):
+        (repo / "benchmarks" / name).mkdir(parents=True)
+        (repo / "benchmarks" / name / "mine.jsonl").write_text("{}")
+    project.set_param(repo / "params.yaml", "benchmarks", ["pairs", "best-of-n"])
+    try:
+        assert set(project.stages(repo)) == {*PREPARE, *every(1, 2), *BENCHMARKS}
+        assert project.planned(repo) == BENCHMARKS
+        nodes = graph.read(repo / "dvc.yaml", repo / "params.yaml")
+        assert {node.name for node in nodes} == set(project.stages(repo))
+        last = next(node for node in nodes if node.name == "benchmark@2-best-of-n")
+        assert last.outs == ("run/2/benchmarks/best-of-n",)
+        assert last.deps[:3] == ("run/2/policy", "run/2/reward_model", "benchmarks/best-of-n")
+    finally:
+        (repo / "params.yaml").write_bytes(kept)
+        shutil.rmtree(repo / "benchmarks")
 
 
 # What a change may run. Sampling, and the answers of pi_{t-1}, depend on policies, not on reward
