@@ -44,6 +44,8 @@ REGISTRY: Mapping[str, Entry] = {
     "ifeval": Entry("policy", "ifeval", "IFEval: instructions that programs check"),
     "ifbench": Entry("policy", "ifbench", "IFBench: 58 other instructions that programs check"),
     "alpaca-eval": Entry("policy", "alpaca_eval", "AlpacaEval 2: answers for its judge"),
+    "arena-hard-v0.1": Entry("policy", "arena_hard_v01", "Arena-Hard v0.1: answers for its judge"),
+    "arena-hard-v2": Entry("policy", "arena_hard_v2", "Arena-Hard v2.0: answers for its judge"),
 }
 
 
