@@ -18,7 +18,7 @@ from mutual_taught.terminal.signs import visible
 
 LAYOUT = Path(__file__).parent / "layout"
 LIVE = re.compile(
-    r"<(script|foreignObject|image|a|use|iframe)\b|\son\w+\s*=|\bhref\b|url\(http", re.I
+    r"<(script|foreignObject|image|a|iframe)\b|\son\w+\s*=|\bhref\s*=\s*[\"'](?!#)|url\((?!#)", re.I
 )
 
 
