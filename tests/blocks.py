@@ -16,6 +16,7 @@ SKIPPED = {
     "s3": "needs a bucket and its keys; tests/whole/sharing has a server",
     "vllm": "needs vLLM",
     "cluster": "needs other machines",
+    "judge": "needs a judge's server; tests/whole/judges has one",
     "installs": "changes the environment",
     "self": "is this project's own tests",
     "example": "needs a file of the reader's",

@@ -148,3 +148,72 @@ def sample(file: Path, policy: Path, out: Path, values: Path | None, **given: An
     process.say(f"{out}: {counts.rows} rows, {counts.answers} answers")
     if counts.unread:
         process.say(f"rows without an answer: {counts.unread}")
+
+
+@click.command(short_help="Compare two files of answers by a judge.")
+@click.argument("own", metavar="A", type=PLACE)
+@click.argument("other", metavar="B", type=PLACE)
+@click.option("--out", required=True, type=PLACE, help="Folder of verdicts and numbers.")
+@click.option("--prompts", type=PLACE, help="File of the prompts, where A has only their ids.")
+@click.option(
+    "--judge",
+    "kind",
+    type=click.Choice(["alpaca_eval", "arena_hard", "reward_model", "verifiable"]),
+    default="alpaca_eval",
+    help="Who judges: a language model in one of two styles, rewards, or programs.",
+)
+@click.option("--model", help="Name of the language model; judge.model.")
+@click.option("--base-url", help="Address of its server; judge.endpoint.base_url.")
+@click.option(
+    "--key-variable", help='Environment variable of the key, "" for none; judge.endpoint\'s.'
+)
+@click.option("--concurrency", type=click.IntRange(1, 256), help="Requests at once.")
+@click.option("--requests-per-minute", type=COUNT, help="No more starts than these.")
+@click.option("--timeout", "timeout_seconds", type=POSITIVE, help="Seconds for one answer.")
+@click.option("--retries", type=click.IntRange(min=0), help="Of a request that fails.")
+@click.option("--max-tokens", type=COUNT, help="Of a verdict; judge.max_tokens.")
+@click.option("--reward-model", type=PLACE, help="Folder of the one that judges.")
+@click.option("--max-length", type=COUNT, help="As of evaluate, for a reward model.")
+@click.option("--seed", type=click.IntRange(min=0), help="Of intervals; the params' seed.")
+@PARAMS
+def judge(
+    own: Path,
+    other: Path,
+    out: Path,
+    prompts: Path | None,
+    kind: str,
+    reward_model: Path | None,
+    max_length: int | None,
+    seed: int | None,
+    values: Path | None,
+    **given: Any,
+) -> None:
+    """Say how often A's answers are better than B's to the same prompts.
+
+    A and B are files of answers (.jsonl, .csv, .parquet, or AlpacaEval's .json), or folders of
+    iterations such as run/2. A language model sees each pair twice, with either answer first. Its
+    replies are kept in OUT as they come: interrupted, or with more answers, the command goes on
+    and asks nothing twice. The key comes from the environment and is written nowhere.
+
+    \b
+    mutual-taught judge run/2 run/0 --judge verifiable --out judged
+    mutual-taught judge mine.jsonl theirs.jsonl --model my-judge \\
+        --base-url http://127.0.0.1:8000/v1 --key-variable "" --out judged
+    """
+    from mutual_taught.measuring import judge as judging
+    from mutual_taught.measuring import settings
+
+    planned = judging.plan(own, other, prompts, out)
+    terms = settings.read(values, settings.Given(max_length=max_length, seed=seed))
+    if kind == "verifiable":
+        judged = judging.by_gold(planned, terms.drawing.seed)
+    elif kind == "reward_model":
+        judged = judging.by_rewards(planned, judging.reward_model(reward_model), terms)
+    else:
+        spec, endpoint = judging.judging(values, kind, judging.Given(**given))
+        judged = judging.ask(planned, spec, endpoint, terms.drawing.seed)
+        for line in judging.cost(judged.asked, endpoint):
+            process.say(line)
+    for line in judging.lines(judged):
+        process.say(line)
+    process.say(f"{out}: {len(planned.compared)} comparisons")

@@ -274,6 +274,15 @@ def _check_iteration_keys(raw: Mapping[str, Any], path: Path) -> None:
             )
 
 
+def checked(block: type[B], values: Mapping[str, Any], where: str = "the command line") -> B:
+    """Check values that are in no file.
+
+    Raises:
+        InputError: one is wrong.
+    """
+    return _validated(block, values, Path(where), "")
+
+
 def _validated(block: type[B], raw: Mapping[str, Any], path: Path, prefix: str) -> B:
     try:
         return block.model_validate(dict(raw))

@@ -1,7 +1,7 @@
 """One question to a judge, named by its content: what is asked again has the same name."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mutual_taught.artifacts.files import digest
 from mutual_taught.config.judging import StyleName
@@ -9,11 +9,13 @@ from mutual_taught.evaluation.judges import alpaca_eval, arena_hard
 from mutual_taught.evaluation.judges.reply import Read, Reply
 from mutual_taught.evaluation.judges.texts import Game, Message
 
+Numeric = Literal["reward_model", "verifiable"]  # nobody is asked
+
 
 class Spec(NamedTuple):
     """What decides a verdict beside the answers: the style, the model's name, the room it has."""
 
-    style: StyleName
+    style: StyleName | Numeric
     model: str
     max_tokens: int | None
 
@@ -43,6 +45,6 @@ def request(spec: Spec, game: Game) -> Request:
     return Request(key, spec.model, messages, room, top)
 
 
-def reader(style: StyleName) -> Callable[[Reply], Read]:
+def reader(style: StyleName | Numeric) -> Callable[[Reply], Read]:
     """Give what reads a style's replies."""
     return alpaca_eval.read if style == "alpaca_eval" else arena_hard.read

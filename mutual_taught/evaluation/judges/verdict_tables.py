@@ -165,8 +165,18 @@ def games(data: pa.Table) -> Games:
 
 def judge_name(spec: Spec) -> str:
     """Name a judge as part of a metric's name: its style and its model."""
-    assert spec.model
-    return f"{spec.style}.{re.sub(r'[^A-Za-z0-9._-]+', '-', spec.model)}"
+    return f"{spec.style}.{plain_name(spec.model)}"
+
+
+def plain_name(name: str) -> str:
+    """Leave letters, digits and a few signs of a name, so that it fits a metric's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def by_number(one: Comparison, order: int, preference: float, said: str) -> dict[str, Any]:
+    """Lay out a game that a judge of numbers decided: the same in both orders."""
+    found = Read(preference if order == 0 else 1 - preference, 1, float("nan"), float("nan"))
+    return _row(one, order, "", found, Reply(said, None, 0, 0), "")
 
 
 def metrics(data: pa.Table, spec: Spec, seed: int, prefix: str = "win_rate") -> dict[str, float]:
