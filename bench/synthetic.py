@@ -396,7 +396,7 @@ def _answers(making: Making) -> tuple[pa.Table, pa.Table, pa.Table]:
 def _mix(making: Making) -> None:
     """Run the stage build_pairs."""
     here, start, settings = making.here, making.start, making.settings
-    read = build_pairs.Inputs(
+    read = build_pairs.PairInputs(
         tables.ANSWERS.path(here),
         tables.PREVIOUS_ANSWERS.path(here),
         tables.ANSWER_REWARDS.path(here),

@@ -49,7 +49,7 @@ def main(
         answers, made_from = single_answers(policy, asked, plan, drawing)
         measured.update(describe.counts(answers))
         tables.write(out, tables.ANSWERS, answers, made_from)
-        inputs = answer.Inputs(
+        inputs = answer.AnswerInputs(
             answers, tables.read(previous_answers, tables.PREVIOUS_ANSWERS), previous_answers, asked
         )
         with start_scorer(params.load(blocks.Score), engine.workers, limits) as scorer:

@@ -46,7 +46,7 @@ def main(
         return
     with perf.measure(out, "build_pairs"):
         build_pairs.build(
-            build_pairs.Inputs(
+            build_pairs.PairInputs(
                 answers,
                 previous_answers,
                 answer_rewards,

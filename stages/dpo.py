@@ -36,7 +36,7 @@ def main(
         files.write_curve(out / "curves" / "dpo.csv", ("step", "loss"), [])
         files.write_metrics(out / "metrics" / "dpo.json", {"active": 0.0})
         return
-    from mutual_taught.steps.dpo import Inputs, metrics, train_candidates
+    from mutual_taught.steps.dpo import DpoInputs, metrics, train_candidates
     from mutual_taught.training.dpo import CURVE
     from mutual_taught.training.settings import Recipe
 
@@ -44,7 +44,7 @@ def main(
     pairs = tables.read(ranked_pairs, tables.RANKED_PAIRS)
     with perf.measure(out, "dpo") as measured:
         outcome = train_candidates(
-            Inputs(
+            DpoInputs(
                 pairs,
                 tables.read(responses, tables.RESPONSES),
                 tables.read(prompts, tables.PROMPTS),

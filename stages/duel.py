@@ -35,13 +35,13 @@ def main(
 
     asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "duel") as measured:
-        terms = duel.Terms(
+        terms = duel.DuelTerms(
             params.load(blocks.Duel),
             params.load(blocks.Score),
             blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
             params.judge(),
         )
-        models = duel.Models(checkpoints, policy, reward_model)
+        models = duel.Duellists(checkpoints, policy, reward_model)
         fought, made_from = duel.duel(models, asked, int(iteration), terms)
         own = len(asked) * terms.duel.responses_per_prompt  # pi_{t-1}'s answers
         measured.update(duels=len(fought), answers=len(fought) + own)

@@ -40,7 +40,7 @@ def main(
         return
     from mutual_taught.steps import evaluate
 
-    inputs = evaluate.Inputs(
+    inputs = evaluate.EvalInputs(
         policy,
         base_policy,
         reward_model,
@@ -51,7 +51,7 @@ def main(
         previous / "eval",
     )
     asked = tables.read(prompts, tables.PROMPTS)
-    terms = evaluate.Terms(
+    terms = evaluate.EvalTerms(
         params.load(blocks.Eval),
         params.load(blocks.Score),
         blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),

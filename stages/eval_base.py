@@ -21,7 +21,7 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
     from mutual_taught.steps import evaluate
 
     asked = tables.read(prompts, tables.PROMPTS)
-    terms = evaluate.Terms(
+    terms = evaluate.EvalTerms(
         params.load(blocks.Eval),
         params.load(blocks.Score),
         blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
@@ -29,7 +29,7 @@ def main(policy: Path, reward_model: Path, prompts: Path, gold_pairs: Path, out:
     with perf.measure(out, "eval_base") as measured:
         measured["answers"] = len(asked) * terms.eval.responses_per_prompt
         evaluate.assess(
-            evaluate.Inputs(
+            evaluate.EvalInputs(
                 policy,
                 policy,
                 reward_model,

@@ -27,7 +27,7 @@ def main(responses: Path, reward_model: Path, prompts: Path, out: Path) -> None:
     from mutual_taught.steps import score
 
     tokens, asked = params.load(blocks.Tokens), tables.read(prompts, tables.PROMPTS)
-    inputs = score.Inputs(drawn, responses, asked, prompts)
+    inputs = score.ScoreInputs(drawn, responses, asked, prompts)
     begun = start_scorer(params.load(blocks.Score), params.workers(), tokens)
     with perf.measure(out, "score") as measured, begun as scorer:
         name = f"score@{out.name}"

@@ -46,7 +46,7 @@ def main(
     with perf.measure(out, "train_rm") as measured:
         outcome = train_rm.train_reward_model(
             train_rm.Mix(pairs, train_rm.conversations(splits, seed_pairs)),
-            train_rm.Models(base, previous),
+            train_rm.Starts(base, previous),
             out,
             Recipe(settings, params.load(learning.Training), params.seed()),
             params.load(blocks.Tokens),

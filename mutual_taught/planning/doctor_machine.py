@@ -12,7 +12,7 @@ from mutual_taught.config.blocks import Params
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.planning import fits, machine, needs, plan, stale
 from mutual_taught.planning.machine import GB, Machine
-from mutual_taught.planning.needs import Models
+from mutual_taught.planning.needs import Shapes
 from mutual_taught.planning.workload import Work
 
 EXTRAS = {
@@ -50,7 +50,7 @@ def checks(values: Params) -> Iterator[Check | Note]:
 
 
 def fit(
-    values: Params, models: Models, works: Mapping[str, Work], there: Machine
+    values: Params, models: Shapes, works: Mapping[str, Work], there: Machine
 ) -> Iterator[Check]:
     """Compare what a whole run needs with devices, memory and disk, as `plan` does."""
     gpus = bool(there.devices)

@@ -48,14 +48,14 @@ class Need(NamedTuple):
         return value if value >= self.least else 0
 
 
-class Models(NamedTuple):
+class Shapes(NamedTuple):
     """The shapes of the policy and of the reward model."""
 
     policy: Shape
     reward: Shape
 
 
-def of_stage(stage: str, params: Params, models: Models, gpus: bool) -> Need | None:
+def of_stage(stage: str, params: Params, models: Shapes, gpus: bool) -> Need | None:
     """Sum the memory of the device that a stage needs most; None if it computes no model.
 
     Args:
@@ -125,7 +125,7 @@ def scoring(shape: Shape, params: Params) -> Need:
     return need._replace(least=params.tokens.max_length)
 
 
-def referring(params: Params, models: Models) -> Need:
+def referring(params: Params, models: Shapes) -> Need:
     """Sum what the reference's log-probs take: weights in float32, logits of a packed row."""
     tokens = max(params.rank_pairs.token_budget, longest_pair(params))
     need = _reading(models.policy, 4, tokens, "rank_pairs.token_budget", logits=True)
@@ -228,13 +228,13 @@ def is_sharded(how: Training) -> bool:
     )
 
 
-def host(params: Params, models: Models) -> dict[str, int]:
+def host(params: Params, models: Shapes) -> dict[str, int]:
     """Sum the host's memory in trainings on GPUs: each process reads the model."""
     largest = max(models.policy.weights, models.reward.weights)
     return {"processes": params.training.processes * (4 * largest + PROCESS)}
 
 
-def disk(params: Params, models: Models, works: Mapping[str, Work], t: str) -> dict[str, int]:
+def disk(params: Params, models: Shapes, works: Mapping[str, Work], t: str) -> dict[str, int]:
     """Sum what an iteration writes to disk; DVC's cache links the same bytes.
 
     Args:
@@ -268,7 +268,7 @@ def disk_of_run(iterations: Mapping[str, Mapping[str, int]]) -> int:
 
 
 Needs = list[Need | None]
-NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
+NEEDS: dict[str, Callable[[Params, Shapes], Needs]] = {
     "prepare_reward_model": lambda params, models: [
         training(models.reward, params.base_reward_model, params, logits=False)
         if params.models.reward_model.source in ("trained", "tiny")
@@ -302,12 +302,12 @@ NEEDS: dict[str, Callable[[Params, Models], Needs]] = {
 }
 
 
-def _evaluating(params: Params, models: Models) -> Needs:
+def _evaluating(params: Params, models: Shapes) -> Needs:
     count = params.eval.responses_per_prompt
     return [drawing(params.eval, count, models.policy, params), scoring(models.reward, params)]
 
 
-def comparing(params: Params, models: Models) -> Need:
+def comparing(params: Params, models: Shapes) -> Need:
     """Sum what pi_0's pass over the eval answers takes: float32 weights, a packed row's logits."""
     answers = params.eval.responses_per_prompt * params.eval.max_new_tokens
     longest = params.tokens.max_prompt_tokens + answers

@@ -8,7 +8,7 @@ from mutual_taught.config.blocks import Params
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.planning import fits, machine, needs, rates, shapes, stale, timing, workload
 from mutual_taught.planning.machine import Machine
-from mutual_taught.planning.needs import Models, Need
+from mutual_taught.planning.needs import Need, Shapes
 from mutual_taught.planning.rates import RUN
 from mutual_taught.planning.shapes import Shape
 from mutual_taught.planning.stale import PULLED, Flags, Todo
@@ -107,7 +107,7 @@ def count(values: Params, todo: Sequence[Todo], notes: list[str]) -> Mapping[str
         return {}
 
 
-def sizes(values: Params, todo: Sequence[Todo], notes: list[str]) -> Models | None:
+def sizes(values: Params, todo: Sequence[Todo], notes: list[str]) -> Shapes | None:
     """Find the shapes of both models; None where one is not known yet, which is noted."""
     new = {one.stage for one in todo if one.action == "run"}
     found: list[Shape | None] = []
@@ -130,14 +130,14 @@ def sizes(values: Params, todo: Sequence[Todo], notes: list[str]) -> Models | No
             )
         found.append(shape)
     policy, reward = found
-    return Models(policy, reward) if policy and reward else None
+    return Shapes(policy, reward) if policy and reward else None
 
 
 class Measured(NamedTuple):
     """What stages took on this machine, and the shapes of the models then, if they are known."""
 
     known: Mapping[str, rates.Numbers]
-    then: Models | None
+    then: Shapes | None
 
 
 def _measured(notes: list[str]) -> Measured:
@@ -146,7 +146,7 @@ def _measured(notes: list[str]) -> Measured:
     try:
         known, then = rates.history(), None
         if all((folder / "config.json").is_file() for folder in folders):
-            then = Models(*(shapes.read(folder) for folder in folders))
+            then = Shapes(*(shapes.read(folder) for folder in folders))
     except MutualTaughtError as error:
         notes.append(f"earlier times are not used: {error}")
         return Measured({}, None)
@@ -155,7 +155,7 @@ def _measured(notes: list[str]) -> Measured:
 
 def _basis(
     values: Params,
-    models: Models | None,
+    models: Shapes | None,
     todo: Sequence[Todo],
     there: Machine,
     measured: Measured | None,
@@ -184,7 +184,7 @@ def _basis(
 
 
 def _planned(
-    one: Todo, works: Mapping[str, Work], models: Models | None, basis: Basis, gpus: bool
+    one: Todo, works: Mapping[str, Work], models: Shapes | None, basis: Basis, gpus: bool
 ) -> Planned:
     work = works.get(one.stage, Work())
     if one.action != "run":

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from mutual_taught.config.blocks import Params
 from mutual_taught.planning.machine import REACHED, Speed
-from mutual_taught.planning.needs import BYTES, Models
+from mutual_taught.planning.needs import BYTES, Shapes
 from mutual_taught.planning.rates import START, Numbers, nearest, whole
 from mutual_taught.planning.workload import Work, at
 
@@ -60,8 +60,8 @@ class Basis(NamedTuple):
     """
 
     params: Params
-    now: Models | None
-    then: Models | None
+    now: Shapes | None
+    then: Shapes | None
     known: Mapping[str, Numbers]
     speed: Speed | None
     devices: int

@@ -19,7 +19,7 @@ Part = Literal["run", "seed"]
 T = TypeVar("T")
 
 
-class Group(NamedTuple):
+class Instruction(NamedTuple):
     """One instruction that a program can check, and the ways to say it."""
 
     instruction_id: str
@@ -32,11 +32,11 @@ class Templates(NamedTuple):
 
     tasks: tuple[str, ...]
     topics: tuple[str, ...]
-    style: tuple[Group, ...]
-    lower_bound: tuple[Group, ...]
+    style: tuple[Instruction, ...]
+    lower_bound: tuple[Instruction, ...]
 
 
-class Prompt(TypedDict):
+class EmbeddedPrompt(TypedDict):
     """One prompt: its text, and its instructions in the order of the text."""
 
     prompt: str
@@ -44,7 +44,7 @@ class Prompt(TypedDict):
     instruction_kwargs: list[str]
 
 
-def expand(templates: Templates, count: int, seed: int, part: Part) -> list[Prompt]:
+def expand(templates: Templates, count: int, seed: int, part: Part) -> list[EmbeddedPrompt]:
     """Draw distinct prompts.
 
     Draw i takes a task, a topic, a style and a lower bound, each by a hash of (seed, part, i);
@@ -66,7 +66,7 @@ def expand(templates: Templates, count: int, seed: int, part: Part) -> list[Prom
     """
     topics = topics_of(templates.topics, part)
     _check_count(templates, topics, count, part)
-    prompts: dict[str, Prompt] = {}
+    prompts: dict[str, EmbeddedPrompt] = {}
     draw = 0
     while len(prompts) < count:
         made = _draw(templates, topics, f"{seed}|{part}|{draw}")
@@ -104,20 +104,20 @@ def read_templates(path: Path) -> Templates:
     )
 
 
-def _draw(templates: Templates, topics: Sequence[str], key: str) -> Prompt:
+def _draw(templates: Templates, topics: Sequence[str], key: str) -> EmbeddedPrompt:
     task = _pick(templates.tasks, f"{key}|task")
     topic = _pick(topics, f"{key}|topic")
     style = _pick_group(templates.style, f"{key}|style")
     bound = _pick_group(templates.lower_bound, f"{key}|bound")
     says = [_pick(style.texts, f"{key}|style_text"), _pick(bound.texts, f"{key}|bound_text")]
-    return Prompt(
+    return EmbeddedPrompt(
         prompt=" ".join([task.replace(TOPIC, topic), *says]),
         instruction_ids=[style.instruction_id, bound.instruction_id],
         instruction_kwargs=[json.dumps(g.kwargs, sort_keys=True) for g in (style, bound)],
     )
 
 
-def _pick_group(groups: Sequence[Group], key: str) -> Group:
+def _pick_group(groups: Sequence[Instruction], key: str) -> Instruction:
     kind = _pick(sorted({group.instruction_id for group in groups}), f"{key}_kind")
     return _pick([group for group in groups if group.instruction_id == kind], key)
 
@@ -177,7 +177,7 @@ def _texts(path: Path, key: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _groups(path: Path, key: str, value: object) -> tuple[Group, ...]:
+def _groups(path: Path, key: str, value: object) -> tuple[Instruction, ...]:
     if not isinstance(value, list) or not value:
         raise _wrong(path, key, value, "a list with at least one instruction")
     groups = tuple(_group(path, f"{key}[{index}]", item) for index, item in enumerate(value))
@@ -185,14 +185,14 @@ def _groups(path: Path, key: str, value: object) -> tuple[Group, ...]:
     return groups
 
 
-def _group(path: Path, key: str, value: object) -> Group:
+def _group(path: Path, key: str, value: object) -> Instruction:
     fields = _mapping(path, key, value, ("instruction_id", "kwargs", "texts"))
     name, kwargs = fields["instruction_id"], fields["kwargs"]
     if not isinstance(name, str) or not name:
         raise _wrong(path, f"{key}.instruction_id", name, "an id such as 'punctuation:no_comma'")
     if not isinstance(kwargs, dict) or None in kwargs.values():
         raise _wrong(path, f"{key}.kwargs", kwargs, "a block without nulls ({} for none)")
-    return Group(name, kwargs, _texts(path, f"{key}.texts", fields["texts"]))
+    return Instruction(name, kwargs, _texts(path, f"{key}.texts", fields["texts"]))
 
 
 def _wrong(path: Path, key: str, value: object, expected: str) -> InputError:

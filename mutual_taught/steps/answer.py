@@ -13,7 +13,7 @@ from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.shards import Scored, made_from, score_all, spread, together
 
 
-class Inputs(NamedTuple):
+class AnswerInputs(NamedTuple):
     """What is scored: both policies' answers, where pi_{t-1}'s stand, and the reward prompts."""
 
     answers: pa.Table
@@ -23,7 +23,7 @@ class Inputs(NamedTuple):
 
 
 def answer_rewards(
-    scorer: Scorer, inputs: Inputs, reward_model: Path, tokens: Tokens, name: str
+    scorer: Scorer, inputs: AnswerInputs, reward_model: Path, tokens: Tokens, name: str
 ) -> Scored:
     """Score pi_t's and pi_{t-1}'s answers to the reward prompts under a reward model.
 

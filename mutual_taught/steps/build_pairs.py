@@ -32,7 +32,7 @@ SEED = "seed"  # the kind of r_0's own training pairs
 SIDES = np.array(["", "response", "previous_response"])  # chosen by label: 0, 1, -1
 
 
-class Inputs(NamedTuple):
+class PairInputs(NamedTuple):
     """The tables build_pairs reads, as paths."""
 
     answers: Path
@@ -61,7 +61,7 @@ class Sources(NamedTuple):
     calibration: Calibration | None = None
 
 
-def build(inputs: Inputs, iteration: int, settings: BuildPairs, seed: int, out: Path) -> None:
+def build(inputs: PairInputs, iteration: int, settings: BuildPairs, seed: int, out: Path) -> None:
     """Read the tables, decide, and write `pseudo_pairs`, `reward_pairs` and the metrics."""
     answers = tables.read(inputs.answers, tables.ANSWERS)
     previous = tables.read(inputs.previous_answers, tables.PREVIOUS_ANSWERS)
@@ -87,7 +87,7 @@ def build(inputs: Inputs, iteration: int, settings: BuildPairs, seed: int, out: 
 
 
 def _sources(
-    inputs: Inputs, pseudo: pa.Table, settings: BuildPairs, seed: int
+    inputs: PairInputs, pseudo: pa.Table, settings: BuildPairs, seed: int
 ) -> tuple[Sources, dict[str, object]]:
     """Read what else the mix is made of; and say so, as far as the settings take it."""
     ranked = tables.read(inputs.ranked_pairs, tables.RANKED_PAIRS)

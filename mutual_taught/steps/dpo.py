@@ -26,7 +26,7 @@ from mutual_taught.training.loop import Outcome
 from mutual_taught.training.settings import Recipe
 
 
-class Inputs(NamedTuple):
+class DpoInputs(NamedTuple):
     """The tables of an E-step: ranked pairs, the responses they name, and their prompts."""
 
     ranked: pa.Table
@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 def train_candidates(
-    inputs: Inputs, policy: Path, out: Path, recipe: Recipe[Dpo], tokens: Tokens
+    inputs: DpoInputs, policy: Path, out: Path, recipe: Recipe[Dpo], tokens: Tokens
 ) -> Outcome:
     """Train candidate policies, going on from an interrupted run.
 
@@ -75,7 +75,7 @@ def link_candidates(made: Path, out: Path) -> None:
     write_json(out / STEPS, {"steps": steps})
 
 
-def dpo_pairs(inputs: Inputs, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+def dpo_pairs(inputs: DpoInputs, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
     """Lay out the kept pairs as DPO trains on them: the sampled token ids, nothing appended."""
     ranked, responses, prompts = inputs
     kept = ranked.filter(ranked["kept"])

@@ -24,7 +24,7 @@ SPLIT = Path("the selection split")  # in messages
 SIDE = ("response", "token_ids", "finish_reason", "seed")
 
 
-class Models(NamedTuple):
+class Duellists(NamedTuple):
     """Folders: the candidates', pi_{t-1}'s, and that of r_{t-1}."""
 
     checkpoints: Path
@@ -32,7 +32,7 @@ class Models(NamedTuple):
     reward_model: Path
 
 
-class Terms(NamedTuple):
+class DuelTerms(NamedTuple):
     """The values of params.yaml that decide duels, and the run's seed."""
 
     duel: Duel
@@ -42,7 +42,7 @@ class Terms(NamedTuple):
 
 
 def duel(
-    models: Models, prompts: pa.Table, iteration: int, terms: Terms
+    models: Duellists, prompts: pa.Table, iteration: int, terms: DuelTerms
 ) -> tuple[pa.Table, dict[str, object]]:
     """Let every checkpoint and pi_{t-1} answer every selection prompt, and judge who did better.
 
@@ -90,7 +90,7 @@ def duel(
 
 
 def _answers(
-    folders: Sequence[Path], prompts: pa.Table, iteration: int, terms: Terms
+    folders: Sequence[Path], prompts: pa.Table, iteration: int, terms: DuelTerms
 ) -> tuple[list[pa.Table], str]:
     """Draw the answers of pi_{t-1}, whose folder is first, and of the candidates; rows alike.
 
@@ -114,7 +114,7 @@ def _answers(
 
 
 def _rewards(
-    answers: Sequence[pa.Table], judge: Path, prompts: pa.Table, iteration: int, terms: Terms
+    answers: Sequence[pa.Table], judge: Path, prompts: pa.Table, iteration: int, terms: DuelTerms
 ) -> NDArray[np.float64]:
     """Score all answers under r_{t-1}, those to one prompt together: shape (folders, rows)."""
     count = terms.duel.responses_per_prompt

@@ -28,7 +28,7 @@ from mutual_taught.scoring.start import start_scorer
 from mutual_taught.steps.base_logps import add_base_logps, base_policy
 
 
-class Inputs(NamedTuple):
+class EvalInputs(NamedTuple):
     """Models, gold pairs, and earlier evaluations: None at iteration 0, compared with itself."""
 
     policy: Path
@@ -41,7 +41,7 @@ class Inputs(NamedTuple):
     previous_eval: Path | None
 
 
-class Terms(NamedTuple):
+class EvalTerms(NamedTuple):
     """The values of params.yaml that decide an evaluation, and the run's seed."""
 
     eval: Eval
@@ -49,7 +49,7 @@ class Terms(NamedTuple):
     drawing: Drawing
 
 
-def assess(inputs: Inputs, prompts: pa.Table, out: Path, terms: Terms) -> None:
+def assess(inputs: EvalInputs, prompts: pa.Table, out: Path, terms: EvalTerms) -> None:
     """Answer, score, judge, measure; write `eval/` and `metrics/eval.json`.
 
     Args:
@@ -83,7 +83,7 @@ def assess(inputs: Inputs, prompts: pa.Table, out: Path, terms: Terms) -> None:
     files.write_json(out / "eval" / "model_outputs.json", outputs)
 
 
-def _answers(policy: Path, prompts: pa.Table, out: Path, terms: Terms) -> Drawn:
+def _answers(policy: Path, prompts: pa.Table, out: Path, terms: EvalTerms) -> Drawn:
     """Draw the policy's answers, with gold; seeds are those of iteration 0 for every t."""
     drawing = terms.drawing
     plan = make_plan("eval", 0, terms.eval.responses_per_prompt, terms.eval, drawing)
@@ -93,7 +93,7 @@ def _answers(policy: Path, prompts: pa.Table, out: Path, terms: Terms) -> Drawn:
 
 
 def _rewards(
-    inputs: Inputs,
+    inputs: EvalInputs,
     prompts: pa.Table,
     drawn: pa.Table,
     scorer: Scorer,
@@ -125,7 +125,7 @@ def _rewards(
     )
 
 
-def _models(inputs: Inputs) -> dict[str, Path]:
+def _models(inputs: EvalInputs) -> dict[str, Path]:
     """Name the reward models that score the answers."""
     return {
         "rt": inputs.reward_model,
@@ -135,7 +135,7 @@ def _models(inputs: Inputs) -> dict[str, Path]:
 
 
 def _base_logps(
-    inputs: Inputs, own: pa.Table, prompts: pa.Table, terms: Terms, name: str
+    inputs: EvalInputs, own: pa.Table, prompts: pa.Table, terms: EvalTerms, name: str
 ) -> pa.Table:
     """Add the answers' log-probs under pi_0; those of pi_0's own answers are the sampler's."""
     if read_manifest(inputs.policy).digest == read_manifest(inputs.base_policy).digest:
@@ -144,7 +144,7 @@ def _base_logps(
     return add_base_logps(own, prompts, base, terms.drawing, name)
 
 
-def _compared_with(inputs: Inputs) -> dict[str, object]:
+def _compared_with(inputs: EvalInputs) -> dict[str, object]:
     """Name the models whose numbers stand beside the policy's answers."""
     return {
         "base_policy": read_manifest(inputs.base_policy).digest,
@@ -162,7 +162,7 @@ def _earlier(folder: Path | None, own: pa.Table) -> pa.Table:
     return earlier
 
 
-def _rm_scores(inputs: Inputs, own: pa.Table, held_out: list[pa.Table]) -> pa.Table:
+def _rm_scores(inputs: EvalInputs, own: pa.Table, held_out: list[pa.Table]) -> pa.Table:
     parts = [own_pairs(own), *held_out]
     columns = list(tables.RM_SCORES.columns)
     full = [part.select(columns).cast(tables.RM_SCORES.schema) for part in parts if len(part)]
@@ -170,7 +170,7 @@ def _rm_scores(inputs: Inputs, own: pa.Table, held_out: list[pa.Table]) -> pa.Ta
 
 
 def _gold_pair_scores(
-    inputs: Inputs, held_out: pa.Table, scorer: Scorer, tokens: Tokens, name: str
+    inputs: EvalInputs, held_out: pa.Table, scorer: Scorer, tokens: Tokens, name: str
 ) -> list[pa.Table]:
     """Score the held-out gold pairs under r_t; r_0's scores are read from its own evaluation."""
     ids = held_out["prompt_id"].to_pylist()

@@ -13,7 +13,7 @@ from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.shards import Scored, by_prompt, made_from, score_all
 
 
-class Inputs(NamedTuple):
+class ScoreInputs(NamedTuple):
     """Tables `responses`, sorted, and `prompts`, each with the path it was read from."""
 
     responses: pa.Table
@@ -23,7 +23,7 @@ class Inputs(NamedTuple):
 
 
 def rewards(
-    scorer: Scorer, inputs: Inputs, reward_model: Path, tokens: Tokens, name: str
+    scorer: Scorer, inputs: ScoreInputs, reward_model: Path, tokens: Tokens, name: str
 ) -> Scored:
     """Score all responses that fit the reward model, and the policy.
 

@@ -25,7 +25,7 @@ from mutual_taught.training.settings import Recipe
 SPLITS = ("policy", "reward")
 
 
-class Models(NamedTuple):
+class Starts(NamedTuple):
     """The reward models that training may start from, as folders: r_0 and r_{t-1}."""
 
     base: Path
@@ -40,7 +40,7 @@ class Mix(NamedTuple):
 
 
 def train_reward_model(
-    mix: Mix, models: Models, out: Path, recipe: Recipe[TrainRm], tokens: Tokens
+    mix: Mix, models: Starts, out: Path, recipe: Recipe[TrainRm], tokens: Tokens
 ) -> Outcome:
     """Train r_t on the mix, from r_0 (or r_{t-1}), going on from an interrupted run.
 

@@ -19,7 +19,7 @@ from mutual_taught.config.blocks import Params
 from mutual_taught.planning import doctor_machine, hub, machine, shapes, workload
 from mutual_taught.planning.doctor_machine import Note
 from mutual_taught.planning.machine import GB, Machine
-from mutual_taught.planning.needs import Models
+from mutual_taught.planning.needs import Shapes
 from tests import project
 
 
@@ -29,7 +29,7 @@ def preset(name: str, **changes: dict[str, Any]) -> Params:
 
 
 PAPER = preset("paper")
-BOTH = Models(
+BOTH = Shapes(
     *(shapes.KNOWN["hub", one.path] for one in (PAPER.models.policy, PAPER.models.reward_model))
 )
 WORKS = workload.of_run(PAPER, workload.sizes(PAPER.data, None), 0)

@@ -15,7 +15,7 @@ from mutual_taught.config.learning import Lora
 from mutual_taught.errors import InputError
 from mutual_taught.planning import fits, machine, needs, plan, rates, shapes, timing, workload
 from mutual_taught.planning.machine import Machine, Speed
-from mutual_taught.planning.needs import Models, Need
+from mutual_taught.planning.needs import Need, Shapes
 from mutual_taught.planning.shapes import LLAMA_8B, Shape
 from mutual_taught.planning.timing import Basis
 from mutual_taught.planning.workload import Work
@@ -33,7 +33,7 @@ def preset(name: str, **changes: dict[str, Any]) -> Params:
 PAPER = preset("paper")
 DRAWING = preset("paper", engine={"name": "transformers"})
 REWARD_8B = shapes.KNOWN["hub", "sfairXC/FsfairX-LLaMA3-RM-v0.1"]
-EIGHT = Models(LLAMA_8B, REWARD_8B)
+EIGHT = Shapes(LLAMA_8B, REWARD_8B)
 SMALL = Shape(1000, 2, 10, 20, 5, 30, True)
 
 
@@ -465,7 +465,7 @@ def test_machine_that_is_none_is_one_line(text: str) -> None:
 
 def basis(**changes: Any) -> Basis:
     values = plan.settled(preset("laptop"), "float32")
-    return Basis(values, Models(SMALL, SMALL), Models(SMALL, SMALL), {}, None, 1)._replace(
+    return Basis(values, Shapes(SMALL, SMALL), Shapes(SMALL, SMALL), {}, None, 1)._replace(
         **changes
     )
 
@@ -481,9 +481,9 @@ def test_measured_stage_takes_as_long_as_before_for_as_much_work() -> None:
 
 
 def test_time_follows_the_weights_of_models_of_about_the_same_size() -> None:
-    heavier = basis(known=MEASURED, now=Models(SMALL._replace(weights=1500), SMALL))
+    heavier = basis(known=MEASURED, now=Shapes(SMALL._replace(weights=1500), SMALL))
     assert timing.estimate("dpo@1", Work(pairs=50), (), heavier) == (154.5, "measured")
-    other = basis(known=MEASURED, now=Models(SMALL._replace(weights=2500), SMALL))
+    other = basis(known=MEASURED, now=Shapes(SMALL._replace(weights=2500), SMALL))
     assert timing.estimate("dpo@1", Work(pairs=50), (), other) == (None, "unknown")
 
 

@@ -9,13 +9,13 @@ import pytest
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.evaluation.gold import check_instructions, passed
 from mutual_taught.prepare import embedded
-from mutual_taught.prepare.embedded import Group, Templates, expand, read_templates, topics_of
+from mutual_taught.prepare.embedded import Instruction, Templates, expand, read_templates, topics_of
 from tests import project
 
 SHIPPED = project.ROOT / "data" / "templates.yaml"
 WORDS = "length_constraints:number_words"
-NO_COMMA = Group("punctuation:no_comma", {}, ("No commas.", "Use no commas."))
-AT_LEAST_5 = Group(WORDS, {"relation": "at least", "num_words": 5}, ("At least 5 words.",))
+NO_COMMA = Instruction("punctuation:no_comma", {}, ("No commas.", "Use no commas."))
+AT_LEAST_5 = Instruction(WORDS, {"relation": "at least", "num_words": 5}, ("At least 5 words.",))
 SMALL = Templates(
     ("Name {topic}.", "Praise {topic}."),
     tuple(f"topic {n}" for n in range(40)),
@@ -90,7 +90,7 @@ def test_topic_belongs_to_one_part_whatever_the_other_topics() -> None:
 
 def test_kinds_are_equally_likely_whatever_their_groups() -> None:
     # One no-comma group against three of forbidden words: half of 400 draws, within 4 sd.
-    forbid = [Group("keywords:forbidden_words", {"n": n}, (f"Not {n}.",)) for n in "abc"]
+    forbid = [Instruction("keywords:forbidden_words", {"n": n}, (f"Not {n}.",)) for n in "abc"]
     templates = SMALL._replace(
         topics=tuple(f"topic {n}" for n in range(900)), style=(NO_COMMA, *forbid)
     )
@@ -140,8 +140,8 @@ def test_valid_file_is_read(path: Path) -> None:
     assert read_templates(path) == Templates(
         ("Name {topic}.",),
         ("hats",),
-        (Group("punctuation:no_comma", {}, ("No commas.",)),),
-        (Group("x", {"n": 5}, ("Five words.",)),),
+        (Instruction("punctuation:no_comma", {}, ("No commas.",)),),
+        (Instruction("x", {"n": 5}, ("Five words.",)),),
     )
 
 

@@ -22,7 +22,7 @@ from mutual_taught.scoring.local import Local
 from mutual_taught.scoring.rewards import Rewards
 from mutual_taught.scoring.shards import score_all, score_prompts, spread
 from mutual_taught.steps import answer
-from mutual_taught.steps.score import Inputs, rewards
+from mutual_taught.steps.score import ScoreInputs, rewards
 from mutual_taught.terminal.progress import Counted, ignore
 from tests import project
 
@@ -204,7 +204,7 @@ def test_answer_rewards_have_a_reason_for_each_side(
         pa.table({"prompt_id": ids, "response": texts})
         for texts in (["Yes.", long, long], ["No.", "No.", long])
     )
-    inputs = answer.Inputs(now, before, Path("answers"), prompts)
+    inputs = answer.AnswerInputs(now, before, Path("answers"), prompts)
     rows, made_from = answer.answer_rewards(
         scorer, inputs, reward_folder, TOKENS, "answer@1-rewards"
     )
@@ -231,7 +231,7 @@ def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
             "finish_reason": ["too_long", "stop"],
         }
     )
-    inputs = Inputs(responses, here, prompts, here)
+    inputs = ScoreInputs(responses, here, prompts, here)
     rows, _ = rewards(scorer, inputs, reward_folder, TOKENS, "score@1")
     assert rows["reason"].to_pylist() == ["too_long", ""]
     assert rows["reward"].is_valid().to_pylist() == [False, True]

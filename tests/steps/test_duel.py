@@ -25,7 +25,7 @@ def fight(
 ) -> pa.Table:
     """Let two candidates, copies of the policy before, duel with it on twelve prompts."""
     whole = params.validate(params.read(project.ROOT / "presets" / "tiny.yaml"))
-    terms = duel.Terms(
+    terms = duel.DuelTerms(
         whole.duel.model_copy(update=changes),
         whole.score,
         blocks.Drawing(whole.engine, whole.tokens, 1),
@@ -43,7 +43,7 @@ def fight(
             "instruction_ids": pa.array([[] for _ in rows], tables.TEXTS),
         }
     )
-    fought, _ = duel.duel(duel.Models(here / "checkpoints", policy, judge), prompts, 1, terms)
+    fought, _ = duel.duel(duel.Duellists(here / "checkpoints", policy, judge), prompts, 1, terms)
     return fought.cast(tables.DUELS.schema)
 
 
