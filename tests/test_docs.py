@@ -264,6 +264,7 @@ def test_dependencies_are_imported_somewhere() -> None:
         "if-verifiable": "if_verifiable",
         "ruamel.yaml": "ruamel",
         "scikit-learn": "sklearn",
+        "vl-convert-python": "vl_convert",
     }
     indirect = {"accelerate", "dvc", "gguf", "if-verifiable"}
     sources = [*(ROOT / "mutual_taught").rglob("*.py"), *(ROOT / "stages").glob("*.py")]

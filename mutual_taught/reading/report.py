@@ -13,6 +13,7 @@ from mutual_taught.planning.schedule import spell
 from mutual_taught.reading import run_state, status
 from mutual_taught.report import contents, markdown, page
 from mutual_taught.report.page import Grid, Section
+from mutual_taught.report.pictures import costs, gallery
 from mutual_taught.running.experiments import git
 
 NAME = "report.html"
@@ -41,13 +42,15 @@ def write(run: Path, price: float | None) -> Path:
     setting = contents.Setting(
         given.seed, given.win_rate_threshold, given.policy, given.reward_model
     )
-    sections = contents.sections(known, setting, [])
-    costs = _costs(run, price)
+    drawn = gallery.pictures(known.history, setting.seed or 0, setting.threshold)
+    sections = contents.sections(known, setting, drawn)
+    picture = costs.draw(costs.read(run))
+    spent = _costs(run, price)._replace(pictures=[picture] if picture else [])
     if state.changed:
         sections[0] = sections[0]._replace(alarms=[*sections[0].alarms, _changed(state.changed)])
     made = [section.id for section in sections].index("made")
     sections[made] = sections[made]._replace(facts=list(_facts()))
-    sections[made:made] = [costs] if costs.tables else []
+    sections[made:made] = [spent] if spent.filled else []
     files.write_bytes(run / NAME, page.render(contents.title(known.history), sections).encode())
     return run / NAME
 

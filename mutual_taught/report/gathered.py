@@ -13,6 +13,7 @@ from mutual_taught.config.inputs import Model, Models
 from mutual_taught.evaluation import gold_tables
 from mutual_taught.evaluation.gold import gold
 from mutual_taught.report import contents, page, past, samples
+from mutual_taught.report.pictures import gallery
 from mutual_taught.report.samples import Answer, Sample
 
 
@@ -79,7 +80,8 @@ def write_page(report: Path, seed: int, threshold: float | None, models: Models)
     """
     known = contents.read(report)
     setting = contents.Setting(seed, threshold, _name(models.policy), _name(models.reward_model))
-    text = page.render(contents.title(known.history), contents.sections(known, setting, []))
+    drawn = gallery.pictures(known.history, seed, threshold)
+    text = page.render(contents.title(known.history), contents.sections(known, setting, drawn))
     files.write_bytes(report / "index.html", text.encode())
 
 
