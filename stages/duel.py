@@ -1,4 +1,4 @@
-"""Stage duel: every candidate and pi_{t-1} answer D_MS, r_{t-1} or gold judges."""
+"""Stage duel: every candidate and pi_{t-1} answer D_MS; r_{t-1}, gold or a model judges."""
 
 from pathlib import Path
 
@@ -32,6 +32,7 @@ def main(
         tables.empty(out, tables.DUELS)
         return
     from mutual_taught.steps import duel
+    from mutual_taught.steps.model_verdicts import Asking
 
     asked = tables.read(prompts, tables.PROMPTS)
     with perf.measure(out, "duel") as measured:
@@ -40,6 +41,7 @@ def main(
             params.load(blocks.Score),
             blocks.Drawing(params.load(blocks.Engine), params.load(blocks.Tokens), params.seed()),
             params.judge(),
+            None if (model := params.judge_model()) is None else Asking(model, params.endpoint()),
         )
         models = duel.Duellists(checkpoints, policy, reward_model)
         fought, made_from = duel.duel(models, asked, int(iteration), terms)

@@ -178,12 +178,18 @@ DUELS = Table(
         "reason": TEXT,
     },
     ("step", "prompt_id", "response_index"),
-    frozenset({"reward", "previous_reward", "outcome"}),
-    {"gold": NUMBER, "previous_gold": NUMBER},
+    frozenset({"reward", "previous_reward", "outcome", "preference"}),
+    {
+        "gold": NUMBER,
+        "previous_gold": NUMBER,
+        "preference": NUMBER,
+        "reply": TEXT,
+        "swapped_reply": TEXT,
+    },
     made_from=MadeFrom(
         ("policies", "reward_model", "prompts"),
         ("duel", "max_length", "seed", "dtype", "partition"),
-        (*ENGINE, "judge", "instructions"),
+        (*ENGINE, "judge", "instructions", "judge_model"),
     ),
 )
 ANSWERS = Table(

@@ -11,7 +11,7 @@ from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
 from mutual_taught.evaluation import describe
 from mutual_taught.method.selection import seeds_of, select_checkpoint
-from mutual_taught.steps import rank_pairs, select_policy
+from mutual_taught.steps import model_verdicts, rank_pairs, select_policy
 from mutual_taught.steps.sample import given as given_rows
 from mutual_taught.steps.verdicts import judged
 
@@ -110,7 +110,7 @@ def _references(of: Iteration, pairs: pa.Table) -> Faults:
 
 
 def duels(of: Iteration) -> Faults:
-    """Every candidate duelled on every selection prompt, and rewards or gold decide the outcome."""
+    """Every candidate duelled on every selection prompt, and its judge decides the outcome."""
     if not of.began:
         return
     path, data = of.path(tables.DUELS), of.table(tables.DUELS)
@@ -118,11 +118,26 @@ def duels(of: Iteration) -> Faults:
     yield from answer_tables.asked(path, data["prompt_id"], prompts)
     expected = judged(data, prompts, of.settings.select_policy.judge, split)
     yield from faults.compare(path, tables.DUELS, data, expected)
+    yield from _replies(of, data)
     longest, reader = of.settings.duel.max_new_tokens, of.run.reader
     for side, stage in zip(("", "previous_"), seeds_of(of.settings.duel.draws), strict=True):
         yield from answer_tables.drawn(path, tables.DUELS, data, reader, longest, side)
         yield from answer_tables.seeds(of, tables.DUELS, data, (stage, of.t), side)
     yield from _fought(of, data)
+
+
+def _replies(of: Iteration, data: pa.Table) -> Faults:
+    """A language model's stored replies are to these very duels; it is not asked again."""
+    rule, path = of.settings.select_policy, of.path(tables.DUELS)
+    if rule.judge != "openai" or rule.judge_model is None:
+        return
+    prompts, split = of.run.split("selection"), of.run.split_file("selection")[0]
+    asked = model_verdicts.requests(data, prompts, rule.judge_model, split)
+    for place, name in enumerate(model_verdicts.REPLIES):
+        expected = [both[place].key if both else "" for both in asked]
+        told = zip(model_verdicts.keys(data, name), expected, strict=True)
+        bad = [key not in ("", wanted) for key, wanted in told]
+        yield from faults.first(path, tables.DUELS, data, name, bad, "a reply to this duel")
 
 
 def _fought(of: Iteration, data: pa.Table) -> Faults:

@@ -111,6 +111,9 @@ def _with_prompts(of: Iteration, by_table: Mapping[str, files.Json]) -> dict[str
     if (judge := of.settings.select_policy.judge) == "verifiable":
         by_gold = {"judge": judge, "instructions": _instructions(of, "selection")}
         asked["duels"] = {**asked["duels"], **by_gold}
+    if judge == "openai":
+        by_model = {"judge": judge, "judge_model": of.settings.select_policy.judge_model}
+        asked["duels"] = {**asked["duels"], **by_model}
     return {name: {**own, **asked.get(name, {})} for name, own in by_table.items()}
 
 

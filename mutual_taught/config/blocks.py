@@ -194,7 +194,10 @@ class SelectPolicy(Block):
     key: ClassVar[str] = "select_policy"
     rule: Literal["win_rate", "last"]
     win_rate_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    judge: Judge = Field(description="of duels: r_{t-1}, or programs")
+    judge: Judge = Field(description="of duels: r_{t-1}, programs, or a language model")
+    judge_model: str | None = Field(
+        min_length=1, description="openai: its name at judge.endpoint, or null"
+    )
     ties: Ties = Field(description="a tie counts as half a win, or as a loss")
 
 
@@ -301,6 +304,12 @@ class Params(Block):
         for name, item in self.iterations.items():
             if item.prev != str(int(name) - 1):
                 raise ValueError(f'iterations.{name}.prev "{int(name) - 1}" (it is {item.prev!r})')
+        asked = self.select_policy.judge == "openai"
+        if asked and (self.select_policy.judge_model is None or not self.judge.endpoint.base_url):
+            raise ValueError(
+                "select_policy.judge_model and judge.endpoint.base_url, because "
+                "select_policy.judge is openai (one of them is null)"
+            )
         for name, judged in self.judge.iterations.items():
             if name not in self.iterations or judged.prev != self.iterations[name].prev:
                 raise ValueError(f"judge.iterations as iterations are (it has {name!r})")

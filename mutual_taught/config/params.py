@@ -82,6 +82,12 @@ def judge(path: Path = PARAMS) -> Judge:
     return validate(read(path), path).select_policy.judge
 
 
+def judge_model(path: Path = PARAMS) -> str | None:
+    """Read which language model judges duels; None where none does."""
+    values = validate(read(path), path).select_policy
+    return values.judge_model if values.judge == "openai" else None
+
+
 def endpoint(path: Path = PARAMS) -> Endpoint:
     """Read where a judge is asked: in the params of no stage, because it decides no verdict."""
     return validate(read(path), path).judge.endpoint

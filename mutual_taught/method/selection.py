@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 Ties = Literal["half", "loss"]
-Judge = Literal["reward_model", "verifiable"]
+Judge = Literal["reward_model", "verifiable", "openai"]
 TIE = 0.5
 Draws = Literal["independent", "coupled"]
 

@@ -18,6 +18,8 @@ from mutual_taught.sampling.shards import Plan, draw, make_plan
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.start import start_scorer
+from mutual_taught.steps import model_verdicts
+from mutual_taught.steps.model_verdicts import Asking
 from mutual_taught.steps.verdicts import judged
 
 SPLIT = Path("the selection split")  # in messages
@@ -33,12 +35,16 @@ class Duellists(NamedTuple):
 
 
 class DuelTerms(NamedTuple):
-    """The values of params.yaml that decide duels, and the run's seed."""
+    """The values of params.yaml that decide duels, and the run's seed.
+
+    asking: the language model that judges, where one does.
+    """
 
     duel: Duel
     score: Score
     drawing: Drawing
     judge: Judge
+    asking: Asking | None = None
 
 
 def duel(
@@ -69,6 +75,10 @@ def duel(
     fought = pa.concat_tables(
         _rows(step, answers[0], answers[n], rewards[[0, n]]) for n, step in enumerate(steps, 1)
     )
+    if terms.asking is not None:
+        said = model_verdicts.replies(fought, prompts, terms.asking, SPLIT)
+        for name in said.column_names:
+            fought = fought.append_column(name, said[name])
     verdicts = judged(fought, prompts, terms.judge, SPLIT)
     for name in verdicts.column_names:
         fought = fought.append_column(name, verdicts[name])
@@ -86,6 +96,8 @@ def duel(
     if terms.judge == "verifiable":
         made_from["judge"] = terms.judge
         made_from["instructions"] = tables.rows_digest(prompts.select(gold_tables.INSTRUCTIONS))
+    if terms.asking is not None:
+        made_from |= {"judge": terms.judge, "judge_model": terms.asking.model}
     return fought, made_from
 
 

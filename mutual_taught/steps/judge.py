@@ -13,9 +13,8 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation.judges import verdict_tables
 from mutual_taught.evaluation.judges.asking import ask_all
 from mutual_taught.evaluation.judges.request import Spec
-from mutual_taught.evaluation.judges.store import opened
+from mutual_taught.evaluation.judges.store import opened, place
 from mutual_taught.evaluation.judges.verdict_tables import Comparison
-from mutual_taught.pipeline import work
 
 OTHERS = ("base", "previous")
 PREFIX = "policy.win_rate"
@@ -86,18 +85,13 @@ def judge(asked: Asked, out: Path, settings: Judging, endpoint: Endpoint, seed: 
     """
     judging = spec(settings)
     pairs = compared(asked, settings.responses_per_prompt)
-    with opened(store_of(judging)) as store:
+    with opened(place(judging.model)) as store:
         sent = ask_all(verdict_tables.requests(judging, pairs), store, endpoint)
         data = verdict_tables.verdicts(judging, pairs, store.replies, sent.refused)
     tables.write(out, tables.VERDICTS, data, made_from(asked, judging))
     numbers = verdict_tables.metrics(data, judging, seed, PREFIX)
     files.write_metrics(out / "metrics" / "judge.json", {"active": 1.0, **numbers})
     return sent.requests
-
-
-def store_of(judge: Spec) -> Path:
-    """Say where a judge's replies are kept."""
-    return work.root() / "verdicts" / f"{files.digest(judge.model)[:16]}.jsonl"
 
 
 def nothing(out: Path) -> None:

@@ -77,6 +77,7 @@ def metrics(
         "tie_counts_as": worth(settings.ties),
         "unscored": float(pc.count_distinct(left_out).as_py()),
         **({"judged_by_gold": 1.0} if "gold" in duels.column_names else {}),
+        **({"judged_by_model": 1.0} if "preference" in duels.column_names else {}),
     }
     if settings.rule == "win_rate":
         tau = settings.win_rate_threshold

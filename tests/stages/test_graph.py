@@ -83,6 +83,8 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             read.add("eval.gold_pairs")
         if node.func.attr == "judge":
             read.add("select_policy.judge")
+        if node.func.attr == "judge_model":
+            read.add("select_policy.judge_model")
         if node.func.attr == "longest_answer":
             drawing = ("sample", "duel", "answer", "eval")
             read |= {f"{name}.max_new_tokens" for name in drawing}

@@ -114,7 +114,7 @@ def test_win_rate_of_several_draws_is_over_prompts() -> None:
     assert results[4].tolist() == [0.5, 0.75]
     best = Selected(4, float(np.mean(results[4])), True)
     rule = blocks.SelectPolicy(
-        rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half"
+        rule="win_rate", judge="reward_model", judge_model=None, win_rate_threshold=0.6, ties="half"
     )
     found = select_policy.metrics(best, results, fought, rule, 1)
     assert (found["n"], found["unscored"], found["win_rate"]) == (2.0, 1.0, 0.625)
@@ -124,7 +124,7 @@ def test_win_rate_of_several_draws_is_over_prompts() -> None:
 
 def test_candidates_below_one_half_are_counted_and_the_last_checkpoint_needs_no_luck() -> None:
     rule = blocks.SelectPolicy(
-        rule="last", judge="reward_model", win_rate_threshold=0.6, ties="half"
+        rule="last", judge="reward_model", judge_model=None, win_rate_threshold=0.6, ties="half"
     )
     fought = pa.table(
         {

@@ -241,7 +241,9 @@ def duels(outcomes: dict[int, list[float | None]]) -> pa.Table:
     )
 
 
-SELECTION = SelectPolicy(rule="win_rate", judge="reward_model", win_rate_threshold=0.6, ties="half")
+SELECTION = SelectPolicy(
+    rule="win_rate", judge="reward_model", judge_model=None, win_rate_threshold=0.6, ties="half"
+)
 
 
 def test_win_rates_are_over_the_prompts_that_are_told(here: Path) -> None:

@@ -1,5 +1,7 @@
 """Who wins a duel on tables, by rewards and by gold, worked by hand."""
 
+import json
+import math
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,3 +57,36 @@ def test_ties_in_gold_count_as_the_ties_of_rewards_do(ties: Ties, rates: list[fl
 def test_gold_cannot_judge_answers_to_prompts_without_instructions() -> None:
     with pytest.raises(InputError, match="instruction_ids is empty; expected a verifiable prompt"):
         verdicts.judged(DUELS, prompts([NO_COMMA], []), "verifiable", SPLIT)
+
+
+def reply(key: str, text: str, **logprobs: float) -> str:
+    told = {"key": key, "text": text, "logprobs": logprobs or None}
+    return json.dumps({**told, "prompt_tokens": 9, "completion_tokens": 1})
+
+
+def test_a_language_model_judges_by_the_mean_of_both_orders() -> None:
+    # Prompt a: the candidate is m, then M: it is named both times. Prompt b: m both times is the
+    # candidate, then the other: even. At step 2 its log-probs say 0.8 and, shown second, 1 - 0.3.
+    likely = {"m": math.log(0.8), "M": math.log(0.2)}
+    swapped = {"m": math.log(0.3), "M": math.log(0.7)}
+    duels = DUELS.append_column(
+        "reply", [[reply("", "m"), reply("", "m"), reply("", "?", **likely), reply("", "M")]]
+    ).append_column(
+        "swapped_reply", [[reply("", "M"), reply("", "m"), reply("", "?", **swapped), ""]]
+    )
+    found = verdicts.judged(duels, ASKED, "openai", SPLIT)
+    # The last reply is missing: prompt b is left out for both checkpoints.
+    assert found["outcome"].to_pylist() == [1.0, None, 1.0, None]
+    assert found["reason"].to_pylist() == ["", "unscored", "", "unscored"]
+    preference = found["preference"].to_pylist()
+    assert preference[:2] == [1.0, 0.5]
+    assert preference[2] == pytest.approx((0.8 + 0.7) / 2)
+    assert preference[3] is None
+
+
+def test_equal_answers_of_a_duel_are_even_without_a_reply() -> None:
+    duels = DUELS.set_column(2, "response", DUELS["previous_response"])
+    for name in ("reply", "swapped_reply"):
+        duels = duels.append_column(name, [[""] * 4])
+    found = verdicts.judged(duels, ASKED, "openai", SPLIT)
+    assert found["outcome"].to_pylist() == [0.5] * 4

@@ -69,15 +69,3 @@ def _means(sums: Floats, counts: NDArray[np.int64], prompts: NDArray[np.int64]) 
 
 def _mean(values: NDArray[np.generic]) -> float:
     return float(values.mean()) if values.size else float("nan")
-
-
-def both_orders(preferred: Floats) -> Floats:
-    """Give what both orders say together: their mean, NaN where one has no verdict.
-
-    Args:
-        preferred: as in `Games`, shape (comparisons, 2).
-
-    Returns:
-        Shape (comparisons,).
-    """
-    return np.asarray(preferred.mean(axis=1))

@@ -10,8 +10,10 @@ from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
+from mutual_taught.artifacts.files import digest
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.judges.reply import Reply
+from mutual_taught.pipeline import work
 from mutual_taught.terminal.signs import excerpt
 
 
@@ -29,6 +31,11 @@ class Store:
             self._file.write(f"{line}\n".encode())
             self._file.flush()
             self.replies[key] = reply
+
+
+def place(model: str) -> Path:
+    """Say where the stages keep what a model said, whatever it was asked."""
+    return work.root() / "verdicts" / f"{digest(model)[:16]}.jsonl"
 
 
 @contextmanager
