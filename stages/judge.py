@@ -28,7 +28,7 @@ def main(
         return
     paths = {"policy": generations, "base": base, "previous": previous}
     answers = {name: tables.read(path, tables.GENERATIONS) for name, path in paths.items()}
-    asked = judge.Asked(answers, tables.read(prompts, tables.PROMPTS), prompts)
+    asked = judge.JudgeInputs(answers, tables.read(prompts, tables.PROMPTS), prompts)
     with perf.measure(out, "judge") as measured:
         measured["verdicts"] = judge.judge(asked, out, settings, params.endpoint(), params.seed())
 

@@ -35,10 +35,10 @@ def check(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), expected)
 
 
-def _asked(of: Iteration) -> judge.Asked:
+def _asked(of: Iteration) -> judge.JudgeInputs:
     answers = {
         "policy": of.table(tables.GENERATIONS),
         "base": of._replace(key="0").table(tables.GENERATIONS),
         "previous": of.previous_table(tables.GENERATIONS),
     }
-    return judge.Asked(answers, of.run.split("eval"), of.run.split_file("eval")[0])
+    return judge.JudgeInputs(answers, of.run.split("eval"), of.run.split_file("eval")[0])

@@ -210,7 +210,7 @@ def judge(
     elif kind == "reward_model":
         judged = judging.by_rewards(planned, judging.reward_model(reward_model), terms)
     else:
-        spec, endpoint = judging.judging(values, kind, judging.Given(**given))
+        spec, endpoint = judging.judging(values, kind, judging.JudgeOptions(**given))
         judged = judging.ask(planned, spec, endpoint, terms.drawing.seed)
         for line in judging.cost(judged.asked, endpoint):
             process.say(line)

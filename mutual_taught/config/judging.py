@@ -64,7 +64,7 @@ def address_fault(address: str) -> str:
     return ""
 
 
-class Judged(Block):
+class JudgedIteration(Block):
     """An iteration whose answers are compared: the one before it is named as in `iterations`."""
 
     prev: str
@@ -75,7 +75,7 @@ class Judging(Block):
 
     key: ClassVar[str] = "judge"
     free: ClassVar[frozenset[str]] = frozenset({"iterations", "endpoint"})
-    iterations: dict[str, Judged] = Field(description="those it judges; {}: none")
+    iterations: dict[str, JudgedIteration] = Field(description="those it judges; {}: none")
     style: StyleName
     model: str | None = Field(min_length=1, description="its name at the endpoint")
     responses_per_prompt: Count = Field(description="answers to each eval prompt it compares")

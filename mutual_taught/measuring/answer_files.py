@@ -18,22 +18,22 @@ ID, INDEX, GENERATOR = "prompt_id", "response_index", "generator"
 Key = tuple[str, int]
 
 
-class Answer(NamedTuple):
+class AnswerRow(NamedTuple):
     """A text, and the number of the row it stands in."""
 
     text: str
     row: int
 
 
-class Answers(NamedTuple):
+class AnswerFile(NamedTuple):
     """A file's answers by prompt and index, and the prompts that it has beside them."""
 
     path: Path
-    texts: Mapping[Key, Answer]
+    texts: Mapping[Key, AnswerRow]
     prompts: Mapping[str, Prompt]
 
 
-def read(place: Path) -> Answers:
+def read(place: Path) -> AnswerFile:
     """Read a file of answers, or those of an iteration's folder such as `run/2`.
 
     A row has an answer (`response`, `completion`, `output` or `answer`), and a prompt or its
@@ -51,7 +51,7 @@ def read(place: Path) -> Answers:
             f"({', '.join(rowfile.ANSWERS)}) and a prompt (prompt_id, prompt, instruction, "
             "messages); rename columns"
         )
-    texts: dict[Key, Answer] = {}
+    texts: dict[Key, AnswerRow] = {}
     prompts: dict[str, Prompt] = {}
     for row, name, prompt in _prompts(file):
         if not isinstance(text := row.values.get(column), str):
@@ -62,10 +62,10 @@ def read(place: Path) -> Answers:
         if (earlier := texts.get((name, index))) is not None:
             said = f"answers the prompt of row {earlier.row} again"
             raise _bad(file, row, said, f"each prompt once, or a {INDEX}")
-        texts[name, index] = Answer(text, row.number)
+        texts[name, index] = AnswerRow(text, row.number)
         if prompt is not None:
             prompts[name] = prompt
-    return Answers(file.path, texts, prompts)
+    return AnswerFile(file.path, texts, prompts)
 
 
 def prompts_of(place: Path) -> dict[str, Prompt]:
@@ -138,7 +138,7 @@ def _bad(file: Read, row: Row, said: str, expected: str) -> InputError:
 
 
 def comparisons(
-    own: Answers, other: Answers, prompts: Mapping[str, Prompt], source: object, against: str
+    own: AnswerFile, other: AnswerFile, prompts: Mapping[str, Prompt], source: object, against: str
 ) -> list[Comparison]:
     """Put two files' answers to the same prompts beside each other, in the order of their ids.
 
@@ -162,7 +162,9 @@ def comparisons(
     ]
 
 
-def _require(file: Answers, beside: Answers, prompts: Mapping[str, Prompt], source: object) -> None:
+def _require(
+    file: AnswerFile, beside: AnswerFile, prompts: Mapping[str, Prompt], source: object
+) -> None:
     for (name, index), answer in file.texts.items():
         if name not in prompts:
             raise InputError(
@@ -186,6 +188,6 @@ def _shown(prompt: Prompt) -> str:
     return excerpt(prompt.messages[-1]["content"])
 
 
-def digest_of(answers: Answers) -> str:
+def digest_of(answers: AnswerFile) -> str:
     """Hash a file's answers by their keys, whatever their order and format."""
     return digest([[*key, answers.texts[key].text] for key in sorted(answers.texts)])

@@ -13,22 +13,22 @@ from mutual_taught.config.judging import Endpoint, Judging, StyleName
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold
 from mutual_taught.evaluation.judges import verdict_tables
-from mutual_taught.evaluation.judges.asking import Asked, ask_all, dollars
+from mutual_taught.evaluation.judges.asking import Sent, ask_all, dollars
 from mutual_taught.evaluation.judges.request import Spec
 from mutual_taught.evaluation.judges.store import opened
 from mutual_taught.evaluation.judges.verdict_tables import ORDERS, Comparison
 from mutual_taught.measuring import answer_files, checkpoints, settings
-from mutual_taught.measuring.answer_files import Answers
+from mutual_taught.measuring.answer_files import AnswerFile
 from mutual_taught.measuring.checkpoints import Checkpoint
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.method.selection import outcomes_with_failures
 from mutual_taught.prepare.conversations import Prompt
 
 STORE, METRICS = "verdicts.jsonl", "metrics.json"
-NOTHING = Asked(0, 0, 0, {})
+NOTHING = Sent(0, 0, 0, {})
 
 
-class Given(NamedTuple):
+class JudgeOptions(NamedTuple):
     """What the command line says otherwise than the block `judge` of params.yaml."""
 
     model: str | None = None
@@ -41,7 +41,7 @@ class Given(NamedTuple):
     retries: int | None = None
 
 
-class Plan(NamedTuple):
+class Comparing(NamedTuple):
     """What is compared, and where the results go."""
 
     compared: Sequence[Comparison]
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     out: Path
 
 
-def plan(own: Path, other: Path, prompts: Path | None, out: Path) -> Plan:
+def plan(own: Path, other: Path, prompts: Path | None, out: Path) -> Comparing:
     """Look at everything that can be wrong with files, without torch.
 
     Raises:
@@ -67,10 +67,12 @@ def plan(own: Path, other: Path, prompts: Path | None, out: Path) -> Plan:
     turns = [[name, prompt.messages] for name, prompt in sorted(found.items())]
     others = {against: answer_files.digest_of(sides[1])}
     made = {**digests, "others": others, "prompts": files.digest(turns)}
-    return Plan(compared, found, made, out)
+    return Comparing(compared, found, made, out)
 
 
-def _asked(own: Answers, other: Answers, given: Path | None) -> tuple[Mapping[str, Prompt], object]:
+def _asked(
+    own: AnswerFile, other: AnswerFile, given: Path | None
+) -> tuple[Mapping[str, Prompt], object]:
     """Find the prompts: those of the file that is named, of the run, or those beside the answers.
 
     Raises:
@@ -89,7 +91,7 @@ def _asked(own: Answers, other: Answers, given: Path | None) -> tuple[Mapping[st
     return own.prompts, own.path
 
 
-def judging(values: Path | None, style: str, given: Given) -> tuple[Spec, Endpoint]:
+def judging(values: Path | None, style: str, given: JudgeOptions) -> tuple[Spec, Endpoint]:
     """Read who is asked and where, and put what was given in its place.
 
     Raises:
@@ -106,15 +108,15 @@ def judging(values: Path | None, style: str, given: Given) -> tuple[Spec, Endpoi
     return Spec(named, model, given.max_tokens or block.max_tokens), endpoint
 
 
-class Judged(NamedTuple):
+class JudgeNumbers(NamedTuple):
     """What a judge found, and what asking it took."""
 
     metrics: Mapping[str, float]
     name: str
-    asked: Asked
+    asked: Sent
 
 
-def ask(planned: Plan, spec: Spec, endpoint: Endpoint, seed: int) -> Judged:
+def ask(planned: Comparing, spec: Spec, endpoint: Endpoint, seed: int) -> JudgeNumbers:
     """Ask a language model, going on from the verdicts in the folder."""
     with opened(planned.out / STORE) as store:
         asked = ask_all(verdict_tables.requests(spec, planned.compared), store, endpoint)
@@ -122,7 +124,7 @@ def ask(planned: Plan, spec: Spec, endpoint: Endpoint, seed: int) -> Judged:
     return _written(planned, data, spec, seed, asked)
 
 
-def by_gold(planned: Plan, seed: int) -> Judged:
+def by_gold(planned: Comparing, seed: int) -> JudgeNumbers:
     """Let programs judge: the answer that follows more of its prompt's instructions is better.
 
     Raises:
@@ -145,7 +147,7 @@ def by_gold(planned: Plan, seed: int) -> Judged:
     return _numbers(planned, own, other, Spec("verifiable", "gold", None), seed)
 
 
-def by_rewards(planned: Plan, model: Checkpoint, terms: Terms) -> Judged:
+def by_rewards(planned: Comparing, model: Checkpoint, terms: Terms) -> JudgeNumbers:
     """Let a reward model judge; an answer without a reward loses against one that has one."""
     from mutual_taught.measuring import benchmark, limits, ready
     from mutual_taught.measuring.rewards import Conversation, score
@@ -160,17 +162,17 @@ def by_rewards(planned: Plan, model: Checkpoint, terms: Terms) -> Judged:
     return _numbers(planned, values[:, 0], values[:, 1], spec, terms.drawing.seed)
 
 
-def _sides(planned: Plan, side: int) -> list[tuple[Comparison, str]]:
+def _sides(planned: Comparing, side: int) -> list[tuple[Comparison, str]]:
     return [(one, one.other if side else one.own) for one in planned.compared]
 
 
 def _numbers(
-    planned: Plan,
+    planned: Comparing,
     own: "np.ndarray[tuple[int], np.dtype[np.float64]]",
     other: "np.ndarray[tuple[int], np.dtype[np.float64]]",
     spec: Spec,
     seed: int,
-) -> Judged:
+) -> JudgeNumbers:
     """Judge by the higher number: both orders are the same."""
     better = outcomes_with_failures(own, other)
     rows = [
@@ -182,15 +184,17 @@ def _numbers(
     return _written(planned, tables.VERDICTS.sorted(data), spec, seed, NOTHING)
 
 
-def _written(planned: Plan, data: pa.Table, spec: Spec, seed: int, asked: Asked) -> Judged:
+def _written(
+    planned: Comparing, data: pa.Table, spec: Spec, seed: int, asked: Sent
+) -> JudgeNumbers:
     tables.write(planned.out, tables.VERDICTS, data, {**planned.made_from, **spec._asdict()})
     found = verdict_tables.metrics(data, spec, seed)
     files.write_metrics(planned.out / METRICS, found)
     name = next(iter(found)).rpartition(".")[0]
-    return Judged(found, name, asked)
+    return JudgeNumbers(found, name, asked)
 
 
-def cost(asked: Asked, endpoint: Endpoint) -> list[str]:
+def cost(asked: Sent, endpoint: Endpoint) -> list[str]:
     """Say what was asked, and what it cost if prices are known; nothing where nothing was."""
     if not asked.requests:
         return ["every verdict was there already; nobody was asked"]
@@ -201,7 +205,7 @@ def cost(asked: Asked, endpoint: Endpoint) -> list[str]:
     return [said]
 
 
-def lines(judged: Judged) -> list[str]:
+def lines(judged: JudgeNumbers) -> list[str]:
     """Say what a judge found, and whether it is to be believed."""
     found = {name.removeprefix(f"{judged.name}."): v for name, v in judged.metrics.items()}
     if not found["n"]:

@@ -20,7 +20,7 @@ OTHERS = ("base", "previous")
 PREFIX = "policy.win_rate"
 
 
-class Asked(NamedTuple):
+class JudgeInputs(NamedTuple):
     """What a judge is asked about: `generations` of `policy`, `base`, `previous`; the prompts."""
 
     answers: Mapping[str, pa.Table]
@@ -41,7 +41,7 @@ def spec(settings: Judging) -> Spec:
     return Spec(settings.style, settings.model, settings.max_tokens)
 
 
-def compared(asked: Asked, count: int) -> list[Comparison]:
+def compared(asked: JudgeInputs, count: int) -> list[Comparison]:
     """Put the first so many answers to each prompt beside those of pi_0 and of pi_{t-1}.
 
     Raises:
@@ -62,7 +62,7 @@ def _first(answers: pa.Table, count: int) -> pa.Table:
     return answers.filter(pc.less(answers["response_index"], count))
 
 
-def made_from(asked: Asked, judge: Spec) -> dict[str, object]:
+def made_from(asked: JudgeInputs, judge: Spec) -> dict[str, object]:
     """Name what verdicts are of, as provenance does."""
     return {
         **tables.digests(answers=asked.answers["policy"]),
@@ -72,7 +72,7 @@ def made_from(asked: Asked, judge: Spec) -> dict[str, object]:
     }
 
 
-def judge(asked: Asked, out: Path, settings: Judging, endpoint: Endpoint, seed: int) -> int:
+def judge(asked: JudgeInputs, out: Path, settings: Judging, endpoint: Endpoint, seed: int) -> int:
     """Ask what was never asked, and write `verdicts` and the numbers that follow.
 
     Replies are kept in `.work/verdicts/`, by what was asked and of which model, whatever the run.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mutual_taught.config.judging import Endpoint, Prices
 from mutual_taught.errors import EndpointError
-from mutual_taught.evaluation.judges.endpoint import Judge, RefusedRequest
+from mutual_taught.evaluation.judges.endpoint import JudgeClient, RefusedRequest
 from mutual_taught.evaluation.judges.reply import Reply
 from mutual_taught.evaluation.judges.request import Request
 from mutual_taught.evaluation.judges.store import Store
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MILLION = 1_000_000
 
 
-class Asked(NamedTuple):
+class Sent(NamedTuple):
     """What asking cost: requests, tokens, and those the server refused, with its words by key."""
 
     requests: int
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
     refused: dict[str, str]
 
 
-def ask_all(requests: Iterable[Request], store: Store, endpoint: Endpoint) -> Asked:
+def ask_all(requests: Iterable[Request], store: Store, endpoint: Endpoint) -> Sent:
     """Ask what the store does not have; each reply is stored as it comes.
 
     Where the server fails for good, requests under way are waited for, because they are paid for;
@@ -47,8 +47,8 @@ def ask_all(requests: Iterable[Request], store: Store, endpoint: Endpoint) -> As
     distinct = {request.key: request for request in requests}
     new = [request for key, request in distinct.items() if key not in store.replies]
     if not new:
-        return Asked(0, 0, 0, {})
-    with closing(Judge(endpoint)) as judge:
+        return Sent(0, 0, 0, {})
+    with closing(JudgeClient(endpoint)) as judge:
         judge.look()
         with bar("verdicts", len(distinct), "verdict", len(distinct) - len(new)) as progress:
             cost = _Cost(progress, endpoint.prices)
@@ -60,11 +60,15 @@ def ask_all(requests: Iterable[Request], store: Store, endpoint: Endpoint) -> As
             f"{judge.address}: refuses all of {len(new)} requests ({said}); expected verdicts; "
             "look at judge.model and judge.max_tokens"
         )
-    return Asked(cost.requests, cost.prompt_tokens, cost.completion_tokens, cost.refused)
+    return Sent(cost.requests, cost.prompt_tokens, cost.completion_tokens, cost.refused)
 
 
 def _each(
-    pool: ThreadPoolExecutor, judge: Judge, new: Sequence[Request], store: Store, cost: "_Cost"
+    pool: ThreadPoolExecutor,
+    judge: JudgeClient,
+    new: Sequence[Request],
+    store: Store,
+    cost: "_Cost",
 ) -> None:
     """Keep as many requests under way as the pool has threads."""
 

@@ -51,7 +51,7 @@ def key_of(settings: Endpoint) -> str:
     return key
 
 
-class Judge:
+class JudgeClient:
     """A server that is asked from several threads at once.
 
     Raises:

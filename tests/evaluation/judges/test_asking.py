@@ -10,7 +10,7 @@ import pytest
 from mutual_taught.config.judging import Endpoint, Prices
 from mutual_taught.errors import EndpointError, InputError
 from mutual_taught.evaluation.judges import verdict_tables
-from mutual_taught.evaluation.judges.asking import Asked, ask_all, dollars
+from mutual_taught.evaluation.judges.asking import Sent, ask_all, dollars
 from mutual_taught.evaluation.judges.request import Spec
 from mutual_taught.evaluation.judges.store import opened
 from mutual_taught.evaluation.judges.verdict_tables import Comparison
@@ -46,7 +46,7 @@ def endpoint(server: Server | str, **changes: Any) -> Endpoint:
     return Endpoint.model_validate(values | changes)
 
 
-def ask(server: Server, place: Path, spec: Spec = SPEC, **changes: Any) -> Asked:
+def ask(server: Server, place: Path, spec: Spec = SPEC, **changes: Any) -> Sent:
     with opened(place / "verdicts.jsonl") as store:
         requests = verdict_tables.requests(spec, compared())
         return ask_all(requests, store, endpoint(server, **changes))
@@ -56,7 +56,7 @@ def test_both_orders_of_every_comparison_are_asked_and_read(tmp_path: Path) -> N
     with serving() as server, opened(tmp_path / "v.jsonl") as store:
         asked = ask_all(verdict_tables.requests(SPEC, compared()), store, endpoint(server))
         data = verdict_tables.verdicts(SPEC, compared(), store.replies)
-    assert asked == Asked(8, 800, 8, {})
+    assert asked == Sent(8, 800, 8, {})
     assert data["preference"].to_pylist() == [1, 1, 0, 0, 1, 1, 0, 0]
     assert data["verdict"].to_pylist() == ["m", "M", "M", "m", "m", "M", "M", "m"]
     body = server.asked[0]
@@ -67,7 +67,7 @@ def test_both_orders_of_every_comparison_are_asked_and_read(tmp_path: Path) -> N
 def test_what_is_stored_is_not_asked_again_nor_is_the_server_needed(tmp_path: Path) -> None:
     with serving() as server:
         ask(server, tmp_path)
-    assert ask(server, tmp_path) == Asked(0, 0, 0, {})  # it is gone
+    assert ask(server, tmp_path) == Sent(0, 0, 0, {})  # it is gone
 
 
 def test_a_changed_answer_asks_only_about_itself(tmp_path: Path) -> None:
