@@ -18,7 +18,13 @@ from mutual_taught.evaluation.benchmarks.base import (
     Prompts,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
-from mutual_taught.evaluation.benchmarks.length_controlled import Rows, apart, length_controlled
+from mutual_taught.evaluation.benchmarks.length_controlled import (
+    DRAWS,
+    Rows,
+    apart,
+    interval,
+    length_controlled,
+)
 from mutual_taught.evaluation.benchmarks.unjudged import length_records, lengths
 from mutual_taught.method.arrays import Floats
 from mutual_taught.method.length_control import lc_minimal
@@ -90,7 +96,7 @@ def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: P
 
 
 def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
-    """Measure what a judge of AlpacaEval's said; the judge's name begins every metric's.
+    """Measure what a judge of AlpacaEval's said; the judge's name is in every metric's.
 
     Args:
         prompts: of `read`: the data set that the answers are to, whole.
@@ -107,14 +113,19 @@ def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
     rows = annotations(prompts, others[0])
     gamed = alpaca_gamed.read(tables, len(prompts)) if tables else None
     found = _rates(rows) | (_minimal(rows) if gamed is None else _controlled(rows, gamed))
-    return {f"{rows[0].judge}.{name}": value for name, value in found.items()}
+    return {
+        f"{name}.{rows[0].judge}.{part}": value
+        for name, parts in found.items()
+        for part, value in parts.items()
+    }
 
 
 def annotations(prompts: Prompts, path: Path) -> list[Annotation]:
     """Read a judge's annotations, one for every prompt, in prompt order.
 
     Raises:
-        InputError: a row is bad, is missing, or there twice; or there are several models or judges.
+        InputError: a row is bad, is missing, or there twice; there are several models or judges, or
+            no preference at all.
     """
     rows = files.parsed([path], _annotation, ANNOTATIONS)
     several = dict.fromkeys((*row.generators, row.judge) for row in rows)
@@ -123,6 +134,8 @@ def annotations(prompts: Prompts, path: Path) -> list[Annotation]:
         raise InputError(
             f"{path}: baseline, model and judge are {listed}; expected one of each; split the file"
         )
+    if all(np.isnan(row.preference) for row in rows):
+        raise InputError(f"{path}: no preference in {len(rows)} rows; expected some; judge again")
     named = [joined.Named(row.number, row.instruction) for row in rows]
     names = [str(prompt.messages[0]["content"]) for prompt in prompts]
     return [rows[place] for place in joined.in_order(names, named, path)]
@@ -155,42 +168,65 @@ def _preference(row: Row) -> float:
     return 1.5 if value == 0 else float(value)
 
 
-def _rates(rows: Sequence[Annotation]) -> Metrics:
+def _rates(rows: Sequence[Annotation]) -> dict[str, Metrics]:
     given = np.array([row.preference for row in rows])
     found, judged = preferences.win_rate(given), given[~np.isnan(given)]
-    interval = bootstrap(100 * (judged - 1), SEED)
     length, baseline = _lengths(rows)
     return {
-        "win_rate": found.win_rate,
-        "ci_lo": interval.ci_lo,
-        "ci_hi": interval.ci_hi,
-        "standard_error": found.standard_error,
-        "discrete_win_rate": found.discrete_win_rate,
-        "n": float(len(judged)),
-        "ties": float(found.draws),
-        "unjudged": float(len(rows) - len(judged)),
-        "length_chars": float(length.mean()),
-        "baseline_length_chars": float(baseline.mean()),
+        "win_rate": {
+            **_interval(judged - 1),
+            "standard_error": found.standard_error,
+            "n": float(len(judged)),
+            "ties": float(found.draws),
+            "unjudged": float(len(rows) - len(judged)),
+        },
+        "discrete_win_rate": _interval(0.5 + 0.5 * np.sign(judged - 1.5)),
+        "length_chars": {"mean": float(length.mean()), "baseline": float(baseline.mean())},
     }
 
 
-def _controlled(rows: Sequence[Annotation], gamed: alpaca_gamed.Gamed) -> Metrics:
+def _interval(wins: Floats) -> Metrics:
+    """Give the mean of wins in percent, with its interval over prompts."""
+    mean, low, high, _ = bootstrap(100 * wins, SEED)
+    return {"mean": mean, "ci_lo": low, "ci_hi": high}
+
+
+def _controlled(rows: Sequence[Annotation], gamed: alpaca_gamed.Gamed) -> dict[str, Metrics]:
     """Control length as AlpacaEval does; the baseline against itself is 50 by definition."""
     first, second = rows[0].generators
     if first == second:
-        return {"lc_win_rate": 50.0, "lc_standard_error": 0.0}
+        return {"lc_win_rate": {"mean": 50.0, "ci_lo": 50.0, "ci_hi": 50.0, "standard_error": 0.0}}
     own = Rows(
         np.array([row.preference for row in rows]) - 1, apart(*_lengths(rows)), gamed.difficulty
     )
     found = length_controlled(own, gamed.rows)
-    return {"lc_win_rate": found.win_rate, "lc_standard_error": found.standard_error}
+    low, high = interval(own, gamed.rows, found.penalty, SEED)
+    return {
+        "lc_win_rate": {
+            "mean": found.win_rate,
+            "ci_lo": low,
+            "ci_hi": high,
+            "standard_error": found.standard_error,
+        }
+    }
 
 
-def _minimal(rows: Sequence[Annotation]) -> Metrics:
+def _minimal(rows: Sequence[Annotation]) -> dict[str, Metrics]:
+    """Control length without the public files, under a name of its own (see `lc_minimal`)."""
     judged = [row for row in rows if not np.isnan(row.preference)]
     wins = np.array([row.preference for row in judged]) - 1
-    both = [part.astype(np.int64) for part in _lengths(judged)]
-    return {"lc_minimal": 100 * lc_minimal(wins, *both)}
+    length, baseline = (part.astype(np.int64) for part in _lengths(judged))
+    rng, count = np.random.default_rng(SEED), len(judged)
+    draws = [rng.integers(0, count, count) for _ in range(DRAWS)]
+    means = [lc_minimal(wins[drawn], length[drawn], baseline[drawn]) for drawn in draws]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {
+        "lc_minimal": {
+            "mean": 100 * lc_minimal(wins, length, baseline),
+            "ci_lo": 100 * float(low),
+            "ci_hi": 100 * float(high),
+        }
+    }
 
 
 def _lengths(rows: Sequence[Annotation]) -> tuple[Floats, Floats]:

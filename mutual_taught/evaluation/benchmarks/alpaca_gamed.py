@@ -10,7 +10,7 @@ import numpy as np
 
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.evaluation.benchmarks.files import SHOWN
-from mutual_taught.evaluation.benchmarks.length_controlled import Rows
+from mutual_taught.evaluation.benchmarks.length_controlled import FOLDS, Rows
 from mutual_taught.method.arrays import Floats
 
 GAMED = ("preference", "index", "std_delta_len", "instruction_difficulty", "not_gamed_baseline")
@@ -62,6 +62,11 @@ def read(paths: Sequence[Path], count: int) -> Gamed:
     if GAMED not in tables:
         raise InputError(f"judgements: no df_gamed.csv; expected {EXPECTED}")
     gamed = _gamed(*tables[GAMED], count)
+    if (found := np.isfinite(gamed.rows.preference).sum()) < FOLDS:
+        raise InputError(
+            f"{tables[GAMED][0]}: {found} rows with a preference; expected at least {FOLDS}, one a "
+            "fold of its cross-validation"
+        )
     if DIFFICULTY in tables:
         _require_equal(*tables[DIFFICULTY], gamed.difficulty)
     return gamed

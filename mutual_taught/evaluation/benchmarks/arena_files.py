@@ -70,7 +70,8 @@ def _question(row: Row, only: str) -> Prompt:
 
 
 def _uid(row: Row) -> str:
-    return files.text(row, "question_id" if "uid" not in row.values else "uid")
+    old = "uid" not in row.values and "question_id" in row.values
+    return files.text(row, "question_id" if old else "uid")
 
 
 def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: Path) -> list[Path]:

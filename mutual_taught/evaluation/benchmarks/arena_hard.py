@@ -38,9 +38,9 @@ def metrics(
 ) -> Metrics:
     """Measure the model of the first verdict, category by category and judge by judge.
 
-    Names begin with category and judge. A category without any verdict is left out. Of several
-    judges there is also what all of them say together. Style is controlled where the files have
-    verdicts on another model, too, and every answer's metadata.
+    Names have the category and the judge in them. A category without any row is left out. Of
+    several judges there is also what all of them say together. Style is controlled where the files
+    have verdicts on another model, too, and every answer's metadata.
 
     Args:
         prompts: of the benchmark.
@@ -62,10 +62,16 @@ def metrics(
         if len(fields) > 1:
             fields.append(_together(fields))
         for field in fields:
-            values = _scores(field) | (_controlled(field, styles) if styles else {})
-            prefix = f"{category}.{field.judge}"
-            found |= {f"{prefix}.{name}": value for name, value in values.items()}
+            found |= _named("score", field, _scores(field))
+            if styles:
+                found |= _named("style_controlled", field, _controlled(field, styles))
     return found
+
+
+def _named(what: str, field: Field, values: Metrics) -> Metrics:
+    """Put the category and the judge into names: `score.hard_prompt.gpt-4.1.mean`."""
+    prefix = f"{what}.{field.category}.{field.judge}"
+    return {f"{prefix}.{name}": value for name, value in values.items()}
 
 
 def _require_known(prompts: Prompts, said: Sequence[Judgement]) -> None:
@@ -94,6 +100,7 @@ def _field(
         _require_baseline(own, baselines[category])
         named = [joined.Named(row.number, row.uid) for row in own]
         models[model] = [own[place] for place in joined.in_order(names, named, own[0].path)]
+        _require_verdict(models[model])
     return Field(category, judge, baselines[category], models)
 
 
@@ -104,6 +111,14 @@ def _require_baseline(rows: Sequence[Judgement], baseline: str) -> None:
                 f"{row.path}: row {row.number}: baseline is {excerpt(row.baseline)!r}; expected "
                 f"{baseline}, the benchmark's own; judge against that"
             )
+
+
+def _require_verdict(rows: Sequence[Judgement]) -> None:
+    if not any(row.verdicts for row in rows):
+        raise InputError(
+            f"{rows[0].path}: no verdict of {excerpt(rows[0].judge)} on {excerpt(rows[0].model)} "
+            f"in {rows[0].category}; expected scores in both games; judge them again"
+        )
 
 
 def _together(fields: Sequence[Field]) -> Field:
@@ -126,7 +141,7 @@ def _scores(field: Field) -> Metrics:
     found = bootstrap(100 * shares, SEED, np.repeat(prompt, weights).astype(np.int64))
     alike = [consistent(*row.verdicts) for row in judged if row.verdicts]
     return {
-        "score": found.mean,
+        "mean": found.mean,
         "ci_lo": found.ci_lo,
         "ci_hi": found.ci_hi,
         "n": float(found.n),
@@ -144,16 +159,16 @@ def _won(row: Judgement) -> Won:
 def _controlled(field: Field, styles: Styles) -> Metrics:
     """Control style over all models of a field; nothing where there is only one."""
     if len(field.models) < 2:
-        return {"style_controlled.models": float(len(field.models))}
+        return {"models": float(len(field.models))}
     battles, count = _battles(field, styles), len(field.models)
     whole = bradley_terry.controlled(battles, count)[:1]
     drawn = bradley_terry.resampled(battles, count, DRAWS, SEED)[:, 0]
     low, high = np.percentile(bradley_terry.score(drawn), [2.5, 97.5])
     return {
-        "style_controlled.score": float(bradley_terry.score(whole)[0]),
-        "style_controlled.ci_lo": float(low),
-        "style_controlled.ci_hi": float(high),
-        "style_controlled.models": float(count),
+        "mean": float(bradley_terry.score(whole)[0]),
+        "ci_lo": float(low),
+        "ci_hi": float(high),
+        "models": float(count),
     }
 
 

@@ -135,13 +135,9 @@ def metrics(found: Sequence[Followed]) -> Metrics:
         single = np.array([value for one in each for value in one], np.float64)
         for level, values, units in (("prompt", every, None), ("instruction", single, groups)):
             mean, low, high, _ = bootstrap(values, SEED, units)
-            name = f"{level}_{reading}"
-            result |= {name: mean, f"{name}.ci_lo": low, f"{name}.ci_hi": high}
-    return result | {
-        "n": float(len(found)),
-        "instructions": float(sum(counts)),
-        "failed_checks": float(sum(one.failed for one in found)),
-    }
+            parts = {"mean": mean, "ci_lo": low, "ci_hi": high, "n": float(len(values))}
+            result |= {f"{level}_{reading}.{part}": value for part, value in parts.items()}
+    return result | {"failed_checks": float(sum(one.failed for one in found))}
 
 
 def export(prompts: Prompts, responses: Sequence[str], folder: Path) -> list[Path]:

@@ -21,7 +21,7 @@ def read(paths: Sequence[Path]) -> Prompts:
 def metrics(prompts: Prompts, responses: Sequence[str]) -> Metrics:
     """Give strict and loose rates of prompts and instructions, as `following.metrics`.
 
-    The number that its authors report is `prompt_loose`.
+    The number that its authors report is `prompt_loose.mean`.
 
     Source: Pyatkin et al., 2025 (arXiv 2507.02833).
     """

@@ -21,7 +21,7 @@ def read(paths: Sequence[Path]) -> Prompts:
 def metrics(prompts: Prompts, responses: Sequence[str]) -> Metrics:
     """Give strict and loose rates of prompts and instructions, as `following.metrics`.
 
-    The number that its authors report is `prompt_strict`.
+    The number that its authors report is `prompt_strict.mean`.
 
     Source: Zhou et al., 2023 (arXiv 2311.07911).
     """

@@ -4,6 +4,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mutual_taught.method.arrays import Floats
 
@@ -11,6 +12,7 @@ GAMED_WEIGHT = 0.1  # of a row of the gamed baselines: 0.2 over two of them
 FOLDS = 5
 PENALTIES = np.logspace(-4, 4, 10)  # inverse strengths C, from which cross-validation chooses
 SEED = 123
+DRAWS = 200  # fits of an interval
 SMALLEST = 1e-15  # probability in a log-loss
 
 
@@ -28,10 +30,15 @@ class Rows(NamedTuple):
 
 
 class Controlled(NamedTuple):
-    """The win rate and its standard error, in percent, and the weights that were fitted."""
+    """The win rate and its standard error, in percent; the penalty chosen, the weights fitted.
+
+    The standard error is AlpacaEval's: of the mean of what is expected of each prompt, as if the
+    weights were known. `interval` has what they add.
+    """
 
     win_rate: float
     standard_error: float
+    penalty: float
     length: float
     difficulty: float
     model: float
@@ -65,19 +72,59 @@ def length_controlled(own: Rows, gamed: Rows) -> Controlled:
 
     Args:
         own: the model's rows, in the order of the benchmark's prompts.
-        gamed: those of the gamed baselines.
+        gamed: those of the gamed baselines. With them at least `FOLDS` rows have a preference.
 
     Source: Dubois et al., 2024 (arXiv 2404.04475); tatsu-lab/alpaca_eval 0.6.6,
     metrics/glm_winrate.py.
     """
+    rows = _rows(own, gamed)
+    penalty = _chosen(rows)
+    weights = _path(_doubled(rows), np.array([penalty]))[0]
+    expected = _expected(weights, own.difficulty)
+    error = expected.std(ddof=1) / np.sqrt(len(expected)) if len(expected) > 1 else np.nan
+    return Controlled(
+        100 * float(expected.mean()), 100 * float(error), penalty, *map(float, weights)
+    )
+
+
+def interval(own: Rows, gamed: Rows, penalty: float, seed: int) -> tuple[float, float]:
+    """Give a 95 % percentile interval of the win rate: prompts resampled, weights fitted again.
+
+    The penalty stays the chosen one, and so do the gamed rows.
+    """
+    rng, count = np.random.default_rng(seed), len(own.difficulty)
+    means = np.empty(DRAWS)
+    for draw in range(DRAWS):
+        drawn = rng.integers(0, count, count)
+        rows = Rows(*(column[drawn] for column in own))
+        weights = _path(_doubled(_rows(rows, gamed)), np.array([penalty]))[0]
+        means[draw] = 100 * _expected(weights, rows.difficulty).mean()
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+class Weighted(NamedTuple):
+    """Rows of a fit: columns of shape (rows, 3), targets in [0, 1] and weights, shape (rows,)."""
+
+    columns: Floats
+    targets: Floats
+    weights: Floats
+
+
+class Doubled(NamedTuple):
+    """Every row as a win and as a loss: features, labels, and weights of both, (2 rows,)."""
+
+    features: Floats
+    labels: NDArray[np.int64]
+    weights: Floats
+
+
+def _rows(own: Rows, gamed: Rows) -> Weighted:
     columns = np.concatenate([_columns(gamed, 0.0), _columns(own, 1.0)])
     targets = np.concatenate([gamed.preference, own.preference])
     weights = np.repeat([GAMED_WEIGHT, 1.0], [len(gamed.preference), len(own.preference)])
     judged = ~np.isnan(targets)
-    psi, phi, theta = _fit(columns[judged], targets[judged], weights[judged])
-    expected = _sigmoid(phi * own.difficulty + theta)
-    error = expected.std(ddof=1) / np.sqrt(len(expected)) if len(expected) > 1 else np.nan
-    return Controlled(100 * float(expected.mean()), 100 * float(error), psi, phi, theta)
+    return Weighted(columns[judged], targets[judged], weights[judged])
 
 
 def _columns(rows: Rows, is_model: float) -> Floats:
@@ -85,31 +132,35 @@ def _columns(rows: Rows, is_model: float) -> Floats:
     return np.stack([np.tanh(rows.apart), rows.difficulty, ones], axis=1)
 
 
-def _fit(columns: Floats, targets: Floats, weights: Floats) -> tuple[float, float, float]:
-    """Choose the penalty by cross-validation, then fit all rows with it.
+def _doubled(rows: Weighted) -> Doubled:
+    shares = np.concatenate([rows.targets, 1 - rows.targets])
+    return Doubled(
+        np.concatenate([rows.columns, rows.columns]),
+        np.repeat([1, 0], len(rows.targets)),
+        shares * np.concatenate([rows.weights, rows.weights]),
+    )
 
-    Args:
-        columns: shape (rows, 3).
-        targets: in [0, 1], shape (rows,).
-        weights: of each row in the fit and in the log-loss, shape (rows,).
-    """
+
+def _chosen(rows: Weighted) -> float:
+    """Choose the penalty of the least log-loss on the rows that a fit has not seen."""
     from sklearn.model_selection import GroupKFold
 
-    features = np.concatenate([columns, columns])
-    labels = np.repeat([1, 0], len(targets))
-    shares = np.concatenate([targets, 1 - targets])
-    both, rows = np.concatenate([weights, weights]), np.tile(np.arange(len(targets)), 2)
-    scores = np.zeros(len(PENALTIES))
-    for inside, outside in GroupKFold(FOLDS).split(features, labels, rows):
-        fits = _path(features[inside], labels[inside], (shares * both)[inside], PENALTIES)
-        wins = np.concatenate([targets, targets])[outside]
-        scores -= [_log_loss(features[outside] @ one, wins, both[outside]) for one in fits]
-    chosen = PENALTIES[[int(scores.argmax())]]
-    psi, phi, theta = _path(features, labels, shares * both, chosen)[0]
-    return float(psi), float(phi), float(theta)
+    both, names = _doubled(rows), np.tile(np.arange(len(rows.targets)), 2)
+    targets, weights = np.tile(rows.targets, 2), np.tile(rows.weights, 2)
+    losses = np.zeros(len(PENALTIES))
+    for inside, outside in GroupKFold(FOLDS).split(both.features, both.labels, names):
+        fits = _path(Doubled(*(column[inside] for column in both)), PENALTIES)
+        unseen = both.features[outside]
+        losses += [_log_loss(unseen @ one, targets[outside], weights[outside]) for one in fits]
+    return float(PENALTIES[int(losses.argmin())])
 
 
-def _path(features: Floats, labels: Floats, weights: Floats, penalties: Floats) -> list[Floats]:
+def _expected(weights: Floats, difficulty: Floats) -> Floats:
+    """Give the chance of a win at no difference in length, shape (prompts,)."""
+    return _sigmoid(weights[1] * difficulty + weights[2])
+
+
+def _path(rows: Doubled, penalties: Floats) -> list[Floats]:
     """Fit once a penalty; one random state goes through all of them, as in scikit-learn's path."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -121,7 +172,7 @@ def _path(features: Floats, labels: Floats, weights: Floats, penalties: Floats) 
         )
         with warnings.catch_warnings():  # where it stops is part of the published number
             warnings.simplefilter("ignore", ConvergenceWarning)
-            fits.append(model.fit(features, labels, sample_weight=weights).coef_[0])
+            fits.append(model.fit(*rows[:2], sample_weight=rows.weights).coef_[0])
     return fits
 
 

@@ -48,29 +48,31 @@ def test_rates_are_those_of_the_preferences_and_the_judge_is_in_their_names(
 ) -> None:
     found = alpaca_eval.metrics_from(prompts(tmp_path), [judged(tmp_path, *PREFERENCES)])
     # (.9 + .2 + .5 + 1 + .1 + .6) / 6 = .55; wins 1.9, 2.0, 1.6; draw 1.5: 3.5 of 6
-    assert found["a-judge.win_rate"] == pytest.approx(55.0)
-    assert found["a-judge.discrete_win_rate"] == pytest.approx(350 / 6)
-    assert (found["a-judge.n"], found["a-judge.ties"], found["a-judge.unjudged"]) == (6, 1, 0)
-    assert found["a-judge.length_chars"] == 6.5  # 9 down to 4
-    assert found["a-judge.baseline_length_chars"] == 4.0
-    assert all(name.startswith("a-judge.") for name in found)
+    assert found["win_rate.a-judge.mean"] == pytest.approx(55.0)
+    assert found["discrete_win_rate.a-judge.mean"] == pytest.approx(350 / 6)
+    counts = [found[f"win_rate.a-judge.{key}"] for key in ("n", "ties", "unjudged")]
+    assert counts == [6, 1, 0]
+    assert found["length_chars.a-judge.mean"] == 6.5  # 9 down to 4
+    assert found["length_chars.a-judge.baseline"] == 4.0
+    assert all(name.split(".")[1] == "a-judge" for name in found)
 
 
 def test_zero_is_a_draw_and_null_is_not_judged(tmp_path: Path) -> None:
     found = alpaca_eval.metrics_from(prompts(tmp_path, 3), [judged(tmp_path, 0, None, 2.0)])
-    assert found["a-judge.win_rate"] == 75.0  # a draw and a win
-    assert (found["a-judge.n"], found["a-judge.ties"], found["a-judge.unjudged"]) == (2, 1, 1)
+    assert found["win_rate.a-judge.mean"] == 75.0  # a draw and a win
+    counts = [found[f"win_rate.a-judge.{key}"] for key in ("n", "ties", "unjudged")]
+    assert counts == [2, 1, 1]
 
 
 def test_without_the_public_files_length_control_has_another_name(tmp_path: Path) -> None:
     asked = prompts(tmp_path)
     found = alpaca_eval.metrics_from(asked, [judged(tmp_path, *PREFERENCES)])
-    assert "a-judge.lc_minimal" in found
-    assert "a-judge.lc_win_rate" not in found
+    assert "lc_minimal.a-judge.mean" in found
+    assert "lc_win_rate.a-judge.mean" not in found
     table = written.table(tmp_path / "df_gamed.csv", written.gamed(6))
     found = alpaca_eval.metrics_from(asked, [judged(tmp_path, *PREFERENCES), table])
-    assert "a-judge.lc_win_rate" in found
-    assert "a-judge.lc_minimal" not in found
+    assert "lc_win_rate.a-judge.mean" in found
+    assert "lc_minimal.a-judge.mean" not in found
 
 
 def test_rows_are_joined_by_instruction_not_by_their_place(tmp_path: Path) -> None:
@@ -84,12 +86,12 @@ def test_rows_are_joined_by_instruction_not_by_their_place(tmp_path: Path) -> No
 
 def test_the_baseline_against_itself_has_50_under_length_control(tmp_path: Path) -> None:
     rows = [
-        {**written.annotation(place, 1.5), "generator_2": "gpt4_1106_preview"} for place in (0, 1)
+        {**written.annotation(place, 1.5), "generator_2": "gpt4_1106_preview"} for place in range(4)
     ]
     path = written.array(tmp_path / "annotations.json", rows)
-    table = written.table(tmp_path / "df_gamed.csv", written.gamed(2))
-    found = alpaca_eval.metrics_from(prompts(tmp_path, 2), [path, table])
-    assert found["a-judge.lc_win_rate"] == found["a-judge.win_rate"] == 50.0
+    table = written.table(tmp_path / "df_gamed.csv", written.gamed(4))
+    found = alpaca_eval.metrics_from(prompts(tmp_path, 4), [path, table])
+    assert found["lc_win_rate.a-judge.mean"] == found["win_rate.a-judge.mean"] == 50.0
 
 
 def test_missing_and_foreign_rows_are_refused_by_name(tmp_path: Path) -> None:
@@ -130,6 +132,11 @@ def test_half_a_file_and_a_row_without_a_verdict_are_refused(tmp_path: Path) -> 
     written.array(path, [row])
     with pytest.raises(InputError, match="row 1: lacks preference; the judge has not spoken"):
         alpaca_eval.metrics_from(prompts(tmp_path, 1), [path])
+
+
+def test_a_judge_that_said_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no preference in 2 rows"):
+        alpaca_eval.metrics_from(prompts(tmp_path, 2), [judged(tmp_path, None, None)])
 
 
 def test_one_file_of_annotations_is_due(tmp_path: Path) -> None:

@@ -63,12 +63,13 @@ def test_a_score_is_the_mean_over_weighted_games_with_its_judge_in_the_name(
     )
     found = arena_hard_v2.metrics_from(prompts(tmp_path, "u1", "u2", "u3"), [path])
     # (2 + 1 + 0) of (2 + 2 + 4)
-    assert found["hard_prompt.gpt-4.1.score"] == pytest.approx(100 * 3 / 8)
-    assert found["hard_prompt.gpt-4.1.n"] == 3
-    assert found["hard_prompt.gpt-4.1.ties"] == 1
-    assert found["hard_prompt.gpt-4.1.position_consistency"] == 1.0
+    assert found["score.hard_prompt.gpt-4.1.mean"] == pytest.approx(100 * 3 / 8)
+    assert found["score.hard_prompt.gpt-4.1.n"] == 3
+    assert found["score.hard_prompt.gpt-4.1.ties"] == 1
+    assert found["score.hard_prompt.gpt-4.1.position_consistency"] == 1.0
     # three prompts: a resample of one alone three times has 0 % or 100 %, each 1 in 27
-    assert (found["hard_prompt.gpt-4.1.ci_lo"], found["hard_prompt.gpt-4.1.ci_hi"]) == (0, 100)
+    assert found["score.hard_prompt.gpt-4.1.ci_lo"] == 0
+    assert found["score.hard_prompt.gpt-4.1.ci_hi"] == 100
 
 
 def test_a_failed_game_takes_its_prompt_out_and_is_counted(tmp_path: Path) -> None:
@@ -79,19 +80,22 @@ def test_a_failed_game_takes_its_prompt_out_and_is_counted(tmp_path: Path) -> No
     ]
     asked = prompts(tmp_path, "u1", "u2", "u3")
     found = arena_hard_v2.metrics_from(asked, [verdicts(tmp_path, *rows)])
-    assert found["hard_prompt.gpt-4.1.score"] == 100.0
-    assert (found["hard_prompt.gpt-4.1.n"], found["hard_prompt.gpt-4.1.unjudged"]) == (1, 2)
+    assert found["score.hard_prompt.gpt-4.1.mean"] == 100.0
+    assert found["score.hard_prompt.gpt-4.1.n"] == 1
+    assert found["score.hard_prompt.gpt-4.1.unjudged"] == 2
+    with pytest.raises(InputError, match=r"no verdict of gpt-4\.1 on mine in hard_prompt"):
+        arena_hard_v2.metrics_from(asked[1:], [verdicts(tmp_path, *rows[1:])])
 
 
 def test_a_model_against_itself_has_50_and_swapped_roles_have_the_rest(tmp_path: Path) -> None:
     asked = prompts(tmp_path, "u1", "u2")
     even = verdicts(tmp_path, *(judgement(uid, "A=B", "A=B") for uid in ("u1", "u2")))
-    assert arena_hard_v2.metrics_from(asked, [even])["hard_prompt.gpt-4.1.score"] == 50.0
+    assert arena_hard_v2.metrics_from(asked, [even])["score.hard_prompt.gpt-4.1.mean"] == 50.0
     games = {"u1": ("A>>B", "A>B"), "u2": ("A=B", "B>A")}
     scores = [
         arena_hard_v2.metrics_from(
             asked, [verdicts(tmp_path, *(judgement(u, *g[::way]) for u, g in games.items()))]
-        )["hard_prompt.gpt-4.1.score"]
+        )["score.hard_prompt.gpt-4.1.mean"]
         for way in (1, -1)
     ]
     # u1: 0 of 3 and 1 of 1; u2: half and 0: 1.5 of 6
@@ -106,11 +110,11 @@ def test_categories_stand_apart_and_one_without_verdicts_is_left_out(tmp_path: P
     found = arena_hard_v2.metrics_from(
         asked, [verdicts(tmp_path, judgement("u1", "B>A", "A>B"), poem)]
     )
-    assert found["hard_prompt.gpt-4.1.score"] == 100.0
-    assert found["creative_writing.gpt-4.1.score"] == 0.0
+    assert found["score.hard_prompt.gpt-4.1.mean"] == 100.0
+    assert found["score.creative_writing.gpt-4.1.mean"] == 0.0
     found = arena_hard_v2.metrics_from(asked, [verdicts(tmp_path, poem)])
-    assert "creative_writing.gpt-4.1.score" in found
-    assert not any(name.startswith("hard_prompt") for name in found)
+    assert "score.creative_writing.gpt-4.1.mean" in found
+    assert not any("hard_prompt" in name for name in found)
 
 
 def test_several_judges_are_given_apart_and_together(tmp_path: Path) -> None:
@@ -119,10 +123,10 @@ def test_several_judges_are_given_apart_and_together(tmp_path: Path) -> None:
         verdicts(tmp_path, judgement("u1", "A>B", "B>A", judge="gemini-2.5"), name="other"),
     ]
     found = arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), paths)
-    assert found["hard_prompt.gpt-4.1.score"] == 100.0
-    assert found["hard_prompt.gemini-2.5.score"] == 0.0
-    assert found["hard_prompt.gpt-4.1+gemini-2.5.score"] == 50.0
-    assert found["hard_prompt.gpt-4.1+gemini-2.5.n"] == 1  # one prompt, judged by two
+    assert found["score.hard_prompt.gpt-4.1.mean"] == 100.0
+    assert found["score.hard_prompt.gemini-2.5.mean"] == 0.0
+    assert found["score.hard_prompt.gpt-4.1+gemini-2.5.mean"] == 50.0
+    assert found["score.hard_prompt.gpt-4.1+gemini-2.5.n"] == 1  # one prompt, judged by two
 
 
 def controlled(folder: Path) -> tuple[Prompts, list[Path]]:
@@ -155,10 +159,10 @@ def test_what_length_alone_wins_is_gone_when_style_is_controlled(tmp_path: Path)
     asked, paths = controlled(tmp_path)
     found = arena_hard_v2.metrics_from(asked, paths)
     # longer: 6 wins and 3 ties of 9, a share of 5/6; shorter: 1/6. (9 * 5/6 + 3 * 1/6) / 12
-    assert found["hard_prompt.gpt-4.1.score"] == pytest.approx(100 * 2 / 3)
+    assert found["score.hard_prompt.gpt-4.1.mean"] == pytest.approx(100 * 2 / 3)
     # `short` has the same shares by length, so strengths are 0 and length explains all
-    own = "hard_prompt.gpt-4.1.style_controlled"
-    assert found[f"{own}.score"] == pytest.approx(50.0, abs=1e-4)
+    own = "style_controlled.hard_prompt.gpt-4.1"
+    assert found[f"{own}.mean"] == pytest.approx(50.0, abs=1e-4)
     low, high = found[f"{own}.ci_lo"], found[f"{own}.ci_hi"]
     assert low is not None
     assert high is not None
@@ -169,8 +173,8 @@ def test_what_length_alone_wins_is_gone_when_style_is_controlled(tmp_path: Path)
 def test_one_model_alone_has_no_controlled_score(tmp_path: Path) -> None:
     asked, (mine, _, *answers) = controlled(tmp_path)
     found = arena_hard_v2.metrics_from(asked, [mine, *answers])
-    assert found["hard_prompt.gpt-4.1.style_controlled.models"] == 1
-    assert "hard_prompt.gpt-4.1.style_controlled.score" not in found
+    assert found["style_controlled.hard_prompt.gpt-4.1.models"] == 1
+    assert "style_controlled.hard_prompt.gpt-4.1.mean" not in found
 
 
 def test_an_answer_without_style_is_refused(tmp_path: Path) -> None:
@@ -241,4 +245,4 @@ def test_the_first_version_has_one_category_and_verdicts_without_one_are_its_own
         del said[name]
     found = arena_hard_v01.metrics_from(asked, [verdicts(tmp_path, said)])
     # 3 of 3 and 0 of 1
-    assert found["arena-hard-v0.1.gpt-4-1106-preview.score"] == pytest.approx(75.0)
+    assert found["score.arena-hard-v0.1.gpt-4-1106-preview.mean"] == pytest.approx(75.0)

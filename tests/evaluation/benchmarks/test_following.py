@@ -63,11 +63,12 @@ def test_rates_count_prompts_that_follow_all_and_instructions_one_by_one(tmp_pat
     # strict: 1 follows both, 2 has a comma, 3 does not end so; loose: 2 without its last line
     responses = ["Well. The end", "None\nOne, two", "Never"]
     found = ifeval.metrics(prompts, responses)
-    assert found["prompt_strict"] == pytest.approx(1 / 3)
-    assert found["instruction_strict"] == pytest.approx(2 / 4)
-    assert found["prompt_loose"] == pytest.approx(2 / 3)
-    assert found["instruction_loose"] == pytest.approx(3 / 4)
-    assert (found["n"], found["instructions"], found["failed_checks"]) == (3, 4, 0)
+    assert found["prompt_strict.mean"] == pytest.approx(1 / 3)
+    assert found["instruction_strict.mean"] == pytest.approx(2 / 4)
+    assert found["prompt_loose.mean"] == pytest.approx(2 / 3)
+    assert found["instruction_loose.mean"] == pytest.approx(3 / 4)
+    assert (found["prompt_strict.n"], found["instruction_loose.n"]) == (3, 4)
+    assert found["failed_checks"] == 0
     assert ifeval.records(prompts, responses)["value"].to_pylist() == [1.0, 0.0, 0.0]
 
 
@@ -78,7 +79,7 @@ def test_ifbenchs_records_are_loose_and_its_intervals_are_of_prompts(tmp_path: P
     responses = ["Sure, here:\nnowhitespace", "with white space"]
     assert ifbench.records(prompts, responses)["value"].to_pylist() == [1.0, 0.0]
     found = ifbench.metrics(prompts, responses)
-    assert (found["prompt_strict"], found["prompt_loose"]) == (0.0, 0.5)
+    assert (found["prompt_strict.mean"], found["prompt_loose.mean"]) == (0.0, 0.5)
     # two prompts: a resample has none, one or both of the right one
     assert (found["prompt_loose.ci_lo"], found["prompt_loose.ci_hi"]) == (0.0, 1.0)
 

@@ -6,6 +6,7 @@ import pytest
 from mutual_taught.evaluation.benchmarks.length_controlled import (
     Rows,
     apart,
+    interval,
     length_controlled,
 )
 
@@ -66,5 +67,17 @@ def test_rows_without_a_preference_train_nothing_and_are_in_the_mean() -> None:
     blank = own._replace(preference=np.where(np.arange(COUNT) < 5, np.nan, own.preference))
     fewer = Rows(*(column[5:] for column in own))
     with_blank, without = length_controlled(blank, gamed(-1)), length_controlled(fewer, gamed(-1))
-    assert with_blank[2:] == without[2:]  # the same fit
+    assert with_blank.model == without.model  # the same fit
     assert with_blank.win_rate != without.win_rate
+
+
+def test_the_interval_is_around_the_win_rate_and_the_same_every_time() -> None:
+    own = rows(1, -2.0, 0.7)
+    won = own.preference > np.random.default_rng(5).random(COUNT)
+    noisy = own._replace(preference=won.astype(np.float64))
+    found = length_controlled(noisy, gamed(-1.0))
+    low, high = interval(noisy, gamed(-1.0), found.penalty, 1)
+    # 60 wins or losses at 65 %: a standard error of about 6, so some 24 from end to end
+    assert low < found.win_rate < high
+    assert 12 < high - low < 40
+    assert interval(noisy, gamed(-1.0), found.penalty, 1) == (low, high)

@@ -13,13 +13,13 @@ from tests.project import ROOT
 
 PYTHON = ROOT / ".venv-alpaca" / "bin" / "python"
 NAMES = {
-    "win_rate": "win_rate",
-    "standard_error": "standard_error",
-    "discrete_win_rate": "discrete_win_rate",
-    "n_total": "n",
-    "n_draws": "ties",
-    "length_controlled_winrate": "lc_win_rate",
-    "lc_standard_error": "lc_standard_error",
+    "win_rate": "win_rate.a-judge.mean",
+    "standard_error": "win_rate.a-judge.standard_error",
+    "discrete_win_rate": "discrete_win_rate.a-judge.mean",
+    "n_total": "win_rate.a-judge.n",
+    "n_draws": "win_rate.a-judge.ties",
+    "length_controlled_winrate": "lc_win_rate.a-judge.mean",
+    "lc_standard_error": "lc_win_rate.a-judge.standard_error",
 }
 
 
@@ -70,4 +70,4 @@ def test_ours_equals_alpaca_evals_own_function(tmp_path: Path, count: int, seed:
     written.array(annotations, shuffled)  # theirs joins by place, ours by instruction
     ours = alpaca_eval.metrics_from(alpaca_eval.read([asked]), [annotations, gamed])
     for name, own in NAMES.items():
-        assert ours[f"a-judge.{own}"] == pytest.approx(theirs[name], abs=1e-6), name
+        assert ours[own] == pytest.approx(theirs[name], abs=1e-6), name
