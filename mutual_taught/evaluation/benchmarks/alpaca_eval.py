@@ -176,7 +176,6 @@ def _rates(rows: Sequence[Annotation]) -> dict[str, Metrics]:
         "win_rate": {
             **_interval(judged - 1),
             "standard_error": found.standard_error,
-            "n": float(len(judged)),
             "ties": float(found.draws),
             "unjudged": float(len(rows) - len(judged)),
         },
@@ -187,8 +186,8 @@ def _rates(rows: Sequence[Annotation]) -> dict[str, Metrics]:
 
 def _interval(wins: Floats) -> Metrics:
     """Give the mean of wins in percent, with its interval over prompts."""
-    mean, low, high, _ = bootstrap(100 * wins, SEED)
-    return {"mean": mean, "ci_lo": low, "ci_hi": high}
+    mean, low, high, count = bootstrap(100 * wins, SEED)
+    return {"mean": mean, "ci_lo": low, "ci_hi": high, "n": float(count)}
 
 
 def _controlled(rows: Sequence[Annotation], gamed: alpaca_gamed.Gamed) -> dict[str, Metrics]:
@@ -206,6 +205,7 @@ def _controlled(rows: Sequence[Annotation], gamed: alpaca_gamed.Gamed) -> dict[s
             "mean": found.win_rate,
             "ci_lo": low,
             "ci_hi": high,
+            "n": float(len(rows)),
             "standard_error": found.standard_error,
         }
     }
@@ -225,6 +225,7 @@ def _minimal(rows: Sequence[Annotation]) -> dict[str, Metrics]:
             "mean": 100 * lc_minimal(wins, length, baseline),
             "ci_lo": 100 * float(low),
             "ci_hi": 100 * float(high),
+            "n": float(count),
         }
     }
 

@@ -168,6 +168,7 @@ def _controlled(field: Field, styles: Styles) -> Metrics:
         "mean": float(bradley_terry.score(whole)[0]),
         "ci_lo": float(low),
         "ci_hi": float(high),
+        "n": float(len(np.unique(battles.prompt))),
         "models": float(count),
     }
 
