@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mutual_taught.evaluation.benchmarks.base import Items, Metrics, Scores
+from mutual_taught.evaluation.benchmarks.base import Item, Items, Metrics, Scores
 from mutual_taught.evaluation.benchmarks.pairs import lengths_as_scores, measured, number
 from mutual_taught.evaluation.benchmarks.resampling import Mean, interval, mean, mix
 from mutual_taught.method.statistics import Floats
@@ -13,19 +13,26 @@ from mutual_taught.method.statistics import Floats
 Composites = Callable[[Items, Scores], Mapping[str, Mean]]
 
 
-def report(items: Items, scores: Scores, composites: Composites) -> Metrics:
+def report(
+    items: Items,
+    scores: Scores,
+    composites: Composites,
+    paired: Callable[[Item], bool] = lambda item: True,
+) -> Metrics:
     """Put together what is said of a reward model on a benchmark.
 
     Args:
         items: of the benchmark.
         scores: a reward of each response; None where the model cannot read it.
         composites: makes the benchmark's own numbers.
+        paired: which items' comparisons are described as pairs.
 
     Returns:
-        What `pairs.describe` says of all comparisons; of each composite `<name>.mean`, `.ci_lo`,
+        What `pairs.describe` says of the comparisons; of each composite `<name>.mean`, `.ci_lo`,
         `.ci_hi`, `.n` and `.length_scorer`, what lengths in characters would give in its place.
     """
-    found = measured(items, scores)
+    places = [place for place, item in enumerate(items) if paired(item)]
+    found = measured([items[place] for place in places], [scores[place] for place in places])
     for name, part in composites(items, scores).items():
         found |= interval(name, part)
     for name, part in composites(items, lengths_as_scores(items)).items():

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mutual_taught.evaluation.benchmarks import composites, files, pairs, reading
+from mutual_taught.evaluation.benchmarks import composites, files, reading
 from mutual_taught.evaluation.benchmarks.base import (
     Item,
     Items,
@@ -20,7 +20,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     rewards_of,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
-from mutual_taught.evaluation.benchmarks.resampling import Mean, interval, mix
+from mutual_taught.evaluation.benchmarks.resampling import Mean, mix
 from mutual_taught.method.statistics import Floats
 from mutual_taught.terminal.signs import excerpt
 
@@ -117,12 +117,7 @@ def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
 
 def metrics(items: Items, scores: Scores) -> Metrics:
     """Give accuracies by kind and goal; what is said of all pairs is of the pairs only."""
-    places = [place for place, item in enumerate(items) if item.item_id.startswith("pairs:")]
-    found = pairs.measured([items[place] for place in places], [scores[place] for place in places])
-    for name, part in parts(items, scores).items():
-        found |= interval(name, part)
-    for name, part in parts(items, pairs.lengths_as_scores(items)).items():
-        found[f"{name}.length_scorer"] = pairs.number(part.value)
+    found = composites.report(items, scores, parts, lambda item: item.item_id.startswith("pairs:"))
     return {**found, **reading.completeness(_by_kind(items), ITEMS)}
 
 

@@ -9,6 +9,8 @@ import pytest
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import benchmarks
 from mutual_taught.evaluation.benchmarks import base
+from tests.evaluation.benchmarks.published import NAMES
+from tests.project import ROOT
 
 KINDS = {"reward_model": base.RewardBenchmark, "policy": base.PolicyBenchmark}
 
@@ -38,3 +40,21 @@ def test_the_list_of_names_imports_no_library_that_computes() -> None:
         "assert not {'torch', 'transformers', 'datasets', 'pyarrow', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_published_benchmark_of_reward_models_stands_in_the_page_with_its_commit(
+    name: str,
+) -> None:
+    page = (ROOT / "docs/evaluation.md").read_text()
+    [row] = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    hub = benchmarks.module(name).HUB
+    assert hub is None or f"`{hub.dataset}`" in row
+    expected = "–" if hub is None else f"`{hub.revision[:8]}…`" if hub.revision else "`--revision`"
+    assert row.split(" | ")[3] == expected
+
+
+def test_there_are_files_by_hand_for_every_published_benchmark_of_reward_models() -> None:
+    own = {"pairs", "best-of-n"}
+    kinds = {name: entry.kind for name, entry in benchmarks.REGISTRY.items() if name not in own}
+    assert {name for name, kind in kinds.items() if kind == "reward_model"} == set(NAMES)
