@@ -22,7 +22,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     rewards_of,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
-from mutual_taught.evaluation.benchmarks.resampling import Mean, mix
+from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.method.statistics import Floats
 from mutual_taught.terminal.signs import excerpt
 
@@ -114,10 +114,8 @@ def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
         level: composites.plain(cells, [f"{domain}.{level}" for domain in DOMAINS])
         for level in LEVELS
     }
-    of_domain = {
-        domain: mix((cells.get(f"{domain}.{level}", composites.NOTHING), 1.0) for level in LEVELS)
-        for domain in DOMAINS
-    }
+    # The draws follow from a part's name: a domain and its levels resample the same prompts alike.
+    of_domain = composites.parts(domains, table.mean(1), groups)
     return {"score": composites.plain(of_domain, DOMAINS), **of_level, **of_domain, **cells}
 
 

@@ -100,6 +100,8 @@ def test_a_scorer_of_style_is_easy_by_far_and_never_hard(tmp_path: Path) -> None
     found = rm_bench.metrics(items, [[1.0, 2, 3, 1, 2, 3]] * len(items))
     # the more ornate wins: below the diagonal always, on it a tie, above it never
     assert (found["hard.mean"], found["normal.mean"], found["easy.mean"]) == (0, 0, 1)
+    # two prompts in each of five domains
+    assert (found["score.n"], found["hard.n"], found["safety.n"]) == (10, 10, 4)
     assert found["score.mean"] == pytest.approx(1 / 3)
 
 
