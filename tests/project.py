@@ -53,7 +53,7 @@ def copy(target: Path, preset: str, fake: bool = False) -> Path:
             )
         else:
             shutil.copy(source, target / part)
-    (target / ".dvc").mkdir()
+    shutil.copytree(ROOT / ".dvc" / "plots", target / ".dvc" / "plots")
     for name in ("config", ".gitignore"):
         shutil.copy(ROOT / ".dvc" / name, target / ".dvc" / name)
     shutil.copy(ROOT / "presets" / f"{preset}.yaml", target / "params.yaml")
