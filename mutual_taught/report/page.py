@@ -107,8 +107,16 @@ def shown(value: object) -> object:
 
 
 def _drawn(section: Section) -> Section:
-    """Refuse a picture that is more than drawn: the template takes pictures in as they are."""
+    """Refuse a picture that is more than drawn: the template takes pictures in as they are.
+
+    What a mark stands for becomes the script's hint. A picture is one image to a screen reader,
+    which hears its title and description.
+    """
     for picture in section.pictures:
         if found := LIVE.search(picture.svg):
             raise ValueError(f"picture {picture.name} has {found[0]!r}; expected only shapes")
-    return section
+    pictures = [
+        picture._replace(svg=picture.svg.replace(" aria-label=", " data-says="))
+        for picture in section.pictures
+    ]
+    return section._replace(pictures=pictures)

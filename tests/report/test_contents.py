@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mutual_taught.config.inputs import Model, Models
+from mutual_taught.config import params
 from mutual_taught.report import contents, gathered, markdown, words
 from mutual_taught.report.contents import Remembered, Setting
 from mutual_taught.report.past import Past
@@ -36,15 +36,14 @@ def test_page_of_a_finished_run_has_all_sections_in_order(finished: Path) -> Non
 
 
 def test_page_is_made_again_with_the_same_bytes(finished: Path, tmp_path: Path) -> None:
-    tiny = Model(source="tiny", path="tiny", revision=None)
-    models = Models(policy=tiny, reward_model=tiny.model_copy(update={"source": "trained"}))
+    file = finished.parent / "params.yaml"
+    values = params.validate(params.read(file), file)
+    threshold = values.select_policy.win_rate_threshold
     shutil.copytree(finished / "2" / "report", tmp_path / "report")
-    made = []
-    for _ in range(2):
-        (tmp_path / "report" / "index.html").unlink()
-        gathered.write_page(tmp_path / "report", 1, 0.6, models)
-        made.append((tmp_path / "report" / "index.html").read_bytes())
-    assert made[0] == made[1]
+    made = tmp_path / "report" / "index.html"
+    made.unlink()
+    gathered.write_page(tmp_path / "report", values.seed, threshold, values.models)
+    assert made.read_bytes() == (finished / "2" / "report" / "index.html").read_bytes()
 
 
 def test_numbers_have_the_names_of_status_and_no_row_of_dashes() -> None:

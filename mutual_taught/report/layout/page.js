@@ -5,13 +5,12 @@
   const form = document.getElementById("filters");
   const hint = document.getElementById("hint");
 
-  // What a mark of a picture stands for is its label; the hint shows it beside the pointer.
+  // What a mark of a picture stands for is shown beside the pointer.
   document.querySelectorAll("figure svg").forEach(function (svg) {
     svg.addEventListener("pointermove", function (event) {
-      const mark = event.target.closest("[aria-label]");
-      const text = mark && mark !== svg && mark.getAttribute("role") !== "graphics-object" ? mark.getAttribute("aria-label") : "";
-      hint.hidden = !text;
-      hint.textContent = text;
+      const mark = event.target.closest("[data-says]");
+      hint.hidden = !mark;
+      hint.textContent = mark ? mark.dataset.says : "";
       hint.style.left = Math.min(event.clientX + 12, window.innerWidth - hint.offsetWidth - 8) + "px";
       hint.style.top = event.clientY + 16 + "px";
     });
@@ -54,7 +53,7 @@
     const ordered = sorted(found, form.elements.order.value);
     const seen = new Set(ordered.slice(0, limit));
     cards.forEach(function (card) { card.hidden = !seen.has(card); });
-    ordered.slice(0, limit).forEach(function (card) { list.appendChild(card); });
+    ordered.slice(0, limit).reverse().forEach(function (card) { list.insertBefore(card, list.firstChild); });
     count.textContent = found.length + " of " + cards.length + " prompts, " + seen.size + " shown";
     more.hidden = found.length <= limit;
   }
