@@ -20,6 +20,9 @@ from mutual_taught.report.words import NOTE, ROWS
 from mutual_taught.terminal.signs import fit, visible
 
 
+SHOWN = (*markdown.STAGES, "judge")  # a stage that only some runs have, so no report depends on it
+
+
 class Iteration(NamedTuple):
     """One iteration: `final` is the iteration whose policy it ends with."""
 
@@ -46,7 +49,7 @@ def iterations(run: Path, state: State) -> list[Iteration]:
     """Read what each iteration did, without those that params.yaml does not have."""
     keys = [key for key in run_state.present(run) if key not in state.leftovers]
     history: list[dict[str, Any]] = [
-        {"iteration": int(key), "metrics": markdown.read_metrics(run / key / "metrics")}
+        {"iteration": int(key), "metrics": markdown.read_metrics(run / key / "metrics", SHOWN)}
         for key in keys
     ]
     return [

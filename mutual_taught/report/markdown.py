@@ -36,13 +36,17 @@ def entry(iteration: int, metrics: Mapping[str, Any], examples: Sequence[Any]) -
     return {"iteration": iteration, "metrics": dict(metrics), "examples": list(examples)}
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
+def read_metrics(folder: Path, stages: Sequence[str] = STAGES) -> dict[str, Any]:
     """Read the metrics of an iteration's stages, those that exist.
+
+    Args:
+        folder: of the metrics.
+        stages: names; by default those that every run has, on which the report depends.
 
     Raises:
         InputError: one is no number.
     """
-    paths = {stage: folder / f"{stage}.json" for stage in STAGES}
+    paths = {stage: folder / f"{stage}.json" for stage in stages}
     found = {stage: read_json(path) for stage, path in paths.items() if path.exists()}
     for stage, numbers in found.items():
         for name, value in numbers.items():

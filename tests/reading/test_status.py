@@ -70,6 +70,26 @@ def test_chosen_answers_that_became_unlikely_are_a_line(copied: Path) -> None:
     assert "fell by 7.2 nats" in status()
 
 
+def told(path: Path, **numbers: float) -> None:
+    """Write numbers beside those of a stage."""
+    known = files.read_json(path) if path.exists() else {}
+    path.unlink(missing_ok=True)  # it may be a link into another test's run
+    files.write_metrics(path, {**known, **numbers})
+
+
+def test_verdict_of_an_independent_judge_is_an_alarm_where_the_teacher_says_otherwise(
+    copied: Path,
+) -> None:
+    metrics, rate = copied / "run" / "2" / "metrics", "policy.win_rate.vs_previous"
+    teacher = f"{rate}.previous_reward_model"
+    told(metrics / "eval.json", **{f"{teacher}.mean": 0.75, f"{teacher}.ci_lo": 0.625})
+    said = "r_1 prefers the new answers (0.75 of the duels) and arena_hard.judge the old ones"
+    assert said not in status()
+    told(metrics / "judge.json", **{"active": 1.0, f"{rate}.arena_hard.judge.ci_hi": 0.4})
+    assert f"Alarm at t = 2: {said}; try " in status()
+    assert any(said in line for line in json.loads(status("--json"))["alarms"])
+
+
 def test_project_without_a_run_is_not_run(copied: Path) -> None:
     shutil.rmtree(copied / "run")
     said = status()
