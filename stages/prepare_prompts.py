@@ -9,7 +9,7 @@ from mutual_taught.artifacts.manifests import hashes
 from mutual_taught.config import blocks, inputs, params
 from mutual_taught.evaluation import gold_tables
 from mutual_taught.pipeline import perf
-from mutual_taught.prepare import contamination, sources
+from mutual_taught.prepare import contamination, held_out, sources
 from mutual_taught.terminal import process
 from stages._click import PATH, Stage, run
 
@@ -32,8 +32,8 @@ def main(seed_preferences: Path, out: Path) -> None:
     splits = sources.by_split(prompts)
     for split, said in params.judged_by_gold():
         gold_tables.require_verifiable(splits[split], split, said)
-    gold = params.gold_pairs()
-    pairs = sources.gold_pairs(gold)
+    gold, trained = params.gold_pairs(seed_preferences), sources.trained_on(splits)
+    pairs, left_out = held_out.read(gold, data, screen.reason, trained)
     seeds = sources.gold_pairs(seed_preferences if models.reward_model.trained_here else None)
     contamination.require_run_clean(splits, (str(seed_preferences), seeds), (str(gold), pairs))
     made_from = {
@@ -49,8 +49,9 @@ def main(seed_preferences: Path, out: Path) -> None:
     )
     for split, members in splits.items():
         tables.write(out / "splits", tables.split(split), members, {"seed": seed})
-    tables.write(out, tables.GOLD_PAIRS, pairs, {}, active=len(pairs) > 0)
-    metrics = sources.counts(prompts["split"], dropped["reason"], rows)
+    of_pairs = held_out.provenance(gold, data, left_out)
+    tables.write(out, tables.GOLD_PAIRS, pairs, of_pairs, active=len(pairs) > 0)
+    metrics = sources.counts(prompts["split"], dropped["reason"], rows) | held_out.counts(left_out)
     files.write_metrics(out / "metrics" / "prepare_prompts.json", metrics)
     for line in sources.summary(metrics):
         process.say(line)

@@ -375,6 +375,7 @@ GOLD_PAIRS = Table(
         "part": TEXT,
     },
     ("prompt_id",),
+    made_from=MadeFrom(switched=("subset", "dropped")),
 )
 SEED_PAIRS = replace(GOLD_PAIRS, name="seed_pairs", made_from=MadeFrom(terms=("max_length",)))
 RECORDS = Table(

@@ -14,9 +14,11 @@ from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.provenance import agrees, learnt
 from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.config import blocks, inputs, params
+from mutual_taught.config.blocks import SUBSET
 from mutual_taught.keys import places, prompt_ids
 from mutual_taught.planning.workload import PREFERENCES
-from mutual_taught.prepare import conversations, sources
+from mutual_taught.prepare import conversations, held_out, sources
+from mutual_taught.prepare.contamination import HELD_OUT
 from mutual_taught.prepare.reward_model import METRICS, fitting
 from mutual_taught.terminal.signs import excerpt
 from mutual_taught.training.settings import total_steps
@@ -88,11 +90,17 @@ def absent(folder: Path, settings: blocks.Params) -> Iterator[str]:
     """
     for place, table in (
         *((place, tables.ALL_PROMPTS) for place in _prompt_files(settings.data)),
-        (settings.eval.gold_pairs, tables.GOLD_PAIRS),
+        (_pair_file(settings), tables.GOLD_PAIRS),
     ):
         if place is not None and not Path(place).exists():
             copied = table.path(folder / "0")
             yield f"{place} is not here, and {copied} was not compared with it"
+
+
+def _pair_file(settings: blocks.Params) -> str | None:
+    """Name the file that gold pairs are read from, if they are from one."""
+    named = params.named_pairs(settings, PREFERENCES)
+    return None if named is None or named.startswith(SUBSET) else named
 
 
 def _prompt_files(data: inputs.Data) -> list[str]:
@@ -130,12 +138,33 @@ def gold_pairs(of: Iteration) -> Faults:
     """The gold pairs are those of the file that params.yaml names, if it is here."""
     path, table = tables.GOLD_PAIRS.path(of.here), tables.GOLD_PAIRS
     yield from integrity.altered(of.run, path, table)
-    named = of.settings.eval.gold_pairs
+    found, named = of.run.table(path, table), params.named_pairs(of.settings, PREFERENCES)
+    if named is not None and named.startswith(SUBSET):
+        yield from _subset(of, path, found, named)
+        return
     source = None if named is None else Path(named)
     if source is not None and not source.exists():
         return
     expected = table.sorted(sources.gold_pairs(source))
-    yield from faults.compare(path, table, of.run.table(path, table), expected)
+    yield from faults.compare(path, table, found, expected)
+
+
+def _subset(of: Iteration, path: Path, found: pa.Table, named: str) -> Faults:
+    """Pairs of a subset of the hub, which is not asked: what they say of themselves is right."""
+    table, rows = tables.GOLD_PAIRS, len(found)
+    ids = prompt_ids(found["messages"].combine_chunks())
+    sides: dict[str, list[object]] = {
+        "prompt_id": list(ids),
+        "gold_chosen": [1.0] * rows,
+        "gold_rejected": [0.0] * rows,
+        "part": [HELD_OUT] * rows,
+    }
+    yield from faults.compare(path, table, found, pa.table(sides))
+    trained = sources.trained_on({name: of.run.split(name) for name in SPLITS})
+    bad = [prompt in trained for prompt in ids]
+    yield from faults.first(path, table, found, "prompt_id", bad, "of no prompt that is trained on")
+    said = {"subset": held_out.subset_of(named, of.settings.data)}
+    yield from agrees(path, tables.provenance(found), said)
 
 
 def reward_model(of: Iteration) -> Faults:
@@ -165,6 +194,8 @@ def _counted(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
     dropped = run.table(here / "dropped_prompts.parquet", tables.DROPPED_PROMPTS)
     rows = tables.provenance(dropped)["rows"]
     counted = sources.counts(whole["split"], dropped["reason"], rows)
+    pairs = run.table(tables.GOLD_PAIRS.path(here), tables.GOLD_PAIRS)
+    counted |= held_out.counts(tables.provenance(pairs).get("dropped", {}))
     _, sizes = sources.split_plan(settings.data)
     for name, size in sizes.items():
         if size is not None and (actual := counted.get(f"prompts_{name}", 0)) != size:

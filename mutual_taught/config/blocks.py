@@ -1,5 +1,6 @@
 """The blocks of `params.yaml`, typed and range-checked; those of data and training lie beside."""
 
+import re
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -24,6 +25,7 @@ from mutual_taught.method.ranked_pairs import ChosenRule
 from mutual_taught.method.selection import Draws, Judge, Ties
 
 Workers = Literal["local", "ray"]
+AUTO, SUBSET = "auto", "subset:"  # of eval.gold_pairs, beside the name of a file
 
 
 class Decoding(Block):
@@ -71,12 +73,20 @@ class Eval(Decoding):
 
     key: ClassVar[str] = "eval"
     responses_per_prompt: Count
-    gold_pairs: str | None = Field(description="Parquet of held-out gold pairs, or null")
+    gold_pairs: str | None = Field(
+        description="auto, Parquet of held-out gold pairs, a subset of data.path, or null"
+    )
 
     @model_validator(mode="after")
     def _watched(self) -> Self:
-        if self.gold_pairs is not None and not under("data", self.gold_pairs):
-            raise ValueError("gold_pairs under data/, the folder DVC watches, without .., or null")
+        named = self.gold_pairs
+        if named is None or named == AUTO or re.fullmatch(f"{SUBSET}[A-Za-z0-9_.-]+", named):
+            return self
+        if not under("data", named):
+            raise ValueError(
+                "gold_pairs auto, a file under data/ (the folder DVC watches) without .., "
+                f"{SUBSET}NAME of a subset of data.path, or null (it is {named!r})"
+            )
         return self
 
 

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from mutual_taught.config.blocks import Decoding, Params, Sample, Workers
+from mutual_taught.config.blocks import AUTO, SUBSET, Decoding, Params, Sample, Workers
 from mutual_taught.config.fields import Block
 from mutual_taught.config.judging import Endpoint
 from mutual_taught.config.learning import Dpo, TrainRm
@@ -56,10 +56,30 @@ def longest_answer(path: Path = PARAMS) -> int:
     return _longest(validate(read(path), path))
 
 
-def gold_pairs(path: Path = PARAMS) -> Path | None:
-    """Read where held-out gold pairs are, if there are any."""
-    place = validate(read(path), path).eval.gold_pairs
-    return None if place is None else Path(place)
+def gold_pairs(preferences: Path, path: Path = PARAMS) -> str | None:
+    """Read where held-out pairs are, if there are any: see `named_pairs`."""
+    return named_pairs(validate(read(path), path), preferences)
+
+
+def named_pairs(params: Params, preferences: Path) -> str | None:
+    """Say where the pairs are that reward models are measured on.
+
+    `auto` names the seed preferences where they fit: for the embedded prompts, answered by the
+    embedded policy (or the tiny one of tests). They hold that policy's own answers, so for other
+    prompts or another policy nothing is measured on them unless params name their file.
+
+    Args:
+        params: the values of params.yaml.
+        preferences: the file of seed preferences.
+
+    Returns:
+        A file, `subset:` and a subset of `data.path`, or None.
+    """
+    named = params.eval.gold_pairs
+    if named != AUTO:
+        return named
+    own = params.data.source == "embedded" and params.models.policy.source in ("embedded", "tiny")
+    return str(preferences) if own else None
 
 
 def judged_by_gold(path: Path = PARAMS) -> list[tuple[str, str]]:
@@ -223,6 +243,11 @@ def _check_room(params: Params, path: Path) -> None:
 def _check_places(params: Params, path: Path) -> None:
     """No file is reached through a link that leaves the project, or that DVC does not follow."""
     data, gold, settings = params.data, params.eval.gold_pairs, params.training.accelerate_config
+    if gold is not None and gold.startswith(SUBSET) and data.source != "hub":
+        raise InputError(
+            f"{path}: eval.gold_pairs is {gold!r}, data.source is {data.source}; expected hub, "
+            "because the subset is one of the data set at data.path; name a file, auto or null"
+        )
     if data.source == "hub" and (path.parent / data.path).exists():
         raise InputError(
             f"{path}: data.path is {data.path!r}, which is here, too, and would be read instead "
@@ -231,7 +256,7 @@ def _check_places(params: Params, path: Path) -> None:
     files = {
         "data.path": None if data.source == "hub" else data.path,
         "data.given.path": data.given and data.given.path,
-        "eval.gold_pairs": gold,
+        "eval.gold_pairs": None if gold is None or gold.startswith((AUTO, SUBSET)) else gold,
     }
     for name, place in files.items():
         parents = [path.parent / parent for parent in Path(place or "").parents]

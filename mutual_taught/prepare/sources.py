@@ -238,6 +238,12 @@ def by_split(prompts: pa.Table) -> dict[str, pa.Table]:
     return {"policy": prompts.filter(pc.starts_with(names, "policy_")), **others}
 
 
+def trained_on(splits: Mapping[str, pa.Table]) -> set[str]:
+    """Name the prompts of the splits that models are trained on or selected by."""
+    parts = ("policy", "reward", "selection")
+    return {prompt for name in parts for prompt in splits[name]["prompt_id"].to_pylist()}
+
+
 def counts(splits: pa.ChunkedArray, reasons: pa.ChunkedArray, rows: int) -> dict[str, float]:
     """Count the rows, the dropped ones by reason, and the prompts of every split."""
     dropped = {f"dropped_{reason}": count for reason, count in _counted(reasons).items()}
@@ -258,6 +264,17 @@ def summary(metrics: dict[str, float]) -> list[str]:
     ]
     total = f"{metrics['dropped']:.0f} of {metrics['rows']:.0f} rows"
     return [f"prepare_prompts: {total} dropped ({', '.join(reasons)})"] if reasons else []
+
+
+def read_subset(data: Data, screen: Screen) -> Read:
+    """Read a subset of a data set of the hub, as `read` does: `data.subset` of `data.path`.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    needed = conversations.needed(data.columns)
+    listed = rows.keyed(_hub(data), needed, data.path)
+    return _collected(listed, data.columns, data.path, screen)
 
 
 def gold_pairs(path: Path | None) -> pa.Table:

@@ -19,7 +19,6 @@ from mutual_taught.report import alarms, markdown, summary
 from mutual_taught.report.words import NOTE, ROWS
 from mutual_taught.terminal.signs import fit, visible
 
-
 SHOWN = (*markdown.STAGES, "judge")  # a stage that only some runs have, so no report depends on it
 
 

@@ -11,8 +11,11 @@ from click.testing import CliRunner
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import read_manifest
+from mutual_taught.audit import start
+from mutual_taught.audit.run import Iteration, Run
 from mutual_taught.cli import main
-from mutual_taught.config import presets
+from mutual_taught.config import params, presets
+from mutual_taught.prepare import held_out
 from tests import in_process, project
 from tests.audit.forged import forge
 from tests.audit.test_verify_whole import Change, copy, found, say, setting, sign
@@ -120,6 +123,52 @@ def test_gold_pairs_are_compared_with_their_file_only_if_it_is_here(run: Path) -
         f"note: {source} is not here, and run/0/gold_pairs.parquet was not compared with it\n"
         "run: every decision and every digest is as it should be\n"
     )
+
+
+SUBSET = "subset:test_prefs"
+
+
+def of_hub(run: Path) -> Iteration:
+    """Give iteration 0 as it would be with pairs of a subset of the hub, which is not asked."""
+    raw = params.read(params.PARAMS)
+    data = {"source": "hub", "path": "someone/preferences", "revision": "0" * 40, "subset": "all"}
+    raw = {**raw, "data": {**raw["data"], **data}, "eval": {**raw["eval"], "gold_pairs": SUBSET}}
+    return Iteration(Run(run, ["0"]), "0", params.validate(raw))
+
+
+def as_subset(run: Path, **changes: object) -> list[str]:
+    """Write the first held-out pairs as those of a subset, the first one changed; verify them."""
+    of, path = of_hub(run), run / "0" / "gold_pairs.parquet"
+    rows = of.run.table(path, tables.GOLD_PAIRS).to_pylist()
+    kept = [row | {"gold_chosen": 1.0, "gold_rejected": 0.0, "part": "heldout"} for row in rows]
+    kept = [row for row, was in zip(kept, rows, strict=True) if was["part"] == "heldout"][:5]
+    kept[0] |= changes
+    pairs = pa.Table.from_pylist(kept, tables.GOLD_PAIRS.schema)
+    path.unlink()  # it may be a link into another test's run
+    said = held_out.provenance(SUBSET, of.settings.data, {})
+    tables.write(run / "0", tables.GOLD_PAIRS, pairs, said)
+    return [str(fault) for fault in start.gold_pairs(of_hub(run))]
+
+
+def test_pairs_of_a_subset_are_what_their_ids_and_labels_say(run: Path) -> None:
+    before = (run / "0" / "gold_pairs.parquet").read_bytes()
+    for changes, column in (
+        ({}, ""),
+        ({"gold_chosen": 0.5}, "gold_chosen"),
+        ({"part": "train"}, "part"),
+        ({"prompt_id": "0" * 32}, "prompt_id"),
+    ):
+        lines = as_subset(run, **changes)
+        assert [line.split(" is ")[0].split()[-1] for line in lines] == [column][: len(lines)]
+        assert bool(lines) == bool(changes)
+        (run / "0" / "gold_pairs.parquet").write_bytes(before)
+
+
+def test_pair_of_a_subset_whose_prompt_is_trained_on_is_found(run: Path) -> None:
+    asked = pq.read_table(run / "0" / "splits" / "policy.parquet").to_pylist()[0]
+    trained = {name: asked[name] for name in ("prompt_id", "messages")}
+    [line] = as_subset(run, **trained)
+    assert line.endswith("expected of no prompt that is trained on")
 
 
 def test_prompts_are_compared_with_their_file_only_if_it_is_here(run: Path) -> None:

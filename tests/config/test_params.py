@@ -350,9 +350,22 @@ FAULTS = {
         "max_new_tokens of sample, duel, answer, eval; raise one of these",
     ),
     "gold pairs outside data": (
-        "gold_pairs: data/seed",
+        "gold_pairs: auto",
         "gold_pairs: data/../presets/seed",
-        "eval: expected gold_pairs under data/, the folder DVC watches, without .., or null",
+        "eval: expected gold_pairs auto, a file under data/ (the folder DVC watches) without .., "
+        "subset:NAME of a subset of data.path, or null (it is 'data/../presets/seed')",
+    ),
+    "gold pairs of a subset where there is none": (
+        "gold_pairs: auto",
+        "gold_pairs: subset:test_prefs",
+        "eval.gold_pairs is 'subset:test_prefs', data.source is embedded; expected hub, because "
+        "the subset is one of the data set at data.path; name a file, auto or null",
+    ),
+    "gold pairs of a subset without a name": (
+        "gold_pairs: auto",
+        "gold_pairs: 'subset:a b'",
+        "eval: expected gold_pairs auto, a file under data/ (the folder DVC watches) without .., "
+        "subset:NAME of a subset of data.path, or null (it is 'subset:a b')",
     ),
     "what becomes of bad rows": (
         "on_bad_row: drop ",
