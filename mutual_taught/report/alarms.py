@@ -11,7 +11,7 @@ from mutual_taught.report.summary import displacement, gold_inside
 
 MOVED = 0.25  # share by which the mean length may change
 RISEN = 0.05  # by which the share of cut, or of empty, answers may rise above pi_0's
-FAR = 0.5  # nats a token that the policy's answers may be from pi_0
+FAR = 1.0  # nats a token that the policy's answers may be from pi_0
 LUCKY = 0.1  # chance at which a policy that is no better may pass tau
 
 TEACHER, BY_GOLD = "previous_reward_model", "verifiable"

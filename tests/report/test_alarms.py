@@ -101,10 +101,10 @@ def test_share_that_rose_by_a_twentieth_or_fell_is_no_alarm() -> None:
     assert names(history({"policy.truncated_rate": 0.1, "policy.empty_rate": 0.05}, base)) == []
 
 
-def test_policy_more_than_half_a_nat_a_token_from_the_base_is_an_alarm() -> None:
+def test_policy_more_than_a_nat_a_token_from_the_base_is_an_alarm() -> None:
     name = "policy.kl.k1_per_token"
-    assert "0.51 nats a token from π_0, more than 0.5" in said(history({name: 0.51}))
-    assert names(history({name: 0.5})) == []
+    assert "1.01 nats a token from π_0, more than 1" in said(history({name: 1.01}))
+    assert names(history({name: 1.0})) == []
 
 
 def test_reward_model_that_is_clearly_worse_than_the_base_is_an_alarm() -> None:
@@ -160,7 +160,7 @@ def test_every_alarm_is_one_line_of_plain_words() -> None:
             **length(50, 100, 100),
             "policy.truncated_rate": 1.0,
             "policy.empty_rate": 1.0,
-            "policy.kl.k1_per_token": 1.0,
+            "policy.kl.k1_per_token": 2.0,
             "reward_model.gold_pairs.difference.mean": -0.1,
             "reward_model.gold_pairs.difference.ci_hi": -0.1,
         },
