@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.evaluation import benchmarks
 from mutual_taught.evaluation.benchmarks.base import Hub
-from mutual_taught.evaluation.benchmarks.files import SUFFIXES, within
+from mutual_taught.evaluation.benchmarks.formats import SUFFIXES, within
 from mutual_taught.pipeline import work
 
 OWN = Path("benchmarks")  # of a project, with a folder for each benchmark

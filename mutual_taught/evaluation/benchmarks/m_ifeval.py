@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught.errors import InputError
-from mutual_taught.evaluation.benchmarks import composites, files, reading
+from mutual_taught.evaluation.benchmarks import composites, files, formats, reading
 from mutual_taught.evaluation.benchmarks.base import (
     Item,
     Items,
@@ -100,7 +100,9 @@ def _reading(path: Path) -> str:
 
 def _of_one_reading(paths: Sequence[Path]) -> Sequence[Path]:
     """Take the strict files where there are some; refuse a loose one without one beside it."""
-    listed = [file for path in paths for file in (files.within(path) if path.is_dir() else [path])]
+    listed = [
+        file for path in paths for file in (formats.within(path) if path.is_dir() else [path])
+    ]
     strict = [path for path in listed if _reading(path) == "strict"]
     alone = {path.parent for path in listed} - {path.parent for path in strict}
     if strict and alone:
