@@ -114,7 +114,7 @@ def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
     gamed = alpaca_gamed.read(tables, len(prompts)) if tables else None
     found = _rates(rows) | (_minimal(rows) if gamed is None else _controlled(rows, gamed))
     return {
-        f"{name}.{rows[0].judge}.{part}": value
+        f"{name}.{excerpt(rows[0].judge)}.{part}": value
         for name, parts in found.items()
         for part, value in parts.items()
     }

@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.evaluation.benchmarks.files import SHOWN
 from mutual_taught.evaluation.benchmarks.length_controlled import FOLDS, Rows
 from mutual_taught.method.arrays import Floats
+from mutual_taught.terminal.signs import excerpt
 
 GAMED = ("preference", "index", "std_delta_len", "instruction_difficulty", "not_gamed_baseline")
 DIFFICULTY = ("index", "instruction_difficulty")
@@ -79,7 +80,9 @@ def _lines(path: Path) -> list[Line]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = [Line(*pair) for pair in enumerate(csv.DictReader(file, restval=""), 1)]
     except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: no CSV ({error}); expected {EXPECTED}") from None
+        raise InputError(
+            f"{path}: no CSV ({excerpt(first_line(error))}); expected {EXPECTED}"
+        ) from None
     if not lines:
         raise InputError(f"{path}: has no row; expected {EXPECTED}")
     return lines

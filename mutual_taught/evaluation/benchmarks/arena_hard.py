@@ -70,7 +70,7 @@ def metrics(
 
 def _named(what: str, field: Field, values: Metrics) -> Metrics:
     """Put the category and the judge into names: `score.hard_prompt.gpt-4.1.mean`."""
-    prefix = f"{what}.{field.category}.{field.judge}"
+    prefix = f"{what}.{field.category}.{excerpt(field.judge)}"
     return {f"{prefix}.{name}": value for name, value in values.items()}
 
 

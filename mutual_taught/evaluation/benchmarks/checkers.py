@@ -4,10 +4,14 @@ import contextlib
 import functools
 import importlib
 import logging
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 
+from mutual_taught.errors import first_line
 from mutual_taught.evaluation.benchmarks.files import BadRowError
+from mutual_taught.terminal.signs import excerpt
 
 Family = Literal["ifeval", "ifbench"]
 # What NLTK fetches apart, by what needs it; all other instructions are checked without.
@@ -20,6 +24,15 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "words:keywords_specific_position": (PUNKT,),
     "words:start_verb": (PUNKT, TAGGER),
     "words:words_position": (PUNKT,),
+}
+
+
+# Kinds of values by their names in both published files; all others are texts.
+LISTS = {"keywords", "forbidden_words"}
+NUMBERS = {
+    *("N", "capital_frequency", "frequency", "let_frequency", "m", "max_words", "min_words", "n"),
+    *("n_end", "n_start", "nth_paragraph", "num_bullets", "num_highlights", "num_paragraphs"),
+    *("num_placeholders", "num_sections", "num_sentences", "num_words", "percentage", "small_n"),
 }
 
 
@@ -97,17 +110,46 @@ def made(family: Family, instruction: str, values: Mapping[str, object]) -> Chec
             f"instruction {instruction!r} has the values {sorted(values)}; expected "
             f"{sorted(wanted)}"
         )
-    try:
-        checker.build_description(**values)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadRowError(f"instruction {instruction!r} refuses its values: {error}") from None
-    for name in (name for name, value in values.items() if value == 0):
-        setattr(checker, f"_{name}", 0)  # the library takes a 0 for a missing value
+    for name, value in values.items():
+        if not _fits(name, value):
+            raise BadRowError(
+                f"instruction {instruction!r}: {name} is {excerpt(value)!r}; expected {_kind(name)}"
+            )
+    _build(checker, instruction, values)
     taken = checker.get_instruction_args() or {}
     for name, value in values.items():
-        if isinstance(value, int | float) and taken.get(name) != value:
+        if name in NUMBERS and taken.get(name) != value:
             raise BadRowError(f"instruction {instruction!r}: {name} is {value}: out of its range")
     return checker
+
+
+def _kind(name: str) -> str:
+    return "texts" if name in LISTS else "a whole number" if name in NUMBERS else "text"
+
+
+def _fits(name: str, value: object) -> bool:
+    """Tell whether a value is of the kind that its name has in the published files."""
+    if name in NUMBERS:
+        whole = isinstance(value, int | float) and not isinstance(value, bool)
+        return whole and float(value).is_integer()  # type: ignore[arg-type]
+    listed = value if name in LISTS and isinstance(value, list) else [value]
+    is_list = isinstance(value, list) == (name in LISTS)
+    return is_list and bool(listed) and all(isinstance(one, str) and one for one in listed)
+
+
+def _build(checker: Checker, instruction: str, values: Mapping[str, object]) -> None:
+    """Give a checker its values, and try it: some of them end up in regular expressions."""
+    try:
+        checker.build_description(**values)
+        for name in (name for name, value in values.items() if value == 0):
+            setattr(checker, f"_{name}", 0)  # the library takes a 0 for a missing value
+        if not missing(instruction):
+            follows(checker, "One.")
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError, re.error) as error:
+        raise BadRowError(
+            f"instruction {instruction!r} cannot be checked with its values: "
+            f"{excerpt(first_line(error))}"
+        ) from None
 
 
 def follows(checker: Checker, text: str) -> bool | None:
@@ -118,10 +160,19 @@ def follows(checker: Checker, text: str) -> bool | None:
     """
     if not text.strip():
         return False
-    logging.disable(logging.ERROR)  # langdetect's caller logs whole responses
+    with _quiet():
+        try:
+            return bool(checker.check_following(text))
+        except (ArithmeticError, IndexError, RecursionError, ValueError):
+            return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep still what the library says: whole responses in logs, words that look like patterns."""
+    logging.disable(logging.ERROR)
     try:
-        return bool(checker.check_following(text))
-    except (ArithmeticError, IndexError, RecursionError, ValueError):
-        return None
+        with warnings.catch_warnings(category=FutureWarning, action="ignore"):
+            yield
     finally:
         logging.disable(logging.NOTSET)

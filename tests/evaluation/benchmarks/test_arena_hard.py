@@ -129,6 +129,12 @@ def test_several_judges_are_given_apart_and_together(tmp_path: Path) -> None:
     assert found["score.hard_prompt.gpt-4.1+gemini-2.5.n"] == 1  # one prompt, judged by two
 
 
+def test_a_judges_name_acts_on_no_terminal(tmp_path: Path) -> None:
+    path = verdicts(tmp_path, judgement("u1", "B>A", "A>B", judge="gpt\x1b[2J"))
+    found = arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path])
+    assert found[r"score.hard_prompt.gpt\x1b[2J.mean"] == 100.0
+
+
 def controlled(folder: Path) -> tuple[Prompts, list[Path]]:
     """Make verdicts that follow length alone; `mine` is the longer one on nine of twelve prompts.
 
