@@ -14,6 +14,7 @@ import pytest
 
 from mutual_taught.artifacts import decision, files, tables
 from mutual_taught.artifacts.manifests import STEP, read_manifest
+from mutual_taught.report.pictures import gallery
 from tests import in_process, project
 
 MISSING_ONLY_IF_STOPPED = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
@@ -125,8 +126,9 @@ def test_no_table_holds_a_time_and_no_output_a_pickle(finished: Path) -> None:
 def test_the_report_shows_every_iteration(finished: Path) -> None:
     page = (finished / "2" / "report" / "report.md").read_text()
     assert "| state | start | active | active |" in page
-    for name in ("gold.png", "reward_model.png"):
-        assert (finished / "2" / "report" / name).read_bytes().startswith(b"\x89PNG")
+    drawn = (finished / "2" / "report" / "index.html").read_text(encoding="utf-8")
+    for module in gallery.MODULES:
+        assert f'id="{module.NAME}-title"' in drawn
 
 
 def test_a_threshold_above_one_stops_in_the_first_iteration(stopped: Path) -> None:

@@ -1,6 +1,5 @@
-"""The report over iterations 0 to t: a Markdown page with tables and plots."""
+"""The report over iterations 0 to t as a short Markdown text: tables and examples."""
 
-import io
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -74,10 +73,8 @@ def examples(generations: pa.Table, prompts: pa.Table, count: int) -> list[dict[
 
 
 def write(folder: Path, history: History) -> None:
-    """Write `data.json`, `report.md` and its plots."""
+    """Write `data.json` and `report.md`."""
     write_json(folder / "data.json", history)
-    for name, lines in PLOTS.items():
-        write_bytes(folder / f"{name}.png", _plot(history, lines))
     write_bytes(folder / "report.md", _page(history).encode())
 
 
@@ -220,78 +217,6 @@ NOTES = (
     "for the reward model, or refused by its template, has no reward: it counts as a failure under "
     "the judge r_0, its pair as one that the reward model got wrong, and mean rewards leave it out."
 )
-PLOTS = {
-    "gold": (
-        ("gold", "eval", "policy.gold.mean", "policy.gold.ci_lo", "policy.gold.ci_hi"),
-        (
-            "all followed",
-            "eval",
-            "policy.gold.pass_rate",
-            "policy.gold.pass_rate_ci_lo",
-            "policy.gold.pass_rate_ci_hi",
-        ),
-    ),
-    "reward_model": (
-        (
-            "r_t, held-out gold pairs",
-            "eval",
-            "reward_model.gold_pairs.accuracy",
-            "reward_model.gold_pairs.ci_lo",
-            "reward_model.gold_pairs.ci_hi",
-        ),
-        (
-            "r_t, own samples",
-            "eval",
-            "reward_model.own_samples.rt.accuracy",
-            "reward_model.own_samples.rt.ci_lo",
-            "reward_model.own_samples.rt.ci_hi",
-        ),
-        (
-            "r_0, own samples",
-            "eval",
-            "reward_model.own_samples.r0.accuracy",
-            "reward_model.own_samples.r0.ci_lo",
-            "reward_model.own_samples.r0.ci_hi",
-        ),
-    ),
-}
-
-
-def _plot(history: History, lines: Sequence[tuple[str, str, str, str, str]]) -> bytes:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3.5), layout="constrained")
-    axes = figure.subplots()
-    for label, stage, *names in lines:
-        points = [
-            (item["iteration"], *(number(item["metrics"], stage, name) for name in names))
-            for item in history
-        ]
-        known = [point for point in points if None not in point]
-        if known:
-            x, mean, low, high = zip(*known, strict=True)
-            axes.errorbar(
-                x,
-                mean,
-                [
-                    [m - v for m, v in zip(mean, low, strict=True)],
-                    [v - m for m, v in zip(mean, high, strict=True)],
-                ],
-                marker="o",
-                capsize=3,
-                label=label,
-            )
-    axes.set_xlabel("iteration")
-    axes.set_ylim(0, 1)
-    axes.set_xticks([item["iteration"] for item in history])
-    if axes.has_data():
-        axes.legend()
-    page = io.BytesIO()
-    figure.savefig(page, format="png", dpi=110, metadata={"Software": None})
-    return page.getvalue()
 
 
 def _page(history: History) -> str:
@@ -314,8 +239,7 @@ def _page(history: History) -> str:
     lines += ["", NOTES, ""]
     lines += [part for line in alarms.lines(history) for part in (line, "")]
     lines += _dropped_prompts(history[-1]["metrics"])
-    for name, title in (("gold", "gold"), ("reward_model", "reward-model accuracy")):
-        lines += [f"![{title} by iteration]({name}.png)", ""]
+    lines += ["`index.html` beside this text has pictures, and samples to search.", ""]
     if history[-1]["examples"]:
         lines += ["## The same prompts, answered in every iteration", ""]
     for place, example in enumerate(history[-1]["examples"]):
