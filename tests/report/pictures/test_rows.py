@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pytest
 
+from bench import large_pictures
 from mutual_taught.artifacts import tables
+from mutual_taught.report.past import Past
 from mutual_taught.report.pictures import (
     agreement,
     candidates,
@@ -16,7 +18,7 @@ from mutual_taught.report.pictures import (
     rewards,
     training,
 )
-from mutual_taught.report.pictures.rows import Row, Rows
+from mutual_taught.report.pictures.rows import Row, Rows, Seen
 from tests.report.pictures.seen import GENERATIONS, seen, table
 
 CARRIED_ON = {"eval": {"active": 0.0}}
@@ -219,3 +221,17 @@ def test_stages_stand_by_their_time_over_all_iterations() -> None:
     ]
     assert costs.by_time(rows) == ["eval", "dpo"]
     assert {row["number"] for row in rows} == {"seconds", "peak_memory_gb"}
+
+
+def test_rows_of_a_large_run_are_as_many_as_those_of_a_small_one() -> None:
+    def counted(prompts: int) -> dict[str, int]:
+        one = Past(1, {}, **large_pictures.evaluated(), **large_pictures.stepped(prompts))
+        modules = (lengths, margins, training)
+        return {module.NAME: len(module.rows(Seen(one, 1, 0.6))) for module in modules}
+
+    small, large = counted(1_000), counted(10_000)
+    # 12 means, both sides of 100 pairs, 1 row of lengths; nine lines of 120 points.
+    assert small["lengths"] == large["lengths"] == 12 + 2 * 100 + 1
+    assert small["training"] == large["training"] == 9 * 120
+    # At most two fates of some 32 bins, and 8 groups.
+    assert max(small["margins"], large["margins"]) <= 2 * 32 + 8
