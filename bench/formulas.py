@@ -11,7 +11,7 @@ Half of the rewards are whole numbers, so that there are many ties. Printed is t
 import ast
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -38,7 +38,7 @@ class Rows(list[dict[str, Any]]):
         return self
 
 
-def functions(path: Path, *names: str) -> list[Callable[..., Any]]:
+def functions(path: Path, *names: str) -> list[Any]:
     """Take functions, and constants, out of a file without importing what it imports."""
     tree = ast.parse(path.read_text())
     kept = [
