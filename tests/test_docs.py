@@ -1,6 +1,7 @@
 """The documents say what the code has, all of it and nothing else."""
 
 import ast
+import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator
@@ -307,6 +308,11 @@ def test_commands_and_modules_exist(path: Path) -> None:
             assert (ROOT / folder / f"{name}.py").exists(), f"{folder}/{name}.py"
     for stage in re.findall(r"`stages\.(\w+)", text):
         assert (ROOT / "stages" / f"{stage}.py").exists(), stage
+    for module, names in re.findall(r"from (mutual_taught[\w.]*) import ([\w, ]+)", code(text)):
+        for name in names.split(","):
+            assert name.strip() in dir(importlib.import_module(module)) or importlib.util.find_spec(
+                f"{module}.{name.strip()}"
+            ), f"{module}.{name.strip()}"
 
 
 def defined(path: str) -> set[str]:
