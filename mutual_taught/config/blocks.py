@@ -297,7 +297,7 @@ class Params(Block):
     eval: Eval
     report: Report
     judge: Judging
-    benchmarks: list[Annotated[str, Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]]
+    benchmarks: list[Annotated[str, Field(pattern=r"^[a-z0-9]+([-.][a-z0-9]+)*$")]]
 
     @field_validator("benchmarks")
     @classmethod

@@ -10,6 +10,8 @@ from click.testing import CliRunner
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.cli import main
+from mutual_taught.config import params
+from mutual_taught.evaluation.benchmarks import REGISTRY
 from stages import benchmark, benchmark_base
 from tests import project
 from tests.measuring import checkpoints
@@ -67,6 +69,11 @@ def test_check_refuses_a_benchmark_that_is_unknown_or_has_no_files(run: Path) ->
     project.set_param(Path("params.yaml"), "benchmarks", ["pairz"])
     found = CliRunner().invoke(main, ["check"])
     assert "benchmark 'pairz' is unknown" in found.output
+
+
+def test_every_benchmark_can_be_named(run: Path) -> None:
+    project.set_param(Path("params.yaml"), "benchmarks", list(REGISTRY))
+    assert params.validate(params.read(Path("params.yaml"))).benchmarks == list(REGISTRY)
 
 
 @pytest.mark.parametrize("names", ["pairs", [1], ["Pairs"], ["a/b"], ["pairs", "pairs"], None])
