@@ -33,7 +33,7 @@ test-fast: setup ## those without a real model, DVC or another process
 	@python -m pytest -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
-test-whole: test-architectures test-audit test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-judges test-alpaca test-extras ## all of tests/whole
+test-whole: test-architectures test-audit test-measuring test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-judges test-alpaca test-extras ## all of tests/whole
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-architectures: setup ## small models of many architectures, check to export
@@ -50,6 +50,10 @@ test-docs: setup ## every shell block of the documents, as it is typed
 # Every column of every table, altered in turn and signed anew, before verify.
 test-audit: setup ## whether verify finds any altered value
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/audit
+
+# evaluate, score and sample as processes: killed and gone on, and on a cluster of Ray.
+test-measuring: setup ## evaluate and sample, killed and gone on, and on Ray
+	@python -m pytest tests/whole/measuring
 
 # What gc lists and removes, in a small project with commits and experiments of DVC.
 test-keeping: setup ## what gc lists and removes
