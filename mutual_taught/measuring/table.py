@@ -16,7 +16,7 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
     """Lay out every number that has an interval, and of the others those without a dot.
 
     All of them are in each benchmark's metrics.json. With a model to compare with, its value
-    stands beside, and the paired difference with its p.
+    stands beside, and the paired difference with its p. A column that nothing has is left out.
     """
     compared = any(result.other is not None for result in results)
     found = [[*HEADER, *["compared", "p"] * compared]]
@@ -33,7 +33,15 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
             found.append(row)
         if not listed:
             found.append([result.name, "exported for its judge", *[NONE] * (len(found[0]) - 2)])
-    return found
+    return _without_empty(found)
+
+
+def _without_empty(table: list[list[str]]) -> list[list[str]]:
+    """Leave out the columns that hold nothing below their header."""
+    full = [
+        place for place, column in enumerate(zip(*table, strict=True)) if {*column[1:]} != {NONE}
+    ]
+    return [[row[place] for place in full] for row in table]
 
 
 def _listed(metrics: Mapping[str, float | None]) -> list[tuple[str, float, str]]:

@@ -189,10 +189,12 @@ def test_a_row_of_the_table_has_the_interval_of_its_number() -> None:
         "subset.n": 10.0,
         "subset.log_loss": 0.7,
     }
-    _, first, second, third = table.rows([Result("pairs", metrics, None, Path("x"))])
-    assert first == ["pairs", "accuracy", "0.500", "[0.250, 0.750]", "–", "40", "2", "0"]
-    assert second == ["pairs", "margin", "0.125", "–", "–", "–", "–", "–"]
-    assert third == ["pairs", "subset.accuracy", "0.600", "[0.400, 0.800]", "–", "10", "–", "–"]
+    header, first, second, third = table.rows([Result("pairs", metrics, None, Path("x"))])
+    # Nothing is compared, and no scorer of lengths stands beside: no column for these.
+    assert header == ["benchmark", "metric", "value", "95 % interval", "n", "ties", "unscored"]
+    assert first == ["pairs", "accuracy", "0.500", "[0.250, 0.750]", "40", "2", "0"]
+    assert second == ["pairs", "margin", "0.125", "–", "–", "–", "–"]
+    assert third == ["pairs", "subset.accuracy", "0.600", "[0.400, 0.800]", "10", "–", "–"]
 
 
 def rows(*values: tuple[str, str, float]) -> pa.Table:
