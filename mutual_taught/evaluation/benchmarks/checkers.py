@@ -92,10 +92,10 @@ def _there(name: str) -> bool:
 
 
 def made(family: Family, instruction: str, values: Mapping[str, object]) -> Checker:
-    """Make the checker of an instruction.
+    """Make the checker of an instruction, which holds the values that the file gives.
 
-    The library fills values that are missing or out of range at random: then the result would say
-    nothing.
+    The library draws values at random where they are missing or not to its liking, such as a 0,
+    or `#` as a letter: then the result would say nothing.
 
     Raises:
         BadRowError: the instruction is unknown, or its values are not its own.
@@ -116,22 +116,34 @@ def made(family: Family, instruction: str, values: Mapping[str, object]) -> Chec
                 f"instruction {instruction!r}: {name} is {excerpt(value)!r}; expected {_kind(name)}"
             )
     _build(checker, instruction, values)
-    taken = checker.get_instruction_args() or {}
-    for name, value in values.items():
-        if name in NUMBERS and taken.get(name) != value:
-            raise BadRowError(f"instruction {instruction!r}: {name} is {value}: out of its range")
+    if drawn := _others(checker, values):
+        raise BadRowError(f"instruction {instruction!r}: {drawn[0]} is out of its range")
     return checker
 
 
+def _others(checker: Checker, values: Mapping[str, object]) -> list[str]:
+    """List the values that a checker has not taken as they are, but for case and white space."""
+    taken = checker.get_instruction_args() or {}
+    return [
+        name
+        for name, value in values.items()
+        if name not in LISTS and _plain(taken.get(name)) != _plain(value)
+    ]
+
+
+def _plain(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _kind(name: str) -> str:
-    return "texts" if name in LISTS else "a whole number" if name in NUMBERS else "text"
+    return "texts" if name in LISTS else "a whole number ≥ 0" if name in NUMBERS else "text"
 
 
 def _fits(name: str, value: object) -> bool:
     """Tell whether a value is of the kind that its name has in the published files."""
     if name in NUMBERS:
         whole = isinstance(value, int | float) and not isinstance(value, bool)
-        return whole and float(value).is_integer()  # type: ignore[arg-type]
+        return whole and value >= 0 and float(value).is_integer()  # type: ignore[operator,arg-type]
     listed = value if name in LISTS and isinstance(value, list) else [value]
     is_list = isinstance(value, list) == (name in LISTS)
     return is_list and bool(listed) and all(isinstance(one, str) and one for one in listed)
@@ -141,8 +153,8 @@ def _build(checker: Checker, instruction: str, values: Mapping[str, object]) -> 
     """Give a checker its values, and try it: some of them end up in regular expressions."""
     try:
         checker.build_description(**values)
-        for name in (name for name, value in values.items() if value == 0):
-            setattr(checker, f"_{name}", 0)  # the library takes a 0 for a missing value
+        for name in _others(checker, values):
+            setattr(checker, f"_{name}", _plain(values[name]))  # in place of a draw
         if not missing(instruction):
             follows(checker, "One.")
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError, re.error) as error:
