@@ -16,7 +16,7 @@ from mutual_taught.checks.rewards import compare_reward_model
 from mutual_taught.config import blocks, inputs, params
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.models.load import load_config, load_policy, load_reward_model, load_tokenizer
-from mutual_taught.planning import doctor_machine, hub
+from mutual_taught.planning import doctor_judge, doctor_machine, hub
 from mutual_taught.planning.doctor_machine import Note
 from mutual_taught.prepare import base_models
 from mutual_taught.sampling.agreement import require_sampling
@@ -39,6 +39,7 @@ def examine(run: Path) -> Iterator[Check | Note]:
         settings = params.validate(params.read(params.PARAMS))
         yield from doctor_machine.checks(settings)
         yield from hub.checks(settings)
+        yield from doctor_judge.checks(settings)
     for name in LOADERS:
         folder = run / "0" / name
         if folder.exists():

@@ -13,6 +13,7 @@ from mutual_taught.artifacts.manifests import STEP, read_manifest, read_steps
 from mutual_taught.config.blocks import Drawing, Duel, Score
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold_tables
+from mutual_taught.evaluation.judges.endpoint import key_of
 from mutual_taught.method.selection import Judge, seeds_of
 from mutual_taught.sampling.shards import Plan, draw, make_plan
 from mutual_taught.sampling.start import start_engine
@@ -62,10 +63,13 @@ def duel(
         Rows of `duels`, and what they were made from.
 
     Raises:
-        InputError: there is no checkpoint; or gold is to judge, and a prompt has no instructions.
+        InputError: there is no checkpoint; gold is to judge, and a prompt has no instructions; or a
+            language model is, and its key is not set.
     """
     if terms.judge == "verifiable":
         gold_tables.require_verifiable(prompts, "selection", "select_policy.judge is verifiable")
+    if terms.asking is not None:
+        key_of(terms.asking.endpoint)
     steps = read_steps(models.checkpoints)
     if not steps:
         raise InputError(f"{models.checkpoints}: holds no checkpoint; expected at least one")

@@ -16,6 +16,7 @@ import pytest
 
 from mutual_taught.artifacts import files, tables
 from tests import project
+from tests.conftest import run_tiny
 from tests.once import once
 
 COUNT = 30
@@ -180,12 +181,11 @@ def test_a_judge_of_a_model_gives_log_probs_and_verdicts_of_both_styles(
 
 @pytest.fixture(scope="module")
 def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny run by DVC, without a judge."""
+    """A tiny run without a judge, which DVC takes for its own."""
 
     def make(repo: Path) -> None:
-        project.copy(repo, "tiny")
-        project.set_param(repo / "params.yaml", "dpo.learning_rate", 1e-2)  # so that it moves
-        project.dvc(repo, "repro")
+        run_tiny(repo, {"dpo.learning_rate": 1e-2})  # so that answers differ
+        project.dvc(repo, "commit", "--force")
 
     return once(tmp_path_factory, "judged", make)
 
