@@ -6,6 +6,7 @@ so these are a draw at random, and the same prompts in every iteration. Of a pro
 shows half as many prompts a split, and again, until they fit.
 """
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,11 +120,12 @@ def fitted(samples: Mapping[int, Sequence[Sample]]) -> dict[int, list[Sample]]:
 
 
 def _bytes(samples: Mapping[int, Sequence[Sample]]) -> int:
+    """Count the bytes that all texts take on the page, where `<` is four of them."""
     return sum(
-        len(answer.text.encode(errors="replace"))
+        len(html.escape(text).encode(errors="replace"))
         for found in samples.values()
         for sample in found
-        for answer in sample.answers
+        for text in (*(text for _, text in sample.turns), *(one.text for one in sample.answers))
     )
 
 

@@ -28,8 +28,9 @@ def test_long_text_is_cut_and_what_is_left_out_is_counted() -> None:
 
 
 def test_prompts_are_halved_until_their_texts_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    many = {0: [sample(name, answer("12345")) for name in "abcdefgh"]}  # 8 texts of 5 bytes
-    monkeypatch.setattr(samples, "TEXT_BYTES", 12)  # 8 and 4 are too many, 2 fit
+    # Each prompt is Hello, 5 bytes, and its answer one sign that takes 4 bytes on the page: &lt;
+    many = {0: [sample(name, answer("<")) for name in "abcdefgh"]}
+    monkeypatch.setattr(samples, "TEXT_BYTES", 18)  # 72 and 36 are too many, 18 fit
     assert [one.prompt_id for one in samples.fitted(many)[0]] == ["a", "b"]
 
 
