@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mutual_taught.artifacts import tables
-from mutual_taught.artifacts.schemas import MadeFrom
+from mutual_taught.artifacts.table import MadeFrom
 from mutual_taught.errors import InputError
 from mutual_taught.keys import sampling_seeds
 from study.plan import ROOT, Preferences

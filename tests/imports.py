@@ -15,6 +15,7 @@ CARRIERS = {
     "artifacts.joins",
     "artifacts.manifests",
     "artifacts.schemas",
+    "artifacts.table",
     "artifacts.table_checks",
     "artifacts.tables",
     "checks",

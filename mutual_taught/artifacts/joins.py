@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught.artifacts.schemas import TEXT, Table
+from mutual_taught.artifacts.schemas import TEXT
+from mutual_taught.artifacts.table import Table
 from mutual_taught.errors import InputError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mutual_taught.artifacts.schemas import Table
+from mutual_taught.artifacts.table import Table
 from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError
 

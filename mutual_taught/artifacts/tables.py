@@ -50,10 +50,10 @@ from mutual_taught.artifacts.schemas import (
     TOO_LONG,
     UNSCORED,
     VERDICTS,
-    Table,
     renamed,
     split,
 )
+from mutual_taught.artifacts.table import Table
 from mutual_taught.artifacts.version import VERSION
 from mutual_taught.errors import InputError, MissingFileError
 
