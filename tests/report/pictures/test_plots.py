@@ -12,6 +12,7 @@ from bench import pictures
 from mutual_taught.config import params
 from mutual_taught.report.pictures import theme, training
 from tests import project
+from tests.report.pictures import curves
 
 PLOTS: list[dict[str, Any]] = params.read(project.ROOT / "dvc.yaml")["plots"]
 TEMPLATE = json.loads((project.ROOT / ".dvc/plots/iterations.json").read_text())
@@ -48,14 +49,7 @@ def test_an_iteration_has_the_same_colour_as_on_the_page() -> None:
 
 @pytest.mark.slow
 def test_dvc_writes_a_page_that_loads_nothing(tmp_path: Path) -> None:
-    repo = project.copy(tmp_path / "clone", "tiny", fake=True)
-    for key in ("1", "2"):
-        for stage in ("dpo", "train_rm"):
-            columns = ["step", *(column for owner, column in training.CURVES if owner == stage)]
-            path = repo / "run" / key / "curves" / f"{stage}.csv"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lines = [columns, *([str(step)] * len(columns) for step in (1, 2, 3))]
-            path.write_text("".join(",".join(line) + "\n" for line in lines))
+    repo = curves.clone(tmp_path / "clone")
     subprocess.run(["dvc", "plots", "show", "-q"], cwd=repo, check=True)
     page = (repo / "dvc_plots" / "index.html").read_text(encoding="utf-8")
     drawn = re.findall(r"var spec = (\{.*\});", page)
