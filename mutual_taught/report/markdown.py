@@ -91,16 +91,20 @@ def shown(value: float | None, digits: int = 3) -> str:
     return f"{value:.0f}" if digits == 0 else f"{value:.{digits}f}"
 
 
-def with_interval(metrics: Mapping[str, Any], stage: str, mean: str, low: str, high: str) -> str:
+def with_interval(
+    metrics: Mapping[str, Any], stage: str, mean: str, low: str, high: str, digits: int = 3
+) -> str:
     """Format a mean with its 95 % interval."""
     values = [number(metrics, stage, name) for name in (mean, low, high)]
     if values[0] is None:
         return "–"
-    return f"{shown(values[0])} [{shown(values[1])}, {shown(values[2])}]"
+    middle, *ends = (shown(value, digits) for value in values)
+    return f"{middle} [{', '.join(ends)}]"
 
 
-def _eval(name: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda m: with_interval(m, "eval", f"{name}.mean", f"{name}.ci_lo", f"{name}.ci_hi")
+def _eval(name: str, digits: int = 3) -> Callable[[Mapping[str, Any]], str]:
+    mean, low, high = (f"{name}.{part}" for part in ("mean", "ci_lo", "ci_hi"))
+    return lambda m: with_interval(m, "eval", mean, low, high, digits)
 
 
 def _accuracy(name: str) -> Callable[[Mapping[str, Any]], str]:
@@ -171,9 +175,9 @@ ROWS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "win rate vs base (gold) at equal length": lambda m: shown(
         number(m, "eval", "policy.win_rate.vs_base.verifiable.lc_minimal")
     ),
-    "mean reward, r_0": lambda m: shown(number(m, "eval", "policy.reward.r0.mean")),
-    "mean reward, r_t": lambda m: shown(number(m, "eval", "policy.reward.rt.mean")),
-    "distance from base, nats": _eval("policy.kl.k1"),
+    "mean reward, r_0": _eval("policy.reward.r0", 2),
+    "mean reward, r_t": _eval("policy.reward.rt", 2),
+    "distance from base, nats": _eval("policy.kl.k1", 1),
     "length, tokens": lambda m: shown(number(m, "eval", "policy.length_tokens.mean"), 1),
     "cut at the limit": lambda m: shown(number(m, "eval", "policy.truncated_rate")),
     "distinct-2": lambda m: shown(number(m, "eval", "policy.distinct_2")),
