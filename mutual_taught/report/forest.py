@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from mutual_taught.method.statistics import Interval
 
-LEFT, WIDTH, LINE, TOP = 170, 560, 26, 24
+LEFT, WIDTH, LINE, TOP = 200, 600, 26, 24
 NAME_SIGNS = 24  # of a run's name beside its line; the whole name is in the label
 
 
