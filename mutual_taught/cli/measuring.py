@@ -76,6 +76,9 @@ def evaluate(
     mutual-taught evaluate run/2/reward_model --on pairs --data mine.jsonl
     mutual-taught evaluate run/2/reward_model --on best-of-n --data mine.jsonl \\
         --compare run/0/reward_model --out compared
+    mutual-taught evaluate run/2/policy --on alpaca-eval --out exported
+    mutual-taught evaluate run/2/policy --on alpaca-eval --out judged \\
+        --judgements annotations.json --judgements df_gamed.csv
     """
     from mutual_taught.measuring import evaluate as measuring
     from mutual_taught.measuring import settings, table

@@ -89,27 +89,31 @@ def _lines(path: Path) -> list[Line]:
 
 
 def _gamed(path: Path, lines: Sequence[Line], count: int) -> Gamed:
-    difficulty, wrong = np.full(count, np.nan), []
-    values, seen = np.full((len(lines), 4), np.nan), set()
-    for place, line in enumerate(lines):
-        cells = line.cells
-        values[place] = [_number(path, line, name) for name in GAMED[:4]]
-        at, one, name = values[place][1], values[place][3], cells.get("model", "")
+    values = np.array([[_number(path, line, name) for name in GAMED[:4]] for line in lines])
+    difficulty, wrong, seen = np.full(count, np.nan), [], set()
+    for line, (_, at, _, one) in zip(lines, values, strict=True):
+        known = difficulty[int(at)] if at in range(count) else np.nan
         if at not in range(count):
             wrong.append(f"row {line.number}: index is {at:g}; expected 0 to {count - 1}")
-            continue
-        if cells["not_gamed_baseline"] != "False":
-            wrong.append(f"row {line.number}: not_gamed_baseline is not False")
-        if name and (name, at) in seen:
-            wrong.append(f"row {line.number}: index {at:g} of {name} again")
-        seen.add((name, at))
-        before = difficulty[int(at)]
-        if not math.isnan(before) and abs(before - one) > CLOSE:
-            wrong.append(f"row {line.number}: difficulty is {one:g}, of the same index {before:g}")
-        difficulty[int(at)] = one if math.isnan(before) else before
+        elif fault := _fault(line, (line.cells.get("model"), at) in seen, one, known):
+            wrong.append(f"row {line.number}: {fault}")
+        else:
+            difficulty[int(at)] = one if np.isnan(known) else known
+            seen.add((line.cells.get("model") or line.number, at))
     wrong += [f"no row of index {at}" for at in np.flatnonzero(np.isnan(difficulty))]
     _refuse(path, wrong, f"every index from 0 to {count - 1}, once a baseline")
     return Gamed(Rows(values[:, 0], values[:, 2], values[:, 3]), difficulty)
+
+
+def _fault(line: Line, again: bool, difficulty: float, known: float) -> str:
+    """Say what is wrong with a row of an index that exists; empty if nothing is."""
+    if line.cells["not_gamed_baseline"] != "False":
+        return "not_gamed_baseline is not False"
+    if again:
+        return f"index {line.cells['index']} of {excerpt(line.cells['model'])} again"
+    if abs(known - difficulty) > CLOSE:
+        return f"difficulty is {difficulty:g}, of the same index {known:g}"
+    return ""
 
 
 def _require_equal(path: Path, lines: Sequence[Line], difficulty: Floats) -> None:
