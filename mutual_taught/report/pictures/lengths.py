@@ -14,7 +14,7 @@ from mutual_taught.report.pictures.rows import (
     number,
     plain,
 )
-from mutual_taught.report.pictures.shapes import by_rank
+from mutual_taught.report.pictures.shapes import by_rank, joined
 from mutual_taught.report.pictures.theme import (
     FIRST,
     INK,
@@ -50,7 +50,7 @@ def _responses(seen: Seen) -> Rows:
         return []
     lengths, values = number(responses["length_tokens"]), number(rewards["reward"])
     scored = ~np.isnan(values)
-    mean = by_rank(lengths[scored], values[scored], GROUPS)
+    mean = joined(by_rank(lengths[scored], values[scored], GROUPS))
     line: Rows = [
         {"kind": "mean", "length": plain(x), "reward": plain(y)}
         for x, y in zip(mean.x, mean.y, strict=True)

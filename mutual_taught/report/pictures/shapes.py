@@ -81,6 +81,13 @@ def by_rank(x: Floats, y: Floats, groups: int) -> Groups:
     )
 
 
+def joined(groups: Groups) -> Groups:
+    """Make one group of those with the same mean x, such as answers that were cut at the limit."""
+    x, place = np.unique(groups.x, return_inverse=True)
+    n = np.bincount(place, groups.n)
+    return Groups(x, np.bincount(place, groups.y * groups.n) / n, n.astype(np.int64))
+
+
 def edges_through(values: Floats, cut: float, bins: int) -> Floats:
     """Give edges of equal bins over all values, one of which is at the cut.
 

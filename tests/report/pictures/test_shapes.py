@@ -71,3 +71,10 @@ def test_a_step_without_a_number_counts_as_none() -> None:
 
 def test_a_short_line_stays_as_it_is() -> None:
     assert shapes.thinned(np.array([1.0, 2.0]), 5).tolist() == [1.0, 2.0]
+
+
+def test_groups_at_one_place_are_one() -> None:
+    # Ranks 1, 2 | 3, 4 | 5: the last two groups are at 9; their y is (10 + 20 + 60) / 3.
+    apart = shapes.by_rank(np.array([1.0, 3, 9, 9, 9]), np.array([4.0, 6, 10, 20, 60]), 3)
+    found = shapes.joined(apart)
+    assert (found.x.tolist(), found.y.tolist(), found.n.tolist()) == ([2, 9], [5, 30], [2, 3])
