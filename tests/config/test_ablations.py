@@ -73,9 +73,25 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
 }
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
-# Those beyond the paper change tables of their own, so one run shows the effects of all.
+# Ablations that change tables of their own share a run, which shows the effects of all.
 TOGETHER = ("length-neutral", "base-answers", "gold-labels", "gold-selection")
-RUNS = [(name,) for name in ABLATIONS if name not in TOGETHER] + [TOGETHER]
+RUNS = [
+    ("fixed-reward-model", "sampler-logps"),
+    ("no-selection", "positive-only", "highest-reward"),
+    ("ties-lose", "ranked-only"),
+    ("no-filter", "warm-start", "random-pairs"),
+    ("pseudo-only", "reuse-answers"),
+    ("three-iterations", "accumulate"),
+    ("accumulate-all",),
+    ("offline-dpo",),
+    TOGETHER,
+]
+# Runs of starts and references, and whether DPO starts at its reference.
+STARTS = [
+    (("base-start",), False),
+    (("base-reference",), False),
+    (("base-start", "base-reference"), True),
+]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
@@ -98,8 +114,12 @@ def in_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project.ROOT)
 
 
-def test_every_ablation_is_listed_here(in_root: None) -> None:
+def test_every_ablation_is_listed_here_and_has_a_run(in_root: None) -> None:
     assert presets.names() == sorted(ABLATIONS)
+    ran = [name for names in RUNS for name in names] + [
+        name for (name,) in (one for one, _ in STARTS[:2])
+    ]
+    assert sorted(ran) == sorted(ABLATIONS)
 
 
 @pytest.mark.parametrize("preset", ["laptop", "tiny", "single-gpu", "paper"])
@@ -167,7 +187,7 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
     repo = project.copy(tmp_path / "repo", "tiny")
     shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
-    beside = ["three-iterations"] if THREE & set(names) else []
+    beside = ["three-iterations"] if THREE & set(names) and "three-iterations" not in names else []
     Path("params.yaml").write_text(presets.compose("tiny", [*beside, *names]))
     begins = {ABLATIONS[name][1] for name in names}
     if "ties-lose" in names:  # with draws of its own, pi_{t-1} hardly ever ties
@@ -186,19 +206,14 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("names", "alike"),
-    [
-        ([], True),
-        (["base-start"], False),
-        (["base-reference"], False),
-        (["base-start", "base-reference"], True),
-    ],
-)
+@pytest.mark.parametrize(("names", "alike"), STARTS)
 def test_either_start_goes_with_either_reference(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], alike: bool
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    alike: bool,
 ) -> None:
-    """Where DPO starts at its reference its first loss is that of a margin of 0: log 2."""
     repo = project.copy(tmp_path / "repo", "tiny")
     shutil.copytree(finished, repo / "run", copy_function=files.link)
     monkeypatch.chdir(repo)
@@ -207,9 +222,20 @@ def test_either_start_goes_with_either_reference(
     shutil.rmtree("run/2")
     in_process.run_all(Path("params.yaml"), ("rank_pairs", "1"))
     assert [str(fault) for fault in verify(Path("run"))] == []
-    with Path("run/2/curves/dpo.csv").open(newline="") as file:
-        first = float(next(csv.DictReader(file))["loss"])
-    assert (first == pytest.approx(math.log(2), abs=1e-6)) == alike
+    assert _starts_at_its_reference(Path("run")) == alike
+    if not alike:
+        EFFECTS[names[0]](Path("run"))
+
+
+@pytest.mark.slow
+def test_dpo_starts_at_its_reference_unless_asked_otherwise(finished: Path) -> None:
+    assert _starts_at_its_reference(finished)
+
+
+def _starts_at_its_reference(run: Path) -> bool:
+    """Where DPO starts at its reference its first loss is that of a margin of 0: log 2."""
+    with (run / "2/curves/dpo.csv").open(newline="") as file:
+        return float(next(csv.DictReader(file))["loss"]) == pytest.approx(math.log(2), abs=1e-6)
 
 
 def _forged(run: Path) -> None:
