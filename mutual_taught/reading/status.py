@@ -177,7 +177,7 @@ def advice(
     known = "select_policy.win_rate_threshold" not in state.changed
     yield from _stopped(listed, threshold if known else None)
     yield from alarms.lines(_history(listed))
-    reports = [run / one.key / "report" / "report.md" for one in listed]
+    reports = [run / one.key / "report" / "index.html" for one in listed]
     if there := [path for path in reports if path.exists()]:
         yield f"Report: {there[-1]}"
     if state.kind in ("finished", "stopped"):

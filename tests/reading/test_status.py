@@ -23,7 +23,7 @@ def test_finished_run_names_its_report_and_models(
     monkeypatch.chdir(finished.parent)
     said = CliRunner().invoke(main, ["status"]).output
     assert said.endswith(
-        "Report: run/2/report/report.md\nFinal models: run/2/policy, run/2/reward_model\n"
+        "Report: run/2/report/index.html\nFinal models: run/2/policy, run/2/reward_model\n"
     )
     assert "t = 2" in said
 
