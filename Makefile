@@ -107,8 +107,14 @@ test-vllm: .venv-vllm/ready ## the vllm engine, in an environment of its own
 	@touch $@
 
 # Our length-controlled win rate beside AlpacaEval's own, on the same files.
-test-alpaca: setup .venv-alpaca/ready ## the length control of AlpacaEval's own program
-	@OMP_NUM_THREADS=1 python -m pytest tests/whole/alpaca
+# scikit-learn is in a folder of its own: transformers and NLTK import it wherever they find it.
+FITS := $(VENV)/alpaca
+test-alpaca: $(FITS)/ready .venv-alpaca/ready ## the length control of AlpacaEval's own program
+	@PYTHONPATH=$(CURDIR)/$(FITS) OMP_NUM_THREADS=1 python -m pytest tests/whole/alpaca
+
+$(FITS)/ready: $(VENV)/ready
+	@python -m pip install $(QUIET) --upgrade --no-deps --target $(FITS) joblib narwhals scikit-learn scipy threadpoolctl
+	@touch $@
 
 .venv-alpaca/ready: tests/whole/alpaca/requirements.txt
 	@test -x .venv-alpaca/bin/python || $(PYTHON) -m venv .venv-alpaca

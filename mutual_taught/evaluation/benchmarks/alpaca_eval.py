@@ -9,7 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from mutual_taught.errors import InputError
-from mutual_taught.evaluation.benchmarks import alpaca_gamed, files, joined, preferences
+from mutual_taught.evaluation.benchmarks import (
+    alpaca_gamed,
+    files,
+    joined,
+    length_controlled,
+    preferences,
+)
 from mutual_taught.evaluation.benchmarks.base import (
     SEED,
     Hub,
@@ -18,13 +24,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Prompts,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
-from mutual_taught.evaluation.benchmarks.length_controlled import (
-    DRAWS,
-    Rows,
-    apart,
-    interval,
-    length_controlled,
-)
+from mutual_taught.evaluation.benchmarks.length_controlled import DRAWS, Rows, apart
 from mutual_taught.evaluation.benchmarks.unjudged import length_records, lengths
 from mutual_taught.method.arrays import Floats
 from mutual_taught.method.length_control import lc_minimal
@@ -111,6 +111,8 @@ def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
     if len(others) != 1:
         raise InputError(f"judgements: {len(others)} files of annotations; expected {JUDGEMENTS}")
     rows = annotations(prompts, others[0])
+    if tables:
+        length_controlled.require_solver()
     gamed = alpaca_gamed.read(tables, len(prompts)) if tables else None
     found = _rates(rows) | (_minimal(rows) if gamed is None else _controlled(rows, gamed))
     return {
@@ -198,8 +200,8 @@ def _controlled(rows: Sequence[Annotation], gamed: alpaca_gamed.Gamed) -> dict[s
     own = Rows(
         np.array([row.preference for row in rows]) - 1, apart(*_lengths(rows)), gamed.difficulty
     )
-    found = length_controlled(own, gamed.rows)
-    low, high = interval(own, gamed.rows, found.penalty, SEED)
+    found = length_controlled.length_controlled(own, gamed.rows)
+    low, high = length_controlled.interval(own, gamed.rows, found.penalty, SEED)
     return {
         "lc_win_rate": {
             "mean": found.win_rate,

@@ -1,11 +1,13 @@
 """The length-controlled win rate of AlpacaEval 2 (`length_controlled_v1`), on arrays."""
 
+import importlib.util
 import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mutual_taught.errors import InputError
 from mutual_taught.method.arrays import Floats
 
 GAMED_WEIGHT = 0.1  # of a row of the gamed baselines: 0.2 over two of them
@@ -14,6 +16,20 @@ PENALTIES = np.logspace(-4, 4, 10)  # inverse strengths C, from which cross-vali
 SEED = 123
 DRAWS = 200  # fits of an interval
 SMALLEST = 1e-15  # probability in a log-loss
+
+
+def require_solver() -> None:
+    """Refuse length control where scikit-learn, an extra, is not installed.
+
+    Raises:
+        InputError: it is not.
+    """
+    if importlib.util.find_spec("sklearn") is None:
+        raise InputError(
+            "length control needs scikit-learn, which is not installed; expected the extra "
+            "alpaca-eval; pip install -c constraints.txt -e '.[alpaca-eval]', or leave out the "
+            ".csv files: then there is lc_minimal"
+        )
 
 
 class Rows(NamedTuple):

@@ -1,6 +1,7 @@
 """AlpacaEval 2: its files, its numbers by hand, and rows that do not belong."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,34 +65,19 @@ def test_zero_is_a_draw_and_null_is_not_judged(tmp_path: Path) -> None:
     assert counts == [2, 1, 1]
 
 
-def test_without_the_public_files_length_control_has_another_name(tmp_path: Path) -> None:
-    asked = prompts(tmp_path)
-    found = alpaca_eval.metrics_from(asked, [judged(tmp_path, *PREFERENCES)])
+def test_without_the_public_files_length_control_has_another_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, path = prompts(tmp_path), judged(tmp_path, *PREFERENCES)
+    found = alpaca_eval.metrics_from(asked, [path])
     assert "lc_minimal.a-judge.mean" in found
     assert "lc_win_rate.a-judge.mean" not in found
+    written.array(path, json.loads(path.read_text())[::-1])  # joined by instruction
+    assert alpaca_eval.metrics_from(asked, [path]) == found
     table = written.table(tmp_path / "df_gamed.csv", written.gamed(6))
-    found = alpaca_eval.metrics_from(asked, [judged(tmp_path, *PREFERENCES), table])
-    assert "lc_win_rate.a-judge.mean" in found
-    assert "lc_minimal.a-judge.mean" not in found
-
-
-def test_rows_are_joined_by_instruction_not_by_their_place(tmp_path: Path) -> None:
-    asked = prompts(tmp_path)
-    table = written.table(tmp_path / "df_gamed.csv", written.gamed(6))
-    path = judged(tmp_path, *PREFERENCES)
-    straight = alpaca_eval.metrics_from(asked, [path, table])
-    written.array(path, json.loads(path.read_text())[::-1])
-    assert alpaca_eval.metrics_from(asked, [table, path]) == straight
-
-
-def test_the_baseline_against_itself_has_50_under_length_control(tmp_path: Path) -> None:
-    rows = [
-        {**written.annotation(place, 1.5), "generator_2": "gpt4_1106_preview"} for place in range(4)
-    ]
-    path = written.array(tmp_path / "annotations.json", rows)
-    table = written.table(tmp_path / "df_gamed.csv", written.gamed(4))
-    found = alpaca_eval.metrics_from(prompts(tmp_path, 4), [path, table])
-    assert found["lc_win_rate.a-judge.mean"] == found["win_rate.a-judge.mean"] == 50.0
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(InputError, match=r"needs scikit-learn, .* then there is lc_minimal"):
+        alpaca_eval.metrics_from(asked, [path, table])
 
 
 def test_missing_and_foreign_rows_are_refused_by_name(tmp_path: Path) -> None:

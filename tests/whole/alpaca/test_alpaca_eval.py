@@ -9,6 +9,7 @@ import pytest
 
 from mutual_taught.evaluation.benchmarks import alpaca_eval
 from tests.evaluation.benchmarks import written
+from tests.evaluation.benchmarks.test_alpaca_eval import PREFERENCES, judged, prompts
 from tests.project import ROOT
 
 PYTHON = ROOT / ".venv-alpaca" / "bin" / "python"
@@ -71,3 +72,33 @@ def test_ours_equals_alpaca_evals_own_function(tmp_path: Path, count: int, seed:
     ours = alpaca_eval.metrics_from(alpaca_eval.read([asked]), [annotations, gamed])
     for name, own in NAMES.items():
         assert ours[own] == pytest.approx(theirs[name], abs=1e-6), name
+
+
+def test_with_the_public_file_length_is_controlled(tmp_path: Path) -> None:
+    asked = prompts(tmp_path)
+    found = alpaca_eval.metrics_from(asked, [judged(tmp_path, *PREFERENCES)])
+    assert "lc_minimal.a-judge.mean" in found
+    assert "lc_win_rate.a-judge.mean" not in found
+    table = written.table(tmp_path / "df_gamed.csv", written.gamed(6))
+    found = alpaca_eval.metrics_from(asked, [judged(tmp_path, *PREFERENCES), table])
+    assert "lc_win_rate.a-judge.mean" in found
+    assert "lc_minimal.a-judge.mean" not in found
+
+
+def test_rows_are_joined_by_instruction_not_by_their_place(tmp_path: Path) -> None:
+    asked = prompts(tmp_path)
+    table = written.table(tmp_path / "df_gamed.csv", written.gamed(6))
+    path = judged(tmp_path, *PREFERENCES)
+    straight = alpaca_eval.metrics_from(asked, [path, table])
+    written.array(path, json.loads(path.read_text())[::-1])
+    assert alpaca_eval.metrics_from(asked, [table, path]) == straight
+
+
+def test_the_baseline_against_itself_has_50_under_length_control(tmp_path: Path) -> None:
+    rows = [
+        {**written.annotation(place, 1.5), "generator_2": "gpt4_1106_preview"} for place in range(4)
+    ]
+    path = written.array(tmp_path / "annotations.json", rows)
+    table = written.table(tmp_path / "df_gamed.csv", written.gamed(4))
+    found = alpaca_eval.metrics_from(prompts(tmp_path, 4), [path, table])
+    assert found["lc_win_rate.a-judge.mean"] == found["win_rate.a-judge.mean"] == 50.0
