@@ -88,7 +88,7 @@ def test_answers_of_the_same_text_are_even_and_nobody_is_asked() -> None:
     assert data["reason"].to_pylist() == ["same_text", "same_text"]
 
 
-@pytest.mark.parametrize("fault", ["429", "500", "503", "cut", "nonsense", "html"])
+@pytest.mark.parametrize("fault", ["429", "500", "cut", "nonsense", "html"])
 def test_a_server_that_fails_now_and_then_is_asked_again(fault: str, tmp_path: Path) -> None:
     with serving(fault=fault, every=3) as server:
         assert ask(server, tmp_path, concurrency=1).requests == 8
