@@ -64,9 +64,7 @@ def main(count: int, out: Path | None) -> None:
     """Time the decisions on a synthetic run."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        lines = PRESET.read_text(encoding="utf-8").splitlines(keepends=True)
-        one = [line for line in lines if not line.startswith("  '2': ")]  # only iteration 1
-        params.PARAMS.write_text("".join(one), encoding="utf-8")
+        params.PARAMS.write_text(synthetic.preset(PRESET), encoding="utf-8")
         settings = params.validate(params.read(params.PARAMS))
         run = Path("run")
         seconds = synthetic.make(run, settings, count)

@@ -45,9 +45,7 @@ def main(count: int) -> None:
     """Time the reports of a synthetic run."""
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        lines = PRESET.read_text(encoding="utf-8").splitlines(keepends=True)
-        one = [line for line in lines if not line.startswith("  '2': ")]  # only iteration 1
-        params.PARAMS.write_text("".join(one), encoding="utf-8")
+        params.PARAMS.write_text(synthetic.preset(PRESET), encoding="utf-8")
         synthetic.make(Path("run"), params.validate(params.read(params.PARAMS)), count)
         click.echo(f"{count} prompts, {synthetic.WIDTH} responses each")
         for stage, arguments in ((report_base, FIRST), (report, SECOND)):

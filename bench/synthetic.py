@@ -4,6 +4,7 @@ Whatever follows from answers and rewards is made by the functions that the stag
 `mutual-taught verify` finds no fault.
 """
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from mutual_taught.method.selection import outcomes, seeds_of
 from mutual_taught.models.chat import texts
 from mutual_taught.prepare import base_models, tokenizers
 from mutual_taught.prepare.sources import split_plan
-from mutual_taught.report import markdown, summary
+from mutual_taught.report import alarms, markdown, summary
 from mutual_taught.steps import build_pairs, rank_pairs, select_policy, train_rm
 from mutual_taught.training import dpo, reward
 from mutual_taught.training.export import update_metrics
@@ -82,6 +83,13 @@ class Making(NamedTuple):
         return self.chance.normal(mean, 1, size)
 
 
+def preset(path: Path) -> str:
+    """Give a preset's text for such a run: only iteration 1, and no gold pairs of the hub."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    one = "".join(line for line in lines if not line.startswith("  '2': "))
+    return re.sub(r"^  gold_pairs: .*$", "  gold_pairs: null", one, flags=re.M)
+
+
 def make(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
     """Write a run of one iteration, with so many prompts to the policy.
 
@@ -113,6 +121,7 @@ def make(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
         {"iteration": t, "metrics": markdown.read_metrics(run / str(t) / "metrics")} for t in (0, 1)
     ]
     _numbers(making, "summary", summary.numbers(history))
+    _numbers(making, "alarms", alarms.numbers(history))
     return {"pair": pairing, "filter": filtering, "build_pairs with reading and writing": mixing}
 
 
@@ -479,8 +488,11 @@ def _generations(making: Making, t: str, rows: pa.Table) -> pa.Table:
     """Write the answers to the eval prompts, with gold and random rewards."""
     count = making.settings.eval.responses_per_prompt
     own = add_gold(answers(making, making.ids("eval"), "eval", 0, count), rows)
+    # At t = 0 both models are the base, so what they say is the same.
+    same = {"reward_rt": "reward_r0", "base_logprob": "logprob"} if t == "0" else {}
     for name in ("reward_r0", "reward_rt", "base_logprob"):
-        own = own.append_column(name, pa.array(making.normal(len(own))))
+        random = pa.array(making.normal(len(own)))
+        own = own.append_column(name, own[same[name]] if name in same else random)
     own = own.append_column("reward_previous", own["reward_r0"])
     own = own.append_column("reason", [[""] * len(own)])
     models = {

@@ -10,8 +10,7 @@ from tests import project
 
 
 def test_synthetic_run_follows_from_itself(here: Path) -> None:
-    text = PRESET.read_text(encoding="utf-8")
-    params.PARAMS.write_text(text.replace("  '2': ", "  # "), encoding="utf-8")
+    params.PARAMS.write_text(synthetic.preset(PRESET), encoding="utf-8")
     project.set_param(params.PARAMS, "data.splits.selection.prompts", 20)
     project.set_param(params.PARAMS, "data.splits.eval.prompts", 10)
     synthetic.make(Path("run"), params.validate(params.read(params.PARAMS)), 600)
