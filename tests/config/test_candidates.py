@@ -22,7 +22,7 @@ def changed(path: Path) -> dict[str, Any]:
 
 
 def listed() -> dict[str, list[str]]:
-    """List the table's cells by candidate: prompts, loss, learning rate."""
+    """List the table's cells by candidate: prompts, learning rate."""
     text = (project.ROOT / "docs" / "study.md").read_text(encoding="utf-8")
     table = text.split("| candidate,")[1].split("\n\n")[0]
     cells = [line.strip("| ").replace("`", "").split(" | ") for line in table.splitlines()[2:]]
@@ -31,17 +31,17 @@ def listed() -> dict[str, list[str]]:
 
 def test_the_rule_names_every_candidate() -> None:
     assert set(listed()) == {path.stem for path in CANDIDATES}
-    assert len(CANDIDATES) == 6
+    assert len(CANDIDATES) == 4
 
 
 @each_candidate
 def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(path: Path) -> None:
     values, laptop = changed(path), params.read(LAPTOP)
     params.validate(values, path)
-    prompts, loss, rate = listed()[path.stem]
+    prompts, rate = listed()[path.stem]
     splits, dpo = values["data"]["splits"], values["dpo"]
     assert prompts == f"{splits['policy']['prompts']}, {splits['reward']['prompts']}"
-    assert (loss, float(rate)) == (dpo["loss_type"], dpo["learning_rate"])
+    assert (dpo["loss_type"], dpo["learning_rate"]) == ("nca_pair", float(rate))
     # Two candidates of a policy: at half of the steps, and at the end.
     steps = splits["policy"]["prompts"] // dpo["batch_size"] * dpo["epochs"]
     assert dpo["save_steps"] * 2 == steps
