@@ -1,4 +1,4 @@
-"""TODO."""
+"""A turn of a conversation: its `role` and its `content`."""
 
 from collections.abc import Mapping
 
