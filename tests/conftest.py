@@ -1,6 +1,7 @@
 """Tiny models shared by all tests, and an environment without a network."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,10 @@ for _name, _value in {
     "WANDB_DISABLED": "true",
 }.items():
     os.environ.setdefault(_name, _value)
+
+# What a shell starts in the background is deaf to Ctrl-C, and so would be what tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from mutual_taught.models.load import Policy, RewardModel
