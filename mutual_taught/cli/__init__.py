@@ -27,6 +27,7 @@ PLACE = {  # what is wrong with a place that the user named, or with the disk
     errno.EDQUOT,
     errno.EEXIST,
     errno.EISDIR,
+    errno.ENAMETOOLONG,
     errno.ENOSPC,
     errno.ENOTDIR,
     errno.EPERM,

@@ -1,5 +1,6 @@
 """Files of answers that are compared: each answer by its prompt and index, never by position."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,8 @@ from mutual_taught.prepare.rows import Row
 from mutual_taught.terminal.signs import excerpt
 
 ID, INDEX, GENERATOR = "prompt_id", "response_index", "generator"
+LARGEST_INDEX = 2**31
+HALF = re.compile("[\ud800-\udfff]")  # of a character: no server and no table takes it
 Key = tuple[str, int]
 
 
@@ -56,9 +59,12 @@ def read(place: Path) -> AnswerFile:
     for row, name, prompt in _prompts(file):
         if not isinstance(text := row.values.get(column), str):
             raise _bad(file, row, f"has no text in {column!r}", "an answer")
-        index = row.values.get(INDEX, 0)
-        if type(index) is not int or index < 0:
-            raise _bad(file, row, f"has {INDEX} {excerpt(index)}", "a number from 0")
+        if HALF.search(text):
+            raise _bad(file, row, f"has {REASONS['lone_surrogate']}", "whole characters")
+        index = _index(row.values.get(INDEX, 0))
+        if index is None:
+            said = f"has {INDEX} {excerpt(row.values[INDEX])}"
+            raise _bad(file, row, said, "a number from 0")
         if (earlier := texts.get((name, index))) is not None:
             said = f"answers the prompt of row {earlier.row} again"
             raise _bad(file, row, said, f"each prompt once, or a {INDEX}")
@@ -66,6 +72,13 @@ def read(place: Path) -> AnswerFile:
         if prompt is not None:
             prompts[name] = prompt
     return AnswerFile(file.path, texts, prompts)
+
+
+def _index(value: object) -> int | None:
+    """Take an answer's index; CSV has it as digits."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:20])
+    return value if type(value) is int and 0 <= value < LARGEST_INDEX else None
 
 
 def prompts_of(place: Path) -> dict[str, Prompt]:

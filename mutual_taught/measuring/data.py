@@ -1,6 +1,7 @@
 """The files of a benchmark: the user's own, or those that the hub has at a commit."""
 
 import os
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mutual_taught.pipeline import work
 
 OWN = Path("benchmarks")  # of a project, with a folder for each benchmark
 ADDRESS, PORTS = "https://huggingface.co", {"https": 443, "http": 80}
+COMMIT = re.compile(r"[0-9a-f]{40}")
 PATIENCE = 1.5  # seconds until a hub that does not answer counts as out of reach
 
 
@@ -28,7 +30,8 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
 
     Raises:
         MissingFileError: what `data` names is not there, or holds no file of a known format.
-        InputError: there is neither `data` nor a place on the hub; or the hub cannot be had.
+        InputError: there is neither `data` nor a place on the hub; `revision` is no commit; or the
+            hub cannot be had.
     """
     module = benchmarks.module(name)
     if data is None and revision is None and (OWN / name).is_dir():
@@ -39,6 +42,11 @@ def files(name: str, data: Path | None, revision: str | None) -> list[Path]:
         raise InputError(
             f"benchmark {name!r} has no data of its own; expected --data with a file: "
             f"{module.EXPECTED}"
+        )
+    if revision is not None and not COMMIT.fullmatch(revision):
+        raise InputError(
+            f"--revision is {revision!r}; expected a commit of {module.HUB.dataset}, 40 hex "
+            "digits, because what another name stands for moves"
         )
     commit = revision or module.HUB.revision
     bring = (

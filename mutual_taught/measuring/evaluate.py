@@ -1,6 +1,7 @@
 """`mutual-taught evaluate`: what is refused before torch is imported, then one benchmark a time."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -76,6 +77,15 @@ def plan(
         raise InputError(
             f"--data names one place for {len(names)} benchmarks; expected one benchmark with it"
         )
+    if source.data is not None and source.revision is not None:
+        raise InputError(
+            "--revision is of the hub's files, --data names others; expected one of both; leave "
+            "one out"
+        )
+    if source.judgements and compare is not None:
+        raise InputError(
+            "--compare with --judgements; expected the verdicts on one model; leave one out"
+        )
     found = [checkpoints.find(folder) for folder in (model, compare) if folder is not None]
     for checkpoint in found:
         for name, entry in zip(names, entries, strict=True):
@@ -92,13 +102,29 @@ def require_free(out: Path) -> None:
     """Refuse a place where something is.
 
     Raises:
-        InputError: it exists, and is no empty folder.
+        InputError: it exists, and is no empty folder; or a file stands where its folder is due.
     """
+    require_folder(out)
     free = not out.exists() or (out.is_dir() and not any(out.iterdir()))
     if out.is_symlink() or not free:
         raise InputError(
             f"{out} exists; expected a new place; remove it, name another --out, or leave out what "
             "is there"
+        )
+
+
+def require_folder(out: Path) -> None:
+    """Refuse a place in which nothing can be made, before hours of work are to be written there.
+
+    Raises:
+        InputError: the nearest of its folders that is there is a file, or may not be written to.
+    """
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise InputError(f"{out}: {there} is a file; expected a folder; name another --out")
+    if not os.access(there, os.W_OK):
+        raise InputError(
+            f"{out}: {there} may not be written to; expected a folder of yours; name another --out"
         )
 
 

@@ -20,6 +20,7 @@ from mutual_taught.evaluation.judges.verdict_tables import ORDERS, Comparison
 from mutual_taught.measuring import answer_files, checkpoints, settings
 from mutual_taught.measuring.answer_files import AnswerFile
 from mutual_taught.measuring.checkpoints import Checkpoint
+from mutual_taught.measuring.evaluate import require_folder
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.method.selection import outcomes_with_failures
 from mutual_taught.prepare.conversations import Prompt
@@ -57,8 +58,7 @@ def plan(own: Path, other: Path, prompts: Path | None, out: Path) -> Comparing:
         InputError: see `answer_files`; or there is something else than verdicts at `out`.
         MissingFileError: a file is not there.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: a file; expected a folder for verdicts; name another")
+    _require_verdicts_only(out)
     sides = answer_files.read(own), answer_files.read(other)
     found, source = _asked(sides[0], sides[1], prompts)
     against = verdict_tables.plain_name(other.name if other.is_dir() else other.stem)
@@ -70,6 +70,19 @@ def plan(own: Path, other: Path, prompts: Path | None, out: Path) -> Comparing:
     return Comparing(compared, found, made, out)
 
 
+def _require_verdicts_only(out: Path) -> None:
+    """Refuse a place whose own numbers would be written over, or where nothing can be written."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: a file; expected a folder for verdicts; name another")
+    require_folder(out)
+    verdicts = [out / STORE, tables.VERDICTS.path(out)]
+    if out.is_dir() and any(out.iterdir()) and not any(path.exists() for path in verdicts):
+        raise InputError(
+            f"{out}: holds other things than verdicts; expected a new folder, or that of an "
+            "earlier judge; name another --out"
+        )
+
+
 def _asked(
     own: AnswerFile, other: AnswerFile, given: Path | None
 ) -> tuple[Mapping[str, Prompt], object]:
@@ -79,7 +92,7 @@ def _asked(
         InputError: answers have only their prompts' ids, and no file has the prompts.
     """
     if given is None and own.path.parent.name == "eval":
-        of_run = own.path.parents[2] / "0" / "splits" / "eval.parquet"
+        of_run = own.path.parent / ".." / ".." / "0" / "splits" / "eval.parquet"
         given = of_run if of_run.exists() else None
     if given is not None:
         return answer_files.prompts_of(given), given

@@ -54,7 +54,10 @@ def read(path: Path) -> Read:
     listed = list(rows.read(path, [], _columns_of(path)))
     columns = list(dict.fromkeys(name for row in listed for name in row.values))
     if not columns:
-        raise InputError(f"{path}: has no row that can be read; expected rows with a prompt each")
+        why = f" ({counted(listed)})" if listed else ""
+        raise InputError(
+            f"{path}: has no row that can be read{why}; expected rows with a prompt each"
+        )
     return Read(path, listed, columns)
 
 
@@ -122,7 +125,7 @@ def require_some(parsed: Sequence[Parsed], path: Path) -> None:
         )
 
 
-def counted(parsed: Sequence[Parsed]) -> str:
+def counted(parsed: Sequence[Parsed | Row]) -> str:
     """Name why rows cannot be used, each reason with its count."""
     reasons = [one.reason for one in parsed if one.reason]
     return ", ".join(
@@ -162,12 +165,20 @@ def write(out: Path, listed: Sequence[Values], schema: pa.Schema) -> None:
     """
     names = list(dict.fromkeys(name for row in listed for name in row))
     if out.suffix == ".jsonl":
-        text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in listed)
-        write_bytes(out, text.encode(errors="surrogatepass"))
+        write_bytes(out, b"".join(map(_json, listed)))
     elif out.suffix == ".csv":
-        write_bytes(out, _csv(listed, names).encode(errors="surrogatepass"))
+        write_bytes(out, _csv(listed, names).encode(errors="backslashreplace"))
     else:
         write_bytes(out, _parquet(listed, names, schema, out))
+
+
+def _json(row: Values) -> bytes:
+    """Write a row as a line of JSON; half of a character, which UTF-8 has not, as its number."""
+    text = json.dumps(row, ensure_ascii=False, default=str) + "\n"
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return (json.dumps(row, default=str) + "\n").encode()
 
 
 def _csv(listed: Sequence[Values], names: Sequence[str]) -> str:

@@ -83,11 +83,12 @@ def read(path: Path | None, given: Given) -> Terms:
     file = source(path)
     own = params.load(blocks.Eval, path=file)
     tokens = params.load(blocks.Tokens, path=file)
-    decoding = blocks.Decoding(
-        temperature=given.temperature or own.temperature,
-        top_p=given.top_p or own.top_p,
-        max_new_tokens=given.max_new_tokens or own.max_new_tokens,
-    )
+    said = {
+        "temperature": given.temperature or own.temperature,
+        "top_p": given.top_p or own.top_p,
+        "max_new_tokens": given.max_new_tokens or own.max_new_tokens,
+    }
+    decoding = params.checked(blocks.Decoding, said)
     limits = limited(tokens, decoding.max_new_tokens, given.max_length)
     seed = params.seed(file) if given.seed is None else given.seed
     drawing = blocks.Drawing(params.load(blocks.Engine, path=file), limits, seed)

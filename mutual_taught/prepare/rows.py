@@ -173,7 +173,7 @@ def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
             )
         names = header.values["cells"]
         _require_commas(path, needed, names)
-        _require(path, needed, names)
+        _require(path, needed or names, names)  # all are read where none is asked for
         while row := _record(path, lines, number := number + 1):
             cells = row.values.get("cells", ["unread"])
             if row.reason:
@@ -221,8 +221,8 @@ def _parquet(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterato
         raise InputError(f"{path}: not readable as Parquet ({_reason(error)})") from None
     with file:
         there = file.schema_arrow.names
-        _require(path, needed, there)
         wanted = [*dict.fromkeys(needed), *(name for name in other if name in there)]
+        _require(path, wanted, there)
         begun = 1
         for group in range(file.num_row_groups):
             yield from _group(file, path, group, wanted, begun)

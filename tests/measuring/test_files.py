@@ -146,3 +146,11 @@ def test_columns_are_found_by_their_names(
 
 def test_a_file_without_a_prompt_has_no_columns() -> None:
     assert rowfile.columns(["question"]) is None
+
+
+def test_half_of_a_character_leaves_a_file_that_can_be_read(here: Path) -> None:
+    rows = [{"a": "\ud83d", "b": "ü"}, {"a": "x", "b": "ü"}]
+    for name in ("a.jsonl", "a.csv"):
+        rowfile.write(here / name, rows, pa.schema([]))
+    assert lines(here / "a.jsonl") == rows
+    assert (here / "a.csv").read_text("utf-8") == "a,b\n\\ud83d,ü\nx,ü\n"

@@ -127,6 +127,14 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
     "no prompt": ([*OWN[:2], {**OWN[2], "prompt": " "}], "row 3: nothing visible in a turn"),
     "no columns": ([{"text": "x"}], "own.jsonl: has text; expected an answer (response,"),
     "bad index": ([{**OWN[0], "response_index": "x"}], "row 1: has response_index x"),
+    "half a character": (
+        [{**OWN[0], "response": "a \ud800"}],
+        "own.jsonl: row 1: has half of a character",
+    ),
+    "an index that no table takes": (
+        [{**OWN[0], "response_index": 2**40}],
+        "own.jsonl: row 1: has response_index 1099511627776; expected a number from 0",
+    ),
     "ids alone": ([{"prompt_id": "0" * 32, "response": "x"}], "name it with --prompts"),
 }
 
@@ -177,3 +185,33 @@ def test_a_model_in_place_of_answers_is_refused_with_the_way_to_draw_them(
     assert (
         "a model; expected a file of answers; draw them first: mutual-taught sample" in done.output
     )
+
+
+def test_an_index_in_csv_is_a_number_like_any_other(here: Path) -> None:
+    for name, text in (("a.csv", "No."), ("b.csv", "One, two.")):
+        cells = f"0,{text}" if name == "a.csv" else f'0,"{text}"'
+        rows = f'"Say no.","[""punctuation:no_comma""]","[""{{}}""]",{cells}\n'
+        header = "prompt,instruction_ids,instruction_kwargs,response_index,response\n"
+        Path(name).write_text(header + rows)
+    write("P.jsonl", [{"prompt": "Say no.", **NO_COMMA}])
+    done = judge("a.csv", "b.csv", "--judge", "verifiable", "--prompts", "P.jsonl")
+    assert done.exit_code == 0, done.output
+    assert "win_rate.vs_b.verifiable.gold: 1.000" in done.output
+
+
+def test_a_file_in_a_folder_called_eval_is_of_no_run(here: Path) -> None:
+    Path("eval").mkdir()
+    write("eval/own.jsonl", [{**row, **NO_COMMA} for row in OWN])
+    done = judge("eval/own.jsonl", "other.json", "--judge", "verifiable")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("out", [".", "taken"])
+def test_numbers_of_something_else_are_not_written_over(out: str, here: Path) -> None:
+    Path("taken").mkdir()
+    Path("taken/metrics.json").write_text("{}")
+    words = ["judge", "own.jsonl", "other.json", "--judge", "verifiable", "--out", out]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1
+    assert f"{out}: holds other things than verdicts; expected a new folder" in done.output
+    assert Path("taken/metrics.json").read_text() == "{}"

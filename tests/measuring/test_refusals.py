@@ -73,6 +73,42 @@ CASES = {
         ["evaluate", "reward", "--on", "pairs", "--max-length", "40", "--max-new-tokens", "40"],
         "max_length is 40, max_new_tokens 40; expected room for a prompt",
     ),
+    "a temperature that is no number": (
+        ["evaluate", "policy", "--on", "ifeval", "--data", "x.jsonl", "--temperature", "nan"],
+        "the command line: temperature is nan; expected a finite number",
+    ),
+    "a share that is no number": (
+        ["sample", "prompts.jsonl", "--policy", "policy", "--out", "new.jsonl", "--top-p", "nan"],
+        "the command line: top_p is nan; expected a finite number",
+    ),
+    "a place inside a file": (
+        ["evaluate", "reward", "--on", "pairs", "--data", "pairs.jsonl", "--out", "pairs.jsonl"],
+        "pairs.jsonl is a file; expected a folder; name another --out",
+    ),
+    "scores inside a file": (
+        ["score", "pairs.jsonl", "--reward-model", "reward", "--out", "pairs.jsonl/new.jsonl"],
+        "pairs.jsonl is a file; expected a folder; name another --out",
+    ),
+    "a name too long for a disk": (
+        ["evaluate", "reward", "--on", "pairs", "--data", "pairs.jsonl", "--out", "a" * 300],
+        "File name too long",
+    ),
+    "a commit of files that are not of the hub": (
+        ["evaluate", "reward", "--on", "pairs", "--data", "pairs.jsonl", "--revision", "a" * 40],
+        "--revision is of the hub's files, --data names others; expected one of both",
+    ),
+    "a branch in place of a commit": (
+        ["evaluate", "reward", "--on", "rewardbench2", "--revision", "../main"],
+        "--revision is '../main'; expected a commit of allenai/reward-bench-2, 40 hex digits",
+    ),
+    "verdicts on two models": (
+        ["evaluate", "policy", "--on", "ifeval", "--judgements", "x", "--compare", "policy"],
+        "--compare with --judgements; expected the verdicts on one model",
+    ),
+    "a file of unknown letters": (
+        ["score", "latin.jsonl", "--reward-model", "reward", "--out", "new.jsonl"],
+        "latin.jsonl: has no row that can be read (1 not_utf8 (",
+    ),
     "scoring with a policy": (
         ["score", "pairs.jsonl", "--reward-model", "policy", "--out", "new.jsonl"],
         "policy: config.json names a policy; scoring needs a reward model",
@@ -122,6 +158,7 @@ def test_it_is_refused_in_one_line(case: str, world: Path) -> None:
     (world / "scored.jsonl").write_text(json.dumps({**row, "reward": 1.0}) + "\n")
     (world / "prompts.jsonl").write_text('{"prompt": "a"}\n')
     (world / "other.jsonl").write_text('{"question": "a"}\n')
+    (world / "latin.jsonl").write_bytes(b'{"prompt": "caf\xe9"}\n')
     (world / "bad.jsonl").write_text('{"prompt": " "}\nno json\n')
     found = run(*words)
     assert found.exit_code == 1, found.output
@@ -131,7 +168,7 @@ def test_it_is_refused_in_one_line(case: str, world: Path) -> None:
 
 
 def test_refusals_come_without_torch(world: Path) -> None:
-    lines = [case[0] for case in CASES.values() if "scored.jsonl" not in case[0]]
+    lines = [case[0] for case in CASES.values() if not {"scored.jsonl", "latin.jsonl"} & {*case[0]}]
     code = (
         "import sys\nfrom click.testing import CliRunner\nfrom mutual_taught.cli import main\n"
         f"for words in {lines!r}:\n"

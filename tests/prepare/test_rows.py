@@ -299,3 +299,14 @@ def test_damaged_page_is_one_line_with_its_row_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["p.jsonl", "p.csv"])
 def test_empty_file_has_no_row(tmp_path: Path, name: str) -> None:
     assert list(read(save(tmp_path / name, ""), ["prompt"], [])) == []
+
+
+def test_a_column_that_is_there_twice_is_refused_where_all_are_read(tmp_path: Path) -> None:
+    sheet = save(tmp_path / "p.csv", "prompt,note,note\na,b,c\n")
+    assert values(sheet) == ["a"]  # nobody asks for the other
+    said = "has column 'note' 2 times; expected it once"
+    assert refusal(sheet, []) == f"p.csv: {said}"
+    twice = pa.Table.from_arrays([pa.array(["a"])] * 3, ["prompt", "note", "note"])
+    pq.write_table(twice, tmp_path / "p.parquet")
+    with pytest.raises(InputError, match=said):
+        list(read(tmp_path / "p.parquet", [], ["prompt", "note"]))

@@ -121,18 +121,23 @@ def judgements(paths: Sequence[Path], only: str = "") -> tuple[list[Judgement], 
 
 def _judged(row: Row, only: str) -> Judgement | Marked:
     if "games" not in row.values and ("messages" in row.values or "metadata" in row.values):
-        return Marked(_uid(row), files.text(row, "model"), _counts(row))
+        return Marked(_uid(row), _model(row), _counts(row))
     named = row.values.get("baseline")
     return Judgement(
         row.path,
         row.number,
         _uid(row),
         only or files.text(row, "category"),
-        files.text(row, "model").split("/")[-1],
+        _model(row),
         files.text(row, "judge"),
         named if isinstance(named, str) else "",
         _verdicts(row),
     )
+
+
+def _model(row: Row) -> str:
+    """Take a model's name without its owner's, as the leaderboard shows it."""
+    return files.text(row, "model").split("/")[-1]
 
 
 def _verdicts(row: Row) -> tuple[str, str] | None:
@@ -145,7 +150,7 @@ def _verdicts(row: Row) -> tuple[str, str] | None:
         said = game.get("score") if isinstance(game, dict) else game
         if said is None:
             return None
-        if said not in VERDICTS:
+        if not isinstance(said, str) or said not in VERDICTS:
             raise BadRowError(f"score is {excerpt(said)!r}; expected one of {', '.join(VERDICTS)}")
         scores.append(said)
     return scores[0], scores[1]
@@ -161,7 +166,7 @@ def _counts(row: Row) -> tuple[float, ...]:
 
 def _count(value: object, name: str) -> float:
     parts = list(value.values()) if isinstance(value, dict) else [value]
-    numbers = [float(part) for part in parts if isinstance(part, int | float)]
+    numbers = [part for part in parts if files.is_number(part) and part >= 0]
     if not parts or len(numbers) < len(parts):
-        raise BadRowError(f"metadata: {name} is {excerpt(value)!r}; expected numbers")
-    return sum(numbers)
+        raise BadRowError(f"metadata: {name} is {excerpt(value)!r}; expected numbers from 0")
+    return float(sum(numbers))

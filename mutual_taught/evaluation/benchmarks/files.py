@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import formats
@@ -105,14 +105,15 @@ def numbers(row: Row, name: str, count: int) -> list[float]:
     """Take a column as a list of so many numbers; true and false count as 1 and 0."""
     value = taken(row, name)
     listed = value if isinstance(value, list) else []
-    if not isinstance(value, list) or not all(map(_is_number, listed)):
+    if not isinstance(value, list) or not all(map(is_number, listed)):
         raise BadRowError(f"{name} is {excerpt(value)!r}; expected a list of numbers")
     if len(listed) != count:
         raise BadRowError(f"{name} has {len(listed)} numbers; expected {count}")
     return list(map(float, listed))
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number that can be reckoned with: neither NaN nor infinite."""
     return isinstance(value, int | float) and abs(value) < LARGEST  # not NaN either
 
 

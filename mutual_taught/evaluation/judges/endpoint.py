@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from openai import OpenAI
 
 LOOK = 10.0  # seconds to wait for the first sign of a server
+LARGEST_COUNT = 2**31  # of tokens; what says more is not to be believed
 REFUSED = (400, 413, 422)  # the request itself is at fault, such as one that is too long
 # What the client would tell every server of this machine.
 UNTOLD = ("OS", "Arch", "Runtime", "Runtime-Version", "Lang", "Package-Version", "Async")
@@ -38,7 +39,7 @@ def key_of(settings: Endpoint) -> str:
     """Read the key from the environment; a text that stands for none where none is wanted.
 
     Raises:
-        InputError: the variable is not set.
+        InputError: the variable is not set, or has what no header can carry.
     """
     if settings.key_variable is None:
         return "none"
@@ -47,6 +48,11 @@ def key_of(settings: Endpoint) -> str:
             f"judge.endpoint.key_variable: {settings.key_variable} is not set in the environment; "
             "expected the judge's key in it; export it, or take no variable for a server without "
             "keys"
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"judge.endpoint.key_variable: {settings.key_variable} holds letters beyond ASCII, or "
+            "several lines; expected a key on one line; export it again"
         )
     return key
 
@@ -235,7 +241,8 @@ def read_reply(body: str) -> Reply | None:
     if not isinstance(text, str | None):
         return None
     prompt, completion = (_count(whole, f"{name}_tokens") for name in ("prompt", "completion"))
-    return Reply(text or "", _logprobs(choice), prompt, completion)
+    whole_text = (text or "").encode(errors="replace").decode()  # half a character is none
+    return Reply(whole_text, _logprobs(choice), prompt, completion)
 
 
 def _count(whole: dict[str, Any], name: str) -> int:
@@ -243,7 +250,7 @@ def _count(whole: dict[str, Any], name: str) -> int:
         count = whole["usage"][name]
     except (KeyError, TypeError):
         return 0
-    return count if type(count) is int and count >= 0 else 0
+    return count if type(count) is int and 0 <= count < LARGEST_COUNT else 0
 
 
 def _logprobs(choice: dict[str, Any]) -> dict[str, float] | None:

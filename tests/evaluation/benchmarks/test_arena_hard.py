@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mutual_taught.errors import InputError
-from mutual_taught.evaluation.benchmarks import arena_hard_v01, arena_hard_v2
+from mutual_taught.evaluation.benchmarks import arena_files, arena_hard_v01, arena_hard_v2
 from mutual_taught.evaluation.benchmarks.base import Prompts
 from tests.evaluation.benchmarks import written
 from tests.evaluation.benchmarks.written import judgement, marked, question
@@ -252,3 +252,32 @@ def test_the_first_version_has_one_category_and_verdicts_without_one_are_its_own
     found = arena_hard_v01.metrics_from(asked, [verdicts(tmp_path, said)])
     # 3 of 3 and 0 of 1
     assert found["score.arena-hard-v0.1.gpt-4-1106-preview.mean"] == pytest.approx(75.0)
+
+
+@pytest.mark.parametrize("score", [["A>B"], {"a": 1}, 3])
+def test_a_score_that_is_no_verdict_is_a_bad_row(score: object, tmp_path: Path) -> None:
+    row = judgement("u1", "A>B", "B>A")
+    row["games"][0]["score"] = score
+    path = verdicts(tmp_path, row)
+    with pytest.raises(InputError, match="1 of 1 rows cannot be used: row 1: score is"):
+        arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path])
+
+
+@pytest.mark.parametrize("tokens", [float("nan"), -1, 10**400, None])
+def test_a_style_that_is_no_count_is_a_bad_row(tokens: object, tmp_path: Path) -> None:
+    row = marked("u1", "mine", 5, 0, 0, 0)
+    row["metadata"]["token_len"] = tokens
+    answers = written.jsonl(tmp_path / "answers.jsonl", [row])
+    path = verdicts(tmp_path, judgement("u1", "A>B", "B>A"))
+    with pytest.raises(
+        InputError, match=r"row 1: metadata: token_len is .*; expected numbers from"
+    ):
+        arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path, answers])
+
+
+def test_an_answer_belongs_to_its_model_whoever_owns_it(tmp_path: Path) -> None:
+    path = verdicts(tmp_path, judgement("u1", "A>B", "B>A", model="org/mine"))
+    rows = [marked("u1", name, 1, 2, 3, 4) for name in ("org/mine", BASELINE)]
+    said, answers = arena_files.judgements([path, written.jsonl(tmp_path / "a.jsonl", rows)])
+    assert said[0].model == "mine"
+    assert [one.model for one in answers] == ["mine", BASELINE]

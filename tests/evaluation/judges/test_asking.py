@@ -1,5 +1,6 @@
 """Judges asked over HTTP, of a server in a thread that answers by rule, or fails."""
 
+import json
 import math
 import time
 from pathlib import Path
@@ -11,6 +12,8 @@ from mutual_taught.config.judging import Endpoint, Prices
 from mutual_taught.errors import EndpointError, InputError
 from mutual_taught.evaluation.judges import verdict_tables
 from mutual_taught.evaluation.judges.asking import Sent, ask_all, dollars
+from mutual_taught.evaluation.judges.endpoint import read_reply
+from mutual_taught.evaluation.judges.reply import Reply
 from mutual_taught.evaluation.judges.request import Spec
 from mutual_taught.evaluation.judges.store import opened
 from mutual_taught.evaluation.judges.verdict_tables import Comparison
@@ -227,3 +230,22 @@ def test_a_server_that_is_not_there_is_refused_at_once(tmp_path: Path) -> None:
 def test_tokens_cost_what_their_prices_say() -> None:
     # 2 million read at 2.5, half a million written at 10: 5 + 5.
     assert dollars(Prices(prompt=2.5, completion=10.0), 2_000_000, 500_000) == 10.0
+
+
+def test_half_a_character_and_counts_beyond_belief_fit_the_table(tmp_path: Path) -> None:
+    body = {
+        "choices": [{"message": {"content": "m \ud800"}}],
+        "usage": {"prompt_tokens": 10**30, "completion_tokens": 2},
+    }
+    assert read_reply(json.dumps(body)) == Reply("m ?", None, 0, 2)
+
+
+@pytest.mark.parametrize("key", ["ключ", "one\ntwo"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", key)
+    with serving() as server, pytest.raises(InputError, match="JUDGE_KEY holds letters") as failed:
+        ask(server, tmp_path, key_variable="JUDGE_KEY")
+    assert key not in str(failed.value)
+    assert server.requests == 0
