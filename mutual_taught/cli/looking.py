@@ -1,6 +1,7 @@
 """Commands that look at a run, or at what it needs: status, verify, trace, why, doctor."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -146,6 +147,8 @@ def report(
     """
     if names and not several:
         raise click.UsageError("names go with --compare; expected none, or --compare")
+    if price is not None and not math.isfinite(price):
+        raise click.UsageError(f"--price is {price}; expected a number, such as 2.50")
     if price is not None and several:
         raise click.UsageError("--price and --compare: expected one of them")
     if several:

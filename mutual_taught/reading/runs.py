@@ -1,5 +1,6 @@
 """Runs to compare: the files of a folder, or of a commit or experiment without checking it out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -181,7 +182,10 @@ def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy
 def _numbers(path: Path) -> Mapping[str, float]:
     values = read_json(path)
     try:
-        return {key: float(number) for key, number in values.items()}
+        numbers = {key: float(number) for key, number in values.items()}
+        if wrong := next((key for key, value in numbers.items() if not math.isfinite(value)), None):
+            raise ValueError(f"{wrong} is {numbers[wrong]}")
+        return numbers
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: {error}; expected numbers; run dvc repro") from None
 

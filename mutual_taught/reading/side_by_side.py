@@ -33,7 +33,8 @@ def write(names: Sequence[str], out: Path) -> tuple[Path, list[str]]:
     against = found[0].name
     single = compare.single(found, against)
     pooled = compare.pooled(found, against)
-    title = f"Mutual-Taught, {len(found)} runs compared with {against}"
+    several = f"{len(found)} runs compared with {against}"
+    title = f"Mutual-Taught, {several if len(found) > 1 else f'{against} alone'}"
     notes = [note for row in single for note in row.notes]
     files.write_bytes(out / NAME, page.render(title, sections(single, pooled, notes)).encode())
     return out / NAME, notes
@@ -51,7 +52,7 @@ def sections(single: Sequence[Row], pooled: Sequence[Row], notes: Sequence[str])
     rows = pooled if seeds else single
     changes = {row.name: differences(row, rows[0]) for row in rows[1:]}
     found = [
-        Section("story", "What differs", list(_story(changes, rows[0].name)), alarms=notes),
+        Section("story", "What differs", list(_story(changes, rows[0])), alarms=notes),
         Section(
             "parameters", "Parameters and numbers", tables=[_turned(comparison.table(rows, seeds))]
         ),
@@ -100,11 +101,16 @@ def differences(row: Row, base: Row) -> list[Change]:
     return before_after.answers(pairs, compare.SEED)
 
 
-def _story(changes: dict[str, list[Change]], base: str) -> Iterator[str]:
+def _story(changes: dict[str, list[Change]], base: Row) -> Iterator[str]:
+    if not changes:
+        seeds = " with other seeds" if len(base.runs) > 1 else ""
+        yield f"Nothing to compare: there is only {base.name}{seeds}."
     for name, found in changes.items():
+        if not found:
+            yield f"{name}: no answer to a prompt that {base.name} answered too, so no difference."
         for change in found:
             if change.name in ("gold", "mean reward, r_0"):
-                yield story.moved(f"{name}: {change.name}", change, f"against {base}")
+                yield story.moved(f"{name}: {change.name}", change, f"against {base.name}")
                 break
 
 

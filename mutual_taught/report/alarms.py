@@ -132,7 +132,7 @@ def _more_cut_or_empty(of: Numbers) -> Iterator[Alarm]:
     }
     for kind, (what, advice) in kinds.items():
         name = f"policy.{kind}_rate"
-        now, before = of.own.get(name, 0.0), of.base.get(name, 0.0)
+        now, before = of.own.get(name, 0.0), of.base.get(name, 1.0)
         if now - before > RISEN:
             shares = f"{now:.0%} of the answers {what}, {before:.0%} of π_0's"
             yield Alarm(f"more_{kind}", of.t, shares, advice)
@@ -157,10 +157,15 @@ def _reward_model_worse(of: Numbers) -> Iterator[Alarm]:
 
 
 def _candidates_lose(of: Numbers) -> Iterator[Alarm]:
-    """Every candidate wins less than half of its duels: worse in its own teacher's eyes."""
+    """Every candidate wins less than half of its duels: worse in its own teacher's eyes.
+
+    Where a tie counts as a loss, the line says so: a candidate may have lost no duel at all.
+    """
     count = of.selected.get("candidates", 0.0)
     if count and of.selected.get("candidates_below_half") == count:
-        what = f"all {count:.0f} candidates lose more duels than they win against π_{of.t - 1}"
+        each = "the one candidate" if count == 1 else f"each of the {count:.0f} candidates"
+        ties = ", a tie being a loss" if of.selected.get("tie_counts_as") == 0 else ""
+        what = f"{each} won less than half of its duels against π_{of.t - 1}{ties}"
         yield Alarm("candidates_lose", of.t, what, "a lower dpo.learning_rate or a larger dpo.beta")
 
 

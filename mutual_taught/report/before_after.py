@@ -18,6 +18,8 @@ from mutual_taught.method.statistics import (
 from mutual_taught.report.past import History
 from mutual_taught.report.summary import final_iteration
 
+RARE = 0.05  # a p below which chance alone seldom makes such a difference
+
 
 class Change(NamedTuple):
     """A number before and after, with its intervals.
@@ -35,8 +37,12 @@ class Change(NamedTuple):
 
     @property
     def clear(self) -> bool:
-        """Whether the interval of the difference leaves out 0."""
-        return self.difference.ci_lo > 0 or self.difference.ci_hi < 0
+        """Whether the interval of the difference leaves out 0, and p is below 0.05.
+
+        Of very few prompts the interval is too narrow: of one it is a point.
+        """
+        beside = self.difference.ci_lo > 0 or self.difference.ci_hi < 0
+        return beside and self.p < RARE
 
 
 POLICY = (

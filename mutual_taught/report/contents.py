@@ -102,12 +102,14 @@ def sections(known: Remembered, setting: Setting, pictures: Sequence[Picture]) -
 
 def facts(known: Remembered, setting: Setting) -> list[tuple[str, str]]:
     """Name the models, tau, the seed and the formats that numbers were computed in."""
-    last = known.history[-1]
+    history, last = known.history, known.history[-1]
     tau = "none: the last checkpoint is taken"
     if setting.threshold is not None:
         tau = f"{setting.threshold:.3f}"
+    elif not all(story.took_last(one.metrics.get("select_policy", {}), None) for one in history):
+        tau = ""  # it decided, and no params.yaml tells what it was
     drawn = _said(last.generations, "dtype")
-    ranked = (one.ranked_pairs for one in reversed(known.history) if one.ranked_pairs is not None)
+    ranked = (one.ranked_pairs for one in reversed(history) if one.ranked_pairs is not None)
     trained = next((said for data in ranked if (said := _said(data, "reference_dtype"))), "")
     found = [
         ("policy", setting.policy),

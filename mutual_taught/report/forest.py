@@ -4,6 +4,7 @@ import html
 from collections.abc import Callable, Mapping
 
 from mutual_taught.method.statistics import Interval
+from mutual_taught.terminal.signs import visible
 
 LEFT, WIDTH, LINE, TOP = 200, 600, 26, 24
 NAME_SIGNS = 24  # of a run's name beside its line; the whole name is in the label
@@ -37,7 +38,7 @@ def draw(name: str, title: str, points: Mapping[str, Interval]) -> str:
         [
             f'<svg viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img" '
             f'aria-labelledby="{name}-title" font-size="13" fill="currentColor" '
-            f'stroke="currentColor"><title id="{name}-title">{html.escape(title)}</title>',
+            f'stroke="currentColor"><title id="{name}-title">{html.escape(visible(title))}</title>',
             f'<path d="M{x(0)},{TOP - 8}V{bottom}" stroke-dasharray="4 3" fill="none"/>',
             f'<path d="M{LEFT},{bottom}H{WIDTH - 20}" fill="none"/>',
             *(_tick(value, x(value), bottom) for value in sorted({low, 0.0, high})),
@@ -48,6 +49,7 @@ def draw(name: str, title: str, points: Mapping[str, Interval]) -> str:
 
 
 def _line(run: str, point: Interval, y: float, x: Callable[[float], str]) -> str:
+    run = visible(run)
     label = f"{run}: {point.mean:+.3f} [{point.ci_lo:.3f}, {point.ci_hi:.3f}], {point.n} prompts"
     shown = run if len(run) <= NAME_SIGNS else f"{run[: NAME_SIGNS - 1]}…"
     return (

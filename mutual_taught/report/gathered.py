@@ -131,7 +131,7 @@ def _of_split(inputs: Inputs, split: str, iteration: int, make: "Maker") -> list
         own = {name: groups.get(prompt["prompt_id"], []) for name, groups in rows.items()}
         term = Asked(iteration, prompt["instruction_ids"], prompt["instruction_kwargs"])
         answers, note = make(own, term)
-        turns = [(turn["role"], samples.cut(turn["content"])[0]) for turn in prompt["messages"]]
+        turns = [(turn["role"], samples.shortened(turn["content"])) for turn in prompt["messages"]]
         found.append(Sample(split, prompt["prompt_id"], turns, term.instructions, answers, note))
     return found
 

@@ -14,6 +14,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from mutual_taught.artifacts import files, tables
+from mutual_taught.errors import InputError
+from mutual_taught.terminal.signs import excerpt
 
 FOLDER = "past"
 OF_EVALUATION = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
@@ -117,11 +119,35 @@ def read(report: Path) -> list[Past]:
         InputError: a file is not as the report wrote it.
     """
     entries: list[dict[str, Any]] = files.read_json(report / "data.json", list)
-    return [_past(report, entry["iteration"], entry["metrics"]) for entry in entries]
+    try:
+        known = [(int(entry["iteration"]), dict(entry["metrics"])) for entry in entries]
+    except (KeyError, TypeError, ValueError):
+        known = []
+    if not known:
+        raise InputError(
+            f"{report / 'data.json'}: not the iterations of a report; expected one at least; "
+            "run dvc repro or dvc pull"
+        )
+    return [_past(report, t, metrics) for t, metrics in known]
 
 
 def _past(report: Path, iteration: int, metrics: Mapping[str, Mapping[str, float]]) -> Past:
     folder = report / FOLDER / str(iteration)
-    kept = {path.stem: pq.read_table(path) for path in sorted(folder.glob("*.parquet"))}
-    curves = {path.stem: pyarrow.csv.read_csv(path) for path in sorted(folder.glob("*.csv"))}
-    return Past(iteration, metrics, **kept, **curves)
+    names = [INSTRUCTIONS, *(table.name for table in (*OF_EVALUATION, *OF_STEPS))]
+    paths = [
+        *(folder / f"{name}.parquet" for name in names),
+        *(folder / f"{c}.csv" for c in CURVES),
+    ]
+    found = {path.stem: _table(path) for path in paths if path.exists()}
+    return Past(iteration, metrics, **found)
+
+
+def _table(path: Path) -> pa.Table:
+    read = pq.read_table if path.suffix == ".parquet" else pyarrow.csv.read_csv
+    try:
+        return read(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(
+            f"{path}: not readable ({excerpt(str(error))}); expected a file of a report; "
+            "run dvc repro or dvc pull"
+        ) from None

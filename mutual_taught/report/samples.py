@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mutual_taught.artifacts import files
+from mutual_taught.errors import InputError
 
 PROMPTS, ANSWERS, SIGNS = 200, 8, 1200
 TEXT_BYTES = 6_000_000
@@ -72,6 +73,12 @@ def cut(text: str) -> tuple[str, int]:
     return text[:SIGNS], max(len(text) - SIGNS, 0)
 
 
+def shortened(text: str) -> str:
+    """Shorten a prompt's turn, and say how much of it is not shown."""
+    shown, left = cut(text)
+    return f"{shown} … ({left} more signs)" if left else shown
+
+
 def write(folder: Path, samples: Iterable[Sample]) -> None:
     """Write the samples of an iteration to its folder in the report."""
     rows = [
@@ -89,10 +96,16 @@ def read(folder: Path) -> list[Sample]:
         InputError: they are not as `write` wrote them.
     """
     rows: list[dict[str, Any]] = files.read_json(folder / NAME, list)
-    return [
-        Sample(**{**row, "answers": [Answer(**answer) for answer in row["answers"]]})
-        for row in rows
-    ]
+    try:
+        return [
+            Sample(**{**row, "answers": [Answer(**answer) for answer in row["answers"]]})
+            for row in rows
+        ]
+    except (KeyError, TypeError):
+        raise InputError(
+            f"{folder / NAME}: not the samples of a report; expected prompts with answers; "
+            "run dvc repro or dvc pull"
+        ) from None
 
 
 def fitted(samples: Mapping[int, Sequence[Sample]]) -> dict[int, list[Sample]]:

@@ -10,7 +10,10 @@ Metrics = Mapping[str, Mapping[str, float]]
 
 
 class Told(NamedTuple):
-    """What the story is made from: all iterations, tau (None: no threshold), what changed."""
+    """What the story is made from: all iterations, tau, what changed.
+
+    tau is None where the last checkpoint was taken, and where no params.yaml tells it.
+    """
 
     history: History
     threshold: float | None
@@ -21,8 +24,8 @@ class Told(NamedTuple):
 def sentences(told: Told) -> list[str]:
     """Tell how each iteration ended, then what became of both models.
 
-    A difference rose or fell where its 95 % interval leaves out 0; otherwise it is said not to be
-    clear, with its numbers all the same.
+    A difference rose or fell where its 95 % interval leaves out 0 and its p is below 0.05;
+    otherwise it is said not to be clear, with its numbers all the same.
     """
     if len(told.history) == 1:
         return ["Only the start was measured: no iteration has ended yet."]
@@ -42,12 +45,24 @@ def _selection(past: Past, threshold: float | None) -> Iterator[str]:
     rate = f"{numbers['win_rate']:.3f}{_between(numbers, 'win_rate_ci')}"
     best = f"its best candidate (checkpoint {numbers['step']:.0f}) won {rate} of its duels"
     best += f" against π_{t - 1}"
-    if threshold is None:
+    if took_last(numbers, threshold):
         yield f"Iteration {t} took its last checkpoint: it won {rate} of its duels."
     elif numbers.get("active"):
-        yield f"Iteration {t} went on: {best}, τ is {threshold:.3f}."
+        tau = "" if threshold is None else f", τ is {threshold:.3f}"
+        yield f"Iteration {t} went on: {best}{tau}."
     else:
-        yield f"Iteration {t} stopped: {best}, below τ {threshold:.3f}."
+        tau = "" if threshold is None else f" {threshold:.3f}"
+        yield f"Iteration {t} stopped: {best}, below τ{tau}."
+
+
+def took_last(numbers: Mapping[str, float], threshold: float | None) -> bool:
+    """Tell whether the last checkpoint was taken whatever its win rate.
+
+    Args:
+        numbers: of `select_policy`; where tau decided they have the chance to reach it by luck.
+        threshold: tau; None where nothing decided, or where it is not known.
+    """
+    return threshold is None and "null_passes" not in numbers
 
 
 def _between(numbers: Mapping[str, float], name: str) -> str:
@@ -92,7 +107,8 @@ def moved(what: str, change: Change, way: str) -> str:
     """Say in a sentence whether a number rose or fell, by how much, and over how many prompts."""
     size, mean = f".{change.digits}f", change.difference.mean
     low, high = change.difference.ci_lo, change.difference.ci_hi
-    over = f"on the same {change.difference.n} prompts (p {shown_p(change.p)})"
+    prompts = "1 prompt" if change.difference.n == 1 else f"{change.difference.n} prompts"
+    over = f"on the same {prompts} (p {shown_p(change.p)})"
     passage = " ".join(part for part in (way, over) if part)
     if not change.clear:
         interval = f"[{low:{size}}, {high:{size}}]"

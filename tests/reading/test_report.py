@@ -89,3 +89,34 @@ def test_words_that_do_not_fit_are_refused() -> None:
     assert "--price and --compare: expected one of them" in said(
         "--compare", "--price", "1", code=2
     )
+
+
+def test_folder_beside_the_iterations_is_none(copied: Path) -> None:
+    files.write_json(copied / "1-old" / "perf" / "dpo.json", {"seconds": 3.0})
+    assert said() == "written: run/report.html\n"
+
+
+@pytest.mark.parametrize("value", ["x", None, True])
+def test_cost_that_is_no_number_is_one_line(value: object, copied: Path) -> None:
+    files.write_json(copied / "1" / "perf" / "dpo.json", {"seconds": value})
+    line = f"run/1/perf/dpo.json: seconds is {str(value)!r}; expected a number; remove it"
+    assert said(code=1) == f"Error: {line}\n"
+
+
+def test_costs_without_a_time_are_drawn(copied: Path) -> None:
+    for path in copied.glob("*/perf/*.json"):
+        path.unlink()
+    files.write_json(copied / "1" / "perf" / "dpo.json", {"peak_memory_gb": 3.0})
+    assert said() == "written: run/report.html\n"
+
+
+def test_page_without_params_does_not_say_that_no_threshold_decided(copied: Path) -> None:
+    (copied.parent / "params.yaml").unlink()
+    said()
+    text = (copied / "report.html").read_text("utf-8")
+    assert "Iteration 1 went on: its best candidate" in text
+    assert "the last checkpoint is taken" not in text
+
+
+def test_price_that_is_no_number_is_refused(copied: Path) -> None:
+    assert "--price is nan; expected a number" in said("--price", "nan", code=2)

@@ -66,7 +66,9 @@ def test_page_over_seeds_has_means_with_intervals() -> None:
         ["gold", "0.600 [-0.671, 1.871]", "0.750 [-1.156, 2.656]"]
     ]
     [line] = found["story"].lines
-    assert line.startswith("wide: gold rose by 0.250 [0.250, 0.250] against base on the same 2")
+    assert line.startswith(
+        "wide: gold did not change clearly: +0.250 [0.250, 0.250] against base on the"
+    )
     parameters = {row[0]: row[1:] for row in found["parameters"].tables[0].rows}
     assert parameters["dpo.beta"] == ["0.1", "0.2"]
 
@@ -108,3 +110,31 @@ def test_command_writes_the_page_beside_the_run(
     text = (tmp_path / "plain" / "run" / "comparison.html").read_text("utf-8")
     assert "Mutual-Taught, 2 runs compared with plain" in text
     assert "select_policy.win_rate_threshold" in text
+
+
+def story_of(*runs: Run) -> list[str]:
+    rows = compare.single(runs, runs[0].name)
+    return list(side_by_side.sections(rows, rows, [])[0].lines)
+
+
+def test_one_run_has_nothing_to_be_compared_with() -> None:
+    assert story_of(RUNS[0]) == ["Nothing to compare: there is only base-s1."]
+
+
+def test_run_without_a_prompt_of_the_baseline_is_said_to_have_none() -> None:
+    assert story_of(RUNS[0], RUNS[2]._replace(generations=None)) == [
+        f"{RUNS[2].name}: no answer to a prompt that base-s1 answered too, so no difference."
+    ]
+
+
+def test_number_of_a_summary_that_is_none_is_one_line(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished.parent, tmp_path / "plain", symlinks=True)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "plain" / "run" / "2" / "metrics" / "summary.json"
+    path.unlink()
+    path.write_text('{"gold": NaN}')
+    done = CliRunner().invoke(main, ["report", "--compare", "plain"])
+    line = "plain/run/2/metrics/summary.json: gold is nan; expected numbers; run dvc repro"
+    assert (done.exit_code, done.output) == (1, f"Error: {line}\n")

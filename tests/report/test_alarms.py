@@ -123,8 +123,18 @@ def selection(**numbers: float) -> Numbers:
 
 def test_candidates_that_all_lose_are_an_alarm_and_one_that_does_not_is_none() -> None:
     lose = history({}, select_policy=selection(candidates_below_half=2.0))
-    assert "all 2 candidates lose more duels than they win against π_0" in said(lose)
+    assert "each of the 2 candidates won less than half of its duels against π_0;" in said(lose)
     assert names(history({}, select_policy=selection(candidates_below_half=1.0))) == []
+
+
+def test_candidates_whose_ties_count_as_losses_are_not_said_to_have_lost() -> None:
+    numbers = selection(candidates=1.0, candidates_below_half=1.0, tie_counts_as=0.0)
+    what = "the one candidate won less than half of its duels against π_0, a tie being a loss;"
+    assert what in said(history({}, select_policy=numbers))
+
+
+def test_share_that_is_not_known_of_the_base_raises_nothing() -> None:
+    assert names(history({"policy.truncated_rate": 0.9, "policy.empty_rate": 0.9})) == []
 
 
 def test_chance_that_a_policy_that_is_no_better_passes_is_an_alarm_above_a_tenth() -> None:
@@ -164,6 +174,7 @@ def test_every_alarm_is_one_line_of_plain_words() -> None:
             "reward_model.gold_pairs.difference.mean": -0.1,
             "reward_model.gold_pairs.difference.ci_hi": -0.1,
         },
+        {"policy.truncated_rate": 0.0, "policy.empty_rate": 0.0},
         select_policy=selection(candidates_below_half=2.0, null_passes=0.5),
     )
     assert len(set(names(found))) == len(alarms.RULES) + 1  # one rule raises two kinds

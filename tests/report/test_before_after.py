@@ -33,6 +33,16 @@ def test_difference_is_over_the_same_answers_and_p_over_prompts() -> None:
     assert not change.clear
 
 
+@pytest.mark.parametrize(("prompts", "clear"), [(1, False), (5, False), (6, True)])
+def test_difference_of_very_few_prompts_is_not_clear(prompts: int, clear: bool) -> None:
+    # All differences are above 0, so the interval is, too. p is near 2 / 2^prompts: 1 / 32 of six.
+    after = np.linspace(0.1, 0.3, prompts)
+    names = np.array([f"p{number}" for number in range(prompts)])
+    change = before_after.paired("gold", np.zeros(prompts), after, names, 1)
+    assert change.difference.ci_lo > 0
+    assert change.clear == clear
+
+
 def test_policy_is_compared_where_both_sides_have_the_number() -> None:
     start = Past(0, {}, generations=generations([0.0, None, 1.0], [1.0, 1.0, 1.0], [4, 4, 4]))
     end = Past(1, {}, generations=generations([1.0, 1.0, 1.0], [3.0, 3.0, 3.0], [1, 2, 3]))
@@ -45,7 +55,7 @@ def test_policy_is_compared_where_both_sides_have_the_number() -> None:
     ]
     assert found["gold"].difference.mean == 0.5  # of a's answer 0 and b's: 1, 0
     assert found["mean reward, r_0"].difference == (2.0, 2.0, 2.0, 2)
-    assert found["mean reward, r_0"].clear
+    assert not found["mean reward, r_0"].clear  # of two prompts every p is 0.5 at least
     assert found["length, tokens"].difference.mean == -2.0  # -3, -2, -1
 
 

@@ -32,3 +32,10 @@ def test_long_name_is_cut_and_every_name_is_escaped() -> None:
     assert f">&lt;b&gt;{'x' * 20}…</text>" in made
     assert f'aria-label="&lt;b&gt;{"x" * 30}:' in made
     assert '<title id="d-title">a &lt; b</title>' in made
+
+
+def test_sign_of_a_name_that_acts_or_hides_is_shown_by_number() -> None:
+    drawn = forest.draw("f", "a\u202eb", {"c\x01d": Interval(0.1, 0.0, 0.2, 3)})
+    assert "\u202e" not in drawn
+    assert "\x01" not in drawn
+    assert r"c\x01d" in drawn

@@ -113,6 +113,12 @@ def test_picture_that_is_more_than_drawn_is_refused(svg: str) -> None:
         page.render("a", [Section("pictures", "P", pictures=[Picture("gold", svg, "")])])
 
 
+@pytest.mark.parametrize("name", ["a onload=1", "url(x)", "href='x'"])
+def test_name_that_reads_like_a_script_is_only_a_word(name: str) -> None:
+    svg = f'<svg><title>{name}</title><g aria-label="{name}"><text>{name}</text></g></svg>'
+    assert name in page.render("a", [Section("p", "P", pictures=[Picture("p", svg, "")])])
+
+
 def test_picture_is_taken_in_as_it_is() -> None:
     svg = '<svg viewBox="0 0 1 1"><path d="M0,0"/></svg>'
     made = page.render("a", [Section("pictures", "P", pictures=[Picture("gold", svg, "a < b")])])

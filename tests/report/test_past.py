@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 
 from mutual_taught.artifacts import files, tables
+from mutual_taught.errors import InputError
 from mutual_taught.report import past
+from mutual_taught.report.past import Past
 
 
 def test_texts_seeds_and_lists_are_left_out() -> None:
@@ -74,3 +77,24 @@ def test_report_of_a_stopped_run_has_tables_without_rows(stopped: Path) -> None:
     assert {"gold", "previous_gold"} <= set(last.pseudo_pairs.column_names)
     assert last.generations is not None
     assert len(last.generations) > 0
+
+
+@pytest.mark.parametrize("data", ["[]", "[1]", '[{"iteration": 0}]', '[{"metrics": {}}]'])
+def test_data_of_another_shape_are_one_line(data: str, tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(data)
+    with pytest.raises(InputError, match="not the iterations of a report"):
+        past.read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["duels.parquet", "dpo.csv"])
+def test_file_that_is_cut_is_one_line_and_a_strange_one_is_left_alone(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "data.json").write_text('[{"iteration": 0, "metrics": {}}]')
+    folder = tmp_path / "past" / "0"
+    folder.mkdir(parents=True)
+    (folder / "mine.csv").write_text("a\n1\n")
+    assert past.read(tmp_path) == [Past(0, {})]
+    (folder / name).write_bytes(b"")
+    with pytest.raises(InputError, match=f"{name}: not readable"):
+        past.read(tmp_path)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mutual_taught.errors import InputError
 from mutual_taught.report import samples
 from mutual_taught.report.samples import Answer, Sample
 
@@ -25,6 +26,18 @@ def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
 def test_long_text_is_cut_and_what_is_left_out_is_counted() -> None:
     assert samples.cut("ab") == ("ab", 0)
     assert samples.cut("x" * 1203) == ("x" * 1200, 3)
+
+
+def test_turn_that_is_cut_says_so() -> None:
+    assert samples.shortened("x" * 1203) == "x" * 1200 + " … (3 more signs)"
+    assert samples.shortened("x" * 1200) == "x" * 1200
+
+
+@pytest.mark.parametrize("rows", ["[1]", '[{"a": 1}]', '[{"answers": [{"a": 1}]}]'])
+def test_samples_of_another_shape_are_one_line(rows: str, tmp_path: Path) -> None:
+    (tmp_path / "samples.json").write_text(rows)
+    with pytest.raises(InputError, match="not the samples of a report"):
+        samples.read(tmp_path)
 
 
 def test_prompts_are_halved_until_their_texts_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from mutual_taught.report.past import Past
 ONE = {"win_rate": 0.75, "win_rate_ci_lo": 0.5, "win_rate_ci_hi": 0.9, "step": 16.0}
 
 
-def change(name: str, low: float, high: float, digits: int = 3, p: float = 0.25) -> Change:
+def change(name: str, low: float, high: float, digits: int = 3, p: float = 0.01) -> Change:
     """Make a change from 0.5 whose difference lies in the middle of its interval."""
     mean = (low + high) / 2
     before, after = (Interval(value, 0, 1, 96) for value in (0.5, 0.5 + mean))
@@ -44,6 +44,24 @@ def test_without_a_threshold_the_last_checkpoint_was_taken() -> None:
     ]
 
 
+def test_threshold_that_is_not_known_is_not_taken_for_none() -> None:
+    won = {"select_policy": {**ONE, "active": 1.0, "null_passes": 0.1}}
+    lost = {"select_policy": {"win_rate": 0.35, "step": 8.0, "active": 0.0, "null_passes": 0.1}}
+    assert told(won, lost, threshold=None)[:2] == [
+        "Iteration 1 went on: its best candidate (checkpoint 16) won 0.750 [0.500, 0.900] of its "
+        "duels against π_0.",
+        "Iteration 2 stopped: its best candidate (checkpoint 8) won 0.350 of its duels against "
+        "π_1, below τ.",
+    ]
+
+
+def test_difference_of_one_prompt_is_not_said_to_have_risen() -> None:
+    point = Interval(0.1, 0.1, 0.1, 1)
+    alone = Change("gold", point, point, point, 1.0)
+    says = "Gold did not change clearly: +0.100 [0.100, 0.100] on the same 1 prompt (p 1.000)."
+    assert story.moved("Gold", alone, "") == says
+
+
 def test_start_alone_has_one_sentence() -> None:
     assert told() == ["Only the start was measured: no iteration has ended yet."]
 
@@ -51,12 +69,12 @@ def test_start_alone_has_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
     [
-        (0.1, 0.2, "Gold rose by 0.150 [0.100, 0.200] on the same 96 prompts (p 0.250)."),
-        (-0.2, -0.1, "Gold fell by 0.150 [0.100, 0.200] on the same 96 prompts (p 0.250)."),
+        (0.1, 0.2, "Gold rose by 0.150 [0.100, 0.200] on the same 96 prompts (p 0.010)."),
+        (-0.2, -0.1, "Gold fell by 0.150 [0.100, 0.200] on the same 96 prompts (p 0.010)."),
         (
             -0.1,
             0.2,
-            "Gold did not change clearly: +0.050 [-0.100, 0.200] on the same 96 prompts (p 0.250).",
+            "Gold did not change clearly: +0.050 [-0.100, 0.200] on the same 96 prompts (p 0.010).",
         ),
     ],
 )
@@ -82,7 +100,7 @@ def test_policy_and_reward_model_are_told_by_their_changes() -> None:
     assert whole(
         [change("gold", 0.1, 0.2), lengths], [change("right on own samples", -0.2, -0.1, p=0.002)]
     ) == [
-        "Gold rose by 0.150 [0.100, 0.200] from π_0 to π_1 on the same 96 prompts (p 0.250).",
+        "Gold rose by 0.150 [0.100, 0.200] from π_0 to π_1 on the same 96 prompts (p 0.010).",
         "Answers became shorter: 0.5 tokens, then -3.5.",
         "On pairs of π_1's own answers r_1 is right on 0.350, r_0 on 0.500: r_1 is worse "
         "(-0.150 [-0.200, -0.100], p 0.002).",
@@ -92,7 +110,7 @@ def test_policy_and_reward_model_are_told_by_their_changes() -> None:
 def test_reward_model_whose_interval_has_zero_is_no_clear_difference() -> None:
     assert whole([], [change("right on gold pairs", -0.1, 0.1)]) == [
         "On held-out gold pairs r_1 is right on 0.500, r_0 on 0.500: no clear difference "
-        "(+0.000 [-0.100, 0.100], p 0.250)."
+        "(+0.000 [-0.100, 0.100], p 0.010)."
     ]
 
 

@@ -1,5 +1,6 @@
 """Time, tokens a second and peak memory by stage: what the run cost. Of no report in DVC."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -7,9 +8,11 @@ from typing import NamedTuple
 import altair as alt
 
 from mutual_taught.artifacts import files
+from mutual_taught.errors import InputError
 from mutual_taught.report.page import Picture
 from mutual_taught.report.pictures.rows import Row, Rows, iterations
 from mutual_taught.report.pictures.theme import by_iteration, drawn, shaped
+from mutual_taught.terminal.signs import excerpt
 
 NAME = "costs"
 TITLE = "What did each stage cost?"
@@ -27,11 +30,24 @@ SAYS = (
 
 
 def read(run: Path) -> Rows:
-    """Read what each stage of a run cost, from `run/t/perf`."""
+    """Read what each stage of a run cost, from `run/t/perf`.
+
+    Raises:
+        InputError: what a stage cost is no number.
+    """
     found: Rows = []
-    for path in sorted(run.glob("[0-9]*/perf/*.json")):
-        found += rows(int(path.parent.parent.name), path.stem, files.read_json(path))
+    for folder in files.iterations(run):
+        for path in sorted(folder.glob("perf/*.json")):
+            found += rows(int(folder.name), path.stem, _numbers(path))
     return found
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    values: dict[str, float] = files.read_json(path)
+    for name, value in values.items():
+        if name in NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):
+            raise InputError(f"{path}: {name} is {excerpt(value)!r}; expected a number; remove it")
+    return values
 
 
 class Unit(NamedTuple):
@@ -60,7 +76,7 @@ def draw(found: Rows) -> Picture | None:
     """Draw points by stage, a panel a number; stages stand in the order of their time."""
     if not found:
         return None
-    unit = unit_of(max(_value(row) for row in found if row["number"] == SECONDS))
+    unit = unit_of(max((_value(row) for row in found if row["number"] == SECONDS), default=0.0))
     shown = [_said(_in_unit(row, unit), unit) for row in found]
     panels = [
         _panel([row for row in shown if row["number"] == name], title, by_time(found), place == 0)

@@ -52,6 +52,7 @@ def draw(found: Rows) -> Picture | None:
     panels = [
         _panel([row for row in found if row["model"] == model], model, color)
         for model in COLUMNS.values()
+        if any(row["model"] == model for row in found)
     ]
     return drawn(alt.hconcat(*panels, spacing=24), NAME, TITLE, SAYS)
 
