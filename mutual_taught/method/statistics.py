@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 DRAWS = 10_000
+RARE = 0.05  # a p below which chance alone seldom makes such a difference
 BLOCK = 250_000  # numbers drawn at once: they stay in the cache
 
 

@@ -7,12 +7,17 @@ from mutual_taught.artifacts import files
 from mutual_taught.method.statistics import Interval
 from mutual_taught.reading import compare, comparison, runs
 from mutual_taught.reading.compare import Row
+from mutual_taught.reading.runs import Run
 from mutual_taught.report import before_after, contents, forest, page, story, words
 from mutual_taught.report.before_after import Change
 from mutual_taught.report.page import Grid, Picture, Section
 
 NAME = "comparison.html"
-PAIRED = "Over the same prompts, answer by answer, seed by seed. r_0 is that of each run."
+PAIRED = (
+    "Over the same prompts, answer by answer, seed by seed. Rewards are compared only where r_0 is "
+    "the same."
+)
+REWARD = "mean reward, r_0"
 STUDENT = "Mean and 95 % interval over seeds, after Student. One seed has no interval."
 
 
@@ -86,7 +91,8 @@ def differences(row: Row, base: Row) -> list[Change]:
         base: likewise; two single runs are compared whatever their seeds.
 
     Returns:
-        Gold, all instructions followed, r_0's reward and length, those that both have.
+        Gold, all instructions followed, r_0's reward and length, those that both have. Rewards
+        only where r_0 is the same on both sides: those of two models do not compare.
     """
     own, other = compare.by_seed(row.runs), compare.by_seed(base.runs)
     if len(row.runs) == len(base.runs) == 1:
@@ -98,7 +104,17 @@ def differences(row: Row, base: Row) -> list[Change]:
         for before, after in both
         if before.generations is not None and after.generations is not None
     ]
-    return before_after.answers(pairs, compare.SEED)
+    found = before_after.answers(pairs, compare.SEED)
+    same = all(_first_teacher(before) == _first_teacher(after) for before, after in both)
+    return [change for change in found if same or change.name != REWARD]
+
+
+def _first_teacher(run: Run) -> dict[str, object]:
+    """List the parameters that r_0 follows from; a trained one also from policy and seed."""
+    flat = dict(compare.leaves(run.values or {}))
+    trained = flat.get("models.reward_model.source") == "trained"
+    of = ("models.", "base_reward_model.", "seed") if trained else ("models.reward_model.",)
+    return {key: value for key, value in flat.items() if key.startswith(of)}
 
 
 def _story(changes: dict[str, list[Change]], base: Row) -> Iterator[str]:
@@ -109,7 +125,7 @@ def _story(changes: dict[str, list[Change]], base: Row) -> Iterator[str]:
         if not found:
             yield f"{name}: no answer to a prompt that {base.name} answered too, so no difference."
         for change in found:
-            if change.name in ("gold", "mean reward, r_0"):
+            if change.name in ("gold", REWARD):
                 yield story.moved(f"{name}: {change.name}", change, f"against {base.name}")
                 break
 

@@ -7,6 +7,7 @@ the table of rules. None of them decides anything in a run.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from mutual_taught.method.statistics import RARE
 from mutual_taught.report.summary import displacement, gold_inside
 
 MOVED = 0.25  # share by which the mean length may change
@@ -96,18 +97,25 @@ def numbers(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def _over_optimised(of: Numbers) -> Iterator[Alarm]:
     """r_{t-1} prefers the new answers while gold, or an independent judge, prefers the old ones."""
     taught = f"policy.win_rate.vs_previous.{TEACHER}"
-    if not of.own.get(f"{taught}.ci_lo", 0.0) > 0.5:
+    if not (of.own.get(f"{taught}.ci_lo", 0.0) > 0.5 and _rare(of.own, taught)):
         return
     rate = f"r_{of.t - 1} prefers the new answers ({of.own[f'{taught}.mean']:.2f} of the duels)"
     advice = "a larger dpo.beta, a lower dpo.learning_rate or fewer epochs"
-    if of.own.get("policy.gold_vs_previous.ci_hi", 0.0) < 0:
-        fell = -of.own["policy.gold_vs_previous.mean"]
+    gold = "policy.gold_vs_previous"
+    if of.own.get(f"{gold}.ci_hi", 0.0) < 0 and _rare(of.own, gold):
+        fell = -of.own[f"{gold}.mean"]
         yield Alarm("over_optimised", of.t, f"{rate} and gold fell by {fell:.3f}", advice)
     for name, high in of.judged.items():
         judge = name.removeprefix("policy.win_rate.vs_previous.").removesuffix(".ci_hi")
-        if f"policy.win_rate.vs_previous.{judge}.ci_hi" == name and high < 0.5:
+        rated = f"policy.win_rate.vs_previous.{judge}"
+        if name == f"{rated}.ci_hi" and high < 0.5 and _rare(of.judged, rated):
             says = f"{rate} and {judge} the old ones"
             yield Alarm("over_optimised", of.t, says, advice)
+
+
+def _rare(numbers: Mapping[str, float], name: str) -> bool:
+    """Whether p is small, too: of very few prompts an interval is too narrow."""
+    return numbers.get(f"{name}.p", 0.0) < RARE
 
 
 def _length_moved(of: Numbers) -> Iterator[Alarm]:
@@ -150,7 +158,7 @@ def _reward_model_worse(of: Numbers) -> Iterator[Alarm]:
     """r_t is right less often than r_0 on the same pairs."""
     for pairs, where in BASED.items():
         name = f"reward_model.{pairs}.difference"
-        if of.own.get(f"{name}.ci_hi", 0.0) < 0:
+        if of.own.get(f"{name}.ci_hi", 0.0) < 0 and _rare(of.own, name):
             less = f"r_{of.t} is right {-of.own[f'{name}.mean']:.3f} less often than r_0 on {where}"
             advice = "build_pairs.filter positive, a lower train_rm.learning_rate or train_rm.fixed"
             yield Alarm("reward_model_worse", of.t, less, advice)

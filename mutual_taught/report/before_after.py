@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mutual_taught.method.statistics import (
+    RARE,
     Floats,
     Interval,
     bootstrap,
@@ -17,8 +18,6 @@ from mutual_taught.method.statistics import (
 )
 from mutual_taught.report.past import History
 from mutual_taught.report.summary import final_iteration
-
-RARE = 0.05  # a p below which chance alone seldom makes such a difference
 
 
 class Change(NamedTuple):

@@ -127,8 +127,10 @@ def _said(data: pa.Table | None, name: str) -> str:
 
 
 def _changes(told: story.Told) -> list[Grid]:
-    """Lay out what changed, a table for each model; none where nothing is measured."""
+    """Lay out what changed, a table for each model; none where nothing changed or is measured."""
     last = before_after.final(told.history)
+    if not last:
+        return []
     both = (("policy", "π", told.policy), ("reward model", "r", told.reward_model))
     return [
         Grid(

@@ -85,9 +85,9 @@ def _policy(told: Told) -> Iterator[str]:
     if gold := by_name.get("gold"):
         yield moved("Gold", gold, f"from π_0 to π_{last}")
     else:
-        yield from _judged(told.history[-1].metrics, last)
+        yield from _judged(next(p.metrics for p in told.history if p.iteration == last), last)
     if reward := by_name.get("mean reward, r_0"):
-        yield moved("The mean reward under r_0, which taught the policy,", reward, "")
+        yield moved("The mean reward under r_0, the policy's first teacher,", reward, "")
     if length := by_name.get("length, tokens"):
         yield _length(length)
 
@@ -97,8 +97,8 @@ def _judged(metrics: Metrics, last: int) -> Iterator[str]:
     if f"{name}.mean" in numbers:
         low, high = numbers[f"{name}.ci_lo"], numbers[f"{name}.ci_hi"]
         yield (
-            f"Without instructions that a program checks there is no gold. r_0, which taught the "
-            f"policy, prefers π_{last}'s answer to π_0's in {numbers[f'{name}.mean']:.3f} "
+            f"Without instructions that a program checks there is no gold. r_0, the policy's first "
+            f"teacher, prefers π_{last}'s answer to π_0's in {numbers[f'{name}.mean']:.3f} "
             f"[{low:.3f}, {high:.3f}] of all comparisons."
         )
 

@@ -138,3 +138,24 @@ def test_number_of_a_summary_that_is_none_is_one_line(
     done = CliRunner().invoke(main, ["report", "--compare", "plain"])
     line = "plain/run/2/metrics/summary.json: gold is nan; expected numbers; run dvc repro"
     assert (done.exit_code, done.output) == (1, f"Error: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "rewards"),
+    [
+        ({"source": "hub", "path": "a"}, True),
+        ({"source": "hub", "path": "b"}, False),
+        ({"source": "trained", "path": "a"}, False),
+    ],
+)
+def test_rewards_are_compared_where_r_0_is_the_same(model: dict[str, str], rewards: bool) -> None:
+    first, *_, other = RUNS  # of seeds 1 and 2
+    given = {"source": "hub", "path": "a"}
+    pair = [
+        first._replace(values={"seed": 1, "models": {"reward_model": given}}),
+        other._replace(values={"seed": 2, "models": {"reward_model": model}}),
+    ]
+    base, row = compare.single(pair, first.name)
+    names = [change.name for change in side_by_side.differences(row, base)]
+    assert ("mean reward, r_0" in names) == rewards
+    assert "gold" in names

@@ -116,6 +116,23 @@ def test_reward_model_that_is_clearly_worse_than_the_base_is_an_alarm() -> None:
     assert names(history({**worse, f"{name}.ci_hi": 0.0})) == []
 
 
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [
+        (duel(0.6, -0.01), "policy.gold_vs_previous"),
+        (duel(0.6, -0.01), "policy.win_rate.vs_previous.previous_reward_model"),
+        (
+            {"reward_model.own_samples.difference.ci_hi": -0.5},
+            "reward_model.own_samples.difference",
+        ),
+    ],
+)
+def test_interval_of_too_few_prompts_raises_nothing(numbers: Numbers, name: str) -> None:
+    few = {**numbers, f"{name}.mean": -0.5, f"{name}.p": 0.25}  # of three prompts at least that
+    assert names(history(few)) == []
+    assert len(names(history({**few, f"{name}.p": 0.03}))) == 1
+
+
 def selection(**numbers: float) -> Numbers:
     found = {"active": 1.0, "win_rate": 0.7, "candidates": 2.0, "n": 40.0, **numbers}
     return {"candidates_below_half": 0.0, **found}

@@ -63,6 +63,10 @@ def test_stopped_iteration_shows_no_eval_answers_of_its_own(stopped: Path) -> No
     assert "Iteration 1 stopped: its best candidate" in page_of(stopped, "2")
 
 
+def test_run_that_stopped_at_once_has_no_table_of_a_model_beside_itself(stopped: Path) -> None:
+    assert "before and after" not in page_of(stopped, "1")
+
+
 def test_start_has_a_page_without_tau_and_without_differences(finished: Path) -> None:
     text = page_of(finished, "0")
     assert "Only the start was measured" in text

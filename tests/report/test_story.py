@@ -118,11 +118,19 @@ def test_own_prompts_are_told_by_the_judge() -> None:
     name = "policy.win_rate.vs_base.reward_model"
     found = whole([], [], **{f"{name}.mean": 0.9, f"{name}.ci_lo": 0.8, f"{name}.ci_hi": 0.95})
     assert found == [
-        "Without instructions that a program checks there is no gold. r_0, which taught the "
-        "policy, prefers π_1's answer to π_0's in 0.900 [0.800, 0.950] of all comparisons."
+        "Without instructions that a program checks there is no gold. r_0, the policy's first "
+        "teacher, prefers π_1's answer to π_0's in 0.900 [0.800, 0.950] of all comparisons."
     ]
 
 
 def test_kept_pseudo_pairs_are_named_iteration_by_iteration() -> None:
     kept = [{"build_pairs": {"kept": 9.0, "rows": 12.0}}, {"build_pairs": {"active": 0.0}}]
     assert told(*kept)[-1] == "The filter kept these pseudo pairs: 9 of 12 at t = 1."
+
+
+def test_own_prompts_of_a_stopped_run_are_told_by_the_judge_of_its_last_policy() -> None:
+    name = "policy.win_rate.vs_base.reward_model"
+    won = {f"{name}.mean": 0.9, f"{name}.ci_lo": 0.8, f"{name}.ci_hi": 0.95, "active": 1.0}
+    went = {"select_policy": {"active": 1.0}, "eval": won}
+    lost = {"select_policy": {"active": 0.0}, "eval": {"active": 0.0}}
+    assert "prefers π_1's answer to π_0's in 0.900" in told(went, lost)[-1]

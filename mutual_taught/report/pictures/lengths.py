@@ -73,7 +73,7 @@ def _points(ranked: pa.Table, lengths: Floats, values: Floats) -> Rows:
 
 
 def _answers(seen: Seen) -> Rows:
-    if seen.answers is None:
+    if seen.answers is None or not len(seen.answers):
         return []
     lengths = number(seen.answers["length_tokens"])
     marks = zip(PERCENTILES, np.percentile(lengths, PERCENTILES), strict=True)
