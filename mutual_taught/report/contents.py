@@ -157,7 +157,7 @@ def change_row(change: Change) -> list[str]:
 
 def interval(value: Interval, digits: int, sign: str = "") -> str:
     """Format a mean with its interval."""
-    size = f".{digits}f"
+    size = f"z.{digits}f"
     return f"{value.mean:{sign}{size}} [{value.ci_lo:{size}}, {value.ci_hi:{size}}]"
 
 

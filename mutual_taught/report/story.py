@@ -42,7 +42,9 @@ def _selection(past: Past, threshold: float | None) -> Iterator[str]:
     numbers, t = past.metrics.get("select_policy", {}), past.iteration
     if t == 0 or "win_rate" not in numbers:
         return
-    rate = f"{numbers['win_rate']:.3f}{_between(numbers, 'win_rate_ci')}"
+    stopped = threshold is not None and not numbers.get("active")
+    digits = apart(numbers["win_rate"], threshold or 0.0, 3) if stopped else 3
+    rate = f"{numbers['win_rate']:.{digits}f}{_between(numbers, 'win_rate_ci')}"
     best = f"its best candidate (checkpoint {numbers['step']:.0f}) won {rate} of its duels"
     best += f" against π_{t - 1}"
     if took_last(numbers, threshold):
@@ -105,7 +107,8 @@ def _judged(metrics: Metrics, last: int) -> Iterator[str]:
 
 def moved(what: str, change: Change, way: str) -> str:
     """Say in a sentence whether a number rose or fell, by how much, and over how many prompts."""
-    size, mean = f".{change.digits}f", change.difference.mean
+    mean = change.difference.mean
+    size = f"z.{apart(mean, 0.0, change.digits) if change.clear else change.digits}f"
     low, high = change.difference.ci_lo, change.difference.ci_hi
     prompts = "1 prompt" if change.difference.n == 1 else f"{change.difference.n} prompts"
     over = f"on the same {prompts} (p {shown_p(change.p)})"
@@ -118,6 +121,12 @@ def moved(what: str, change: Change, way: str) -> str:
     return f"{what} {verb} by {abs(mean):{size}} [{low:{size}}, {high:{size}}] {passage}."
 
 
+def apart(one: float, other: float, digits: int) -> int:
+    """Give so many digits, or as many more, at most eight, as show two numbers apart."""
+    known = range(digits, 9)
+    return next((d for d in known if f"{one:z.{d}f}" != f"{other:z.{d}f}"), digits)
+
+
 def shown_p(p: float) -> str:
     """Format a p: as it is, or below what can be told apart."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -128,7 +137,8 @@ def _length(change: Change) -> str:
     if not change.clear:
         return f"The length of answers did not change clearly: {before:.1f} and {after:.1f} tokens."
     word = "longer" if after > before else "shorter"
-    return f"Answers became {word}: {before:.1f} tokens, then {after:.1f}."
+    digits = apart(before, after, 1)
+    return f"Answers became {word}: {before:.{digits}f} tokens, then {after:.{digits}f}."
 
 
 def _reward_model(told: Told) -> Iterator[str]:

@@ -82,7 +82,8 @@ def test_verdict_of_an_independent_judge_is_an_alarm_where_the_teacher_says_othe
 ) -> None:
     metrics, rate = copied / "run" / "2" / "metrics", "policy.win_rate.vs_previous"
     teacher = f"{rate}.previous_reward_model"
-    told(metrics / "eval.json", **{f"{teacher}.mean": 0.75, f"{teacher}.ci_lo": 0.625})
+    clear = {f"{teacher}.mean": 0.75, f"{teacher}.ci_lo": 0.625, f"{teacher}.p": 0.01}
+    told(metrics / "eval.json", **clear)
     said = "r_1 prefers the new answers (0.75 of the duels) and arena_hard.judge the old ones"
     assert said not in status()
     told(metrics / "judge.json", **{"active": 1.0, f"{rate}.arena_hard.judge.ci_hi": 0.4})

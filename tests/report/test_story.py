@@ -134,3 +134,17 @@ def test_own_prompts_of_a_stopped_run_are_told_by_the_judge_of_its_last_policy()
     went = {"select_policy": {"active": 1.0}, "eval": won}
     lost = {"select_policy": {"active": 0.0}, "eval": {"active": 0.0}}
     assert "prefers π_1's answer to π_0's in 0.900" in told(went, lost)[-1]
+
+
+def test_numbers_that_are_told_apart_are_shown_apart() -> None:
+    lost = {"select_policy": {"win_rate": 0.5996, "step": 8.0, "active": 0.0}}
+    assert "won 0.5996 of its duels against π_0, below τ 0.600." in told(lost)[0]
+    small = change("gold", 0.0001, 0.0003)
+    assert story.moved("Gold", small, "").startswith("Gold rose by 0.0002 [0.0001, 0.0003]")
+    longer = change("length, tokens", 0.02, 0.04, 1)
+    assert whole([longer], []) == ["Answers became longer: 0.50 tokens, then 0.53."]
+
+
+def test_zero_has_no_sign_of_less() -> None:
+    nothing = change("gold", -0.0007, 0.0003)
+    assert "+0.000 [-0.001, 0.000]" in story.moved("Gold", nothing, "")
