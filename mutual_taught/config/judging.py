@@ -1,5 +1,6 @@
 """The block `judge` of `params.yaml`: a language model that compares answers, and where it is."""
 
+import re
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from mutual_taught.config.fields import Block, Count, Natural, Positive
 
 StyleName = Literal["alpaca_eval", "arena_hard"]
+VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 Price = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -24,14 +26,20 @@ class Endpoint(Block):
     key: ClassVar[str] = "endpoint"
     base_url: str | None = Field(description="such as http://127.0.0.1:8000/v1")
     key_variable: str | None = Field(
-        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
-        description="environment variable that holds the key; null: the server wants none",
+        description="environment variable that holds the key; null: the server wants none"
     )
     concurrency: Annotated[int, Field(ge=1, le=256)] = Field(description="requests at once")
     requests_per_minute: Count | None
     timeout_seconds: Positive = Field(description="for one answer of the server")
     retries: Natural = Field(description="of a request, each after a longer wait")
     prices: Prices | None
+
+    @field_validator("key_variable")
+    @classmethod
+    def _variable(cls, value: str | None) -> str | None:
+        if value is not None and not VARIABLE.fullmatch(value):  # it may be the key: not shown
+            raise ValueError("a variable's name, such as JUDGE_KEY, or null; never the key itself")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -241,7 +241,7 @@ def _group(
                 values = {} if broken else dict(zip(wanted, cells, strict=True))
                 yield Row(number, values, "not_utf8" if broken else "")
                 number += 1
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # dates, say
         last = begun + file.metadata.row_group(group).num_rows - 1
         raise InputError(
             f"{path}: row group {group + 1} (rows {begun} to {last}) cannot be read "

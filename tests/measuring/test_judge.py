@@ -166,6 +166,11 @@ def test_both_files_must_answer_all_prompts(here: Path) -> None:
         (("--model", "x", "--base-url", "localhost"), "base_url: expected an address such as"),
         (("--model", "x", "--base-url", "http://[::1]/v1"), "OPENAI_API_KEY is not set"),
         (("--judge", "reward_model"), "expected --reward-model"),
+        (("--model", "x", "--key-variable", "sk-proj-0123abc"), "never the key itself"),
+        (
+            ("--model", "x", "--base-url", "http://[::1]/v1", "--key-variable", "gsk_0123abc"),
+            "key_variable: the variable that it names is not set",
+        ),
         (("--judge", "verifiable"), "3 of 3 prompts have no instructions"),
     ],
 )
@@ -175,6 +180,7 @@ def test_a_judge_that_cannot_be_asked_is_refused_in_one_line(
     done = judge("own.jsonl", "other.json", *words)
     assert done.exit_code == 1
     assert said in done.output
+    assert "0123abc" not in done.output  # a key in place of its variable's name
     assert done.output.count("\n") == 1
 
 

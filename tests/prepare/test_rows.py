@@ -310,3 +310,11 @@ def test_a_column_that_is_there_twice_is_refused_where_all_are_read(tmp_path: Pa
     pq.write_table(twice, tmp_path / "p.parquet")
     with pytest.raises(InputError, match=said):
         list(read(tmp_path / "p.parquet", [], ["prompt", "note"]))
+
+
+def test_a_date_beyond_pythons_is_one_line_with_its_row_group(tmp_path: Path) -> None:
+    when = pa.array([2**30], pa.date32())
+    pq.write_table(pa.table({"prompt": ["a"], "when": when}), tmp_path / "p.parquet")
+    assert refusal(tmp_path / "p.parquet", ["prompt", "when"]).startswith(
+        "p.parquet: row group 1 (rows 1 to 1) cannot be read ("
+    )

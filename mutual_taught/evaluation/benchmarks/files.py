@@ -73,9 +73,10 @@ def require_distinct(names: Sequence[str], paths: Sequence[Path]) -> None:
     if twice:
         listed = ", ".join(excerpt(name) for name in twice[:SHOWN])
         more = f" and {len(twice) - SHOWN} more" if len(twice) > SHOWN else ""
+        alike = len({path.stem for path in paths}) < len(paths)
         raise InputError(
             f"{', '.join(map(str, paths))}: has {listed}{more} twice; expected every row once; "
-            "remove the copies"
+            + ("give rows an id, or files names that differ" if alike else "remove the copies")
         )
 
 

@@ -114,15 +114,24 @@ def _checked(value: object) -> Mapping[str, Any] | str:
     return value
 
 
+def _require_once(names: Sequence[str], path: Path) -> None:
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise InputError(f"{path}: has column {twice[0]!r} twice; expected every column once")
+
+
 def _parquet(path: Path, expected: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     number = 0
     try:
         with pq.ParquetFile(path) as file:
+            _require_once(file.schema_arrow.names, path)
             for batch in file.iter_batches():
                 for values in batch.to_pylist():
                     number += 1
                     yield number, values
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        # the last two: dates beyond Python's, names twice in a structure
         raise InputError(
             f"{path}: not readable as Parquet after row {number} ({first_line(error)[:120]}); "
             f"expected {expected}"

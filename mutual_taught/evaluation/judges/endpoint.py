@@ -43,15 +43,17 @@ def key_of(settings: Endpoint) -> str:
     """
     if settings.key_variable is None:
         return "none"
-    if not (key := os.environ.get(settings.key_variable, "").strip()):
+    name = settings.key_variable
+    if not (key := os.environ.get(name, "").strip()):
+        shown = name if name.isupper() else "the variable that it names"  # it may be a key
         raise InputError(
-            f"judge.endpoint.key_variable: {settings.key_variable} is not set in the environment; "
+            f"judge.endpoint.key_variable: {shown} is not set in the environment; "
             "expected the judge's key in it; export it, or take no variable for a server without "
             "keys"
         )
     if not (key.isascii() and key.isprintable()):
         raise InputError(
-            f"judge.endpoint.key_variable: {settings.key_variable} holds letters beyond ASCII, or "
+            f"judge.endpoint.key_variable: {name} holds letters beyond ASCII, or "
             "several lines; expected a key on one line; export it again"
         )
     return key

@@ -192,3 +192,25 @@ def test_a_number_that_cannot_be_counted_with_is_refused(value: str) -> None:
     listed = json.loads(f"[1, {value}]")
     with pytest.raises(files.BadRowError, match="expected a list of numbers"):
         files.numbers(row(labels=listed), "labels", 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        (pa.array([2**30], pa.date32()), "not readable as Parquet after row 0 (OverflowError"),
+        (pa.array([2**60], pa.timestamp("us")), "not readable as Parquet after row 0 (Overflow"),
+    ],
+)
+def test_a_date_beyond_pythons_is_one_line(column: pa.Array, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"prompt": ["a"], "when": column}), path)
+    with pytest.raises(InputError) as refused:
+        files.parsed([path], lambda row: row, "rows")
+    assert said in str(refused.value)
+
+
+def test_a_column_of_parquet_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 2, ["chosen", "chosen"]), path)
+    with pytest.raises(InputError, match="has column 'chosen' twice; expected every column once"):
+        files.parsed([path], lambda row: row, "rows")

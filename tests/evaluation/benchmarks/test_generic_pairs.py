@@ -69,3 +69,14 @@ def test_accuracy_in_each_subset_is_beside_what_a_scorer_of_length_gets(tmp_path
     assert found["accuracy"] == pytest.approx(1 / 3)
     assert found["subset.a.length_scorer"] == found["length_scorer"] == 1
     assert not [name for name in found if name.startswith("subset..")]
+
+
+def test_rows_without_ids_of_files_that_are_called_alike_are_told_how_to_differ(
+    tmp_path: Path,
+) -> None:
+    paths = [tmp_path / folder / "x.jsonl" for folder in ("a", "b")]
+    for path in paths:
+        path.parent.mkdir()
+        path.write_text(json.dumps(ROW) + "\n")
+    with pytest.raises(InputError, match=r"has x:000001 twice; .*; give rows an id, or files"):
+        generic_pairs.read(paths)
