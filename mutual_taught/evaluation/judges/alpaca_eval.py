@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 
 from mutual_taught.evaluation.judges.reply import Read, Reply
-from mutual_taught.evaluation.judges.texts import Game, Message, conversation, filled, framed
+from mutual_taught.evaluation.judges.texts import Game, Message, asked
 
 MAX_TOKENS = 8
 TOP = 5  # log-probs asked for, as many as AlpacaEval's judge gives
@@ -36,15 +36,7 @@ nothing else."""
 
 def ask(game: Game) -> list[Message]:
     """Write the judge's prompt: the first answer is that of model `m`, the second that of `M`."""
-    values = {
-        "conversation": conversation(game.conversation),
-        "first": framed(game.first),
-        "second": framed(game.second),
-    }
-    return [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": filled(TEMPLATE, values)},
-    ]
+    return asked(SYSTEM, TEMPLATE, game)
 
 
 def read(reply: Reply) -> Read:

@@ -4,7 +4,7 @@ import math
 import re
 
 from mutual_taught.evaluation.judges.reply import Read, Reply
-from mutual_taught.evaluation.judges.texts import Game, Message, conversation, filled, framed
+from mutual_taught.evaluation.judges.texts import Game, Message, asked
 
 MAX_TOKENS = 4096
 TOP = 0  # no log-probs: the verdict comes after an explanation
@@ -38,15 +38,7 @@ TEMPLATE = """<conversation>
 
 def ask(game: Game) -> list[Message]:
     """Write the judge's prompt: the first answer is assistant A's, the second assistant B's."""
-    values = {
-        "conversation": conversation(game.conversation),
-        "first": framed(game.first),
-        "second": framed(game.second),
-    }
-    return [
-        {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": filled(TEMPLATE, values)},
-    ]
+    return asked(SYSTEM, TEMPLATE, game)
 
 
 def read(reply: Reply) -> Read:

@@ -17,6 +17,19 @@ class Game(NamedTuple):
     second: str
 
 
+def asked(system: str, template: str, game: Game) -> list[Message]:
+    """Write a judge's prompt; the template has places for `conversation`, `first` and `second`."""
+    values = {
+        "conversation": conversation(game.conversation),
+        "first": framed(game.first),
+        "second": framed(game.second),
+    }
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": filled(template, values)},
+    ]
+
+
 def framed(text: str) -> str:
     """Keep a text from closing its own frame, or from holding a verdict that could be quoted.
 
