@@ -100,7 +100,13 @@ def forms(response: str) -> list[str]:
     return [response, plain[0], *parts, *plain[1:]]
 
 
-def followed(prompt: Prompt, response: str, family: Family) -> Followed:
+def followed(prompts: Prompts, responses: Sequence[str], family: Family) -> list[Followed]:
+    """Check each response against its prompt's instructions: see `checked`."""
+    pairs = zip(prompts, responses, strict=True)
+    return [checked(*pair, family) for pair in pairs]
+
+
+def checked(prompt: Prompt, response: str, family: Family) -> Followed:
     """Check a response against each of its prompt's instructions.
 
     Strict takes the response as it is; loose any of its `forms`. Where a checker fails on a text,
@@ -140,8 +146,9 @@ def metrics(found: Sequence[Followed]) -> Metrics:
     return result | {"failed_checks": float(sum(one.failed for one in found))}
 
 
-def export(prompts: Prompts, responses: Sequence[str], folder: Path) -> list[Path]:
+def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: Path) -> list[Path]:
     """Write `responses.jsonl`: prompt and response, as the published programs read them."""
+    del generator  # the format has no place for it
     path = folder / RESPONSES
     rows = [
         {"prompt": prompt.messages[0]["content"], "response": response}

@@ -11,6 +11,7 @@ from mutual_taught.evaluation.benchmarks.base import Hub, Metrics, Prompts, prom
 HUB = Hub("allenai/IFBench_test", ("data/*.parquet",), "2e8a48de45ff3bf41242f927254ca81b59ca3ae2")
 EXPECTED = following.EXPECTED
 JUDGED = False
+export = following.export
 
 
 def read(paths: Sequence[Path]) -> Prompts:
@@ -25,24 +26,13 @@ def metrics(prompts: Prompts, responses: Sequence[str]) -> Metrics:
 
     Source: Pyatkin et al., 2025 (arXiv 2507.02833).
     """
-    return following.metrics(_followed(prompts, responses))
+    return following.metrics(following.followed(prompts, responses, "ifbench"))
 
 
 def records(prompts: Prompts, responses: Sequence[str]) -> pa.Table:
     """Say of each prompt whether its response follows all instructions, read loosely."""
-    found = _followed(prompts, responses)
+    found = following.followed(prompts, responses, "ifbench")
     return prompt_table(prompts, [float(all(one.loose)) for one in found])
-
-
-def _followed(prompts: Prompts, responses: Sequence[str]) -> list[following.Followed]:
-    pairs = zip(prompts, responses, strict=True)
-    return [following.followed(*pair, "ifbench") for pair in pairs]
-
-
-def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: Path) -> list[Path]:
-    """Write the responses as the published program reads them, as `following.export`."""
-    del generator  # the format has no place for it
-    return following.export(prompts, responses, folder)
 
 
 def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:

@@ -11,6 +11,7 @@ from mutual_taught.evaluation.benchmarks.base import Hub, Metrics, Prompts, prom
 HUB = Hub("google/IFEval", ("ifeval_input_data.jsonl",), "966cd89545d6b6acfd7638bc708b98261ca58e84")
 EXPECTED = following.EXPECTED
 JUDGED = False
+export = following.export
 
 
 def read(paths: Sequence[Path]) -> Prompts:
@@ -25,24 +26,13 @@ def metrics(prompts: Prompts, responses: Sequence[str]) -> Metrics:
 
     Source: Zhou et al., 2023 (arXiv 2311.07911).
     """
-    return following.metrics(_followed(prompts, responses))
+    return following.metrics(following.followed(prompts, responses, "ifeval"))
 
 
 def records(prompts: Prompts, responses: Sequence[str]) -> pa.Table:
     """Say of each prompt whether its response follows all instructions, read strictly."""
-    found = _followed(prompts, responses)
+    found = following.followed(prompts, responses, "ifeval")
     return prompt_table(prompts, [float(all(one.strict)) for one in found])
-
-
-def _followed(prompts: Prompts, responses: Sequence[str]) -> list[following.Followed]:
-    pairs = zip(prompts, responses, strict=True)
-    return [following.followed(*pair, "ifeval") for pair in pairs]
-
-
-def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: Path) -> list[Path]:
-    """Write the responses as the published program reads them, as `following.export`."""
-    del generator  # the format has no place for it
-    return following.export(prompts, responses, folder)
 
 
 def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:

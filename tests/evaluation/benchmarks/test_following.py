@@ -46,14 +46,14 @@ def test_loose_reading_has_eight_forms() -> None:
 def test_strict_takes_the_response_as_it_is_and_loose_any_form(tmp_path: Path) -> None:
     [prompt] = asked(tmp_path, instructed("a", NO_COMMA, ENDS))
     # the first line has a comma, the last is no end; without both, both are followed
-    found = following.followed(prompt, "Sure, here:\nAll is well. The end\nBye", "ifeval")
+    found = following.checked(prompt, "Sure, here:\nAll is well. The end\nBye", "ifeval")
     assert found == ((False, False), (True, True), 0)
-    assert following.followed(prompt, "All is well. The end", "ifeval").strict == (True, True)
+    assert following.checked(prompt, "All is well. The end", "ifeval").strict == (True, True)
 
 
 def test_a_blank_response_follows_nothing(tmp_path: Path) -> None:
     [prompt] = asked(tmp_path, instructed("a", NO_COMMA))
-    assert following.followed(prompt, " \n ", "ifeval") == ((False,), (False,), 0)
+    assert following.checked(prompt, " \n ", "ifeval") == ((False,), (False,), 0)
 
 
 def test_rates_count_prompts_that_follow_all_and_instructions_one_by_one(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_zero_of_the_file_is_a_zero_and_not_drawn_at_random(tmp_path: Path) ->
     path = written.jsonl(tmp_path / "a.jsonl", [instructed("a", ("repeat:repeat_span", values))])
     [prompt] = ifbench.read([path])
     # words 0 to 2, without the last, as if-verifiable reads it
-    assert following.followed(prompt, "zero one", "ifbench").strict == (True,)
+    assert following.checked(prompt, "zero one", "ifbench").strict == (True,)
 
 
 def test_a_sign_to_be_counted_is_that_of_the_file_and_not_a_letter_drawn_at_random(
@@ -101,7 +101,7 @@ def test_a_sign_to_be_counted_is_that_of_the_file_and_not_a_letter_drawn_at_rand
     every = "the quick brown fox jumps over the lazy dog, twice over, six boxing wizards jump"
     for text, follows in ((every * 3, False), ("# one\n# two", True)):
         for _ in range(8):  # a draw would hit sooner or later
-            assert following.followed(prompt, text, "ifeval").strict == (follows,)
+            assert following.checked(prompt, text, "ifeval").strict == (follows,)
 
 
 def test_a_checker_that_fails_on_a_text_is_counted_and_not_followed(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_checker_that_fails_on_a_text_is_counted_and_not_followed(tmp_path: Pa
     [prompt] = ifbench.read([written.jsonl(tmp_path / "a.jsonl", [row])])
     # if-verifiable raises IndexError on marks alone; of the eight forms two are not blank: both
     # are the response itself, for there is no asterisk and one line only
-    assert following.followed(prompt, ". . .", "ifbench") == ((False,), (False,), 2)
+    assert following.checked(prompt, ". . .", "ifbench") == ((False,), (False,), 2)
 
 
 def test_languages_are_told_apart_the_same_way_every_time(
@@ -118,8 +118,8 @@ def test_languages_are_told_apart_the_same_way_every_time(
     german = ("language:response_language", {"language": "de"})
     [prompt] = asked(tmp_path, instructed("a", german))
     text = "Das ist ein langer deutscher Satz über das Wetter in Berlin."
-    assert following.followed(prompt, text, "ifeval").strict == (True,)
-    following.followed(prompt, "1 2 3", "ifeval")  # no language at all: the library logs the text
+    assert following.checked(prompt, text, "ifeval").strict == (True,)
+    following.checked(prompt, "1 2 3", "ifeval")  # no language at all: the library logs the text
     assert capfd.readouterr() == ("", "")
 
 
