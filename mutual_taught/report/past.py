@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -28,6 +29,7 @@ OF_STEPS = (
 )
 INSTRUCTIONS = "instructions"
 CURVES = ("dpo", "train_rm")
+LARGEST = 3.4e38  # of 32 bits, as models compute: what is beyond is no number of theirs
 LEFT_OUT = {"response", "previous_response", "seed", "previous_seed"}
 
 
@@ -112,7 +114,7 @@ def carry(previous: Path, report: Path) -> None:
 
 
 def read(report: Path) -> list[Past]:
-    """Read what a report remembers, iterations in order.
+    """Read what a report remembers, iterations in order; null where a number is not finite.
 
     Raises:
         MissingFileError: it has no `data.json`.
@@ -145,9 +147,18 @@ def _past(report: Path, iteration: int, metrics: Mapping[str, Mapping[str, float
 def _table(path: Path) -> pa.Table:
     read = pq.read_table if path.suffix == ".parquet" else pyarrow.csv.read_csv
     try:
-        return read(path)
+        return _finite(read(path))
     except pa.ArrowInvalid as error:
         raise InputError(
             f"{path}: not readable ({excerpt(str(error))}); expected a file of a report; "
             "run dvc repro or dvc pull"
         ) from None
+
+
+def _finite(data: pa.Table) -> pa.Table:
+    for place, field in enumerate(data.schema):
+        if pa.types.is_floating(field.type):
+            column = data[field.name]
+            known = pc.less(pc.abs(column), LARGEST)
+            data = data.set_column(place, field, pc.if_else(known, column, None))
+    return data

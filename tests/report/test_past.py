@@ -98,3 +98,17 @@ def test_file_that_is_cut_is_one_line_and_a_strange_one_is_left_alone(
     (folder / name).write_bytes(b"")
     with pytest.raises(InputError, match=f"{name}: not readable"):
         past.read(tmp_path)
+
+
+def test_number_that_is_not_finite_is_none(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text('[{"iteration": 0, "metrics": {}}]')
+    strange = [0.5, None, float("nan"), float("inf"), float("-inf"), 1e308]
+    data = pa.table({"reward": strange, "length_tokens": range(6)}, metadata={"said": "kept"})
+    past.keep(tmp_path, "0", {"rewards": data})
+    files.write_bytes(tmp_path / "past" / "0" / "dpo.csv", b"step,loss\n1,nan\n2,-inf\n3,0.5\n")
+    [one] = past.read(tmp_path)
+    assert one.rewards is not None
+    assert one.rewards["reward"].to_pylist() == [0.5] + [None] * 5
+    assert one.rewards.schema.metadata == {b"said": b"kept"}
+    assert one.dpo is not None
+    assert one.dpo["loss"].to_pylist() == [None, None, 0.5]
