@@ -48,7 +48,8 @@ def main(
         past.keep(out / "report", iteration, found)
         past.keep_curves(out / "report", iteration, curves)
         samples.write(
-            out / "report" / past.FOLDER / iteration, gathered.shown(places, int(iteration))
+            out / "report" / past.FOLDER / iteration,
+            gathered.shown(found, splits, int(iteration)),
         )
         markdown.write(out / "report", history)
         selection = params.load(blocks.SelectPolicy)

@@ -28,7 +28,7 @@ def main(metrics: Path, evaluation: Path, splits: Path, out: Path) -> None:
         )
         counted = {"eval": files.read_json(metrics / "eval.json")}
         past.keep(out / "report", "0", found)
-        samples.write(out / "report" / past.FOLDER / "0", gathered.shown(places, 0))
+        samples.write(out / "report" / past.FOLDER / "0", gathered.shown(found, splits, 0))
         markdown.write(out / "report", [markdown.entry(0, counted, shown)])
         gathered.write_page(out / "report", params.seed(), None, params.load(inputs.Models))
 

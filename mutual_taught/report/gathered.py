@@ -94,18 +94,19 @@ Rows = dict[str, list[dict[str, Any]]]
 OUTCOMES = {1.0: "won", 0.5: "tied", 0.0: "lost", None: "left out"}
 
 
-def shown(inputs: Inputs, iteration: int) -> list[Sample]:
+def shown(found: Mapping[str, pa.Table], splits: Path, iteration: int) -> list[Sample]:
     """Take the samples of an iteration, split by split, each by prompt id.
 
     Args:
-        inputs: where its files are.
+        found: its tables by name, with all their columns.
+        splits: folder of the splits.
         iteration: t; 0 has only the eval split.
     """
     return [
         sample
-        for split, make in MAKERS.items()
+        for split in MAKERS
         if iteration or split == "eval"
-        for sample in _of_split(inputs, split, iteration, make)
+        for sample in _of_split(found, splits, split, iteration)
     ]
 
 
@@ -117,27 +118,23 @@ class Asked(NamedTuple):
     kwargs: Sequence[str]
 
 
-def _of_split(inputs: Inputs, split: str, iteration: int, make: "Maker") -> list[Sample]:
-    path = tables.split(split).path(inputs.splits)
+def _of_split(
+    told: Mapping[str, pa.Table], splits: Path, split: str, iteration: int
+) -> list[Sample]:
+    path = tables.split(split).path(splits)
     prompts = tables.read(path, tables.PROMPTS)
-    read = {
-        table.name: tables.read(table.path(_place(inputs, table)), table) for table in OF[split]
-    }
-    ids = sorted(set(read[OF[split][0].name]["prompt_id"].to_pylist()))[: samples.PROMPTS]
-    rows = {name: _by_prompt(data, ids) for name, data in read.items()}
+    first, *_ = names = [table.name for table in OF[split]]
+    ids = sorted(set(told[first]["prompt_id"].to_pylist()))[: samples.PROMPTS]
+    rows = {name: _by_prompt(told[name], ids) for name in names}
     asked = joins.align(prompts, ids, path).to_pylist()
     found = []
     for prompt in asked:
         own = {name: groups.get(prompt["prompt_id"], []) for name, groups in rows.items()}
         term = Asked(iteration, prompt["instruction_ids"], prompt["instruction_kwargs"])
-        answers, note = make(own, term)
+        answers, note = MAKERS[split](own, term)
         turns = [(turn["role"], samples.shortened(turn["content"])) for turn in prompt["messages"]]
         found.append(Sample(split, prompt["prompt_id"], turns, term.instructions, answers, note))
     return found
-
-
-def _place(inputs: Inputs, table: tables.Table) -> Path:
-    return inputs.evaluation if table in past.OF_EVALUATION else inputs.tables
 
 
 def _by_prompt(data: pa.Table, ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -112,7 +112,8 @@ def test_gold_that_labelled_the_pairs_is_left_as_it_is() -> None:
 def test_samples_of_a_run_are_of_the_prompts_that_the_iteration_met(finished: Path) -> None:
     here = finished / "1"
     places = gathered.Inputs(here, here / "eval", finished / "0" / "splits")
-    found = gathered.shown(places, 1)
+    read = {**gathered.evaluated(places), **gathered.stepped(places)}
+    found = gathered.shown(read, places.splits, 1)
     assert {sample.split for sample in found} == {"eval", "policy", "reward", "selection"}
     drawn = tables.read(here / "responses.parquet", tables.RESPONSES)
     ids = [sample.prompt_id for sample in found if sample.split == "policy"]
