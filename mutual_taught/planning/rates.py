@@ -1,10 +1,12 @@
 """What stages took on this machine before: the numbers of run/*/perf, and how they carry over."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from mutual_taught.artifacts.files import NUMBER, read_json
 from mutual_taught.errors import InputError
+from mutual_taught.terminal.signs import excerpt
 
 RUN = Path("run")
 START = 5.0  # seconds in which a stage starts and imports, where no run has measured it
@@ -30,8 +32,8 @@ def history(run: Path = RUN) -> dict[str, Numbers]:
 def _numbers(path: Path) -> Numbers:
     values = read_json(path)
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-            raise InputError(f"{path}: {name} is {value!r}; expected a number; remove the file")
+        if type(value) not in (int, float) or not 0 <= value < math.inf:
+            raise InputError(f"{path}: {name} is {excerpt(value)!r}; expected a number; remove it")
     return dict(values)
 
 

@@ -44,8 +44,7 @@ def write(run: Path, price: float | None) -> Path:
     )
     drawn = gallery.pictures(known.history, setting.seed or 0, setting.threshold)
     sections = contents.sections(known, setting, drawn)
-    picture = costs.draw(costs.read(run))
-    spent = _costs(run, price)._replace(pictures=[picture] if picture else [])
+    spent = _costs(rates.history(run), price)
     if state.changed:
         sections[0] = sections[0]._replace(alarms=[*sections[0].alarms, _changed(state.changed)])
     made = [section.id for section in sections].index("made")
@@ -88,9 +87,8 @@ def _facts() -> Iterator[tuple[str, str]]:
             continue  # vllm is there only where somebody installed it
 
 
-def _costs(run: Path, price: float | None) -> Section:
+def _costs(known: Mapping[str, rates.Numbers], price: float | None) -> Section:
     """Lay out what each stage took, stages in the order of the method, and all together."""
-    known = rates.history(run)
     order = sorted(known, key=_place)
     rows = [_row(stage, known[stage]) for stage in order]
     seconds = sum(numbers.get("seconds", 0.0) for numbers in known.values())
@@ -103,7 +101,9 @@ def _costs(run: Path, price: float | None) -> Section:
         notes.append(f"At {price:g} an hour they cost {seconds / HOUR * price:.2f}.")
     head = ["stage", "time", "start", "a second", "peak memory"]
     grids = [Grid("What each stage took", head, rows)] if rows else []
-    return Section("costs", "Time, memory and cost", tables=grids, notes=notes)
+    picture = costs.draw(costs.rows(known))
+    drawn = [picture] if picture else []
+    return Section("costs", "Time, memory and cost", tables=grids, notes=notes, pictures=drawn)
 
 
 def _place(stage: str) -> tuple[int, int, str]:

@@ -108,7 +108,7 @@ def test_measured_stages_are_found_by_name_then_by_kind_then_by_kin(here: Path) 
     assert rates.whole(known["dpo@1"], 2.0) == 43.0 + rates.BETWEEN
 
 
-@pytest.mark.parametrize("value", ["x", None, True, -1, [1]])
+@pytest.mark.parametrize("value", ["x", None, True, -1, [1], float("nan"), float("inf")])
 def test_measured_stage_that_is_no_number_is_one_line(here: Path, value: object) -> None:
     perf(Path("run"), "1", "dpo", seconds=value)
     with pytest.raises(InputError, match=r"run/1/perf/dpo\.json: seconds is .*; expected a number"):

@@ -1,18 +1,13 @@
 """Time, tokens a second and peak memory by stage: what the run cost. Of no report in DVC."""
 
-import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import altair as alt
 
-from mutual_taught.artifacts import files
-from mutual_taught.errors import InputError
 from mutual_taught.report.page import Picture
 from mutual_taught.report.pictures.rows import Row, Rows, iterations
 from mutual_taught.report.pictures.theme import by_iteration, drawn, shaped
-from mutual_taught.terminal.signs import excerpt
 
 NAME = "costs"
 TITLE = "What did each stage cost?"
@@ -29,27 +24,6 @@ SAYS = (
 )
 
 
-def read(run: Path) -> Rows:
-    """Read what each stage of a run cost, from `run/t/perf`.
-
-    Raises:
-        InputError: what a stage cost is no number.
-    """
-    found: Rows = []
-    for folder in files.iterations(run):
-        for path in sorted(folder.glob("perf/*.json")):
-            found += rows(int(folder.name), path.stem, _numbers(path))
-    return found
-
-
-def _numbers(path: Path) -> dict[str, float]:
-    values: dict[str, float] = files.read_json(path)
-    for name, value in values.items():
-        if name in NUMBERS and (type(value) not in (int, float) or not math.isfinite(value)):
-            raise InputError(f"{path}: {name} is {excerpt(value)!r}; expected a number; remove it")
-    return values
-
-
 class Unit(NamedTuple):
     """A unit of time with its seconds."""
 
@@ -63,10 +37,12 @@ def unit_of(seconds: float) -> Unit:
     return next((u for u in units if seconds >= 5 * u.seconds), Unit("seconds", 1.0))
 
 
-def rows(iteration: int, stage: str, numbers: Mapping[str, float]) -> Rows:
-    """Give the numbers of one stage that are shown."""
+def rows(known: Mapping[str, Mapping[str, float]]) -> Rows:
+    """Give the numbers that are shown, of stages by name: `dpo@1`, or `eval_base` of t = 0."""
     return [
-        {"t": iteration, "stage": stage, "number": name, "value": float(numbers[name])}
+        {"t": int(t or 0), "stage": stage, "number": name, "value": float(numbers[name])}
+        for key, numbers in known.items()
+        for stage, _, t in [key.partition("@")]
         for name in NUMBERS
         if name in numbers
     ]

@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from mutual_taught.planning import rates
 from mutual_taught.report import page, past
 from mutual_taught.report.page import Picture
 from mutual_taught.report.pictures import candidates, costs, gallery, rewards, theme, training
@@ -24,7 +25,7 @@ def found(finished: Path) -> dict[str, Rows]:
 
 @pytest.fixture(scope="module")
 def pictures(found: dict[str, Rows], finished: Path) -> list[Picture]:
-    cost = costs.draw(costs.read(finished))
+    cost = costs.draw(costs.rows(rates.history(finished)))
     assert cost
     return [*gallery.draw(found), cost]
 

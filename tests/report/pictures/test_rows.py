@@ -214,11 +214,13 @@ def test_unit_of_time_leaves_at_least_five_of_it(seconds: float, unit: str) -> N
 
 
 def test_stages_stand_by_their_time_over_all_iterations() -> None:
-    rows = [
-        *costs.rows(1, "dpo", {"seconds": 5.0, "peak_memory_gb": 2.0, "pairs": 9.0}),
-        *costs.rows(1, "eval", {"seconds": 4.0}),
-        *costs.rows(2, "eval", {"seconds": 4.0}),
-    ]
+    rows = costs.rows(
+        {
+            "dpo@1": {"seconds": 5.0, "peak_memory_gb": 2.0, "pairs": 9.0},
+            "eval@1": {"seconds": 4.0},
+            "eval@2": {"seconds": 4.0},
+        }
+    )
     assert costs.by_time(rows) == ["eval", "dpo"]
     assert {row["number"] for row in rows} == {"seconds", "peak_memory_gb"}
 
