@@ -83,7 +83,7 @@ def _answers(seen: Seen) -> Rows:
 
 def draw(found: Rows) -> Picture | None:
     """Draw length against reward a panel an iteration, and the ranges of lengths below."""
-    scatter = [row for row in found if row["kind"] not in ("answers",)]
+    scatter = [row for row in found if row["kind"] != "answers"]
     answers = [row for row in found if row["kind"] == "answers"]
     panels = [
         *([_scatter_panel(scatter)] if scatter else []),

@@ -1,4 +1,4 @@
-"""What a picture is drawn from: rows of plain values, which JSON carries from report to report."""
+"""What a picture is drawn from: rows of plain values, which Vega-Lite takes as JSON."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
