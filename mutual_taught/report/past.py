@@ -29,7 +29,7 @@ OF_STEPS = (
 )
 INSTRUCTIONS = "instructions"
 CURVES = ("dpo", "train_rm")
-LARGEST = 3.4e38  # of 32 bits, as models compute: what is beyond is no number of theirs
+LARGEST = 1e15  # no number of a run is near it; a picture that went so far would show nothing
 LEFT_OUT = {"response", "previous_response", "seed", "previous_seed"}
 
 
