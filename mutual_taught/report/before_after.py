@@ -16,7 +16,7 @@ from mutual_taught.method.statistics import (
     ranked_right,
     sign_flip_p,
 )
-from mutual_taught.report.past import History
+from mutual_taught.report.past import History, entries
 from mutual_taught.report.summary import final_iteration
 
 
@@ -167,4 +167,4 @@ def _texts(column: pa.ChunkedArray) -> NDArray[np.str_]:
 
 def final(history: History) -> int:
     """Find the iteration whose models are the last ones."""
-    return final_iteration([{"iteration": p.iteration, "metrics": p.metrics} for p in history])
+    return final_iteration(entries(history))

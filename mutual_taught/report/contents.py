@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -15,7 +15,6 @@ from mutual_taught.report import (
     past,
     samples,
     story,
-    summary,
     words,
 )
 from mutual_taught.report.before_after import Change
@@ -60,8 +59,7 @@ def read(report: Path) -> Remembered:
 
 def _samples(report: Path, one: past.Past) -> list[samples.Sample]:
     found = samples.read(report / past.FOLDER / str(one.iteration))
-    carried = one.metrics.get("eval", {}).get("active") == 0
-    return [sample for sample in found if not (carried and sample.split == "eval")]
+    return [sample for sample in found if not (one.carried and sample.split == "eval")]
 
 
 def title(history: History) -> str:
@@ -87,7 +85,7 @@ def sections(known: Remembered, setting: Setting, pictures: Sequence[Picture]) -
             "story",
             "What happened",
             story.sentences(told),
-            alarms.lines(_entries(history)),
+            alarms.lines(past.entries(history)),
             facts(known, setting),
         ),
         Section("models", "Both models, before and after", tables=_changes(told)),
@@ -163,21 +161,12 @@ def interval(value: Interval, digits: int, sign: str = "") -> str:
 
 def numbers(history: History) -> Grid:
     """Lay out the rows of `status` and of report.md, those in which some iteration has a number."""
-    entries = _entries(history)
-    finals = [summary.final_iteration(entries[: place + 1]) for place in range(len(entries))]
-    rows = [["state", *(markdown.state(one.metrics, one.iteration) for one in history)]]
-    for name in markdown.ROWS:
-        cells = [
-            markdown.cell(name, one.metrics, final)
-            for one, final in zip(history, finals, strict=True)
-        ]
-        if not all(set(cell) <= {"–", " ", "/"} for cell in cells):
-            rows.append([words.label(name), *cells])
+    rows = [
+        [words.label(name), *cells]
+        for name, *cells in markdown.rows(past.entries(history))
+        if not all(set(cell) <= {"–", " ", "/"} for cell in cells)
+    ]
     return Grid("Every iteration", ["", *(f"t = {one.iteration}" for one in history)], rows)
-
-
-def _entries(history: History) -> list[dict[str, Any]]:
-    return [{"iteration": one.iteration, "metrics": one.metrics} for one in history]
 
 
 def browser(known: Remembered) -> Section:

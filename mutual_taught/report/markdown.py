@@ -223,21 +223,19 @@ NOTES = (
 )
 
 
+def rows(history: History) -> list[list[str]]:
+    """Lay out what became of each iteration, then its numbers: a name, and a cell an iteration."""
+    finals = [final_iteration(history[: place + 1]) for place in range(len(history))]
+    both = list(zip(history, finals, strict=True))
+    return [
+        ["state", *(state(item["metrics"], item["iteration"]) for item in history)],
+        *([name, *(cell(name, item["metrics"], last) for item, last in both)] for name in ROWS),
+    ]
+
+
 def _page(history: History) -> str:
     head = ["", *(f"t = {item['iteration']}" for item in history)]
-    rows = [["state", *(state(item["metrics"], item["iteration"]) for item in history)]]
-    finals = [final_iteration(history[: place + 1]) for place in range(len(history))]
-    rows += [
-        [
-            name,
-            *(
-                cell(name, item["metrics"], final)
-                for item, final in zip(history, finals, strict=True)
-            ),
-        ]
-        for name in ROWS
-    ]
-    table = [head, ["---"] * len(head), *rows]
+    table = [head, ["---"] * len(head), *rows(history)]
     lines = ["# Mutual-Taught, iterations 0 to " + str(history[-1]["iteration"]), ""]
     lines += [f"| {' | '.join(row)} |" for row in table]
     lines += ["", NOTES, ""]

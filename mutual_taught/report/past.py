@@ -58,8 +58,18 @@ class Past(NamedTuple):
     dpo: pa.Table | None = None
     train_rm: pa.Table | None = None
 
+    @property
+    def carried(self) -> bool:
+        """Whether its evaluation is an earlier iteration's: a stopped one evaluates nothing."""
+        return self.metrics.get("eval", {}).get("active") == 0
+
 
 History = Sequence[Past]  # iterations 0 to t in order
+
+
+def entries(history: History) -> list[dict[str, Any]]:
+    """Give iterations as `data.json` has them: `iteration`, and `metrics` by stage."""
+    return [{"iteration": one.iteration, "metrics": one.metrics} for one in history]
 
 
 def keep(report: Path, iteration: str, found: Mapping[str, pa.Table]) -> None:

@@ -35,8 +35,7 @@ class Seen(NamedTuple):
     @property
     def answers(self) -> pa.Table | None:
         """The eval answers, unless an earlier iteration's are carried on."""
-        carried = self.past.metrics.get("eval", {}).get("active") == 0
-        return None if carried else self.past.generations
+        return None if self.past.carried else self.past.generations
 
 
 def number(column: pa.ChunkedArray) -> Floats:
