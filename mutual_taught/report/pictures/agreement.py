@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from mutual_taught.method.statistics import bootstrap, ranked_right
 from mutual_taught.report.page import Picture
 from mutual_taught.report.pictures.rows import Row, Rows, Seen, number, place, plain
-from mutual_taught.report.pictures.theme import FIRST, INK, SECOND, drawn
+from mutual_taught.report.pictures.theme import FIRST, INK, SECOND, drawn, panels
 from mutual_taught.terminal.signs import visible
 
 NAME = "agreement"
@@ -119,7 +119,7 @@ def draw(found: Rows) -> Picture | None:
         data=alt.Data(values=said),
     ).properties(width=140, height={"step": 30, "for": "position"})
     chart = layers.facet(
-        facet=alt.Facet("t:O", title=None, header=alt.Header(labelExpr="'t = ' + datum.value")),
+        facet=panels(),
         columns=3,
     )
     return drawn(chart, NAME, TITLE, SAYS)

@@ -21,6 +21,7 @@ from mutual_taught.report.pictures.theme import (
     SECOND,
     by_iteration,
     drawn,
+    panels,
 )
 
 NAME = "lengths"
@@ -122,7 +123,7 @@ def _scatter_panel(found: Rows) -> alt.FacetChart:
         alt.layer(points, mean, data=alt.Data(values=found))
         .properties(width=270, height=190)
         .facet(
-            facet=alt.Facet("t:O", title=None, header=alt.Header(labelExpr="'t = ' + datum.value")),
+            facet=panels(),
             columns=2,
         )
     )

@@ -24,6 +24,7 @@ from mutual_taught.report.pictures.theme import (
     SECOND,
     by_iteration,
     drawn,
+    panels,
     shaped,
 )
 
@@ -142,7 +143,7 @@ def _bins_panel(bins: Rows) -> alt.FacetChart:
         alt.layer(*layers, data=alt.Data(values=[_said(row) for row in bins]))
         .properties(width=270, height=150)
         .facet(
-            facet=alt.Facet("t:O", title=None, header=alt.Header(labelExpr="'t = ' + datum.value")),
+            facet=panels(),
             columns=2,
         )
     )

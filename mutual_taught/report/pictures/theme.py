@@ -55,6 +55,11 @@ def shaped(iterations: list[int]) -> alt.Shape:
     return alt.Shape("t:O", scale=scale, legend=alt.Legend(title="iteration t"))
 
 
+def panels() -> alt.Facet:
+    """Give the channel that draws a panel for each iteration."""
+    return alt.Facet("t:O", title=None, header=alt.Header(labelExpr="'t = ' + datum.value"))
+
+
 def configured(chart: alt.TopLevelMixin, title: str) -> alt.TopLevelMixin:
     """Give a chart the title, and the look that all share."""
     words = {"labelColor": INK, "titleColor": INK, "labelFontSize": 11, "titleFontSize": 12}
