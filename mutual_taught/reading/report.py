@@ -95,7 +95,7 @@ def _costs(known: Mapping[str, rates.Numbers], price: float | None) -> Section:
     peak = max((numbers.get("peak_memory_gb", 0.0) for numbers in known.values()), default=0.0)
     notes = [
         f"All stages together took {spell(seconds)}, without DVC. "
-        f"The most memory was {peak:.1f} GB."
+        f"The most memory was {peak:.1f} GiB."
     ]
     if price is not None:
         notes.append(f"At {price:g} an hour they cost {seconds / HOUR * price:.2f}.")
@@ -116,5 +116,5 @@ def _row(stage: str, numbers: Mapping[str, float]) -> list[str]:
     counted = next((name for name in RATES if f"{name}_per_second" in numbers), None)
     rate = "" if counted is None else f"{numbers[f'{counted}_per_second']:.1f} {counted}"
     start = f"{numbers['start_seconds']:.1f} s" if "start_seconds" in numbers else ""
-    memory = f"{numbers['peak_memory_gb']:.2f} GB" if "peak_memory_gb" in numbers else ""
+    memory = f"{numbers['peak_memory_gb']:.2f} GiB" if "peak_memory_gb" in numbers else ""
     return [stage, f"{numbers.get('seconds', 0.0):.1f} s", start, rate, memory]

@@ -44,7 +44,7 @@ def test_page_is_that_of_the_last_report_with_versions_and_costs(copied: Path) -
     text = (copied / "report.html").read_text("utf-8")
     assert "Mutual-Taught, iterations 0 to 2" in text
     assert "<dt>transformers</dt>" in text
-    row = "<td>1800.0 s</td><td>2.0 s</td><td>12.5 tokens</td><td>3.00 GB</td>"
+    row = "<td>1800.0 s</td><td>2.0 s</td><td>12.5 tokens</td><td>3.00 GiB</td>"
     assert f'<th scope="row">sample@1</th>{row}' in text
     assert text.index("sample@1") < text.index("dpo@1")
     assert "At 3 an hour they cost 6.00." in text  # 7200 s are two hours
