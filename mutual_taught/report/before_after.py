@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from mutual_taught.evaluation.intervals import where
 from mutual_taught.method.statistics import (
     RARE,
     Floats,
@@ -138,16 +138,13 @@ def reward_model(history: History, seed: int) -> list[Change]:
     return [
         change
         for name, kind in REWARD_MODEL
-        if (change := _right(name, scores.filter(pc.equal(scores["set"], kind)), seed))
+        if (change := _right(name, where(scores, set=kind), seed))
     ]
 
 
 def _right(name: str, scores: pa.Table, seed: int) -> Change | None:
     order = [("prompt_id", "ascending"), ("pair_id", "ascending")]
-    base, own = (
-        scores.filter(pc.equal(scores["reward_model"], model)).sort_by(order)
-        for model in ("r0", "rt")
-    )
+    base, own = (where(scores, reward_model=model).sort_by(order) for model in ("r0", "rt"))
     if not len(own) or not base["pair_id"].equals(own["pair_id"]):
         return None
     before, after = (

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from mutual_taught.evaluation.intervals import where
 from mutual_taught.method.statistics import bootstrap, ranked_right
 from mutual_taught.report.page import Picture
 from mutual_taught.report.pictures.rows import Row, Rows, Seen, number, place, plain
@@ -38,13 +38,13 @@ def rows(seen: Seen) -> Rows:
     scores, asked = seen.past.rm_scores, seen.past.instructions
     if seen.answers is None or scores is None or asked is None:
         return []
-    own = scores.filter(pc.equal(scores["set"], "own_samples"))
+    own = where(scores, set="own_samples")
     if not len(own):
         return []
     kinds = _instructions(asked)
     found: Rows = []
     for model in ("r0",) if seen.iteration == 0 else MODELS:
-        part = own.filter(pc.equal(own["reward_model"], model))
+        part = where(own, reward_model=model)
         found += [
             {"t": seen.iteration, "model": MODELS[model], **row}
             for row in _shares(part, kinds, seen.seed)
