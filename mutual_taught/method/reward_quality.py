@@ -44,13 +44,13 @@ def spearman(first: Floats, second: Floats | Ints) -> float:
         Between -1 and 1; NaN where one side is all alike, or nothing is there.
     """
     known = ~np.isnan(first)
-    a, b = (_ranks(values[known]) for values in (first, np.asarray(second, np.float64)))
+    a, b = (ranks(values[known]) for values in (first, np.asarray(second, np.float64)))
     a, b = a - a.mean() if a.size else a, b - b.mean() if b.size else b
     spread = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / spread if spread else float("nan")
 
 
-def _ranks(values: Floats) -> Floats:
+def ranks(values: Floats) -> Floats:
     """Rank from 0; equal values have the mean of the ranks that they take together."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()

@@ -15,6 +15,7 @@ import numpy as np
 
 from mutual_taught.artifacts import files
 from mutual_taught.errors import InputError
+from mutual_taught.method.reward_quality import ranks
 
 PROMPTS, ANSWERS, SIGNS = 200, 8, 1200
 TEXT_BYTES = 6_000_000
@@ -186,25 +187,13 @@ def mean(sample: Sample, name: str) -> float | None:
 
 
 def _disagreements(groups: Sequence[Sequence[tuple[int, Sample]]]) -> list[float | None]:
-    """Rank prompts by mean gold and by mean reward, and give how far apart the ranks are."""
-    golds = [mean(group[-1][1], "gold") for group in groups]
-    rewards = [mean(group[-1][1], "r_t") for group in groups]
-    known = [
-        place for place, pair in enumerate(zip(golds, rewards, strict=True)) if None not in pair
-    ]
+    """Rank prompts by mean gold and by mean reward: how far apart the ranks are, 1 at most."""
+    means = [[mean(group[-1][1], name) for group in groups] for name in ("gold", "r_t")]
+    both = np.array(means, np.float64)  # NaN where there is none
+    known = np.flatnonzero(~np.isnan(both).any(0))
     found: list[float | None] = [None] * len(groups)
     if len(known) > 1:
-        by_gold, by_reward = (
-            _ranks([float(values[place] or 0) for place in known]) for values in (golds, rewards)
-        )
-        for place, own, other in zip(known, by_gold, by_reward, strict=True):
-            found[place] = abs(own - other)
+        golds, rewards = (ranks(values[known]) for values in both)
+        for place, far in zip(known, abs(golds - rewards) / (len(known) - 1), strict=True):
+            found[place] = float(far)
     return found
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    """Give each value's mean rank as a share: 0 the lowest, 1 the highest; equal ones share one."""
-    array = np.array(values)
-    below = (array[:, None] > array).sum(1)
-    equal = (array[:, None] == array).sum(1) - 1
-    return [float(rank) for rank in (below + equal / 2) / (len(values) - 1)]
