@@ -87,8 +87,8 @@ def verify(folder: Path, models: bool, drawn: int, scored: int, seed: int) -> No
     where, and what was expected; exit code 1 if anything does. params.yaml must be the run's.
 
     --resample draws answers again with their seeds. On the same kind of machine they are
-    bit-equal; another kind may round otherwise. --rescore computes rewards and DPO's reference
-    log-probs again. Both take a number of shards, or all.
+    bit-equal; another kind may round otherwise. --rescore computes rewards again, and log-probs
+    under DPO's reference and pi_0. Both take a number of shards, or all.
 
     Example: mutual-taught verify --resample 2 --rescore 2
     """
