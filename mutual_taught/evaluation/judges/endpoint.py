@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mutual_taught.config.judging import Endpoint, address_fault
+from mutual_taught.config.judging import Endpoint
 from mutual_taught.errors import EndpointError, InputError
 from mutual_taught.evaluation.judges.reply import Reply
 from mutual_taught.evaluation.judges.request import Request
@@ -67,11 +67,10 @@ class JudgeClient:
     """
 
     def __init__(self, settings: Endpoint) -> None:
-        if settings.base_url is None or (fault := address_fault(settings.base_url)):
+        if settings.base_url is None:
             raise InputError(
-                f"judge.endpoint.base_url is {settings.base_url!r}; expected the address of an "
+                "judge.endpoint.base_url is None; expected the address of an "
                 "OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
-                + ("" if settings.base_url is None else f"; it has {fault}")
             )
         self.settings, self.address = settings, settings.base_url
         self._key = key_of(settings)
