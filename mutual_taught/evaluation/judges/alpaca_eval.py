@@ -54,7 +54,7 @@ def read(reply: Reply) -> Read:
         first, second = known.get(FIRST, least), known.get(SECOND, least)
         return Read(1 / (1 + math.exp(min(second - first, 700.0))), 1, first, second)
     named = NAMED.fullmatch(reply.text)
-    return Read(float(named[1] == FIRST) if named else math.nan, 1, math.nan, math.nan)
+    return Read(float(named[1] == FIRST) if named else math.nan)
 
 
 def _named(logprobs: Mapping[str, float]) -> dict[str, float]:

@@ -51,10 +51,10 @@ def read(reply: Reply) -> Read:
     """
     found = LABEL.findall(reply.text.upper())
     if not found or found[-1][0] == found[-1][2]:
-        return Read(math.nan, 1, math.nan, math.nan)
+        return Read(math.nan)
     left, sign, _ = found[-1]
     weight = STRONG if len(sign) == 2 else 1
     if sign == "=":
-        return Read(0.5, 1, math.nan, math.nan)
+        return Read(0.5)
     better = (left == "A") == sign.startswith(">")
-    return Read(float(better), weight, math.nan, math.nan)
+    return Read(float(better), weight)

@@ -1,5 +1,6 @@
 """What a judge says, and what is read from it."""
 
+import math
 from typing import NamedTuple
 
 
@@ -24,6 +25,6 @@ class Read(NamedTuple):
     """
 
     preferred: float
-    weight: int
-    first_logprob: float
-    second_logprob: float
+    weight: int = 1
+    first_logprob: float = math.nan
+    second_logprob: float = math.nan

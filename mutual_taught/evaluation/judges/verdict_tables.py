@@ -16,8 +16,7 @@ from mutual_taught.evaluation.judges.texts import Game
 
 SAME, UNPARSED, REFUSED = "same_text", "no_verdict", "refused"
 ORDERS = 2
-EVEN = Read(0.5, 1, float("nan"), float("nan"))
-NOTHING = Read(float("nan"), 1, float("nan"), float("nan"))
+EVEN, NOTHING = Read(0.5), Read(float("nan"))
 
 
 class Comparison(NamedTuple):
@@ -175,7 +174,7 @@ def plain_name(name: str) -> str:
 
 def by_number(one: Comparison, order: int, preference: float, said: str) -> dict[str, Any]:
     """Lay out a game that a judge of numbers decided: the same in both orders."""
-    found = Read(preference if order == 0 else 1 - preference, 1, float("nan"), float("nan"))
+    found = Read(preference if order == 0 else 1 - preference)
     return _row(one, order, "", found, Reply(said, None, 0, 0), "")
 
 
