@@ -1,6 +1,6 @@
 """How easily a policy that is no better passes the selection."""
 
-from math import comb
+from itertools import accumulate, islice
 
 
 def chance_to_pass(prompts: int, candidates: int, threshold: float) -> float:
@@ -25,5 +25,8 @@ def chance_to_pass(prompts: int, candidates: int, threshold: float) -> float:
     enough = next((wins for wins in range(prompts + 1) if wins / prompts >= threshold), None)
     if enough is None:
         return 0.0
-    fails = sum(comb(prompts, wins) for wins in range(enough)) / 2**prompts
+    ways = accumulate(  # binomial coefficients, each from the one before
+        range(1, prompts + 1), lambda one, wins: one * (prompts - wins + 1) // wins, initial=1
+    )
+    fails = sum(islice(ways, enough)) / 2**prompts
     return float(1 - fails**candidates)
