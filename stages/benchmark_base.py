@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from mutual_taught.config import params
+from mutual_taught.config import blocks, params
 from mutual_taught.pipeline import perf
 from stages._click import PATH, Stage, run
 
@@ -19,7 +19,10 @@ def main(name: str, policy: Path, reward_model: Path, files: Path, out: Path) ->
     """Measure pi_0 or r_0 on a benchmark, from which its curve begins."""
     from mutual_taught.measuring import benchmark, data, settings
 
-    terms = settings.read(params.PARAMS, settings.Given())
+    decoding, tokens = params.load(blocks.Eval), params.load(blocks.Tokens)
+    limits = settings.limited(tokens, decoding.max_new_tokens)
+    drawing = blocks.Drawing(params.load(blocks.Engine), limits, params.seed())
+    terms = settings.Terms(decoding, 1, params.load(blocks.Score), drawing)
     models = {"policy": policy, "reward_model": reward_model}
     with perf.measure(out, f"benchmark_base-{name}"):
         place = benchmark.Place(out / "benchmarks" / name, f"benchmark@{out.name}-{name}")
