@@ -215,8 +215,7 @@ def judge(
     else:
         spec, endpoint = judging.judging(values, kind, judging.JudgeOptions(**given))
         judged = judging.ask(planned, spec, endpoint, terms.drawing.seed)
-        for line in judging.cost(judged.asked, endpoint):
-            process.say(line)
+        process.say(judging.cost(judged.asked, endpoint))
     for line in judging.lines(judged):
         process.say(line)
     process.say(f"{out}: {len(planned.compared)} comparisons")

@@ -15,7 +15,7 @@ from mutual_taught.prepare.conversations import REASONS, Prompt
 from mutual_taught.prepare.rows import Row
 from mutual_taught.terminal.signs import excerpt
 
-ID, INDEX, GENERATOR = "prompt_id", "response_index", "generator"
+ID, INDEX = "prompt_id", "response_index"
 LARGEST_INDEX = 2**31
 HALF = re.compile("[\ud800-\udfff]")  # of a character: no server and no table takes it
 Key = tuple[str, int]

@@ -22,6 +22,7 @@ from mutual_taught.measuring.answer_files import AnswerFile
 from mutual_taught.measuring.checkpoints import Checkpoint
 from mutual_taught.measuring.evaluate import require_folder
 from mutual_taught.measuring.settings import Terms
+from mutual_taught.method.arrays import Floats
 from mutual_taught.method.selection import outcomes_with_failures
 from mutual_taught.prepare.conversations import Prompt
 
@@ -179,13 +180,7 @@ def _sides(planned: Comparing, side: int) -> list[tuple[Comparison, str]]:
     return [(one, one.other if side else one.own) for one in planned.compared]
 
 
-def _numbers(
-    planned: Comparing,
-    own: "np.ndarray[tuple[int], np.dtype[np.float64]]",
-    other: "np.ndarray[tuple[int], np.dtype[np.float64]]",
-    spec: Spec,
-    seed: int,
-) -> JudgeNumbers:
+def _numbers(planned: Comparing, own: Floats, other: Floats, spec: Spec, seed: int) -> JudgeNumbers:
     """Judge by the higher number: both orders are the same."""
     better = outcomes_with_failures(own, other)
     rows = [
@@ -207,15 +202,15 @@ def _written(
     return JudgeNumbers(found, name, asked)
 
 
-def cost(asked: Sent, endpoint: Endpoint) -> list[str]:
-    """Say what was asked, and what it cost if prices are known; nothing where nothing was."""
+def cost(asked: Sent, endpoint: Endpoint) -> str:
+    """Say what was asked, and what it cost if prices are known."""
     if not asked.requests:
-        return ["every verdict was there already; nobody was asked"]
+        return "every verdict was there already; nobody was asked"
     tokens = asked.prompt_tokens, asked.completion_tokens
     said = f"asked {asked.requests}; {tokens[0]:,} tokens read, {tokens[1]:,} written"
     if endpoint.prices is not None:
         said += f", ${dollars(endpoint.prices, *tokens):.2f}"
-    return [said]
+    return said
 
 
 def lines(judged: JudgeNumbers) -> list[str]:

@@ -26,7 +26,7 @@ class Terms(NamedTuple):
     """How answers are drawn and scored.
 
     `answers` is how many to a prompt. `drawing.tokens.max_length` is what a conversation may have;
-    a model with fewer positions has its own (`ready.fitted`).
+    a model with fewer positions has its own (`limits.fitted`).
     """
 
     decoding: blocks.Decoding
