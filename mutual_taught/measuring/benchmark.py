@@ -5,20 +5,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.files import digest
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.errors import InputError
-from mutual_taught.evaluation import benchmarks
+from mutual_taught.evaluation import benchmarks, intervals
 from mutual_taught.evaluation.benchmarks.base import SEED, Items, Metrics, Prompts
 from mutual_taught.measuring.answers import Question, answer
 from mutual_taught.measuring.limits import within
 from mutual_taught.measuring.rewards import Conversation, score
 from mutual_taught.measuring.settings import Terms
-from mutual_taught.method.statistics import bootstrap, sign_flip_p
 from mutual_taught.sampling.engine import Engine
 from mutual_taught.sampling.start import start_engine
 from mutual_taught.scoring.scorer import Scorer
@@ -192,17 +190,9 @@ def difference(own: pa.Table, other: pa.Table) -> Metrics:
             "the same ones; measure both on the same file"
         )
     change = own["value"].to_numpy() - other["value"].to_numpy()
-    names = np.array(own["prompt_id"].to_pylist(), str)
-    groups = np.unique(names, return_inverse=True)[1].astype(np.int64)
-    found = bootstrap(change, SEED, groups)
-    per_prompt = np.bincount(groups, change) / np.bincount(groups)
-    return {
-        "difference.mean": found.mean,
-        "difference.ci_lo": found.ci_lo,
-        "difference.ci_hi": found.ci_hi,
-        "difference.n": float(found.n),
-        "difference.p": sign_flip_p(per_prompt, SEED),
-    }
+    found = intervals.change("difference", change, intervals.prompts(own), SEED)
+    found["difference.n"] = found.pop("difference.prompts")
+    return found
 
 
 def write(out: Path, metrics: Metrics) -> None:
