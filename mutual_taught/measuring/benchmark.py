@@ -202,6 +202,8 @@ def write(out: Path, metrics: Metrics) -> None:
 
 def judged(name: str, prompts: Prompts, judgements: Sequence[Path], out: Path) -> Measured:
     """Measure what a benchmark's judge said of answers that were exported; write the metrics."""
-    metrics = benchmarks.of_policies(name).metrics_from(prompts, judgements)
+    module = benchmarks.of_policies(name)
+    assert module.JUDGED
+    metrics = module.metrics_from(prompts, judgements)
     write(out, metrics)
     return Measured(metrics, None)

@@ -65,6 +65,10 @@ CASES = {
         ["evaluate", "reward", "--on", "pairs", "--data", "pairs.jsonl", "--judgements", "x.json"],
         "--judgements with pairs; expected one benchmark whose answers a judge compares",
     ),
+    "verdicts for what programs check": (
+        ["evaluate", "policy", "--on", "ifeval", "--judgements", "x.json"],
+        "--judgements with ifeval; expected one benchmark whose answers a judge compares",
+    ),
     "a place that is taken": (
         ["evaluate", "reward", "--on", "pairs", "--data", "pairs.jsonl", "--out", "."],
         "pairs exists; expected a new place",

@@ -14,7 +14,8 @@ from mutual_taught.terminal import near
 if TYPE_CHECKING:
     from mutual_taught.evaluation.benchmarks.base import (
         Benchmark,
-        PolicyBenchmark,
+        CheckedBenchmark,
+        JudgedBenchmark,
         RewardBenchmark,
     )
 
@@ -75,7 +76,7 @@ def of_reward_models(name: str) -> "RewardBenchmark":
     return cast("RewardBenchmark", module(name))
 
 
-def of_policies(name: str) -> "PolicyBenchmark":
+def of_policies(name: str) -> "CheckedBenchmark | JudgedBenchmark":
     """Import a benchmark of policies."""
     assert entry(name).kind == "policy"
-    return cast("PolicyBenchmark", module(name))
+    return cast("CheckedBenchmark | JudgedBenchmark", module(name))

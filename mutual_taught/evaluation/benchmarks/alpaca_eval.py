@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import (
@@ -25,7 +24,6 @@ from mutual_taught.evaluation.benchmarks.base import (
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
 from mutual_taught.evaluation.benchmarks.length_controlled import DRAWS, Rows, apart
-from mutual_taught.evaluation.benchmarks.unjudged import length_records, lengths
 from mutual_taught.method.arrays import Floats
 from mutual_taught.method.length_control import lc_minimal
 from mutual_taught.method.statistics import bootstrap
@@ -236,13 +234,3 @@ def _lengths(rows: Sequence[Annotation]) -> tuple[Floats, Floats]:
     """Count characters of the model's answers and the baseline's, shape (rows,) each."""
     first, second = (np.array([len(row.outputs[side]) for row in rows]) for side in (0, 1))
     return second.astype(np.float64), first.astype(np.float64)
-
-
-def metrics(prompts: Prompts, responses: Sequence[str]) -> Metrics:
-    """Give what needs no judge, as `unjudged.lengths`."""
-    return lengths(responses)
-
-
-def records(prompts: Prompts, responses: Sequence[str]) -> pa.Table:
-    """Give what is known of each response without a judge, as `unjudged.length_records`."""
-    return length_records(prompts, responses)

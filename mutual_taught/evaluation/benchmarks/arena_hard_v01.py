@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from mutual_taught.evaluation.benchmarks import arena_files, arena_hard
 from mutual_taught.evaluation.benchmarks.base import Hub, Metrics, Prompts
-from mutual_taught.evaluation.benchmarks.unjudged import length_records, lengths
 
 HUB = Hub(
     "lmarena-ai/arena-hard-auto",
@@ -16,6 +13,7 @@ HUB = Hub(
 )
 EXPECTED = arena_files.QUESTIONS
 JUDGED = True
+export = arena_files.export
 ONLY = "arena-hard-v0.1"
 BASELINES = {ONLY: "gpt-4-0314"}
 
@@ -25,21 +23,6 @@ def read(paths: Sequence[Path]) -> Prompts:
     return arena_files.read(paths, ONLY)
 
 
-def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: Path) -> list[Path]:
-    """Write the answers for `gen_judgment.py`, as `arena_files.export`."""
-    return arena_files.export(prompts, responses, generator, folder)
-
-
 def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
     """Measure the model of the first verdict, as `arena_hard.metrics`."""
     return arena_hard.from_files(prompts, judgements, BASELINES, ONLY)
-
-
-def metrics(prompts: Prompts, responses: Sequence[str]) -> Metrics:
-    """Give what needs no judge, as `unjudged.lengths`."""
-    return lengths(responses)
-
-
-def records(prompts: Prompts, responses: Sequence[str]) -> pa.Table:
-    """Give what is known of each response without a judge, as `unjudged.length_records`."""
-    return length_records(prompts, responses)

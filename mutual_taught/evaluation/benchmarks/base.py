@@ -2,14 +2,15 @@
 
 A module of a benchmark holds `HUB`, where its data is published, and these functions. For reward
 models (`RewardBenchmark`): `read` makes items of files, the caller scores every response of every
-item, `metrics` and `records` say what came out. For policies (`PolicyBenchmark`): `read` makes
-prompts, the caller draws a response to each, and then `metrics` measures them here, or `export`
-writes them for a judge of the benchmark's own, whose verdicts `metrics_from` reads.
+item, `metrics` and `records` say what came out. For policies `read` makes prompts, the caller
+draws a response to each, and then `metrics` measures them here (`CheckedBenchmark`), or `export`
+writes them for a judge of the benchmark's own, whose verdicts `metrics_from` reads
+(`JudgedBenchmark`).
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -104,12 +105,12 @@ class RewardBenchmark(Benchmark, Protocol):
         """Say what decided each item, in rows of `records` (see `record_table`)."""
 
 
-class PolicyBenchmark(Benchmark, Protocol):
-    """A benchmark of policies: measured here (`JUDGED` False), or by a judge of its own."""
+class CheckedBenchmark(Benchmark, Protocol):
+    """A benchmark of policies that is measured here."""
 
     @property
-    def JUDGED(self) -> bool:  # noqa: N802
-        """Whether responses are exported for a judge; then `metrics` is not called."""
+    def JUDGED(self) -> Literal[False]:  # noqa: N802
+        """Tell it from those of judges."""
 
     def read(self, paths: Sequence[Path]) -> Prompts:
         """Read its published format, as `RewardBenchmark.read`."""
@@ -118,7 +119,18 @@ class PolicyBenchmark(Benchmark, Protocol):
         """Measure a response to each prompt."""
 
     def records(self, prompts: Prompts, responses: Sequence[str]) -> pa.Table:
-        """Say what decided each prompt, in rows of `records`; only where `JUDGED` is False."""
+        """Say what decided each prompt, in rows of `records`."""
+
+
+class JudgedBenchmark(Benchmark, Protocol):
+    """A benchmark of policies whose responses are exported for a judge of its own."""
+
+    @property
+    def JUDGED(self) -> Literal[True]:  # noqa: N802
+        """Tell it from those that are measured here."""
+
+    def read(self, paths: Sequence[Path]) -> Prompts:
+        """Read its published format, as `RewardBenchmark.read`."""
 
     def export(
         self, prompts: Prompts, responses: Sequence[str], generator: str, folder: Path

@@ -1,6 +1,5 @@
 """What IFEval and IFBench have in common: their files, strict and loose reading, their rates."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,6 @@ from mutual_taught.method.statistics import bootstrap
 from mutual_taught.terminal.signs import excerpt
 
 EXPECTED = "rows of key, prompt (text), instruction_id_list and kwargs (an object of each)"
-RESPONSES = "responses.jsonl"
 
 
 class Followed(NamedTuple):
@@ -144,21 +142,3 @@ def metrics(found: Sequence[Followed]) -> Metrics:
             parts = {"mean": mean, "ci_lo": low, "ci_hi": high, "n": float(len(values))}
             result |= {f"{level}_{reading}.{part}": value for part, value in parts.items()}
     return result | {"failed_checks": float(sum(one.failed for one in found))}
-
-
-def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: Path) -> list[Path]:
-    """Write `responses.jsonl`: prompt and response, as the published programs read them."""
-    del generator  # the format has no place for it
-    path = folder / RESPONSES
-    rows = [
-        {"prompt": prompt.messages[0]["content"], "response": response}
-        for prompt, response in zip(prompts, responses, strict=True)
-    ]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(lines, "utf-8", newline="\n")
-    return [path]
-
-
-def refuse_judgements(name: str) -> InputError:
-    """Give the error for verdicts where none are needed."""
-    return InputError(f"benchmark {name!r} is checked by programs; expected no judgements")

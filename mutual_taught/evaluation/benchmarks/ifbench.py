@@ -11,7 +11,6 @@ from mutual_taught.evaluation.benchmarks.base import Hub, Metrics, Prompts, prom
 HUB = Hub("allenai/IFBench_test", ("data/*.parquet",), "2e8a48de45ff3bf41242f927254ca81b59ca3ae2")
 EXPECTED = following.EXPECTED
 JUDGED = False
-export = following.export
 
 
 def read(paths: Sequence[Path]) -> Prompts:
@@ -33,12 +32,3 @@ def records(prompts: Prompts, responses: Sequence[str]) -> pa.Table:
     """Say of each prompt whether its response follows all instructions, read loosely."""
     found = following.followed(prompts, responses, "ifbench")
     return prompt_table(prompts, [float(all(one.loose)) for one in found])
-
-
-def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
-    """Refuse: no judge decides.
-
-    Raises:
-        InputError: always.
-    """
-    raise following.refuse_judgements("ifbench")

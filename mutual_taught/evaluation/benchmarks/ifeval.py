@@ -11,7 +11,6 @@ from mutual_taught.evaluation.benchmarks.base import Hub, Metrics, Prompts, prom
 HUB = Hub("google/IFEval", ("ifeval_input_data.jsonl",), "966cd89545d6b6acfd7638bc708b98261ca58e84")
 EXPECTED = following.EXPECTED
 JUDGED = False
-export = following.export
 
 
 def read(paths: Sequence[Path]) -> Prompts:
@@ -33,12 +32,3 @@ def records(prompts: Prompts, responses: Sequence[str]) -> pa.Table:
     """Say of each prompt whether its response follows all instructions, read strictly."""
     found = following.followed(prompts, responses, "ifeval")
     return prompt_table(prompts, [float(all(one.strict)) for one in found])
-
-
-def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
-    """Refuse: no judge decides.
-
-    Raises:
-        InputError: always.
-    """
-    raise following.refuse_judgements("ifeval")

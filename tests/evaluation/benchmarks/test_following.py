@@ -1,6 +1,5 @@
 """IFEval and IFBench: strict and loose reading by hand, their rates, and rows that are refused."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -194,18 +193,3 @@ def test_what_needs_data_of_nltks_fails_without_and_is_not_taken_for_a_no(
     checker = checkers.made(family, name, DATA[name])
     with pytest.raises(LookupError, match=r"nltk\.download"):
         checkers.follows(checker, "One two three. Four five six.")
-
-
-def test_responses_are_exported_as_the_published_programs_read_them(tmp_path: Path) -> None:
-    prompts = asked(tmp_path, instructed(1, NO_COMMA, prompt="Q\u2028?"), instructed(2, ENDS))
-    [path] = ifeval.export(prompts, ["a\nb", "c"], "mine", tmp_path)
-    lines = path.read_bytes().decode().split("\n")
-    assert [json.loads(line) for line in lines[:2]] == [
-        {"prompt": "Q\u2028?", "response": "a\nb"},
-        {"prompt": "Write.", "response": "c"},
-    ]
-
-
-def test_no_judge_decides(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'ifbench' is checked by programs; expected no judge"):
-        ifbench.metrics_from([], [tmp_path])

@@ -12,13 +12,18 @@ from mutual_taught.evaluation.benchmarks import base
 from tests.evaluation.benchmarks.published import NAMES
 from tests.project import ROOT
 
-KINDS = {"reward_model": base.RewardBenchmark, "policy": base.PolicyBenchmark}
+
+def protocol(name: str) -> type:
+    if benchmarks.entry(name).kind == "reward_model":
+        return base.RewardBenchmark
+    judged = benchmarks.of_policies(name).JUDGED
+    return base.JudgedBenchmark if judged else base.CheckedBenchmark
 
 
 @pytest.mark.parametrize("name", benchmarks.REGISTRY)
 def test_a_benchmark_has_all_functions_of_its_kind(name: str) -> None:
-    module, kind = benchmarks.module(name), KINDS[benchmarks.entry(name).kind]
-    for function, wanted in inspect.getmembers(kind, inspect.isfunction):
+    module = benchmarks.module(name)
+    for function, wanted in inspect.getmembers(protocol(name), inspect.isfunction):
         if function.startswith("_"):
             continue
         given = inspect.signature(getattr(module, function)).parameters
