@@ -3,26 +3,23 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from mutual_taught.evaluation.benchmarks import composites, files
 from mutual_taught.evaluation.benchmarks.base import (
     Item,
     Items,
     Metrics,
     Scores,
-    compared,
     groups_of,
-    record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
-from mutual_taught.method.statistics import Floats, ranked_right
 
 HUB = None
 EXPECTED = (
     "rows of prompt (text) or messages (turns), chosen, rejected and, if you like, subset and id"
 )
+records = share_table
 
 
 def read(paths: Sequence[Path]) -> Items:
@@ -44,24 +41,13 @@ def _item(row: Row) -> Item:
     return Item(files.name(row), files.subset(row), messages, both, (1.0, 0.0))
 
 
-def values(items: Items, scores: Scores) -> Floats:
-    """Give 1 where the chosen answer's reward is the higher one, 0 elsewhere, shape (items,)."""
-    pairs = compared(items, scores)
-    return ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-
-
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     """Give each subset that the file names, as `subset.<name>`."""
     named = [place for place, item in enumerate(items) if item.subset]
     names = [f"subset.{items[place].subset}" for place in named]
-    return composites.parts(names, values(items, scores)[named], groups_of(items)[named])
+    return composites.parts(names, shares(items, scores)[named], groups_of(items)[named])
 
 
 def metrics(items: Items, scores: Scores) -> Metrics:
     """Give what is said of all pairs, and the accuracy in each subset: a tie is an error."""
     return composites.report(items, scores, parts)
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each pair whether it is ranked right."""
-    return record_table(items, scores, values(items, scores).tolist())

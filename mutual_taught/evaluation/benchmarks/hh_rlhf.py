@@ -7,8 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import composites, files, reading
 from mutual_taught.evaluation.benchmarks.base import (
@@ -17,13 +15,11 @@ from mutual_taught.evaluation.benchmarks.base import (
     Items,
     Metrics,
     Scores,
-    compared,
     groups_of,
-    record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
-from mutual_taught.method.statistics import Floats, ranked_right
 from mutual_taught.models.message import Message
 from mutual_taught.terminal.signs import excerpt
 
@@ -32,6 +28,7 @@ EXPECTED = (
     "hh-rlhf's lines of chosen and rejected, each a conversation of Human: and Assistant: "
     "(helpful-base/test.jsonl.gz and so on)"
 )
+records = share_table
 SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 TURN = re.compile(r"\n\n(Human|Assistant):")
 
@@ -86,24 +83,13 @@ def _turns(row: Row, name: str) -> list[Message]:
     return turns
 
 
-def values(items: Items, scores: Scores) -> Floats:
-    """Give 1 where the chosen answer's reward is the higher one, 0 elsewhere, shape (items,)."""
-    pairs = compared(items, scores)
-    return ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-
-
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     """Give each subset."""
     names = [item.subset for item in items]
-    return composites.parts(names, values(items, scores), groups_of(items))
+    return composites.parts(names, shares(items, scores), groups_of(items))
 
 
 def metrics(items: Items, scores: Scores) -> Metrics:
     """Give the accuracy over all pairs and by subset; `parted` lines had no common prompt."""
     found = composites.report(items, scores, parts)
     return {**found, "parted": float(items[0].note["parted"])}
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each pair whether it is ranked right."""
-    return record_table(items, scores, values(items, scores).tolist())

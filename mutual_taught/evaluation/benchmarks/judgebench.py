@@ -6,8 +6,6 @@ Source: Tan et al., 2024 (arXiv 2410.12784), and its code, ScalerLab/JudgeBench.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from mutual_taught.evaluation.benchmarks import composites, files, reading
 from mutual_taught.evaluation.benchmarks.base import (
     Hub,
@@ -15,13 +13,11 @@ from mutual_taught.evaluation.benchmarks.base import (
     Items,
     Metrics,
     Scores,
-    compared,
     groups_of,
-    record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
-from mutual_taught.method.statistics import Floats, ranked_right
 from mutual_taught.terminal.signs import excerpt
 
 HUB = Hub("ScalerLab/JudgeBench", ("data/gpt-*.jsonl", "data/claude-*.jsonl"))
@@ -29,6 +25,7 @@ EXPECTED = (
     "JudgeBench's rows of pair_id, source, question, response_model, response_A, response_B, label "
     "(A>B or B>A)"
 )
+records = share_table
 CATEGORIES = {
     "mmlu-pro": "knowledge",
     "livebench-reasoning": "reasoning",
@@ -62,15 +59,9 @@ def _item(row: Row) -> Item:
     return Item(name, category, messages, answers, LABELS[label], (), model)
 
 
-def values(items: Items, scores: Scores) -> Floats:
-    """Give 1 where the pair is ranked as it is labelled, 0 elsewhere, shape (items,)."""
-    pairs = compared(items, scores)
-    return ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-
-
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     """Give each category, and each model whose answers were paired: these are reported apart."""
-    right, groups = values(items, scores), groups_of(items)
+    right, groups = shares(items, scores), groups_of(items)
     models = [f"response_model.{item.note['response_model']}" for item in items]
     return {
         **composites.parts([item.subset for item in items], right, groups),
@@ -81,8 +72,3 @@ def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
 def metrics(items: Items, scores: Scores) -> Metrics:
     """Give the accuracy over all pairs, by category, and by the model that answered."""
     return composites.report(items, scores, parts)
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each pair whether it is ranked as labelled."""
-    return record_table(items, scores, values(items, scores).tolist())

@@ -6,8 +6,6 @@ Source: Zeng et al., 2023 (arXiv 2310.07641), and its data, princeton-nlp/LLMBar
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import composites, files, reading
 from mutual_taught.evaluation.benchmarks.base import (
@@ -15,14 +13,12 @@ from mutual_taught.evaluation.benchmarks.base import (
     Items,
     Metrics,
     Scores,
-    compared,
     groups_of,
-    record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.keys import prompt_id
-from mutual_taught.method.statistics import Floats, ranked_right
 from mutual_taught.terminal.signs import excerpt
 
 HUB = None
@@ -30,6 +26,7 @@ EXPECTED = (
     "LLMBar's lists of input, output_1, output_2, label (1 or 2), each in a folder of its subset, "
     "such as Natural/dataset.json (Dataset/LLMBar of github.com/princeton-nlp/LLMBar)"
 )
+records = share_table
 ITEMS = {"Natural": 100, "Neighbor": 134, "GPTInst": 92, "GPTOut": 47, "Manual": 46}
 ADVERSARIAL = tuple(name for name in ITEMS if name != "Natural")
 LABELS = {1: (1.0, 0.0), 2: (0.0, 1.0)}
@@ -60,16 +57,10 @@ def _item(row: Row) -> Item:
     return Item(f"{subset}:{prompt_id(messages)}", subset, messages, answers, LABELS[label])
 
 
-def values(items: Items, scores: Scores) -> Floats:
-    """Give 1 where the labelled answer's reward is the higher one, 0 elsewhere, shape (items,)."""
-    pairs = compared(items, scores)
-    return ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-
-
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     """Give each subset, `adversarial` (mean of its four) and `score` (mean of all five)."""
     found = composites.parts(
-        [item.subset for item in items], values(items, scores), groups_of(items)
+        [item.subset for item in items], shares(items, scores), groups_of(items)
     )
     return {
         "score": composites.plain(found, ITEMS),
@@ -82,8 +73,3 @@ def metrics(items: Items, scores: Scores) -> Metrics:
     """Give the accuracy over all pairs, the subsets and their means."""
     found = composites.report(items, scores, parts)
     return {**found, **reading.completeness(items, ITEMS)}
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each pair whether it is ranked as labelled."""
-    return record_table(items, scores, values(items, scores).tolist())

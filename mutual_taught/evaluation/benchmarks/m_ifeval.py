@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import composites, files, formats, reading
@@ -22,12 +21,12 @@ from mutual_taught.evaluation.benchmarks.base import (
     Metrics,
     Scores,
     compared,
-    record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.keys import prompt_id
-from mutual_taught.method.statistics import Floats, ranked_right
+from mutual_taught.method.statistics import ranked_right
 from mutual_taught.terminal.signs import excerpt
 
 HUB = None
@@ -36,6 +35,7 @@ EXPECTED = (
     "such as es_input_response_data_NAME/eval_results_strict.jsonl (folder evaluations of "
     "github.com/lightblue-tech/M-IFEval)"
 )
+records = share_table
 FOLDER = "_input_response_data_"
 READINGS = ("strict", "loose")
 
@@ -156,25 +156,13 @@ def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     pairs = compared(items, scores)
     right = ranked_right(pairs.reward_chosen, pairs.reward_rejected)
     languages = [items[place].subset for place in pairs.item]
-    shares = values(items, scores)
-    everything = composites.parts(["by_prompt"] * len(items), shares, np.arange(len(items)))
+    everything = composites.parts(
+        ["by_prompt"] * len(items), shares(items, scores), np.arange(len(items))
+    )
     return {**everything, **composites.parts(languages, right, pairs.group)}
-
-
-def values(items: Items, scores: Scores) -> Floats:
-    """Give the share of each prompt's pairs that is ranked right, shape (items,)."""
-    pairs = compared(items, scores)
-    right = ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-    sums = np.bincount(pairs.item, right, len(items))
-    return np.asarray(sums / np.bincount(pairs.item, minlength=len(items)))
 
 
 def metrics(items: Items, scores: Scores) -> Metrics:
     """Give the accuracy over all pairs, over prompts, and by language; `strict` is 1 or 0."""
     found, note = composites.report(items, scores, parts), items[0].note
     return {**found, "prompts_read": float(note["prompts"]), "strict": float(note["strict"])}
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each prompt the share of its pairs that is ranked right."""
-    return record_table(items, scores, values(items, scores).tolist())

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from mutual_taught.evaluation.benchmarks.base import (
@@ -12,6 +13,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Metrics,
     Scores,
     compared,
+    record_table,
     rewards_of,
 )
 from mutual_taught.method.reward_quality import calibration_error, spearman
@@ -35,6 +37,22 @@ def answers(items: Items, scores: Scores) -> Answers:
 def lengths_as_scores(items: Items) -> Scores:
     """Score every answer by its length in characters, as a model would that likes only length."""
     return [[float(len(response)) for response in item.responses] for item in items]
+
+
+def shares(items: Items, scores: Scores) -> Floats:
+    """Give the share of each item's comparisons that is ranked right, shape (items,).
+
+    A tie is an error. An item without a comparison has 0.
+    """
+    pairs = compared(items, scores)
+    right = ranked_right(pairs.reward_chosen, pairs.reward_rejected)
+    counts = np.bincount(pairs.item, minlength=len(items))
+    return np.asarray(np.bincount(pairs.item, right, len(items)) / np.maximum(counts, 1))
+
+
+def share_table(items: Items, scores: Scores) -> pa.Table:
+    """Say of each item the share of its comparisons that is ranked right, as `record_table`."""
+    return record_table(items, scores, shares(items, scores).tolist())
 
 
 def measured(items: Items, scores: Scores) -> Metrics:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import composites, files, reading
@@ -18,11 +17,10 @@ from mutual_taught.evaluation.benchmarks.base import (
     Metrics,
     Scores,
     compared,
-    record_table,
     rewards_of,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
-from mutual_taught.evaluation.benchmarks.pairs import lengths_as_scores
+from mutual_taught.evaluation.benchmarks.pairs import lengths_as_scores, share_table
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.method.statistics import Floats, ranked_right
 from mutual_taught.terminal.signs import excerpt
@@ -33,6 +31,7 @@ EXPECTED = (
     "in a file or folder called after its set: MMLU-Pro, MATH, GPQA, IFEval, MBPP-Plus "
     "(hub data sets lmarena-ai/PPE-MMLU-Pro-Best-of-K and so on, split train)"
 )
+records = share_table
 SETS = ("MMLU-Pro", "MATH", "GPQA", "IFEval", "MBPP-Plus")
 
 
@@ -176,12 +175,3 @@ def metrics(items: Items, scores: Scores) -> Metrics:
         "best_of_k.end_length_scorer": of_length["best_of_k.end"],
         "best_of_k.gap_length_scorer": of_length["best_of_k.gap"],
     }
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each prompt the share of its conflict pairs that is right; 0 where it has none."""
-    pairs = compared(items, scores)
-    right = ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-    sums = np.bincount(pairs.item, right, len(items))
-    counts = np.bincount(pairs.item, minlength=len(items))
-    return record_table(items, scores, (sums / np.maximum(counts, 1)).tolist())

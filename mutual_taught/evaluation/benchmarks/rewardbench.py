@@ -6,8 +6,6 @@ Source: Lambert et al., 2024 (arXiv 2403.13787), and its code, allenai/reward-be
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from mutual_taught.evaluation.benchmarks import composites, files, reading
 from mutual_taught.evaluation.benchmarks.base import (
     Hub,
@@ -15,13 +13,11 @@ from mutual_taught.evaluation.benchmarks.base import (
     Items,
     Metrics,
     Scores,
-    compared,
     groups_of,
-    record_table,
 )
 from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean, mix
-from mutual_taught.method.statistics import Floats, ranked_right
 
 HUB = Hub(
     "allenai/reward-bench",
@@ -32,6 +28,7 @@ EXPECTED = (
     "RewardBench's rows of id, prompt, chosen, rejected (texts), subset "
     "(split filtered of allenai/reward-bench)"
 )
+records = share_table
 SECTIONS: Mapping[str, Mapping[str, int]] = {
     "chat": {
         "alpacaeval-easy": 100,
@@ -89,12 +86,6 @@ def _item(row: Row) -> Item:
     return Item(name, subset, files.prompt(row, "prompt"), answers, reading.RIGHT_WRONG)
 
 
-def values(items: Items, scores: Scores) -> Floats:
-    """Give 1 where the chosen answer's reward is the higher one, 0 elsewhere, shape (items,)."""
-    pairs = compared(items, scores)
-    return ranked_right(pairs.reward_chosen, pairs.reward_rejected)
-
-
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     """Give the score, its four sections, and each subset.
 
@@ -102,7 +93,7 @@ def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
     score is the plain mean of the sections. A section is there where all its subsets are.
     """
     found = composites.parts(
-        [item.subset for item in items], values(items, scores), groups_of(items)
+        [item.subset for item in items], shares(items, scores), groups_of(items)
     )
     sections = {
         section: mix((found.get(name, composites.NOTHING), WEIGHTS[name]) for name in subsets)
@@ -115,8 +106,3 @@ def metrics(items: Items, scores: Scores) -> Metrics:
     """Give the score, sections, subsets, and what is said of all pairs."""
     found = composites.report(items, scores, parts)
     return {**found, **reading.completeness(items, ITEMS)}
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each pair whether it is ranked right."""
-    return record_table(items, scores, values(items, scores).tolist())

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from mutual_taught.evaluation.benchmarks import composites, files, reading
 from mutual_taught.evaluation.benchmarks.base import (
@@ -18,10 +17,10 @@ from mutual_taught.evaluation.benchmarks.base import (
     Metrics,
     Scores,
     groups_of,
-    record_table,
     rewards_of,
 )
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.pairs import share_table
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.method.statistics import Floats
 from mutual_taught.terminal.signs import excerpt
@@ -31,6 +30,7 @@ EXPECTED = (
     "RM-Bench's list of id, prompt, chosen, rejected (three texts each: concise, detailed, and so "
     "with Markdown), domain (total_dataset.json, or chat_filtered.json and so on)"
 )
+records = share_table
 ITEMS = {"chat": 129, "code": 228, "math": 529, "safety-refuse": 284, "safety-response": 157}
 DOMAINS = ("chat", "math", "code", "safety")
 LEVELS = ("hard", "normal", "easy")
@@ -123,9 +123,3 @@ def metrics(items: Items, scores: Scores) -> Metrics:
     """Give the score, levels, domains, and what is said of all nine comparisons of each prompt."""
     found = composites.report(items, scores, parts)
     return {**found, **reading.completeness(items, ITEMS)}
-
-
-def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each prompt how many of its nine comparisons are right, as a share."""
-    shares = [float(right(one).mean()) for one in rewards_of(scores)]
-    return record_table(items, scores, shares)

@@ -14,6 +14,7 @@ from mutual_taught.evaluation.benchmarks import (
     llmbar,
     m_ifeval,
     of_reward_models,
+    pairs,
     ppe,
     rewardbench,
     rm_bench,
@@ -282,7 +283,7 @@ def test_label_2_says_that_the_second_answer_is_the_better_one(tmp_path: Path) -
     # the first question's right answer is output_2
     assert item.responses == [ask(0)[2], ask(0)[1]]
     assert item.labels == (0.0, 1.0)
-    assert llmbar.values([item], [[0.0, 1.0]]).tolist() == [1.0]
+    assert pairs.shares([item], [[0.0, 1.0]]).tolist() == [1.0]
 
 
 # M-IFEval
