@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mutual_taught.errors import InputError, MissingFileError, first_line
-from mutual_taught.evaluation.benchmarks.files import SHOWN
+from mutual_taught.evaluation.benchmarks.files import some
 from mutual_taught.evaluation.benchmarks.length_controlled import FOLDS, Rows
 from mutual_taught.method.arrays import Floats
 from mutual_taught.terminal.signs import excerpt
@@ -147,5 +147,4 @@ def _number(path: Path, line: Line, name: str) -> float:
 
 def _refuse(path: Path, wrong: Sequence[str], expected: str) -> None:
     if wrong:
-        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise InputError(f"{path}: {'; '.join(wrong[:SHOWN])}{more}; expected {expected}")
+        raise InputError(f"{path}: {some(wrong)}; expected {expected}")

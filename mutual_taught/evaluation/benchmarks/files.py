@@ -52,14 +52,19 @@ def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> l
             except BadRowError as error:
                 bad.append(f"row {number}: {error}")
         if bad:
-            more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
             raise InputError(
                 f"{path}: {len(bad)} of {len(found) - before + len(bad)} rows cannot be used: "
-                f"{'; '.join(bad[:SHOWN])}{more}; expected {expected}"
+                f"{some(bad)}; expected {expected}"
             )
         if len(found) == before:
             raise InputError(f"{path}: has no row; expected {expected}")
     return found
+
+
+def some(wrong: Sequence[str]) -> str:
+    """Name the first few things that are wrong, and how many more there are."""
+    more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+    return f"{'; '.join(wrong[:SHOWN])}{more}"
 
 
 def require_distinct(names: Sequence[str], paths: Sequence[Path]) -> None:

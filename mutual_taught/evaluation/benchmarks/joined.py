@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mutual_taught.errors import InputError
-from mutual_taught.evaluation.benchmarks.files import SHOWN
+from mutual_taught.evaluation.benchmarks.files import some
 from mutual_taught.terminal.signs import excerpt
 
 
@@ -37,20 +37,14 @@ def in_order(names: Sequence[str], rows: Sequence[Named], path: Path) -> list[in
         if name not in known:
             wrong.append(f"row {number}: {excerpt(name)!r} is none of the {len(names)} prompts")
         elif name in places:
-            wrong.append(
-                f"row {number}: {excerpt(name)!r} again, after row {_at(rows, places[name])}"
-            )
+            earlier = rows[places[name]].number
+            wrong.append(f"row {number}: {excerpt(name)!r} again, after row {earlier}")
         else:
             places[name] = place
     wrong += [f"no row for {excerpt(name)!r}" for name in names if name not in places]
     if wrong:
-        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise InputError(
-            f"{path}: {'; '.join(wrong[:SHOWN])}{more}; expected one row for each of the "
+            f"{path}: {some(wrong)}; expected one row for each of the "
             f"{len(names)} prompts; finish the judging, or name the prompts it was about"
         )
     return [places[name] for name in names]
-
-
-def _at(rows: Sequence[Named], place: int) -> int:
-    return rows[place].number

@@ -126,9 +126,8 @@ def _require_complete(found: Sequence[Verdict], paths: Sequence[Path]) -> None:
         if prompts[language] - own
     ]
     if missing:
-        more = f"; and {len(missing) - files.SHOWN} more" if len(missing) > files.SHOWN else ""
         raise InputError(
-            f"{', '.join(map(str, paths))}: {'; '.join(missing[: files.SHOWN])}{more}; expected "
+            f"{', '.join(map(str, paths))}: {files.some(missing)}; expected "
             "every model's answer to the same prompts"
         )
 

@@ -48,11 +48,9 @@ def require_once(named: Sequence[tuple[Row, str]]) -> None:
         if first.setdefault(name, row) is not row
     ]
     if twice:
-        more = f"; and {len(twice) - files.SHOWN} more" if len(twice) > files.SHOWN else ""
         where = next(row.path for row, name in named if first[name] is not row)
         raise InputError(
-            f"{where}: has rows twice: {'; '.join(twice[: files.SHOWN])}{more}; "
-            "expected each once; remove the copies"
+            f"{where}: has rows twice: {files.some(twice)}; expected each once; remove the copies"
         )
 
 
