@@ -49,9 +49,20 @@ def score(
     """
     scorer.load(reward_model)
     keys = [_key(one.messages) for one in asked]
-    scored = score_all(scorer, reward_model, _gathered(scorer, keys, asked), tokens, name)
-    found = _by_place(scored)
     texts = _texts(keys, asked)
+    turns = {key: one.messages for key, one in zip(keys, asked, strict=True)}
+    gathered = [
+        Asked(
+            key,
+            [
+                {"role": turn["role"], "content": plain(scorer.tokenizer, turn["content"])}
+                for turn in turns[key]
+            ],
+            list(places),
+        )
+        for key, places in texts.items()
+    ]
+    found = _by_place(score_all(scorer, reward_model, gathered, tokens, name))
     return [
         [found[key][place] for place in map(texts[key].__getitem__, one.responses)]
         for key, one in zip(keys, asked, strict=True)
@@ -71,21 +82,6 @@ def _texts(keys: Iterable[str], asked: Iterable[Conversation]) -> dict[str, dict
         for text in one.responses:
             own.setdefault(text, len(own))
     return places
-
-
-def _gathered(scorer: Scorer, keys: Sequence[str], asked: Sequence[Conversation]) -> list[Asked]:
-    turns = {key: one.messages for key, one in zip(keys, asked, strict=True)}
-    return [
-        Asked(
-            key,
-            [
-                {"role": turn["role"], "content": plain(scorer.tokenizer, turn["content"])}
-                for turn in turns[key]
-            ],
-            list(places),
-        )
-        for key, places in _texts(keys, asked).items()
-    ]
 
 
 def _by_place(scored: pa.Table) -> dict[str, list[Reward]]:
