@@ -89,11 +89,7 @@ def prompts_of(place: Path) -> dict[str, Prompt]:
         InputError: a row is no prompt.
     """
     file = _rows(place)
-    if rowfile.columns(file.columns) is None:
-        raise InputError(
-            f"{place}: has {', '.join(file.columns)}; expected a column of prompts: "
-            f"{', '.join((*rowfile.TEXTS, *rowfile.TURNS))}; rename one"
-        )
+    rowfile.prompts_of(file)
     return {name: prompt for _, name, prompt in _prompts(file) if prompt is not None}
 
 

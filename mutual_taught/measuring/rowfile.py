@@ -93,6 +93,20 @@ def columns(there: Sequence[str], chosen: str | None = None) -> Columns | None:
     return None
 
 
+def prompts_of(read: Read) -> Columns:
+    """Say which column has the prompts.
+
+    Raises:
+        InputError: none has.
+    """
+    if (named := columns(read.columns)) is None:
+        raise InputError(
+            f"{read.path}: has {', '.join(read.columns)}; expected a column of prompts: "
+            f"{', '.join((*TEXTS, *TURNS))}; rename one"
+        )
+    return named
+
+
 def parse(row: Row, named: Columns) -> Parsed:
     """Read a row as a prompt with its answers."""
     if row.reason:

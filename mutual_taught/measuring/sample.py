@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from mutual_taught.artifacts.schemas import GENERATIONS
-from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold
 from mutual_taught.measuring import checkpoints, rowfile
 from mutual_taught.measuring.checkpoints import Checkpoint
-from mutual_taught.measuring.rowfile import TEXTS, TURNS, Parsed, Read
+from mutual_taught.measuring.rowfile import Parsed, Read
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.pipeline import work
 from mutual_taught.prepare.conversations import Prompt
@@ -53,12 +52,7 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
     checkpoint = checkpoints.find(model)
     checkpoints.require(checkpoint, "policy", "sampling")
     read = rowfile.read(file)
-    named = rowfile.columns(read.columns)
-    if named is None:
-        raise InputError(
-            f"{file}: has {', '.join(read.columns)}; expected a column of prompts: "
-            f"{', '.join((*TEXTS, *TURNS))}; rename one"
-        )
+    named = rowfile.prompts_of(read)
     rowfile.require_place(out, read.columns, list(ADDED))
     parsed = [rowfile.parse(row, named) for row in read.rows]
     rowfile.require_some(parsed, file)
