@@ -222,14 +222,5 @@ def record_table(items: Items, scores: Scores, values: Sequence[float]) -> pa.Ta
 
 def prompt_table(prompts: Prompts, values: Sequence[float]) -> pa.Table:
     """Lay out what each response to a prompt was worth as rows of `records`."""
-    return pa.table(
-        {
-            "item_id": [prompt.prompt_id for prompt in prompts],
-            "subset": [prompt.subset for prompt in prompts],
-            "prompt_id": [prompt_id(prompt.messages) for prompt in prompts],
-            "value": np.asarray(values, np.float64),
-            "labels": [[]] * len(prompts),
-            "rewards": [[]] * len(prompts),
-        },
-        schema=schemas.RECORDS.schema,
-    )
+    items = [Item(one.prompt_id, one.subset, one.messages, (), ()) for one in prompts]
+    return record_table(items, [()] * len(items), values)
