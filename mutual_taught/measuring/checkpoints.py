@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from mutual_taught.artifacts.files import read_json
 from mutual_taught.errors import InputError, MissingFileError
+from mutual_taught.evaluation.benchmarks import Kind
 from mutual_taught.terminal.signs import excerpt
 
-Kind = Literal["policy", "reward_model"]
 SPELT: Mapping[Kind, str] = {"policy": "policy", "reward_model": "reward model"}
 NEEDED: Mapping[Kind, str] = {
     "policy": "a causal language model (...ForCausalLM)",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import benchmarks
 from mutual_taught.measuring import checkpoints, data
-from mutual_taught.measuring.checkpoints import Checkpoint, Kind
+from mutual_taught.measuring.checkpoints import Checkpoint
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.pipeline import work
 
@@ -197,7 +197,7 @@ def _compared(task: Task, folders: Sequence[Path], measure: Measure) -> Result:
 
 
 @contextlib.contextmanager
-def _measuring(kind: Kind, terms: Terms) -> Iterator[Measure]:
+def _measuring(kind: benchmarks.Kind, terms: Terms) -> Iterator[Measure]:
     """Lend what measures a model of a kind on a benchmark; a model stays loaded between two."""
     from mutual_taught.measuring import benchmark
 
