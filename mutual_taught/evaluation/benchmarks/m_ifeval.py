@@ -100,9 +100,7 @@ def _reading(path: Path) -> str:
 
 def _of_one_reading(paths: Sequence[Path]) -> Sequence[Path]:
     """Take the strict files where there are some; refuse a loose one without one beside it."""
-    listed = [
-        file for path in paths for file in (formats.within(path) if path.is_dir() else [path])
-    ]
+    listed = list(formats.files(paths, EXPECTED))
     strict = [path for path in listed if _reading(path) == "strict"]
     alone = {path.parent for path in listed} - {path.parent for path in strict}
     if strict and alone:
@@ -110,7 +108,7 @@ def _of_one_reading(paths: Sequence[Path]) -> Sequence[Path]:
             f"{sorted(alone)[0]}: has no strict verdicts, and {strict[0].parent} has; expected "
             "those of one reading"
         )
-    return strict or listed or paths
+    return strict or listed
 
 
 def _require_complete(found: Sequence[Verdict], paths: Sequence[Path]) -> None:
