@@ -44,7 +44,7 @@ TURNS = (
 
 
 class Manner(NamedTuple):
-    """A family's chat template, special tokens and what ends an answer."""
+    """A family's chat template, special tokens and what ends a response."""
 
     template: str
     specials: tuple[str, ...]

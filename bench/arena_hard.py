@@ -46,8 +46,8 @@ def write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def answers(folder: Path, model: str, length: float, rng: np.random.Generator) -> list[int]:
-    """Draw the style of a model's answers; give their lengths."""
+def responses(folder: Path, model: str, length: float, rng: np.random.Generator) -> list[int]:
+    """Draw the style of a model's responses; give their lengths."""
     tokens = [int(one * length) for one in rng.integers(10, 600, PROMPTS)]
     rows = [
         {
@@ -73,14 +73,14 @@ def verdict(difference: float) -> str:
 
 
 def files(folder: Path) -> None:
-    """Draw questions, answers and verdicts, some of them missing."""
+    """Draw questions, responses and verdicts, some of them missing."""
     rng = np.random.default_rng(5)
     data = folder / "data" / BENCHMARK
     asked = [{"uid": f"u{n}", "category": CATEGORY, "prompt": f"{n}?"} for n in range(PROMPTS)]
     write(data / "question.jsonl", asked)
-    base = answers(folder, BASELINE, 1.0, rng)
+    base = responses(folder, BASELINE, 1.0, rng)
     for model, (skill, length) in MODELS.items():
-        own, rows = answers(folder, model, length, rng), []
+        own, rows = responses(folder, model, length, rng), []
         for place, (one, other) in enumerate(zip(own, base, strict=True)):
             better = skill + 0.8 * (one - other) / (one + other)
             games: list[dict[str, str] | None] = [

@@ -4,11 +4,11 @@
     python -m bench.benchmarks --layers 1 --items 1 --repeats 1   # the smallest: its counts hold
     python -m bench.benchmarks --json out.json
 
-Best of 4 and best of 32, prompts of about 400 tokens, answers of about 50, 100 and 300. A prompt's
-answers share its tokens in a packed row; one by one every answer brings its prompt along.
-`tokens` is how many times fewer tokens are read packed, `seconds` how many times less time that
-takes. `reached` is the ratio of seconds over that of tokens: 1 where a shared token costs what any
-other does.
+Best of 4 and best of 32, prompts of about 400 tokens, responses of about 50, 100 and 300. A
+prompt's responses share its tokens in a packed row; one by one every response brings its prompt
+along. `tokens` is how many times fewer tokens are read packed, `seconds` how many times less time
+that takes. `reached` is the ratio of seconds over that of tokens: 1 where a shared token costs what
+any other does.
 
 - packed: from conversations to rewards, as `mutual-taught evaluate` scores items.
 - alone: the same forward pass on rows of one conversation each.
@@ -40,18 +40,18 @@ TOKENS = Tokens(max_prompt_tokens=LIMIT // 2, max_length=LIMIT, date=None)
 
 
 class Case(NamedTuple):
-    """How many answers an item has, and how long each is, in tokens, about."""
+    """How many responses an item has, and how long each is, in tokens, about."""
 
-    answers: int
+    responses: int
     length: int
 
     @property
     def name(self) -> str:
         """Name it in the output."""
-        return f"best_of_{self.answers}_answers_{self.length}"
+        return f"best_of_{self.responses}_answers_{self.length}"
 
 
-CASES = tuple(Case(answers, length) for answers in (4, 32) for length in (50, 100, 300))
+CASES = tuple(Case(responses, length) for responses in (4, 32) for length in (50, 100, 300))
 
 
 def make(folder: Path, layers: int) -> None:
@@ -73,20 +73,20 @@ def make(folder: Path, layers: int) -> None:
 
 
 def items(case: Case, count: int) -> list[Asked]:
-    """Make prompts with their answers."""
+    """Make prompts with their responses."""
     chance = np.random.default_rng(0)
     return [
         Asked(
             f"{number:032x}",
             [{"role": "user", "content": words(chance, PROMPT)}],
-            [words(chance, case.length) for _ in range(case.answers)],
+            [words(chance, case.length) for _ in range(case.responses)],
         )
         for number in range(count)
     ]
 
 
 def parted(groups: Sequence[Group]) -> list[Group]:
-    """Give every answer a group of its own, which has its prompt's tokens, too."""
+    """Give every response a group of its own, which has its prompt's tokens, too."""
     return [Group(group.prefix, [branch]) for group in groups for branch in group.branches]
 
 

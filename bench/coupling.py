@@ -5,12 +5,12 @@
 
 SmolLM2-135M answers 8 prompts of the laptop preset 5 times, 24 tokens each. At every token the
 moved policy reads the same context. Counted are the tokens before the first that it would draw
-otherwise, because until then both have drawn the same answer, and the answers without one: in a
+otherwise, because until then both have drawn the same response, and the responses without one: in a
 duel these are ties. Nothing is timed.
 
 - race: noise keyed by seed, position and token id, as `sampling.race` draws.
 - rank: one uniform number inverted along the tokens by their probability, as before.
-- apart: a race with noise of its own, as the answers of pi_{t-1} in a duel.
+- apart: a race with noise of its own, as the responses of pi_{t-1} in a duel.
 """
 
 import copy
@@ -60,15 +60,15 @@ def moved(model: PreTrainedModel, move: Moved, share: float) -> PreTrainedModel:
 
 
 @torch.inference_mode()
-def logits(model: PreTrainedModel, prompt: Sequence[int], answer: Sequence[int]) -> Tensor:
-    """Give what each token of an answer is drawn from: shape (tokens, vocabulary)."""
-    read = torch.tensor([[*prompt, *answer]])
+def logits(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]) -> Tensor:
+    """Give what each token of a response is drawn from: shape (tokens, vocabulary)."""
+    read = torch.tensor([[*prompt, *response]])
     given: Tensor = model(input_ids=read).logits[0, len(prompt) - 1 : -1].float()
     return given
 
 
 def raced(rows: Tensor, seed: int) -> list[int]:
-    """Draw every token of an answer by the race."""
+    """Draw every token of a response by the race."""
     drawn = [
         draw_tokens(row[None], keys_at(torch.tensor([seed]), place), 0.8, 0.95)
         for place, row in enumerate(rows)
@@ -77,7 +77,7 @@ def raced(rows: Tensor, seed: int) -> list[int]:
 
 
 def ranked(rows: Tensor, seed: int) -> list[int]:
-    """Draw every token of an answer by inverting its uniform number along the ranks."""
+    """Draw every token of a response by inverting its uniform number along the ranks."""
     uniform = torch.rand(len(rows), 1, generator=torch.Generator().manual_seed(seed))
     probs, ids = (rows / 0.8).softmax(dim=1).sort(dim=1, descending=True)
     mass = (probs * nucleus(probs, 0.95)).cumsum(dim=1)
@@ -92,7 +92,7 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 class Alike(NamedTuple):
-    """Tokens before the first difference, on average, and the share of answers without one."""
+    """Tokens before the first difference, on average, and the share of responses without one."""
 
     tokens: float
     whole: float
@@ -105,10 +105,10 @@ class Alike(NamedTuple):
 def compare(policy: Policy, other: PreTrainedModel) -> dict[str, Alike]:
     """Draw from both policies; say how far they are alike, by way of drawing."""
     asked = requests(policy.tokenizer, PROMPTS, WIDTH)
-    answers = keyed.sample(policy, asked, DECODE._replace(max_new_tokens=NEW))
+    responses = keyed.sample(policy, asked, DECODE._replace(max_new_tokens=NEW))
     found: dict[str, list[int]] = {"race": [], "rank": [], "apart": []}
-    lengths = [len(draw.token_ids) for draws in answers for draw in draws]
-    for request, draws in zip(asked, answers, strict=True):
+    lengths = [len(draw.token_ids) for draws in responses for draw in draws]
+    for request, draws in zip(asked, responses, strict=True):
         for seed, draw in zip(request.seeds, draws, strict=True):
             own, theirs = (
                 logits(model, request.tokens, draw.token_ids) for model in (policy.model, other)

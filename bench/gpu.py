@@ -16,7 +16,7 @@ The model is random, in the shape of a 1B Llama (16 layers, 32 query heads of 64
 - cache: the most memory that sampling takes beyond the weights, over what keys and values of all
   rows weigh at the end. Rows end at random.
 - rows: rows of other lengths one after another, as in training: what compiling costs.
-- sampling: answers' tokens a second of the engine's loop and of `generate`, the same batch.
+- sampling: responses' tokens a second of the engine's loop and of `generate`, the same batch.
 """
 
 import statistics
@@ -54,11 +54,11 @@ BILLION = {
 
 
 class Sizes(NamedTuple):
-    """Groups of a packed row, tokens of a prompt and an answer; rows, prompt and answers drawn."""
+    """Groups of a packed row, tokens of a prompt and a response; rows, prompt, responses drawn."""
 
     groups: int
     prompt: int
-    answer: int
+    response: int
     rows: int
     long_prompt: int
     new: int
@@ -105,7 +105,7 @@ def peak() -> Iterator[list[int]]:
 
 
 def groups(sizes: Sizes, seed: int = 0) -> list[Group]:
-    """Make prompts with a chosen and a rejected answer each."""
+    """Make prompts with a chosen and a rejected response each."""
     chance = torch.Generator().manual_seed(seed)
 
     def drawn(mean: int) -> list[int]:
@@ -113,7 +113,7 @@ def groups(sizes: Sizes, seed: int = 0) -> list[Group]:
         return torch.randint(3, 300, (count,), generator=chance).tolist()
 
     return [
-        Group(drawn(sizes.prompt), [drawn(sizes.answer) for _ in range(2)])
+        Group(drawn(sizes.prompt), [drawn(sizes.response) for _ in range(2)])
         for _ in range(sizes.groups)
     ]
 
@@ -261,7 +261,7 @@ def tokens(made: Sequence[Group]) -> int:
 
 
 def step(model: Any, made: Sequence[Group], way: str) -> list[float]:
-    """Give summed log-probs of every answer under autocast, after a pass back from them."""
+    """Give summed log-probs of every response under autocast, after a pass back from them."""
     with torch.autocast(device().type, torch.bfloat16):
         if way == "padded":
             sums = padded(model, made)
@@ -275,7 +275,7 @@ def step(model: Any, made: Sequence[Group], way: str) -> list[float]:
 
 
 def padded(model: Any, made: Sequence[Group]) -> Tensor:
-    """Give summed log-probs of every answer, from padded batches of 8 conversations."""
+    """Give summed log-probs of every response, from padded batches of 8 conversations."""
     model.config._attn_implementation = "sdpa"
     where = device()
     rows = [(list(g.prefix), list(b)) for g in made for b in g.branches]
@@ -359,7 +359,7 @@ def sampling(model: Any, sizes: Sizes) -> Iterator[dict[str, Any]]:
         Request(prompt, [number * 4 + index for index in range(4)])
         for number, prompt in enumerate(prompts)
     ]
-    # A random model's tokens are almost uniform: with these, 1 in 64 ends its answer.
+    # A random model's tokens are almost uniform: with these, 1 in 64 ends its response.
     stops = frozenset(range(0, shape.vocab_size, 64))
     decode = Decode(1.0, 1.0, sizes.new)
     head = shape.hidden_size // shape.num_attention_heads
@@ -392,7 +392,7 @@ def sampling(model: Any, sizes: Sizes) -> Iterator[dict[str, Any]]:
 def generated(
     model: Any, prompts: Sequence[Sequence[int]], sizes: Sizes, where: torch.device
 ) -> dict[str, Any]:
-    """Draw the same batch by `generate`, answers of full length."""
+    """Draw the same batch by `generate`, responses of full length."""
     model.config._attn_implementation = "sdpa"
     width = max(map(len, prompts))
     ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in prompts]).to(where)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from mutual_taught.report.past import Past
 from mutual_taught.report.pictures import gallery
 
-RESPONSES, EVAL, ANSWERS, STEPS, CANDIDATES = 5, 2_000, 4, 600, 12
+RESPONSES, EVAL, EVAL_RESPONSES, STEPS, CANDIDATES = 5, 2_000, 4, 600, 12
 DRAWN = np.random.default_rng(0)
 KINDS = [f"kind:{place:02}" for place in range(25)]
 CURVE = ("loss", "rewards/margins", "rewards/accuracies", "chosen_logp_change", "grad_norm")
@@ -24,11 +24,11 @@ def ids(count: int) -> list[str]:
 
 
 def evaluated() -> dict[str, pa.Table]:
-    """Draw an evaluation: 2,000 prompts, four answers each, and as many pairs."""
-    prompts = [name for name in ids(EVAL) for _ in range(ANSWERS)]
+    """Draw an evaluation: 2,000 prompts, four responses each, and as many pairs."""
+    prompts = [name for name in ids(EVAL) for _ in range(EVAL_RESPONSES)]
     count = len(prompts)
     numbers = {name: DRAWN.normal(1, 1, count) for name in ("gold", "reward_r0", "reward_rt")}
-    answers = {"prompt_id": prompts, "length_tokens": DRAWN.integers(5, 400, count), **numbers}
+    generations = {"prompt_id": prompts, "length_tokens": DRAWN.integers(5, 400, count), **numbers}
     scores = {
         "set": ["own_samples"] * 2 * count,
         "prompt_id": prompts * 2,
@@ -39,7 +39,7 @@ def evaluated() -> dict[str, pa.Table]:
     asked = [DRAWN.choice(KINDS, 3, replace=False).tolist() for _ in range(EVAL)]
     return {
         "instructions": pa.table({"prompt_id": ids(EVAL), "instruction_ids": asked}),
-        "generations": pa.table(answers),
+        "generations": pa.table(generations),
         "rm_scores": pa.table(scores),
     }
 

@@ -7,16 +7,16 @@
     .venv-vllm/bin/python -m bench.sampling           # also the vllm rows (make test-vllm first)
 
 The model is the embedded one as `prepare_policy` makes it, the prompts are those of the laptop
-preset, 5 answers each, temperature 0.8, top-p 0.95. Variants of a workload take turns within a
-repeat; medians are compared. The rate is of tokens of answers, the end token included: answers are
-random, so their lengths differ between engines.
+preset, 5 responses each, temperature 0.8, top-p 0.95. Variants of a workload take turns within a
+repeat; medians are compared. The rate is of tokens of responses, the end token included: responses
+are random, so their lengths differ between engines.
 
 - ours: the transformers engine. Prompts of similar lengths share a batch.
 - generate: `model.generate` with its own attention, the same dtype, sizes of batches, sampling, KV
   cache and inference mode; `sorted` has our batches, `unsorted` those of the prompts as they come.
 - vllm and raw vllm: all requests at once, in one and the same vLLM; raw is `LLM.generate` alone.
 
-Workloads: `chat`, at most 48 new tokens; `full`, no stop tokens, so every answer has 48; `mixed`,
+Workloads: `chat`, at most 48 new tokens; `full`, no stop tokens, so every response has 48; `mixed`,
 as chat, a third of the prompts with about 60 and a third with about 200 tokens of text before them,
 in batches of 40.
 """
@@ -53,7 +53,7 @@ Run = Callable[[], int]
 
 
 class Rate(NamedTuple):
-    """What a variant reached: answers' tokens a second, their mean length, seconds to start."""
+    """What a variant reached: responses' tokens a second, their mean length, seconds to start."""
 
     tokens_per_second: float
     length: float
@@ -82,7 +82,7 @@ def settings(name: Any, batch: int, dtype: Any) -> blocks.Engine:
 
 
 def requests(tokenizer: Any, count: int, width: int, mixed: bool = False) -> list[Request]:
-    """Render the first prompts of the laptop preset, with the seeds of their answers."""
+    """Render the first prompts of the laptop preset, with the seeds of their responses."""
     made = prompts.expand(prompts.read_templates(TEMPLATES), count, 1, "run")
     pages = [PAGE * (0, 4, 13)[place % 3] * mixed for place in range(count)]
     return [
@@ -98,8 +98,8 @@ def ours(engine: Engine, asked: Sequence[Request]) -> Run:
     """Make a run of one of our engines."""
 
     def run() -> int:
-        [(_, answers)] = engine.answer({0: asked}, DECODE)
-        return sum(len(draw.token_ids) for draws in answers for draw in draws)
+        [(_, responses)] = engine.answer({0: asked}, DECODE)
+        return sum(len(draw.token_ids) for draws in responses for draw in draws)
 
     return run
 

@@ -2,19 +2,19 @@
 
     python -m bench.scoring                    # 135M, on a CPU, float32
     python -m bench.scoring --json out.json
-    python -m bench.scoring --counts           # and the cost of 100, 400 and 1,600 answers
+    python -m bench.scoring --counts           # and the cost of 100, 400 and 1,600 responses
 
-A reward model of random weights in SmolLM2-135M's shape scores M = 5 answers to each prompt. Short:
-prompts of about 60 tokens, answers of about 30. Long: prompts of 400, answers of 50. Variants take
-turns within a repeat; medians are compared.
+A reward model of random weights in SmolLM2-135M's shape scores M = 5 responses to each prompt.
+Short: prompts of about 60 tokens, responses of about 30. Long: prompts of 400, responses of 50.
+Variants take turns within a repeat; medians are compared.
 
 - ours: from conversations to the written shard, as a stage does it: template, tokens, packed rows,
-  Parquet; equal answers once (there are none here).
+  Parquet; equal responses once (there are none here).
 - pipeline: `pipeline("text-classification")` at batch size 1 on the rendered conversations.
 - sorted by 8: padded batches of 8, sorted by length, on the rendered conversations.
 - floor: the bare forward pass over the same packed rows, laid out before.
 
-Start-up is the time until the first reward in a process of its own: imports, weights, one answer.
+Start-up is the time until the first reward in a process of its own: imports, weights, one response.
 """
 
 import subprocess
@@ -61,7 +61,7 @@ class Case(NamedTuple):
     """Sizes in tokens, about."""
 
     prompt: int
-    answer: int
+    response: int
     prompts: int
 
 
@@ -75,14 +75,14 @@ def words(chance: np.random.Generator, tokens: int) -> str:
     return "".join(chance.choice(letters, size))
 
 
-def questions(prompts: int, prompt: int, answer: int) -> list[Asked]:
-    """Make prompts with M answers each."""
+def questions(prompts: int, prompt: int, response: int) -> list[Asked]:
+    """Make prompts with M responses each."""
     chance = np.random.default_rng(0)
     return [
         Asked(
             f"{number:032x}",
             [{"role": "user", "content": words(chance, prompt)}],
-            [words(chance, answer) for _ in range(M)],
+            [words(chance, response) for _ in range(M)],
         )
         for number in range(prompts)
     ]
@@ -186,7 +186,7 @@ VARIANTS = {"ours": ours, "pipeline": one_by_one, "sorted by 8": sorted_by_8, "f
 
 
 def start_up(folder: Path, name: str) -> float:
-    """Time a process that scores one prompt's answers, in seconds."""
+    """Time a process that scores one prompt's responses, in seconds."""
     command = [sys.executable, "-c", ALONE, str(folder), name]
     return timed(lambda: subprocess.run(command, check=True, capture_output=True))[1]
 
@@ -201,8 +201,8 @@ def main(repeats: int, counts: bool, out: Path | None) -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "reward_model"
         make(folder)
-        for case, (prompt, answer, prompts) in CASES.items():
-            asked = questions(prompts, prompt, answer)
+        for case, (prompt, response, prompts) in CASES.items():
+            asked = questions(prompts, prompt, response)
             runs = {name: make_run(folder, asked) for name, make_run in VARIANTS.items()}
             seconds[case] = median_seconds(in_turn(runs, repeats, unmeasured=1))
         begun = {name: start_up(folder, name) for name in VARIANTS if name != "floor"}
@@ -226,10 +226,10 @@ def main(repeats: int, counts: bool, out: Path | None) -> None:
 
 
 def sweep(folder: Path) -> dict[str, float]:
-    """Time ours and the pipeline once on 20, 80 and 320 short prompts of M answers, in seconds."""
+    """Time ours and the pipeline once on 20, 80, 320 short prompts of M responses, in seconds."""
     found = {}
     for count in (20, 80, 320):
-        asked = questions(count, CASES["short"].prompt, CASES["short"].answer)
+        asked = questions(count, CASES["short"].prompt, CASES["short"].response)
         for name in ("ours", "pipeline"):
             _, seconds = timed(VARIANTS[name](folder, asked))
             found[f"{count * M} answers, {name}"] = seconds

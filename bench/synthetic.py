@@ -1,6 +1,6 @@
-"""A whole run of one iteration without a model: random answers and rewards that hang together.
+"""A whole run of one iteration without a model: random responses and rewards that hang together.
 
-Whatever follows from answers and rewards is made by the functions that the stages call, so that
+Whatever follows from responses and rewards is made by the functions that the stages call, so that
 `mutual-taught verify` finds no fault.
 """
 
@@ -156,15 +156,15 @@ def prompts(settings: blocks.Params, count: int) -> dict[str, list[Row]]:
     return found
 
 
-def answers(making: Making, ids: Ids, stage: str, t: int, width: int) -> pa.Table:
-    """Make random answers that end in a stop token, with the seeds they would have.
+def responses(making: Making, ids: Ids, stage: str, t: int, width: int) -> pa.Table:
+    """Make random responses that end in a stop token, with the seeds they would have.
 
     Args:
         making: the run.
         ids: prompts, sorted.
         stage: whose seeds they have.
         t: iteration of the seeds.
-        width: answers a prompt.
+        width: responses a prompt.
 
     Returns:
         Rows of `responses`.
@@ -255,7 +255,7 @@ def _trained(making: Making, folder: Path, start: Path, made_by: files.Json, ste
 
 def _responses(making: Making) -> tuple[pa.Table, pa.Table]:
     """Write `responses` and `rewards`, and their metrics."""
-    drawn = _answered(making, tables.RESPONSES, "sample", "policy_1", making.start, WIDTH)
+    drawn = _table_of(making, tables.RESPONSES, "sample", "policy_1", making.start, WIDTH)
     scores = pa.table(
         {
             "prompt_id": drawn["prompt_id"],
@@ -270,15 +270,15 @@ def _responses(making: Making) -> tuple[pa.Table, pa.Table]:
     return drawn, rewards
 
 
-def _answered(
+def _table_of(
     making: Making, table: tables.Table, stage: str, split: str, folder: Path, width: int = 1
 ) -> pa.Table:
-    """Write a table of answers of the policy in a folder, and its metrics."""
-    made = answers(making, making.ids(split), stage, 1, width).select(list(table.columns))
+    """Write a table of responses of the policy in a folder, and its metrics."""
+    made = responses(making, making.ids(split), stage, 1, width).select(list(table.columns))
     policy = {"policy": read_manifest(folder / "policy").digest}
     told = {**policy, **_asked(making, split), **making.told[table.name]}
     drawn = _written(making.here, table, made, told)
-    _numbers(making, stage, describe.answers(drawn))
+    _numbers(making, stage, describe.responses(drawn))
     return drawn
 
 
@@ -346,7 +346,7 @@ def _duels(making: Making) -> None:
     place, ids = making.here / "checkpoints", making.ids("selection")
     steps = files.read_json(place / STEPS)["steps"]
     own, previous = (
-        answers(making, ids, stage, 1, 1) for stage in seeds_of(making.settings.duel.draws)
+        responses(making, ids, stage, 1, 1) for stage in seeds_of(making.settings.duel.draws)
     )
     theirs = making.normal(len(ids))
     fought = [_duel(step, own, previous, making.normal(len(ids), 1.0), theirs) for step in steps]
@@ -370,7 +370,7 @@ def _duel(
     rewards: NDArray[np.float64],
     theirs: NDArray[np.float64],
 ) -> pa.Table:
-    """Lay a candidate's answers beside pi_0's."""
+    """Lay a candidate's responses beside pi_0's."""
     rows: dict[str, object] = {
         "step": np.full(len(own), step),
         "prompt_id": own["prompt_id"],
@@ -387,9 +387,9 @@ def _duel(
 
 def _answers(making: Making) -> tuple[pa.Table, pa.Table, pa.Table]:
     """Write the answers to D_M of both policies, and their rewards."""
-    now = _answered(making, tables.ANSWERS, "answer", "reward", making.here)
+    now = _table_of(making, tables.ANSWERS, "answer", "reward", making.here)
     table = tables.PREVIOUS_ANSWERS
-    before = _answered(making, table, "answer_previous", "reward", making.start)
+    before = _table_of(making, table, "answer_previous", "reward", making.start)
     scores: dict[str, object] = {"prompt_id": making.ids("reward")}
     for side in ("", "previous_"):
         scores[f"{side}reward"] = making.normal(len(now))
@@ -463,7 +463,7 @@ def _met(making: Making, pairs: pa.Table, settings: learning.TrainRm) -> pa.Tabl
 
 
 def _evaluate(making: Making, t: str) -> None:
-    """Write an evaluation of random answers."""
+    """Write an evaluation of random responses."""
     here, settings = making.run / t, making.settings
     rows = pa.Table.from_pylist(making.split["eval"])
     own = _generations(making, t, rows)
@@ -485,9 +485,9 @@ def _evaluate(making: Making, t: str) -> None:
 
 
 def _generations(making: Making, t: str, rows: pa.Table) -> pa.Table:
-    """Write the answers to the eval prompts, with gold and random rewards."""
+    """Write the responses to the eval prompts, with gold and random rewards."""
     count = making.settings.eval.responses_per_prompt
-    own = add_gold(answers(making, making.ids("eval"), "eval", 0, count), rows)
+    own = add_gold(responses(making, making.ids("eval"), "eval", 0, count), rows)
     # At t = 0 both models are the base, so what they say is the same.
     same = {"reward_rt": "reward_r0", "base_logprob": "logprob"} if t == "0" else {}
     for name in ("reward_r0", "reward_rt", "base_logprob"):
@@ -506,7 +506,7 @@ def _generations(making: Making, t: str, rows: pa.Table) -> pa.Table:
 
 
 def _asked(making: Making, split: str) -> dict[str, str]:
-    """Digest prompts as the provenance of answers does."""
+    """Digest prompts as the provenance of responses does."""
     rows = pa.Table.from_pylist(making.split[split], tables.PROMPTS.schema)
     conversations = tables.PROMPTS.sorted(rows).select(provenance.CONVERSATION)
     return {"prompts": tables.rows_digest(conversations)}

@@ -4,12 +4,12 @@
     python -m bench.training --json out.json
     python -m bench.training --shape 360M --pairs 16
 
-A step is forward, backward and AdamW on pairs with prompts of about 128 tokens and answers of about
-92, on random weights of SmolLM2-135M's shape, or of another. Each variant has a process of its own,
-for what one frees decides how fast another gets memory. They take turns, the others waiting; a turn
-is two steps, of which the second counts, for memory freed before a wait comes back slower than in a
-training. Medians are compared. Peak memory is that of the process, or of its tensors on a GPU; four
-processes are there at a time, 17 GB at 135M.
+A step is forward, backward and AdamW on pairs with prompts of about 128 tokens and responses of
+about 92, on random weights of SmolLM2-135M's shape, or of another. Each variant has a process of
+its own, for what one frees decides how fast another gets memory. They take turns, the others
+waiting; a turn is two steps, of which the second counts, for memory freed before a wait comes back
+slower than in a training. Medians are compared. Peak memory is that of the process, or of its
+tensors on a GPU; four processes are there at a time, 17 GB at 135M.
 
 - ours: packed rows, reference log-probs given, autocast over float32 weights.
 - TRL, same dtype: stock DPOTrainer, reference log-probs given, the same autocast.
@@ -19,7 +19,7 @@ processes are there at a time, 17 GB at 135M.
 Autocast is to bfloat16 where the chip has it; elsewhere all variants run in float32, TRL's default
 too, which would be many times slower in the bfloat16 it asks for.
 
-The reward workload has prompts as long as answers (92 tokens each).
+The reward workload has prompts as long as responses (92 tokens each).
 
 Tokens a second are those of the pairs, prompts once, for all variants alike. The share of the peak
 is that of our packed pass's products, 6 operations a weight and token (attention's not counted), of
@@ -66,7 +66,7 @@ from mutual_taught.training.packed import collate, compute_in, packed_step
 from mutual_taught.training.settings import Recipe
 
 Step = Callable[[], object]
-PROMPT, ANSWER, BUDGET = 128, 92, 4096
+PROMPT, RESPONSE, BUDGET = 128, 92, 4096
 # hidden size, of the feed-forward layers, layers, heads, key-value heads, vocabulary
 SHAPES = {
     "135M": (576, 1536, 30, 9, 3, 49152),
@@ -151,14 +151,14 @@ def lengths(chance: np.random.Generator, mean: int) -> int:
     return int(chance.integers(int(mean * 0.8), int(mean * 1.2)))
 
 
-def pairs(case: Case, prompt: int, answer: int) -> list[dict[str, Any]]:
+def pairs(case: Case, prompt: int, response: int) -> list[dict[str, Any]]:
     """Make random pairs, as DPO reads them."""
     chance = np.random.default_rng(0)
     made = []
     for number in range(case.pairs):
         tokens = [
             chance.integers(3, 49152, lengths(chance, mean)).tolist()
-            for mean in (prompt, answer, answer)
+            for mean in (prompt, response, response)
         ]
         made.append(
             {
@@ -243,7 +243,7 @@ def classifier(case: Case, packed: bool) -> PreTrainedModel:
 
 def dpo_ours(case: Case) -> Step:
     """Make our DPO step."""
-    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=True)
+    rows, model = pairs(case, PROMPT, RESPONSE), language_model(case, packed=True)
     compute_in(model, TRAINING.precision)
     trainer = train_policy.PackedDPOTrainer(
         model=model,
@@ -259,7 +259,7 @@ def dpo_ours(case: Case) -> Step:
 
 def dpo_floor(case: Case) -> Step:
     """Make the bare packed pass."""
-    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=True)
+    rows, model = pairs(case, PROMPT, RESPONSE), language_model(case, packed=True)
     groups = [train_policy.group(row) for row in rows]
 
     def passes() -> None:
@@ -272,7 +272,7 @@ def dpo_floor(case: Case) -> Step:
 
 def dpo_trl(case: Case) -> Step:
     """Make TRL's DPO step at our dtype, reference log-probs given."""
-    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
+    rows, model = pairs(case, PROMPT, RESPONSE), language_model(case, packed=False)
     trainer = StoredReference(
         model=model,
         args=stock(case.dpo),
@@ -285,7 +285,7 @@ def dpo_trl(case: Case) -> Step:
 
 def dpo_trl_default(case: Case) -> Step:
     """Make TRL's DPO step as it comes: checkpointing, the reference in memory."""
-    rows, model = pairs(case, PROMPT, ANSWER), language_model(case, packed=False)
+    rows, model = pairs(case, PROMPT, RESPONSE), language_model(case, packed=False)
     args = stock(case.dpo)
     args.gradient_checkpointing = True
     args.precompute_ref_log_probs = False
@@ -311,7 +311,7 @@ def whole(case: Case) -> list[dict[str, list[int]]]:
             "chosen_ids": row["prompt_ids"] + row["chosen_ids"],
             "rejected_ids": row["prompt_ids"] + row["rejected_ids"],
         }
-        for row in pairs(case, ANSWER, ANSWER)
+        for row in pairs(case, RESPONSE, RESPONSE)
     ]
 
 
@@ -462,7 +462,7 @@ def measure(
 def work_of(kind: str, case: Case) -> tuple[int, float]:
     """Count the tokens of a step's pairs, and the operations of our pass's products over them."""
     if kind == "dpo":
-        groups = [train_policy.group(row) for row in pairs(case, PROMPT, ANSWER)]
+        groups = [train_policy.group(row) for row in pairs(case, PROMPT, RESPONSE)]
         scored = sum(len(tokens) for group in groups for tokens in group.branches)
     else:
         rows = whole(case)

@@ -67,7 +67,7 @@ def pair_ids(
 def sampling_seeds(
     seed: int, iteration: int, stage: str, prompts: Names, indices: Integers
 ) -> Integers:
-    """Derive the seeds of answers, all at once.
+    """Derive the seeds of responses, all at once.
 
     A prompt's id is a hash already: its first 64 bits, the hash of (seed, iteration, stage) and
     the index go through splitmix64's finaliser (Steele, Lea and Flood, 2014).
@@ -77,7 +77,7 @@ def sampling_seeds(
         iteration: t; 0 where draws are shared by all iterations.
         stage: name of the stage that draws.
         prompts: (n,) prompt ids.
-        indices: (n,) which of the prompt's answers.
+        indices: (n,) which of the prompt's responses.
 
     Returns:
         (n,) numbers in [0, 2^63), so that they fit every engine's seed.
@@ -88,7 +88,7 @@ def sampling_seeds(
 
 
 def sampling_seed(seed: int, iteration: int, stage: str, prompt: str, index: int) -> int:
-    """Derive the seed of one answer: see `sampling_seeds`."""
+    """Derive the seed of one response: see `sampling_seeds`."""
     return int(sampling_seeds(seed, iteration, stage, [prompt], np.array([index]))[0])
 
 

@@ -60,7 +60,7 @@ def main(
                 base, _ = answer.answer_rewards(scorer, inputs, base_reward_model, limits, name)
                 shift["previous_shift"] = answer.shift(rewards, base)
     tables.write(out, tables.ANSWER_REWARDS, rewards, scored_from)
-    files.write_metrics(out / "metrics" / "answer.json", {**describe.answers(answers), **shift})
+    files.write_metrics(out / "metrics" / "answer.json", {**describe.responses(answers), **shift})
 
 
 if __name__ == "__main__":

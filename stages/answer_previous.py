@@ -48,7 +48,7 @@ def main(
         )
         measured.update(describe.counts(answers))
     tables.write(out, tables.PREVIOUS_ANSWERS, answers, made_from)
-    files.write_metrics(metrics, describe.answers(answers))
+    files.write_metrics(metrics, describe.responses(answers))
 
 
 if __name__ == "__main__":

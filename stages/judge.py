@@ -27,8 +27,8 @@ def main(
         judge.nothing(out)
         return
     paths = {"policy": generations, "base": base, "previous": previous}
-    answers = {name: tables.read(path, tables.GENERATIONS) for name, path in paths.items()}
-    asked = judge.JudgeInputs(answers, tables.read(prompts, tables.PROMPTS), prompts)
+    responses = {name: tables.read(path, tables.GENERATIONS) for name, path in paths.items()}
+    asked = judge.JudgeInputs(responses, tables.read(prompts, tables.PROMPTS), prompts)
     with perf.measure(out, "judge") as measured:
         measured["verdicts"] = judge.judge(asked, out, settings, params.endpoint(), params.seed())
 

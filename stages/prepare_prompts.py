@@ -22,7 +22,7 @@ def main(seed_preferences: Path, out: Path) -> None:
     from mutual_taught.prepare import screening, tokenizers
 
     data, models, seed = params.load(inputs.Data), params.load(inputs.Models), params.seed()
-    limits, longest = params.load(blocks.Tokens), params.longest_answer()
+    limits, longest = params.load(blocks.Tokens), params.longest_response()
     sources.require_watched(Path("data"))
     with perf.measure(out, "prepare_prompts") as measured:
         tokenizers.fetch(models, out / "tokenizers", limits.date)

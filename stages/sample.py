@@ -35,7 +35,7 @@ def main(iteration: str, policy: Path, decided: Path, prompts: Path, out: Path) 
         )
         measured.update(describe.counts(responses))
     tables.write(out, tables.RESPONSES, responses, made_from)
-    files.write_metrics(out / "metrics" / "sample.json", describe.answers(responses))
+    files.write_metrics(out / "metrics" / "sample.json", describe.responses(responses))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def rows(run: Path) -> Iterator[Row]:
     for folder in files.iterations(run):
         t = int(folder.name)
         yield from _metrics(t, folder)
-        yield from _answers(t, folder, asked)
+        yield from _responses(t, folder, asked)
         yield from _models(t, folder)
         if t:
             yield from _labels(t, folder, labelled)
@@ -50,20 +50,20 @@ def _metrics(t: int, folder: Path) -> Iterator[Row]:
                 yield Row(t, f"{path.stem}.{name}", "", "", float(value), 1)
 
 
-def _answers(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
-    """Measure the policy's answers: gold, passed, length, cut, and each instruction by itself."""
+def _responses(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
+    """Measure the policy's responses: gold, passed, length, cut, and each instruction by itself."""
     generations = tables.read(tables.GENERATIONS.path(folder / "eval"), tables.GENERATIONS)
-    for prompt, answers in by_prompt(generations).items():
+    for prompt, responses in by_prompt(generations).items():
         columns = {
-            "gold": [row["gold"] for row in answers],
-            "passed": [row["passed"] for row in answers],
-            "length": [row["length_tokens"] for row in answers],
-            "cut": [row["finish_reason"] == "length" for row in answers],
+            "gold": [row["gold"] for row in responses],
+            "passed": [row["passed"] for row in responses],
+            "length": [row["length_tokens"] for row in responses],
+            "cut": [row["finish_reason"] == "length" for row in responses],
         }
         for name, values in columns.items():
             yield from _mean(t, name, "", prompt, values)
         for name, value in zip(*asked[prompt], strict=True):
-            follows = [gold.passed(row["response"], [name], [value]) for row in answers]
+            follows = [gold.passed(row["response"], [name], [value]) for row in responses]
             yield from _mean(t, "follows", name, prompt, follows)
     judged = tables.read(tables.JUDGEMENTS.path(folder / "eval"), tables.JUDGEMENTS)
     for prompt, found in by_prompt(judged).items():
@@ -76,7 +76,7 @@ def _answers(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
 
 
 def _models(t: int, folder: Path) -> Iterator[Row]:
-    """Measure r_t and r_0 on the same pairs: the policy's own answers, and held-out gold pairs."""
+    """Measure r_t and r_0 on the same pairs: of the policy's responses, and held-out gold pairs."""
     scores = tables.read(tables.RM_SCORES.path(folder / "eval"), tables.RM_SCORES)
     for prompt, found in by_prompt(scores).items():
         for pairs in ("own_samples", "gold_pairs"):

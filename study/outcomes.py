@@ -39,7 +39,7 @@ class Numbers:
         return self.prompts(t, measure).get("", (float("nan"), 0))[0]
 
     def average(self, t: int, measure: str) -> float:
-        """Give the mean of a measure over all answers or pairs; NaN if there is none."""
+        """Give the mean of a measure over all responses or pairs; NaN if there is none."""
         known = self.prompts(t, measure).values()
         total = sum(n for _, n in known)
         return sum(value * n for value, n in known) / total if total else float("nan")
@@ -95,11 +95,11 @@ class Labels(NamedTuple):
     """Pairs of D_M whose gold differs.
 
     Attributes:
-        label: whether the label "pi_t's answer is better" is right by gold, shape (pairs,).
+        label: whether the label "pi_t's response is better" is right by gold, shape (pairs,).
         reward: whether the sign of r_{t-1}'s margin is right, shape (pairs,); 0 is wrong.
         margin: the margin in units of epsilon, shape (pairs,); NaN if epsilon is 0.
         kept: whether the filter kept the pair, shape (pairs,).
-        ties: how many pairs were left out, because both answers have the same gold.
+        ties: how many pairs were left out, because both responses have the same gold.
     """
 
     label: Bools

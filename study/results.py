@@ -35,9 +35,10 @@ class Row(NamedTuple):
         t: iteration.
         measure: what it is, such as `gold`; of a stage's metrics `eval.policy.gold.mean`.
         subset: of which instruction; "" for all.
-        prompt_id: of which prompt, the mean over its answers or pairs; "" for a number of the run.
+        prompt_id: of which prompt, the mean over its responses or pairs; "" for a number of the
+            run.
         value: the number.
-        n: how many answers or pairs it is the mean of.
+        n: how many responses or pairs it is the mean of.
     """
 
     t: int

@@ -14,7 +14,7 @@ class Sample(NamedTuple):
     """What one seed gives to a comparison of two shares or means, a number a prompt.
 
     Attributes:
-        sums: sum over a prompt's answers or pairs, shape (prompts,).
+        sums: sum over a prompt's responses or pairs, shape (prompts,).
         counts: how many these are, shape (prompts,); 0 where a prompt has none.
         other_sums: the same of what is subtracted, shape (prompts,).
         other_counts: likewise; all 0 where nothing is.
@@ -40,7 +40,7 @@ def estimate(samples: Sequence[Sample], seed: int = 1) -> Estimate:
     """Give mean(sums / counts) - mean(other_sums / other_counts) with its interval.
 
     Seeds are drawn with replacement, then the prompts of each drawn seed. Both sides keep the same
-    prompts, so the comparison stays paired. The mean is over all answers of all seeds.
+    prompts, so the comparison stays paired. The mean is over all responses of all seeds.
 
     With few seeds such an interval is too narrow: of n seeds by about sqrt((n - 1) / n). With one
     seed it is over prompts only.

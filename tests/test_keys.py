@@ -176,7 +176,7 @@ def test_seeds_are_even_and_distinct() -> None:
     # Every bit is set in half of 10,000: standard deviation 0.005; five of them.
     shares = np.array([(seeds >> bit & 1).mean() for bit in range(63)])
     assert np.abs(shares - 0.5).max() < 0.025
-    # and two answers of a prompt have nothing in common
+    # and two responses of a prompt have nothing in common
     shares = np.array([((seeds[0] ^ seeds[1]) >> bit & 1).mean() for bit in range(63)])
     assert np.abs(shares - 0.5).max() < 0.056
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 from mutual_taught.artifacts.table import MadeFrom, Table
 
 TOO_LONG, REFUSED = "too_long", "template_refuses"
-UNSCORED = (TOO_LONG, REFUSED)  # why an answer has no reward
+UNSCORED = (TOO_LONG, REFUSED)  # why a response has no reward
 
 TEXT, NUMBER, INDEX, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 TOKENS, TEXTS = pa.list_(pa.int32()), pa.list_(pa.string())

@@ -1,4 +1,4 @@
-"""What can be seen in a text without a model: blank answers, marks of templates."""
+"""What can be seen in a text without a model: blank responses, marks of templates."""
 
 import re
 import unicodedata

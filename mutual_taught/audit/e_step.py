@@ -1,11 +1,11 @@
-"""Whether the E-step follows from its answers and rewards: pairs, duels, the selection."""
+"""Whether the E-step follows from its responses and rewards: pairs, duels, the selection."""
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.artifacts import decision, files, joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
-from mutual_taught.audit import answer_tables, faults, provenance
+from mutual_taught.audit import faults, provenance, response_tables
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.config import blocks, params
@@ -31,7 +31,7 @@ def responses(of: Iteration) -> Faults:
     path, data = of.path(tables.RESPONSES), of.table(tables.RESPONSES)
     sample = params.load(blocks.Sample, of.key)
     given = sample.source == "given"
-    yield from answer_tables.asked(path, data["prompt_id"], of.policy_prompts())
+    yield from response_tables.asked(path, data["prompt_id"], of.policy_prompts())
     if given:
         expected = given_rows(of.run.reader.tokenizer, of.policy_prompts(), of.settings.tokens)
         yield from faults.compare(path, tables.RESPONSES, data, tables.RESPONSES.sorted(expected))
@@ -41,14 +41,14 @@ def responses(of: Iteration) -> Faults:
     if count != wanted:
         yield Fault(path, "responses a prompt", str(count), f"{wanted} (params.yaml)")
     metrics = of.metrics("sample")
-    yield from faults.numbers(metrics, files.read_json(metrics), describe.answers(data))
+    yield from faults.numbers(metrics, files.read_json(metrics), describe.responses(data))
 
 
 def _drawn(of: Iteration, data: pa.Table, sample: blocks.Sample) -> Faults:
     """Responses are what a draw can be: seeds, texts, ends, and the sign of log-probs."""
     path, table = of.path(tables.RESPONSES), tables.RESPONSES
-    yield from answer_tables.seeds(of, table, data, ("sample", of.t))
-    yield from answer_tables.drawn(path, table, data, of.run.reader, sample.max_new_tokens)
+    yield from response_tables.seeds(of, table, data, ("sample", of.t))
+    yield from response_tables.drawn(path, table, data, of.run.reader, sample.max_new_tokens)
     bad = pc.fill_null(pc.greater(data["logprob"], 0), False).to_numpy()
     yield from faults.first(path, table, data, "logprob", bad, "a log-prob, at most 0")
 
@@ -60,14 +60,14 @@ def rewards(of: Iteration) -> Faults:
     path, scored = of.path(tables.REWARDS), of.table(tables.REWARDS)
     data = of.table(tables.RESPONSES)
     joins.same_keys(data, scored, tables.REWARDS, path)
-    yield from answer_tables.reasons(path, tables.REWARDS, scored)
+    yield from response_tables.reasons(path, tables.REWARDS, scored)
     overlong = pc.equal(data["finish_reason"], tables.TOO_LONG)
     bad = pc.and_(overlong, pc.not_equal(scored["reason"], tables.TOO_LONG)).to_numpy()
     expected = "too_long: it is, for the policy"
     yield from faults.first(path, tables.REWARDS, scored, "reason", bad, expected)
     rest, fits = scored.filter(pc.invert(overlong)), data.filter(pc.invert(overlong))
-    asked = answer_tables.asked_with(fits, of.policy_prompts(), path)
-    yield from answer_tables.unscored(of, tables.REWARDS, rest, asked)
+    asked = response_tables.asked_with(fits, of.policy_prompts(), path)
+    yield from response_tables.unscored(of, tables.REWARDS, rest, asked)
     metrics = of.metrics("score")
     yield from faults.numbers(metrics, files.read_json(metrics), describe.rewards(scored))
 
@@ -115,14 +115,14 @@ def duels(of: Iteration) -> Faults:
         return
     path, data = of.path(tables.DUELS), of.table(tables.DUELS)
     prompts, split = of.run.split("selection"), of.run.split_file("selection")[0]
-    yield from answer_tables.asked(path, data["prompt_id"], prompts)
+    yield from response_tables.asked(path, data["prompt_id"], prompts)
     expected = judged(data, prompts, of.settings.select_policy.judge, split)
     yield from faults.compare(path, tables.DUELS, data, expected)
     yield from _replies(of, data)
     longest, reader = of.settings.duel.max_new_tokens, of.run.reader
     for side, stage in zip(("", "previous_"), seeds_of(of.settings.duel.draws), strict=True):
-        yield from answer_tables.drawn(path, tables.DUELS, data, reader, longest, side)
-        yield from answer_tables.seeds(of, tables.DUELS, data, (stage, of.t), side)
+        yield from response_tables.drawn(path, tables.DUELS, data, reader, longest, side)
+        yield from response_tables.seeds(of, tables.DUELS, data, (stage, of.t), side)
     yield from _fought(of, data)
 
 
@@ -141,7 +141,7 @@ def _replies(of: Iteration, data: pa.Table) -> Faults:
 
 
 def _fought(of: Iteration, data: pa.Table) -> Faults:
-    """All candidates duelled as often as they should, with the same answers of pi_{t-1}."""
+    """All candidates duelled as often as they should, with the same responses of pi_{t-1}."""
     path, steps = of.path(tables.DUELS), read_steps(of.here / "checkpoints")
     wanted = of.settings.duel.responses_per_prompt
     actual = sorted(set(data["step"].to_pylist()))

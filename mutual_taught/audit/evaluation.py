@@ -1,4 +1,4 @@
-"""Whether an evaluation follows from its answers, its scores and the runs before it."""
+"""Whether an evaluation follows from its responses, its scores and the runs before it."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mutual_taught.artifacts import files, tables
-from mutual_taught.audit import answer_tables, faults
+from mutual_taught.audit import faults, response_tables
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation.judge import (
@@ -57,9 +57,9 @@ def _generations(of: Iteration) -> Faults:
     """The eval prompts were answered with iteration 0's seeds; gold and outputs follow."""
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
     prompts, longest = of.run.split("eval"), of.settings.eval.max_new_tokens
-    yield from answer_tables.drawn(path, tables.GENERATIONS, own, of.run.reader, longest)
-    yield from answer_tables.seeds(of, tables.GENERATIONS, own, ("eval", 0))
-    yield from answer_tables.asked(path, own["prompt_id"], prompts)
+    yield from response_tables.drawn(path, tables.GENERATIONS, own, of.run.reader, longest)
+    yield from response_tables.seeds(of, tables.GENERATIONS, own, ("eval", 0))
+    yield from response_tables.asked(path, own["prompt_id"], prompts)
     yield from _without_rewards(of, own)
     yield from _as_base(of, own)
     graded = own.drop_columns(["gold", "passed", "length_chars"])
@@ -70,19 +70,19 @@ def _generations(of: Iteration) -> Faults:
 
 
 def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
-    """An answer has all rewards, or the reason why it has none."""
+    """A response has all rewards, or the reason why it has none."""
     path = of.path(tables.GENERATIONS)
     unscored = own["reward_rt"].is_null().to_numpy()
     others = ("reward_r0", "reward_previous")
     fits = {
         **{name: unscored == own[name].is_null().to_numpy() for name in others},
-        "reason": answer_tables.explained(own["reason"], unscored),
+        "reason": response_tables.explained(own["reason"], unscored),
     }
     for name, agrees in fits.items():
         expected = "what goes with reward_rt"
         yield from faults.first(path, tables.GENERATIONS, own, name, ~agrees, expected)
-    asked = answer_tables.asked_with(own, of.run.split("eval"), path)
-    yield from answer_tables.unscored(of, tables.GENERATIONS, own, asked)
+    asked = response_tables.asked_with(own, of.run.split("eval"), path)
+    yield from response_tables.unscored(of, tables.GENERATIONS, own, asked)
 
 
 def _as_base(of: Iteration, own: pa.Table) -> Faults:
@@ -95,14 +95,14 @@ def _as_base(of: Iteration, own: pa.Table) -> Faults:
 
 
 def _judged(of: Iteration) -> Faults:
-    """Judgements are those of these answers against those of iteration 0 and of the one before."""
+    """Judgements are of these responses against those of iteration 0 and of the one before."""
     path, judgements = of.path(tables.JUDGEMENTS), of.table(tables.JUDGEMENTS)
     expected = tables.JUDGEMENTS.sorted(judge(_systems(of)))
     yield from faults.compare(path, tables.JUDGEMENTS, judgements, expected)
 
 
 def _measured(of: Iteration) -> Faults:
-    """The numbers are those of the answers, the judgements and the scores of pairs."""
+    """The numbers are those of the responses, the judgements and the scores of pairs."""
     metrics, seed = of.metrics("eval"), of.settings.seed
     expected = {
         "active": 1.0,
@@ -113,7 +113,7 @@ def _measured(of: Iteration) -> Faults:
 
 
 def _own_pairs(of: Iteration) -> Faults:
-    """The pairs of own answers are those whose gold differs, with these answers' rewards."""
+    """The pairs of own responses are those whose gold differs, with these responses' rewards."""
     scores = of.table(tables.RM_SCORES)
     actual = scores.filter(pc.equal(scores["set"], "own_samples"))
     own = own_pairs(of.table(tables.GENERATIONS))

@@ -14,7 +14,7 @@ NOTHING = Reply("", None, 0, 0)
 
 
 def check(of: Iteration) -> Faults:
-    """Verdicts are of these answers, read as their style reads them, and the numbers follow."""
+    """Verdicts are of these responses, read as their style reads them, and the numbers follow."""
     if of.key not in of.settings.judge.iterations:
         return
     path, data = of.path(tables.VERDICTS), of.table(tables.VERDICTS)
@@ -36,9 +36,9 @@ def check(of: Iteration) -> Faults:
 
 
 def _asked(of: Iteration) -> judge.JudgeInputs:
-    answers = {
+    responses = {
         "policy": of.table(tables.GENERATIONS),
         "base": of._replace(key="0").table(tables.GENERATIONS),
         "previous": of.previous_table(tables.GENERATIONS),
     }
-    return judge.JudgeInputs(answers, of.run.split("eval"), of.run.split_file("eval")[0])
+    return judge.JudgeInputs(responses, of.run.split("eval"), of.run.split_file("eval")[0])

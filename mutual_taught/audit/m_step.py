@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from mutual_taught.artifacts import files, joins, tables
-from mutual_taught.audit import answer_tables, faults, provenance
+from mutual_taught.audit import faults, provenance, response_tables
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.run import Iteration
 from mutual_taught.evaluation import describe, gold_tables
@@ -36,14 +36,14 @@ def _previous(of: Iteration) -> Faults:
 def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]) -> Faults:
     """Answers are to the reward prompts; `drew` is the stage, and its t, whose seeds they have."""
     path, data = of.path(table), of.table(table)
-    yield from answer_tables.asked(path, data["prompt_id"], of.run.split("reward"))
+    yield from response_tables.asked(path, data["prompt_id"], of.run.split("reward"))
     longest = of.settings.answer.max_new_tokens
-    yield from answer_tables.drawn(path, table, data, of.run.reader, longest)
-    yield from answer_tables.seeds(of, table, data, drew)
+    yield from response_tables.drawn(path, table, data, of.run.reader, longest)
+    yield from response_tables.seeds(of, table, data, drew)
     actual = files.read_json(of.metrics(stage))
     if stage == "answer" and provenance.reuses(of.key, of.settings):
         actual.pop("previous_shift", None)  # r_0's rewards are in no table: it needs the models
-    yield from faults.numbers(of.metrics(stage), actual, describe.answers(data))
+    yield from faults.numbers(of.metrics(stage), actual, describe.responses(data))
 
 
 def pairs(of: Iteration) -> Faults:
@@ -53,11 +53,11 @@ def pairs(of: Iteration) -> Faults:
     rewards, own = of.table(tables.ANSWER_REWARDS), of.table(tables.ANSWERS)
     path = of.path(tables.ANSWER_REWARDS)
     joins.same_keys(own, rewards, tables.ANSWER_REWARDS, path)
-    yield from answer_tables.reasons(path, tables.ANSWER_REWARDS, rewards)
+    yield from response_tables.reasons(path, tables.ANSWER_REWARDS, rewards)
     before, prompts = of.table(tables.PREVIOUS_ANSWERS), of.run.split("reward")
     for side, answered in (("", own), ("previous_", before)):
-        asked = answer_tables.asked_with(answered, prompts, path)
-        yield from answer_tables.unscored(of, tables.ANSWER_REWARDS, rewards, asked, side)
+        asked = response_tables.asked_with(answered, prompts, path)
+        yield from response_tables.unscored(of, tables.ANSWER_REWARDS, rewards, asked, side)
     rule, golds = of.settings.build_pairs, None
     if rule.labels == "verifiable":
         place = of.run.split_file("reward")[0]

@@ -30,7 +30,7 @@ EVALUATED = (tables.GENERATIONS, tables.JUDGEMENTS, tables.RM_SCORES)
 def drawing(
     stage: str, t: int, count: int, decoding: blocks.Decoding, settings: blocks.Params
 ) -> files.Json:
-    """Give the terms on which answers are drawn, as their provenance names them."""
+    """Give the terms on which responses are drawn, as their provenance names them."""
     return plan_of(stage, t, count, decoding, settings).decides(settings.engine)
 
 
@@ -118,7 +118,7 @@ def _with_prompts(of: Iteration, by_table: Mapping[str, files.Json]) -> dict[str
 
 
 def _instructions(of: Iteration, split: str) -> str:
-    """Hash the instructions by which programs judge answers to a split's prompts."""
+    """Hash the instructions by which programs judge responses to a split's prompts."""
     columns = of.run.columns(*of.run.split_file(split))
     return tables.joined({name: columns[name] for name in INSTRUCTIONS})
 

@@ -26,12 +26,12 @@ from mutual_taught.sampling.start import start_engine
 T = TypeVar("T")
 B = TypeVar("B", bound=fields.Block)
 Floats = NDArray[np.float64]
-# How far the log-prob of a whole answer may be apart on another kind of machine, in nats.
+# How far the log-prob of a whole response may be apart on another kind of machine, in nats.
 LOGPS: Mapping[fields.Dtype, float] = {"float32": 1e-2, "bfloat16": 1.0}
 
 
 class Draws(NamedTuple):
-    """Answers that a policy drew, and how; `step` and `prefix` name them in a table of duels."""
+    """Responses that a policy drew, and how; `step` and `prefix` name them in a table of duels."""
 
     path: Path
     table: tables.Table
@@ -50,7 +50,7 @@ class Draws(NamedTuple):
         return dtype
 
     def stored(self) -> pa.Table:
-        """Read the answers as the run has them."""
+        """Read the responses as the run has them."""
         rows = tables.read(self.path, self.table)
         if self.step is None:
             return rows
@@ -61,15 +61,15 @@ class Draws(NamedTuple):
 
 
 class Redrawn(NamedTuple):
-    """One shard drawn again: how many answers, how many with the same tokens, all bits equal.
+    """One shard drawn again: how many responses, how many with the same tokens, all bits equal.
 
-    apart: how far the log-probs of answers with the same tokens are from the stored ones, at most;
-    `tolerance` is how far they may be.
+    apart: how far the log-probs of responses with the same tokens are from the stored ones, at
+    most; `tolerance` is how far they may be.
     """
 
     path: Path
     shard: int
-    answers: int
+    responses: int
     same_tokens: int
     bit_equal: bool
     apart: float
@@ -78,13 +78,13 @@ class Redrawn(NamedTuple):
     @property
     def agrees(self) -> bool:
         """Tell whether it is what is stored, but for the rounding of log-probs."""
-        return self.same_tokens == self.answers and self.apart <= self.tolerance
+        return self.same_tokens == self.responses and self.apart <= self.tolerance
 
     def __str__(self) -> str:
         """Say it in one line."""
         verdict = "bit-equal"
         if not self.bit_equal:
-            verdict = f"{self.same_tokens} of {self.answers} answers have the same tokens"
+            verdict = f"{self.same_tokens} of {self.responses} answers have the same tokens"
             verdict += f", log-probs are at most {self.apart:.3g} apart" * (self.apart > 0)
         return f"{self.path}: shard {self.shard}: {verdict}"
 
@@ -98,7 +98,7 @@ def resample(run: Path, count: int, seed: int) -> Iterator[Redrawn]:
         seed: of the choice.
 
     Raises:
-        InputError: the run holds no drawn answers.
+        InputError: the run holds no drawn responses.
     """
     everything = [
         (drawn, shard)
@@ -163,7 +163,7 @@ def iterations(run: Path) -> Iterator[Iteration]:
 
 
 def _drawn(of: Iteration) -> Iterator[Draws]:
-    """List an iteration's tables of drawn answers, if it is active."""
+    """List an iteration's tables of drawn responses, if it is active."""
     settings = of.settings
     if of.began:
         yield from _sampled(of)
@@ -194,7 +194,7 @@ def _sampled(of: Iteration) -> Iterator[Draws]:
 
 
 def _duelled(of: Iteration) -> Iterator[Draws]:
-    """The answers of pi_{t-1}, which stand beside each candidate's, and those of the candidates."""
+    """The responses of pi_{t-1}, which stand beside each candidate's, and the candidates'."""
     settings, prompts = of.settings.duel, of.run.split("selection")
     candidates, previous = (
         plan_of(stage, of.t, settings.responses_per_prompt, settings, of.settings)
@@ -226,7 +226,7 @@ def _compare(drawn: Draws, shard: int, engine: Engine, tolerance: float) -> Redr
 
 
 def _apart(stored: pa.Table, again: pa.Table, same: NDArray[np.bool_]) -> float:
-    """Give the largest difference of log-probs among answers with the same tokens, in nats."""
+    """Give the largest difference of log-probs among responses with the same tokens, in nats."""
     if "logprob" not in stored.column_names:
         return 0.0
     return furthest(*(table["logprob"].to_numpy()[same] for table in (stored, again)))

@@ -129,7 +129,7 @@ def _again(
 
 
 def _scored(scorer: Scorer, asked: Sequence[Asked], max_length: int) -> Floats:
-    """Give the rewards of answers, shape (prompts, answers), NaN where one does not fit."""
+    """Give the rewards of responses, shape (prompts, responses), NaN where one does not fit."""
     with tempfile.TemporaryDirectory() as parts:
         scores = shards.score_prompts(scorer, asked, max_length, Path(parts), "verify")
     return np.asarray(scores["reward"].to_numpy(zero_copy_only=False).reshape(len(asked), -1))
@@ -143,7 +143,7 @@ def _measured(of: Iteration) -> Iterator[Passes]:
         yield Passes(path, "reference log-probs", kept, partial(_of_pairs, of))
     if of.active and of.t:
         count, path = len(of.run.split("eval")), of.path(tables.GENERATIONS)
-        yield Passes(path, "base_logprob", count, partial(_of_answers, of))
+        yield Passes(path, "base_logprob", count, partial(_of_responses, of))
 
 
 def _of_pairs(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
@@ -159,13 +159,13 @@ def _of_pairs(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
     return model.model, reference.pair_groups(pairs, kept, model), stored
 
 
-def _of_answers(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
-    """Give pi_0, the answers to the eval prompts, and their log-probs under it."""
+def _of_responses(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
+    """Give pi_0, the responses to the eval prompts, and their log-probs under it."""
     own, settings = of.table(tables.GENERATIONS), of.settings
     engine = as_made(settings.engine, tables.provenance(own))
     drawing = blocks.Drawing(engine, settings.tokens, settings.seed)
     base = base_logps.base_policy(of.run.folder / "0" / "policy", drawing, settings.score)
-    groups = base_logps.answer_groups(own, of.run.split("eval"), base.folder)
+    groups = base_logps.response_groups(own, of.run.split("eval"), base.folder)
     return base, groups, own["base_logprob"].to_numpy().reshape(len(groups), -1)
 
 

@@ -1,4 +1,4 @@
-"""What a run's reward models scored: which answers, under which model, and the rewards stored."""
+"""What a run's reward models scored: which responses, under which model, and the rewards stored."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,9 +22,9 @@ SIDES = ("chosen", "rejected")
 
 
 class Stored(NamedTuple):
-    """Prompts with their answers, in the order they were scored in, and what the run says of them.
+    """Prompts with responses, in the order they were scored in, and what the run says of them.
 
-    stored: the rewards, shape (prompts, answers), NaN where there is none; or what `follows`.
+    stored: the rewards, shape (prompts, responses), NaN where there is none; or what `follows`.
     follows: what is made of the rewards before they are compared; it needs those of all prompts.
     """
 
@@ -83,7 +83,7 @@ def _duels(of: Iteration) -> Scoring:
 
 
 def _duels_stored(of: Iteration) -> Stored:
-    """The answers of pi_{t-1} come first, then those of each candidate, as they were scored."""
+    """The responses of pi_{t-1} come first, then those of each candidate, as they were scored."""
     data, path = of.table(tables.DUELS), of.path(tables.DUELS)
     parts = [
         data.filter(pc.equal(data["step"], step)) for step in pc.unique(data["step"]).to_pylist()
@@ -133,7 +133,7 @@ def _shift_stored(of: Iteration) -> Stored:
 
 
 def _generations(of: Iteration) -> Iterator[Scoring]:
-    """The answers to the eval prompts were scored under r_t, under r_{t-1} and under r_0."""
+    """The responses to the eval prompts were scored under r_t, under r_{t-1} and under r_0."""
     path, count = of.path(tables.GENERATIONS), len(of.run.split("eval"))
     start = of.run.folder / "0"
     by = {"rt": of.here, "previous": of.before if of.t else start, "r0": start}
@@ -170,12 +170,12 @@ def _stored(
     prompts: pa.Table,
     path: Path,
 ) -> Stored:
-    """Put answers and rewards side by side, one column of each after the other."""
+    """Put responses and rewards side by side, one column of each after the other."""
     listed = [column.to_pylist() for column in texts]
     asked = shards.together(ids.to_pylist(), listed, prompts, path)
     return Stored(asked, np.stack([column.to_numpy() for column in rewards], axis=1))
 
 
 def _by_prompt(rewards: pa.ChunkedArray, prompts: int) -> Floats:
-    """Give rewards as shape (prompts, answers), NaN where there is none."""
+    """Give rewards as shape (prompts, responses), NaN where there is none."""
     return np.asarray(rewards.to_numpy().reshape(prompts, -1))

@@ -261,7 +261,7 @@ def prepared(here: Path, settings: blocks.Params) -> files.Json:
         "data": settings.data.model_dump(),
         "seed": settings.seed,
         "tokens": settings.tokens.model_dump(),
-        "longest_answer": params.longest_answer(),
+        "longest_answer": params.longest_response(),
         "tokenizers": files.digest(hashes(here / "tokenizers")),
     }
 

@@ -58,17 +58,17 @@ def _policy(folder: Path, tokens: Tokens) -> Verdict:
 
 
 def conversations(tokenizer: Any, longest: int) -> list[Group]:
-    """Make a short and a long prompt that begin alike, with answers; one is of all the length."""
+    """Make a short and a long prompt that begin alike, with responses; one is of all the length."""
     start = chat.prompt_tokens(tokenizer, EXAMPLE, "check")
     text = filler(tokenizer, FILLING, longest)
-    answers = [text[7:12], text[3:13]]
+    responses = [text[7:12], text[3:13]]
 
     def prompt(length: int) -> list[int]:
         return [*start, *text[: max(1, length - len(start))]]
 
     return [
-        Group(prompt(len(start) + 4), answers),
-        Group(prompt(longest - len(answers[1])), answers[1:2]),
+        Group(prompt(len(start) + 4), responses),
+        Group(prompt(longest - len(responses[1])), responses[1:2]),
     ]
 
 

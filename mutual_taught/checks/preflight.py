@@ -10,7 +10,7 @@ from transformers import PretrainedConfig, PreTrainedTokenizerBase
 from mutual_taught.checks import text_checks
 from mutual_taught.checks.check import Check as Check
 from mutual_taught.checks.check import require as require
-from mutual_taught.checks.text_checks import ANSWERS
+from mutual_taught.checks.text_checks import RESPONSES
 from mutual_taught.models.chat import QUESTION, TURNS, scored_tokens
 from mutual_taught.models.load import RewardModel, device
 from mutual_taught.models.packed.forward import packed_rewards
@@ -30,7 +30,7 @@ class Speaker(Protocol):
 
     @property
     def stop_ids(self) -> frozenset[int]:
-        """Give the tokens that end an answer."""
+        """Give the tokens that end a response."""
 
 
 def policy(loaded: Speaker) -> Iterator[Check]:
@@ -71,7 +71,7 @@ def _batches(loaded: RewardModel) -> Check:
     sequences = [
         scored_tokens(loaded.tokenizer, messages, text)
         for messages in (QUESTION, TURNS)
-        for text in ANSWERS
+        for text in RESPONSES
     ]
     sequences = (sequences * 2)[:BATCH]
     with torch.inference_mode():

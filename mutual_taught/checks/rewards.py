@@ -72,9 +72,9 @@ def _reward_model(
     sequences = [_rendered(own, text) for text in asked.responses]
     groups = [group]
     if len(sequences[1]) < tokens.max_length:  # else there is no longer one
-        answer = _answer(own, tokens.max_length)
-        long = tokenise(own.tokenizer, Asked("check", EXAMPLE, (answer,)))
-        groups, sequences = [group, long], [*sequences, _rendered(own, answer)]
+        response = _response(own, tokens.max_length)
+        long = tokenise(own.tokenizer, Asked("check", EXAMPLE, (response,)))
+        groups, sequences = [group, long], [*sequences, _rendered(own, response)]
     where = device()
 
     def read(rows: Sequence[Sequence[int]]) -> Tensor:
@@ -102,17 +102,17 @@ def _reward_model(
     return Verdict(rows, gaps)
 
 
-def _answer(own: RewardModel, longest: int) -> str:
-    """Give an answer with which a conversation has the greatest length, or a few tokens less."""
+def _response(own: RewardModel, longest: int) -> str:
+    """Give a response with which a conversation has the greatest length, or a few tokens less."""
     room = longest - len(_rendered(own, "No"))
     while True:
-        answer: str = own.tokenizer.decode(filler(own.tokenizer, FILLING, room))
-        over = len(_rendered(own, answer)) - longest
+        response: str = own.tokenizer.decode(filler(own.tokenizer, FILLING, room))
+        over = len(_rendered(own, response)) - longest
         if over <= 0 or room <= 1:
-            return answer
+            return response
         room = max(1, room - over)
 
 
-def _rendered(own: RewardModel, answer: str) -> list[int]:
+def _rendered(own: RewardModel, response: str) -> list[int]:
     """Give the tokens of a conversation as a user of the exported folder gets them."""
-    return chat.scored_tokens(own.tokenizer, EXAMPLE, answer)
+    return chat.scored_tokens(own.tokenizer, EXAMPLE, response)

@@ -13,7 +13,7 @@ from mutual_taught.checks.check import Check
 from mutual_taught.models.chat import QUESTION, TURNS, prompt_tokens, render, scored_tokens, texts
 from mutual_taught.models.message import Message
 
-ANSWERS = ("Great Wave.", "Call it Great Wave, for it is large and the sea is wide.", "No idea")
+RESPONSES = ("Great Wave.", "Call it Great Wave, for it is large and the sea is wide.", "No idea")
 SAMPLES = {
     "spaces": "A boat  for two, small and blue.",
     "line breaks": "First.\n\nSecond:\n- one\n\t- two\n",
@@ -26,11 +26,11 @@ SAMPLES = {
 
 
 def policy(tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]) -> Iterator[Check]:
-    """Check that a policy reads its prompts whole and that its answers become text unchanged.
+    """Check that a policy reads its prompts whole and that its responses become text unchanged.
 
     Args:
         tokenizer: the policy's.
-        stop_ids: the tokens that end an answer.
+        stop_ids: the tokens that end a response.
     """
     yield (found := template(tokenizer))
     if found.fault:
@@ -41,7 +41,7 @@ def policy(tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int]) -> Iter
         yield _asked(tokenizer, messages)
         yield _prefix(tokenizer, messages)
     names = [tokenizer.convert_ids_to_tokens(token) for token in sorted(stop_ids)]
-    ending = scored_tokens(tokenizer, QUESTION, ANSWERS[0])[-4:]
+    ending = scored_tokens(tokenizer, QUESTION, RESPONSES[0])[-4:]
     ends = bool(stop_ids & set(ending))
     yield Check(
         "an answer ends in a stop token",
@@ -152,7 +152,7 @@ def _bare(text: str) -> list[str]:
 
 def _bos(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:
     """Count BOS tokens at the start: one if the tokenizer has it that way, never two."""
-    whole, bos = scored_tokens(tokenizer, messages, ANSWERS[0]), tokenizer.bos_token_id
+    whole, bos = scored_tokens(tokenizer, messages, RESPONSES[0]), tokenizer.bos_token_id
     count = next((i for i, token in enumerate(whole) if token != bos), len(whole))
     adds = bos is not None and tokenizer("x")["input_ids"][:1] == [bos]
     right = count == 1 if adds else count <= 1
@@ -178,11 +178,11 @@ def _asked(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> C
 
 
 def _shown(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:
-    """Look for the answers in what the reward model reads."""
-    read = [scored_tokens(tokenizer, messages, text) for text in ANSWERS]
+    """Look for the responses in what the reward model reads."""
+    read = [scored_tokens(tokenizer, messages, text) for text in RESPONSES]
     hidden = [
         text
-        for text, tokens in zip(ANSWERS, read, strict=True)
+        for text, tokens in zip(RESPONSES, read, strict=True)
         if _letters(text) not in _letters(str(tokenizer.decode(tokens)))
     ]
     return Check(
@@ -198,9 +198,9 @@ def _letters(text: str) -> str:
 
 
 def _prefix(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> Check:
-    """Compare a prompt's tokens with the beginning of the same prompt and its answer."""
+    """Compare a prompt's tokens with the beginning of the same prompt and its response."""
     prompt = prompt_tokens(tokenizer, messages, "preflight")
-    whole = scored_tokens(tokenizer, messages, ANSWERS[0])
+    whole = scored_tokens(tokenizer, messages, RESPONSES[0])
     same = [a == b for a, b in zip(prompt, whole, strict=False)]
     begins = all(same) and len(whole) > len(prompt)
     return Check(

@@ -148,7 +148,7 @@ def sample(file: Path, policy: Path, out: Path, values: Path | None, **given: An
 
     terms = settings.read(values, settings.Given(**given))
     counts = sampling.run(sampling.plan(file, policy, out), terms)
-    process.say(f"{out}: {counts.rows} rows, {counts.answers} answers")
+    process.say(f"{out}: {counts.rows} rows, {counts.responses} answers")
     if counts.unread:
         process.say(f"rows without an answer: {counts.unread}")
 

@@ -29,7 +29,7 @@ AUTO, SUBSET = "auto", "subset:"  # of eval.gold_pairs, beside the name of a fil
 
 
 class Decoding(Block):
-    """How answers are drawn."""
+    """How responses are drawn."""
 
     temperature: Positive
     top_p: Share
@@ -61,7 +61,7 @@ class Answer(Decoding):
 
 
 class Duel(Decoding):
-    """Answers of every checkpoint and of pi_{t-1} to each selection prompt."""
+    """Responses of every checkpoint and of pi_{t-1} to each selection prompt."""
 
     key: ClassVar[str] = "duel"
     responses_per_prompt: Count
@@ -118,7 +118,7 @@ class Tokens(Block):
 
 
 class Engine(Block):
-    """What samples answers, and the fixed partition of its work."""
+    """What samples responses, and the fixed partition of its work."""
 
     key: ClassVar[str] = "engine"
     free: ClassVar[frozenset[str]] = frozenset({"workers"})
@@ -142,7 +142,7 @@ class Engine(Block):
         return [self.shard_size, self.batch_size, *limit]
 
     def together(self, room: float) -> int:
-        """Give how many answers are decoded at once, each with a room of so many tokens."""
+        """Give how many responses are decoded at once, each with a room of so many tokens."""
         if self.batch_tokens is None:
             return self.batch_size
         return max(1, min(self.batch_size, int(self.batch_tokens // room)))
@@ -155,7 +155,7 @@ class Engine(Block):
 
 
 class Drawing(NamedTuple):
-    """What every stage that draws answers reads beside its own block."""
+    """What every stage that draws responses reads beside its own block."""
 
     engine: Engine
     tokens: Tokens

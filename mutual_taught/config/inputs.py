@@ -33,7 +33,7 @@ class Splits(Block):
 class Columns(Block):
     """Which column holds the conversation (list of role/content) or the prompt's text.
 
-    `chosen` and `rejected` name answers that came with the prompts, for sample.source `given`.
+    `chosen` and `rejected` name responses that came with the prompts, for sample.source `given`.
     """
 
     messages: str | None

@@ -1,4 +1,4 @@
-"""The block `judge` of `params.yaml`: a language model that compares answers, and where it is."""
+"""The block `judge` of `params.yaml`: a language model that compares responses, and where it is."""
 
 import re
 from typing import Annotated, ClassVar, Literal, Self
@@ -73,13 +73,13 @@ def address_fault(address: str) -> str:
 
 
 class JudgedIteration(Block):
-    """An iteration whose answers are compared: the one before it is named as in `iterations`."""
+    """An iteration whose responses are compared: the one before it is named as in `iterations`."""
 
     prev: str
 
 
 class Judging(Block):
-    """Who compares an iteration's held-out answers, and how; where it is off there is no stage."""
+    """Who compares an iteration's held-out responses, and how; if it is off there is no stage."""
 
     key: ClassVar[str] = "judge"
     free: ClassVar[frozenset[str]] = frozenset({"iterations", "endpoint"})

@@ -18,7 +18,7 @@ from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.method.selection import Judge
 
 PARAMS = Path("params.yaml")
-TEMPLATE_END = 8  # tokens with which a template may end an answer
+TEMPLATE_END = 8  # tokens with which a template may end a response
 B = TypeVar("B", bound=Block)
 
 
@@ -51,8 +51,8 @@ def seed(path: Path = PARAMS) -> int:
     return validate(read(path), path).seed
 
 
-def longest_answer(path: Path = PARAMS) -> int:
-    """Read the largest `max_new_tokens` of all stages that draw answers."""
+def longest_response(path: Path = PARAMS) -> int:
+    """Read the largest `max_new_tokens` of all stages that draw responses."""
     return _longest(validate(read(path), path))
 
 
@@ -65,7 +65,7 @@ def named_pairs(params: Params, preferences: Path) -> str | None:
     """Say where the pairs are that reward models are measured on.
 
     `auto` names the seed preferences where they fit: for the embedded prompts, answered by the
-    embedded policy (or the tiny one of tests). They hold that policy's own answers, so for other
+    embedded policy (or the tiny one of tests). They hold that policy's own responses, so for other
     prompts or another policy nothing is measured on them unless params name their file.
 
     Args:
@@ -199,7 +199,7 @@ def _check_weights(params: Params, path: Path) -> None:
 
 
 def _check_judge(params: Params, path: Path) -> None:
-    """A judge compares no more answers than there are."""
+    """A judge compares no more responses than there are."""
     compared, drawn = params.judge.responses_per_prompt, params.eval.responses_per_prompt
     if params.judge.iterations and compared > drawn:
         raise InputError(
@@ -218,7 +218,7 @@ def _drawing(params: Params) -> dict[str, Decoding]:
 
 
 def _check_longest(sample: Sample, params: Params, iteration: str, path: Path) -> None:
-    """Prompts leave room for the longest answer of the blocks, so that no iteration has longer."""
+    """Prompts leave room for the longest response of the blocks, so no iteration has longer."""
     if sample.max_new_tokens > (longest := _longest(params)):
         raise InputError(
             f"{path}: iterations.{iteration}.sample.max_new_tokens is {sample.max_new_tokens}; "
@@ -228,7 +228,7 @@ def _check_longest(sample: Sample, params: Params, iteration: str, path: Path) -
 
 
 def _check_room(params: Params, path: Path) -> None:
-    """The longest prompt, the longest answer and the end of a template fit a reward model."""
+    """The longest prompt, the longest response and the end of a template fit a reward model."""
     limits, longest = params.tokens, _longest(params)
     room = limits.max_prompt_tokens + longest + TEMPLATE_END
     if room > limits.max_length:

@@ -1,4 +1,4 @@
-"""The numbers that describe sampled answers and their rewards."""
+"""The numbers that describe sampled responses and their rewards."""
 
 from collections.abc import Mapping
 
@@ -10,12 +10,12 @@ from mutual_taught.artifacts.texts import is_blank
 
 
 def counts(drawn: pa.Table) -> dict[str, float]:
-    """Count answers and tokens, for rates."""
+    """Count responses and tokens, for rates."""
     return {"answers": len(drawn), "tokens": float(pc.sum(drawn["length_tokens"]).as_py())}
 
 
-def answers(drawn: pa.Table) -> Mapping[str, float]:
-    """Describe sampled answers: numbers, lengths, how many were cut or blank."""
+def responses(drawn: pa.Table) -> Mapping[str, float]:
+    """Describe sampled responses: numbers, lengths, how many were cut or blank."""
     lengths = drawn["length_tokens"].to_numpy()
     cut = pc.equal(drawn["finish_reason"], "length").to_numpy()
     blank = is_blank(drawn["response"].combine_chunks()).to_numpy(zero_copy_only=False)
@@ -30,7 +30,7 @@ def answers(drawn: pa.Table) -> Mapping[str, float]:
 
 
 def rewards(scored: pa.Table) -> Mapping[str, float]:
-    """Describe rewards; `unscored` counts the answers without one, and the rest leaves them out."""
+    """Describe rewards; `unscored` counts the responses without one; the rest leaves them out."""
     values = scored["reward"].drop_null().to_numpy()
     if not len(values):
         return {"active": 1.0, "unscored": float(len(scored))}

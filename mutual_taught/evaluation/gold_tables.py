@@ -1,4 +1,4 @@
-"""Gold of answers on tables, where it judges or labels inside the loop."""
+"""Gold of responses on tables, where it judges or labels inside the loop."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,17 +16,17 @@ INSTRUCTIONS = ["prompt_id", "instruction_ids", "instruction_kwargs"]
 
 
 class Golds(NamedTuple):
-    """Gold of two answers to each of some prompts, in [0, 1], shape (answers,) each."""
+    """Gold of two responses to each of some prompts, in [0, 1], shape (responses,) each."""
 
     own: NDArray[np.float64]
     previous: NDArray[np.float64]
 
 
-def of_both(answers: pa.Table, prompts: pa.Table, path: Path) -> Golds:
-    """Let programs say how well both answers of each row follow their prompt's instructions.
+def of_both(responses: pa.Table, prompts: pa.Table, path: Path) -> Golds:
+    """Let programs say how well both responses of each row follow their prompt's instructions.
 
     Args:
-        answers: `prompt_id`, `response` and `previous_response`.
+        responses: `prompt_id`, `response` and `previous_response`.
         prompts: table `prompts`, with the instructions of each.
         path: where the prompts were read from, for messages.
 
@@ -36,15 +36,15 @@ def of_both(answers: pa.Table, prompts: pa.Table, path: Path) -> Golds:
     Raises:
         InputError: a prompt is not there, or has no instructions.
     """
-    ids = answers["prompt_id"].to_pylist()
+    ids = responses["prompt_id"].to_pylist()
     asked = joins.align(prompts, ids, path).select(INSTRUCTIONS).to_pylist()
-    known: dict[tuple[str, str], float] = {}  # the answer of pi_{t-1} stands beside each candidate
+    known: dict[tuple[str, str], float] = {}  # pi_{t-1}'s response stands beside each candidate
 
     def of_column(name: str) -> NDArray[np.float64]:
-        for row, text in zip(asked, answers[name].to_pylist(), strict=True):
+        for row, text in zip(asked, responses[name].to_pylist(), strict=True):
             if (key := (row["prompt_id"], text)) not in known:
                 known[key] = gold(text, row["instruction_ids"], row["instruction_kwargs"])
-        texts = zip(ids, answers[name].to_pylist(), strict=True)
+        texts = zip(ids, responses[name].to_pylist(), strict=True)
         return np.array([known[key] for key in texts], np.float64)
 
     return Golds(of_column("response"), of_column("previous_response"))

@@ -52,7 +52,8 @@ def spread(name: str, interval: Interval, rows: int) -> Metrics:
 def change(name: str, differences: Floats, groups: Groups, seed: int) -> Metrics:
     """Give a mean paired difference with its interval and its p: see `mean`.
 
-    The test flips the signs of whole prompts, because the answers of one are no independent draws.
+    The test flips the signs of whole prompts, because the responses of one are no independent
+    draws.
     """
     known = ~np.isnan(differences)
     values, place = differences[known], np.unique(groups[known], return_inverse=True)[1]

@@ -65,11 +65,11 @@ def add_gold(generations: pa.Table, prompts: pa.Table) -> pa.Table:
 
 
 def judge(systems: Systems) -> pa.Table:
-    """Compare this policy's answers with the base's and the previous one's, answer by answer.
+    """Compare this policy's responses with the base's and the previous one's, response by response.
 
     Judges: `verifiable` (gold) where the prompt is; `reward_model` (the fixed r_0); and, against
     the previous policy, `previous_reward_model` (r_{t-1}, the policy's teacher). Under a reward
-    model an answer without a reward loses against one with a reward and ties with another without.
+    model a response without a reward loses against one with a reward and ties with another without.
 
     Returns:
         Rows of `judgements`; system_a is this policy, outcome 1 where it is better.
@@ -112,20 +112,20 @@ def _judged(
 
 
 def own_pairs(generations: pa.Table) -> pa.Table:
-    """List all pairs of one prompt's answers whose gold differs, the better one as chosen.
+    """List all pairs of one prompt's responses whose gold differs, the better one as chosen.
 
-    Answers without gold are in no pair.
+    Responses without gold are in no pair.
 
     Args:
-        generations: the policy's answers with gold, lengths and the rewards of r_0 and r_t.
+        generations: the policy's responses with gold, lengths and the rewards of r_0 and r_t.
 
     Returns:
         Rows of `rm_scores`, one for `r0` and one for `rt` a pair; a table without columns if no
         gold differs.
     """
     rows = []
-    for answers in _by_prompt(generations.filter(generations["gold"].is_valid())):
-        for better, worse in product(answers, answers):
+    for responses in _by_prompt(generations.filter(generations["gold"].is_valid())):
+        for better, worse in product(responses, responses):
             if better["gold"] > worse["gold"]:
                 name = pair_id(
                     "own",
@@ -191,7 +191,7 @@ def gold_pair_scores(
 
 
 def model_outputs(generations: pa.Table, prompts: pa.Table, generator: str) -> list[dict[str, str]]:
-    """Give the first answer to every prompt in the form AlpacaEval reads, in prompt order."""
+    """Give the first response to every prompt in the form AlpacaEval reads, in prompt order."""
     first = generations.filter(pa.array(generations["response_index"].to_numpy() == 0))
     return [
         {

@@ -12,15 +12,15 @@ from mutual_taught.evaluation.judge import GOLD, JUDGED, TEACHER, Systems
 from mutual_taught.method.length_control import lc_minimal
 from mutual_taught.method.statistics import Floats
 
-ANSWER = ("prompt_id", "response_index")  # what names one among generations and judgements
+RESPONSE = ("prompt_id", "response_index")  # what names one among generations and judgements
 
 
 def policy_metrics(systems: Systems, judgements: pa.Table, seed: int) -> Metrics:
     """Compute the policy's numbers from its generations and judgements.
 
-    All intervals resample prompts: the answers of a prompt move together. `n`, `ties` and
-    `unscored` count answers, `prompts` prompts. Mean rewards are over the answers that have one;
-    `policy.unscored` counts the others.
+    All intervals resample prompts: the responses of a prompt move together. `n`, `ties` and
+    `unscored` count responses, `prompts` prompts. Mean rewards are over the responses that have
+    one; `policy.unscored` counts the others.
 
     Args:
         systems: generations of this policy, the base and the previous one, row by row of the same
@@ -70,12 +70,13 @@ def _texts(own: pa.Table) -> Metrics:
 
 
 def _kl(own: pa.Table, seed: int) -> Metrics:
-    """Estimate how far the policy is from pi_0, by its own answers (estimator k1).
+    """Estimate how far the policy is from pi_0, by its own responses (estimator k1).
 
     log pi_t(y | x) - log pi_0(y | x), both at temperature 1 and summed over y's tokens, averaged
-    over answers, in nats. It is an unbiased estimate of KL(pi_t || pi_0) where answers are drawn at
-    temperature 1 with top-p 1. Drawn at a lower temperature, they are the likelier ones, and it is
-    the mean log-ratio on the answers that the policy gives. It may be negative by chance.
+    over responses, in nats. It is an unbiased estimate of KL(pi_t || pi_0) where responses are
+    drawn at temperature 1 with top-p 1. Drawn at a lower temperature, they are the likelier ones,
+    and it is the mean log-ratio on the responses that the policy gives. It may be negative by
+    chance.
 
     Source: Schulman, 2020, "Approximating KL divergence", k1.
     """
@@ -100,7 +101,7 @@ def _numbers(data: pa.Table, column: str) -> Floats:
 
 
 def _gold(systems: Systems, groups: Groups, seed: int) -> Metrics:
-    """Give gold, the share of answers that follow all instructions, and gold's changes.
+    """Give gold, the share of responses that follow all instructions, and gold's changes.
 
     Only prompts with instructions have gold; all systems answer the same.
     """
@@ -142,8 +143,8 @@ def _win_rate(
 def _over_optimisation(judgements: pa.Table, seed: int) -> Metrics:
     """Give by how much r_{t-1} overrates what it taught: its win rate against pi_{t-1} less gold's.
 
-    Both judge the same answers, those to prompts with instructions, answer by answer. Above 0, the
-    policy gained more in its teacher's eyes than it did.
+    Both judge the same responses, those to prompts with instructions, response by response. Above
+    0, the policy gained more in its teacher's eyes than it did.
     """
     gold = where(judgements, system_b="previous", judge=GOLD)
     if not len(gold):
@@ -154,20 +155,20 @@ def _over_optimisation(judgements: pa.Table, seed: int) -> Metrics:
 
 
 def _beside(rows: pa.Table, other: pa.Table, column: str) -> Any:
-    """Look another table's column up for the answers of these rows, shape (rows,)."""
-    ids = (zip(*(data[key].to_pylist() for key in ANSWER), strict=True) for data in (rows, other))
+    """Look another table's column up for the responses of these rows, shape (rows,)."""
+    ids = (zip(*(data[key].to_pylist() for key in RESPONSE), strict=True) for data in (rows, other))
     wanted, there = ids
     known = dict(zip(there, other[column].to_pylist(), strict=True))
-    return np.array([known[answer] for answer in wanted])
+    return np.array([known[response] for response in wanted])
 
 
 def distinct_2(texts: Sequence[str]) -> float:
-    """Give the share of distinct word pairs among all word pairs of the answers.
+    """Give the share of distinct word pairs among all word pairs of the responses.
 
-    A word pair is two words that follow each other in one answer, parted by white space; 0 where
-    no answer has two words. A policy that says one thing over and over comes near 0.
+    A word pair is two words that follow each other in one response, parted by white space; 0 where
+    no response has two words. A policy that says one thing over and over comes near 0.
 
-    Source: Li et al., 2016 (arXiv 1510.03055), over all answers together.
+    Source: Li et al., 2016 (arXiv 1510.03055), over all responses together.
     """
     pairs = [pair for words in (text.split() for text in texts) for pair in pairwise(words)]
     return len(set(pairs)) / len(pairs) if pairs else 0.0

@@ -13,7 +13,7 @@ def reward_model_metrics(scores: pa.Table, seed: int) -> Metrics:
     """Compute the reward models' numbers from `rm_scores`.
 
     `reward_model.<set>.…` is r_t on the held-out gold pairs; `reward_model.own_samples.{rt,r0}.…`
-    are r_t and r_0 on the policy's own answers, and `difference` their paired difference. A pair
+    are r_t and r_0 on the policy's own responses, and `difference` their paired difference. A pair
     with a side that has no reward is an error, counted as `unscored`. `n`, `ties` and `unscored`
     count pairs, `prompts` the prompts they are of. Rows may come in any order: they are summed in
     that of the written table, to the last bit.
@@ -78,7 +78,7 @@ def _difference(pairs: str, own: pa.Table, base: pa.Table, seed: int) -> Metrics
 
 
 def _accuracy_where(part: pa.Table, longer: bool) -> float | None:
-    """Give the accuracy on pairs whose chosen answer is longer, or shorter; none of equal length.
+    """Give the accuracy on pairs whose chosen response is longer, or shorter; none of equal length.
 
     A reward model that only knows length is right on one of the two and wrong on the other.
     """
@@ -89,5 +89,5 @@ def _accuracy_where(part: pa.Table, longer: bool) -> float | None:
 
 
 def _sides(part: pa.Table) -> tuple[Floats, Floats]:
-    """Give the rewards of the chosen and of the rejected answers, NaN where there is none."""
+    """Give the rewards of the chosen and of the rejected responses, NaN where there is none."""
     return part["reward_chosen"].to_numpy(), part["reward_rejected"].to_numpy()

@@ -120,7 +120,7 @@ def _copy(source: Path, target: Path, manifest: Manifest, made: model_card.Made)
 
 
 def _advise(path: Path, decoding: Mapping[str, Any]) -> None:
-    """Tell those who generate how the run's evaluation drew its answers."""
+    """Tell those who generate how the run's evaluation drew its responses."""
     settings = read_json(path) if path.exists() else {}
     drawn = {name: decoding[name] for name in ("temperature", "top_p", "max_new_tokens")}
     write_json(path, {**settings, "do_sample": True, **drawn})

@@ -1,1 +1,1 @@
-"""Any checkpoint measured on its own: benchmarks, rewards of a file, answers to a file."""
+"""Any checkpoint measured on its own: benchmarks, rewards of a file, responses to a file."""

@@ -13,8 +13,8 @@ from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation import benchmarks, intervals
 from mutual_taught.evaluation.benchmarks.base import SEED, Items, Metrics, Prompts
-from mutual_taught.measuring.answers import Question, answer
 from mutual_taught.measuring.limits import within
+from mutual_taught.measuring.responses import Question, answer
 from mutual_taught.measuring.rewards import Conversation, score
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.sampling.engine import Engine
@@ -89,7 +89,7 @@ def reward_model(
 def policy(
     name: str, prompts: Prompts, model: Path, engine: Engine, terms: Terms, place: Place
 ) -> Measured:
-    """Let a policy answer a benchmark's prompts; write answers, `records` and metrics.
+    """Let a policy answer a benchmark's prompts; write responses, `records` and metrics.
 
     Where a judge of the benchmark's own decides, its files are written in place of the records.
 
@@ -98,7 +98,7 @@ def policy(
         prompts: of its `read`.
         model: folder with a manifest.
         engine: takes the model.
-        terms: how answers are drawn; one to each prompt.
+        terms: how responses are drawn; one to each prompt.
         place: where results and parts go.
     """
     module = benchmarks.of_policies(name)
@@ -134,7 +134,7 @@ def measure(
         name: of the benchmark.
         models: their folders, by kind: `policy` and `reward_model`.
         paths: the benchmark's files.
-        terms: how answers are drawn and scored, before the model's own limits.
+        terms: how responses are drawn and scored, before the model's own limits.
         place: where results and parts go.
     """
     kind = benchmarks.entry(name).kind
@@ -201,7 +201,7 @@ def write(out: Path, metrics: Metrics) -> None:
 
 
 def judged(name: str, prompts: Prompts, judgements: Sequence[Path], out: Path) -> Measured:
-    """Measure what a benchmark's judge said of answers that were exported; write the metrics."""
+    """Measure what a benchmark's judge said of responses that were exported; write the metrics."""
     module = benchmarks.of_policies(name)
     assert module.JUDGED
     metrics = module.metrics_from(prompts, judgements)

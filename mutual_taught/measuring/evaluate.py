@@ -171,7 +171,7 @@ def run(planned: Plan, terms: Terms) -> Iterator[Result]:
 
 
 def _judged(planned: Plan) -> Iterator[Result]:
-    """Measure verdicts on answers that were exported before."""
+    """Measure verdicts on responses that were exported before."""
     from mutual_taught.measuring import benchmark
 
     for task in planned.tasks:

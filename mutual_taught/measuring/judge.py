@@ -1,4 +1,4 @@
-"""`mutual-taught judge`: any two files of answers, compared by a judge of any kind."""
+"""`mutual-taught judge`: any two files of responses, compared by a judge of any kind."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,10 +17,10 @@ from mutual_taught.evaluation.judges.asking import Sent, ask_all, dollars
 from mutual_taught.evaluation.judges.request import Spec
 from mutual_taught.evaluation.judges.store import opened
 from mutual_taught.evaluation.judges.verdict_tables import ORDERS, Comparison
-from mutual_taught.measuring import answer_files, checkpoints, settings
-from mutual_taught.measuring.answer_files import AnswerFile
+from mutual_taught.measuring import checkpoints, response_files, settings
 from mutual_taught.measuring.checkpoints import Checkpoint
 from mutual_taught.measuring.evaluate import require_folder
+from mutual_taught.measuring.response_files import ResponseFile
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.method.arrays import Floats
 from mutual_taught.method.selection import outcomes_with_failures
@@ -56,17 +56,17 @@ def plan(own: Path, other: Path, prompts: Path | None, out: Path) -> Comparing:
     """Look at everything that can be wrong with files, without torch.
 
     Raises:
-        InputError: see `answer_files`; or there is something else than verdicts at `out`.
+        InputError: see `response_files`; or there is something else than verdicts at `out`.
         MissingFileError: a file is not there.
     """
     _require_verdicts_only(out)
-    sides = answer_files.read(own), answer_files.read(other)
+    sides = response_files.read(own), response_files.read(other)
     found, source = _asked(sides[0], sides[1], prompts)
     against = verdict_tables.plain_name(other.name if other.is_dir() else other.stem)
-    compared = answer_files.comparisons(*sides, found, source, against)
-    digests = {"answers": answer_files.digest_of(sides[0])}
+    compared = response_files.comparisons(*sides, found, source, against)
+    digests = {"answers": response_files.digest_of(sides[0])}
     turns = [[name, prompt.messages] for name, prompt in sorted(found.items())]
-    others = {against: answer_files.digest_of(sides[1])}
+    others = {against: response_files.digest_of(sides[1])}
     made = {**digests, "others": others, "prompts": files.digest(turns)}
     return Comparing(compared, found, made, out)
 
@@ -85,18 +85,18 @@ def _require_verdicts_only(out: Path) -> None:
 
 
 def _asked(
-    own: AnswerFile, other: AnswerFile, given: Path | None
+    own: ResponseFile, other: ResponseFile, given: Path | None
 ) -> tuple[Mapping[str, Prompt], object]:
-    """Find the prompts: those of the file that is named, of the run, or those beside the answers.
+    """Find the prompts: those of the file that is named, of the run, or those beside the responses.
 
     Raises:
-        InputError: answers have only their prompts' ids, and no file has the prompts.
+        InputError: responses have only their prompts' ids, and no file has the prompts.
     """
     if given is None and own.path.parent.name == "eval":
         of_run = own.path.parent / ".." / ".." / "0" / "splits" / "eval.parquet"
         given = of_run if of_run.exists() else None
     if given is not None:
-        return answer_files.prompts_of(given), given
+        return response_files.prompts_of(given), given
     if any(name not in own.prompts for name, _ in own.texts):
         raise InputError(
             f"{own.path}: has no prompts, only their ids; expected the file they are in; name it "
@@ -139,7 +139,7 @@ def ask(planned: Comparing, spec: Spec, endpoint: Endpoint, seed: int) -> JudgeN
 
 
 def by_gold(planned: Comparing, seed: int) -> JudgeNumbers:
-    """Let programs judge: the answer that follows more of its prompt's instructions is better.
+    """Let programs judge: the response that follows more of its prompt's instructions is better.
 
     Raises:
         InputError: a prompt has no instructions.
@@ -162,7 +162,7 @@ def by_gold(planned: Comparing, seed: int) -> JudgeNumbers:
 
 
 def by_rewards(planned: Comparing, model: Checkpoint, terms: Terms) -> JudgeNumbers:
-    """Let a reward model judge; an answer without a reward loses against one that has one."""
+    """Let a reward model judge; a response without a reward loses against one that has one."""
     from mutual_taught.measuring import benchmark, limits, ready
     from mutual_taught.measuring.rewards import Conversation, score
 

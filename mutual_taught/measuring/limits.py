@@ -20,7 +20,7 @@ def within(folder: Path, terms: Terms) -> Terms:
 def fitted(folder: Path, tokens: Tokens) -> Tokens:
     """Shorten the longest conversation to the positions that a model has.
 
-    What max_length has over max_prompt_tokens is the room of an answer, and stays.
+    What max_length has over max_prompt_tokens is the room of a response, and stays.
 
     Raises:
         InputError: no room is left for a prompt.
@@ -28,10 +28,10 @@ def fitted(folder: Path, tokens: Tokens) -> Tokens:
     check = positions(load(AutoConfig, folder), tokens.max_length)
     if not check.fault:
         return tokens
-    longest, answer = int(check.found), tokens.max_length - tokens.max_prompt_tokens
-    if longest <= answer:
+    longest, response = int(check.found), tokens.max_length - tokens.max_prompt_tokens
+    if longest <= response:
         raise InputError(
-            f"{folder}: has {longest} positions, and an answer {answer} tokens; expected room for "
-            "a prompt; lower --max-new-tokens"
+            f"{folder}: has {longest} positions, and an answer {response} tokens; expected room "
+            "for a prompt; lower --max-new-tokens"
         )
-    return Tokens(max_prompt_tokens=longest - answer, max_length=longest, date=tokens.date)
+    return Tokens(max_prompt_tokens=longest - response, max_length=longest, date=tokens.date)

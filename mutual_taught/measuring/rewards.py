@@ -16,7 +16,7 @@ from mutual_taught.scoring.shards import score_all
 
 
 class Conversation(NamedTuple):
-    """A prompt and the answers to it that are to be scored."""
+    """A prompt and the responses to it that are to be scored."""
 
     messages: Sequence[Message]
     responses: Sequence[str]
@@ -32,20 +32,20 @@ class Reward(NamedTuple):
 def score(
     scorer: Scorer, reward_model: Path, asked: Sequence[Conversation], tokens: Tokens, name: str
 ) -> list[list[Reward]]:
-    """Score every answer of every conversation, in shards, going on after an interruption.
+    """Score every response of every conversation, in shards, going on after an interruption.
 
     Conversations with the same turns are one: their prompt is read once, whichever row it came
-    from. Special tokens spelt out in a prompt are broken up, as those in answers are.
+    from. Special tokens spelt out in a prompt are broken up, as those in responses are.
 
     Args:
         scorer: takes the reward model.
         reward_model: its folder, with a manifest.
-        asked: in any order, each with at least one answer.
+        asked: in any order, each with at least one response.
         tokens: limits.
         name: of the work folder.
 
     Returns:
-        For each conversation, a reward of each answer, in order.
+        For each conversation, a reward of each response, in order.
     """
     scorer.load(reward_model)
     keys = [_key(one.messages) for one in asked]
@@ -75,7 +75,7 @@ def _key(messages: Sequence[Message]) -> str:
 
 
 def _texts(keys: Iterable[str], asked: Iterable[Conversation]) -> dict[str, dict[str, int]]:
-    """Give every distinct answer to the conversations of a key its place among them."""
+    """Give every distinct response to the conversations of a key its place among them."""
     places: dict[str, dict[str, int]] = {}
     for key, one in zip(keys, asked, strict=True):
         own = places.setdefault(key, {})

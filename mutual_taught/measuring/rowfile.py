@@ -21,7 +21,7 @@ from mutual_taught.prepare.rows import Row
 WRITTEN = (".parquet", ".jsonl", ".csv")
 TURNS = ("messages", "conversations", "conversation")  # columns of conversations, in this order
 TEXTS = ("prompt", "instruction")  # of single prompts; turns are read there, too
-ANSWERS = ("response", "completion", "output", "answer")
+RESPONSES = ("response", "completion", "output", "answer")
 Values = Mapping[str, Any]
 
 
@@ -77,18 +77,18 @@ def first(there: Sequence[str], names: Sequence[str]) -> str | None:
 
 
 def columns(there: Sequence[str], chosen: str | None = None) -> Columns | None:
-    """Say which column has the prompt, and which an answer; None where none has a prompt.
+    """Say which column has the prompt, and which a response; None where none has a prompt.
 
     Args:
         there: the file's columns.
-        chosen: the column of answers, which may hold the prompt, too.
+        chosen: the column of responses, which may hold the prompt, too.
     """
     rejected = "rejected" if chosen == "chosen" else chosen
     if name := first(there, TURNS):
         return Columns(messages=name, prompt=None, chosen=chosen, rejected=rejected)
     if name := first(there, TEXTS):
         return Columns(messages=None, prompt=name, chosen=chosen, rejected=rejected)
-    if chosen == "chosen":  # conversations whose last turns are the answers
+    if chosen == "chosen":  # conversations whose last turns are the responses
         return Columns(messages=chosen, prompt=None, chosen=chosen, rejected=rejected)
     return None
 
@@ -108,7 +108,7 @@ def prompts_of(read: Read) -> Columns:
 
 
 def parse(row: Row, named: Columns) -> Parsed:
-    """Read a row as a prompt with its answers."""
+    """Read a row as a prompt with its responses."""
     if row.reason:
         return Parsed(None, row.reason)
     if any(name not in row.values for name in conversations.needed(named)):

@@ -1,4 +1,4 @@
-"""`mutual-taught sample`: a policy's answers beside the prompts of any file."""
+"""`mutual-taught sample`: a policy's responses beside the prompts of any file."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 class Plan(NamedTuple):
-    """Whose answers are drawn, and to which rows."""
+    """Whose responses are drawn, and to which rows."""
 
     model: Checkpoint
     file: Read
@@ -34,10 +34,10 @@ class Plan(NamedTuple):
 
 
 class Count(NamedTuple):
-    """How many rows a file has, how many answers there are, and why rows have none."""
+    """How many rows a file has, how many responses there are, and why rows have none."""
 
     rows: int
-    answers: int
+    responses: int
     unread: str
 
 
@@ -45,7 +45,7 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
     """Look at everything that can be wrong, without torch.
 
     Raises:
-        InputError: the model is a reward model; no column has prompts, or answers are there
+        InputError: the model is a reward model; no column has prompts, or responses are there
             already; no row can be used; or there is something at `out`.
         MissingFileError: the file or the model is not there.
     """
@@ -60,9 +60,9 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
 
 
 def run(planned: Plan, terms: Terms) -> Count:
-    """Draw the answers and write a row for each; an interrupted run goes on."""
+    """Draw the responses and write a row for each; an interrupted run goes on."""
     from mutual_taught.measuring import benchmark, limits, ready
-    from mutual_taught.measuring.answers import Question, answer
+    from mutual_taught.measuring.responses import Question, answer
 
     folder = ready.ready(planned.model, terms.drawing.tokens)
     terms = limits.within(folder, terms)
@@ -72,13 +72,13 @@ def run(planned: Plan, terms: Terms) -> Count:
     questions = [Question(name, prompt.messages) for name, prompt in asked.items()]
     with benchmark.drawing(terms) as engine:
         drawn, _ = answer(engine, folder, questions, terms, "sample-file")
-    answers: dict[str, list[Row]] = {}
+    responses: dict[str, list[Row]] = {}
     for row in drawn.to_pylist():
-        answers.setdefault(row["prompt_id"], []).append(row)
+        responses.setdefault(row["prompt_id"], []).append(row)
     rows = [
         {**row.values, **cells}
         for row, one in zip(planned.file.rows, parsed, strict=True)
-        for cells in _cells(one, answers)
+        for cells in _cells(one, responses)
     ]
     rowfile.write(planned.out, rows, pa.schema(list(ADDED.items())))
     work.finish()
@@ -100,19 +100,19 @@ def _screened(parsed: Sequence[Parsed], policy: Path, terms: Terms) -> list[Pars
     return found
 
 
-def _cells(parsed: Parsed, answers: dict[str, list[Row]]) -> Iterator[Row]:
-    """Give the cells that a row gains, once for each answer; empty ones where it is no prompt."""
+def _cells(parsed: Parsed, responses: dict[str, list[Row]]) -> Iterator[Row]:
+    """Give the cells that a row gains, once for each response; empty ones where it is no prompt."""
     if parsed.prompt is None:
         yield {**dict.fromkeys(ADDED), "reason": parsed.reason}
         return
-    for row in answers[parsed.prompt.prompt_id]:
+    for row in responses[parsed.prompt.prompt_id]:
         text = row["response"]
         more = {"length_chars": len(text), **_gold(parsed.prompt, text), "reason": ""}
         yield {name: {**row, **more}[name] for name in ADDED}
 
 
 def _gold(prompt: Prompt, text: str) -> Row:
-    """Say how far an answer follows its prompt's instructions, where it has some."""
+    """Say how far a response follows its prompt's instructions, where it has some."""
     ids, kwargs = prompt.instruction_ids, prompt.instruction_kwargs
     if not ids:
         return {"gold": None, "passed": None}

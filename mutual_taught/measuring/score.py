@@ -11,7 +11,7 @@ from mutual_taught.config.inputs import Columns
 from mutual_taught.errors import InputError
 from mutual_taught.measuring import checkpoints, rowfile
 from mutual_taught.measuring.checkpoints import Checkpoint
-from mutual_taught.measuring.rowfile import ANSWERS, Parsed, Read
+from mutual_taught.measuring.rowfile import RESPONSES, Parsed, Read
 from mutual_taught.measuring.settings import Terms
 from mutual_taught.pipeline import work
 
@@ -26,7 +26,7 @@ EXPECTED = (
 
 
 class Plan(NamedTuple):
-    """What is scored: the file's rows as prompts with answers, and what the answers are called."""
+    """What is scored: the file's rows as prompts with responses, and what these are called."""
 
     model: Checkpoint
     file: Read
@@ -48,14 +48,14 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
     """Look at everything that can be wrong, without torch.
 
     Raises:
-        InputError: the model is a policy; no column has answers, or rewards are there already; no
+        InputError: the model is a policy; no column has responses, or rewards are there already; no
             row can be used; or there is something at `out`.
         MissingFileError: the file or the model is not there.
     """
     checkpoint = checkpoints.find(model)
     checkpoints.require(checkpoint, "reward_model", "scoring")
     read = rowfile.read(file)
-    named, sides = _answers(read)
+    named, sides = _responses(read)
     rowfile.require_place(out, read.columns, [name for name, _ in added(sides)])
     parsed = [rowfile.parse(row, named) for row in read.rows]
     rowfile.require_some(parsed, file)
@@ -72,12 +72,12 @@ def added(sides: Sequence[str]) -> list[tuple[str, pa.DataType]]:
     ]
 
 
-def _answers(read: Read) -> tuple[Columns, Sequence[str]]:
-    """Say where prompts and answers are, by the names of the columns."""
+def _responses(read: Read) -> tuple[Columns, Sequence[str]]:
+    """Say where prompts and responses are, by the names of the columns."""
     there = read.columns
     if set(PAIR) <= set(there) and (named := rowfile.columns(there, "chosen")):
         return named, PAIR
-    if (name := rowfile.first(there, ANSWERS)) and (named := rowfile.columns(there, name)):
+    if (name := rowfile.first(there, RESPONSES)) and (named := rowfile.columns(there, name)):
         return named, (name,)
     if name := rowfile.first(there, rowfile.TURNS):
         named = Columns(messages=name, prompt=None, chosen=name, rejected=name)

@@ -23,14 +23,14 @@ class Given(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """How answers are drawn and scored.
+    """How responses are drawn and scored.
 
-    `answers` is how many to a prompt. `drawing.tokens.max_length` is what a conversation may have;
-    a model with fewer positions has its own (`limits.fitted`).
+    `responses` is how many to a prompt. `drawing.tokens.max_length` is what a conversation may
+    have; a model with fewer positions has its own (`limits.fitted`).
     """
 
     decoding: blocks.Decoding
-    answers: int
+    responses: int
     score: blocks.Score
     drawing: blocks.Drawing
 
@@ -53,22 +53,22 @@ def source(path: Path | None) -> Path:
     )
 
 
-def limited(tokens: blocks.Tokens, answer: int, longest: int | None = None) -> blocks.Tokens:
+def limited(tokens: blocks.Tokens, response: int, longest: int | None = None) -> blocks.Tokens:
     """Give the limits of benchmarks: those of the published protocol, or the run's if wider.
 
     Args:
         tokens: of params.yaml.
-        answer: tokens of the longest answer, which a prompt leaves room for.
+        response: tokens of the longest response, which a prompt leaves room for.
         longest: tokens of a conversation, where the user says so.
 
     Raises:
         InputError: there is no room for a prompt.
     """
     longest = longest or max(PROTOCOL_TOKENS, tokens.max_length)
-    if (room := longest - answer) < 1:
+    if (room := longest - response) < 1:
         raise InputError(
-            f"max_length is {longest}, max_new_tokens {answer}; expected room for a prompt; raise "
-            "--max-length or lower --max-new-tokens"
+            f"max_length is {longest}, max_new_tokens {response}; expected room for a prompt; "
+            "raise --max-length or lower --max-new-tokens"
         )
     return blocks.Tokens(max_prompt_tokens=room, max_length=longest, date=tokens.date)
 
@@ -78,7 +78,7 @@ def read(path: Path | None, given: Given) -> Terms:
 
     Raises:
         MissingFileError: there is no file.
-        InputError: a value is not as expected, or there is no room for an answer.
+        InputError: a value is not as expected, or there is no room for a response.
     """
     file = source(path)
     own = params.load(blocks.Eval, path=file)

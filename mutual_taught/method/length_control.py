@@ -1,4 +1,4 @@
-"""The win rate there would be if both sides' answers were equally long."""
+"""The win rate there would be if both sides' responses were equally long."""
 
 import numpy as np
 
@@ -13,16 +13,17 @@ def lc_minimal(outcomes: Floats, lengths: Ints, other_lengths: Ints) -> float:
     """Give the minimal form of the length-controlled win rate, `lc_minimal`.
 
     A logistic regression explains the outcomes by two numbers: logit P(win) = theta + psi * tanh(d
-    / sd). d is by how much the other side's answer is longer, sd its standard deviation (ddof 1). A
-    tie is half a win and half a loss. What is given is sigmoid(theta): the win rate at d = 0. Where
-    all d are alike there is nothing to control, and it is the plain win rate.
+    / sd). d is by how much the other side's response is longer, sd its standard deviation (ddof 1).
+    A tie is half a win and half a loss. What is given is sigmoid(theta): the win rate at d = 0.
+    Where all d are alike there is nothing to control, and it is the plain win rate.
 
-    It is not AlpacaEval's: that has a difficulty of each instruction and two sets of gamed answers,
-    too, and chooses an L1 penalty by cross-validation. Here a ridge of 0.001 keeps it finite.
+    It is not AlpacaEval's: that has a difficulty of each instruction and two sets of gamed
+    responses, too, and chooses an L1 penalty by cross-validation. Here a ridge of 0.001 keeps it
+    finite.
 
     Args:
         outcomes: 1 where this side wins, 0.5 at a tie, else 0, shape (duels,).
-        lengths: of this side's answers in characters, shape (duels,).
+        lengths: of this side's responses in characters, shape (duels,).
         other_lengths: of the other side's, same shape.
 
     Returns:

@@ -8,7 +8,7 @@ def chance_to_pass(prompts: int, candidates: int, threshold: float) -> float:
 
     A null candidate wins each prompt with probability one half, whatever it won elsewhere: its win
     rate is binomial, and the best of c candidates fails only if all do: 1 - P(X < tau n)^c.
-    Candidates share pi_{t-1}'s answers and resemble each other, ties count as half a win or as a
+    Candidates share pi_{t-1}'s responses and resemble each other, ties count as half a win or as a
     loss, and some prompts are won more easily than others: each makes the true chance smaller. So
     this is an upper bound.
 

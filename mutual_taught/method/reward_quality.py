@@ -8,16 +8,16 @@ BINS = 10  # of confidence, of equal width from one half to one
 
 
 def calibration_error(margins: Floats) -> float:
-    """Give the expected calibration error (ECE) of pairs whose better answer is known.
+    """Give the expected calibration error (ECE) of pairs whose better response is known.
 
-    Under Bradley-Terry a margin m prefers one answer with confidence sigmoid(|m|), which is between
-    one half and one. Pairs are binned by it; a bin counts by how many pairs it has, with the gap
-    between its mean confidence and the share it ranks right. A tie has confidence one half, and is
-    wrong.
+    Under Bradley-Terry a margin m prefers one response with confidence sigmoid(|m|), which is
+    between one half and one. Pairs are binned by it; a bin counts by how many pairs it has, with
+    the gap between its mean confidence and the share it ranks right. A tie has confidence one half,
+    and is wrong.
 
     Args:
-        margins: rewards of the better answer less those of the worse one, NaN where one of both has
-            no reward, shape (pairs,). Such a pair is left out.
+        margins: rewards of the better response less those of the worse one, NaN where one of both
+            has no reward, shape (pairs,). Such a pair is left out.
 
     Returns:
         Between 0 and 1; NaN without any pair.
@@ -37,7 +37,7 @@ def spearman(first: Floats, second: Floats | Ints) -> float:
     """Give Spearman's rank correlation; equal values share the mean of their ranks.
 
     Args:
-        first: numbers, such as rewards, NaN where there is none, shape (answers,).
+        first: numbers, such as rewards, NaN where there is none, shape (responses,).
         second: numbers beside them, such as lengths, same shape.
 
     Returns:

@@ -29,10 +29,10 @@ class Judged(NamedTuple):
 
 
 def seeds_of(draws: Draws) -> tuple[str, str]:
-    """Name what the seeds of the candidates' and of pi_{t-1}'s answers are keyed by.
+    """Name what the seeds of the candidates' and of pi_{t-1}'s responses are keyed by.
 
     The candidates always share theirs, because they are compared with each other. Coupled, a policy
-    that hardly moved gives the very answers of pi_{t-1}: ties, which pull win rates towards one
+    that hardly moved gives the very responses of pi_{t-1}: ties, which pull win rates towards one
     half. So pi_{t-1} has seeds of its own unless asked otherwise.
 
     Returns:
@@ -47,8 +47,8 @@ def outcomes(rewards: Floats, previous_rewards: Floats) -> Floats:
     """Judge duels: 1 where the candidate's reward is higher, 0.5 at a tie, else 0.
 
     Args:
-        rewards: r_{t-1} of the candidate's answers, any shape.
-        previous_rewards: r_{t-1} of pi_{t-1}'s answers to the same prompts, same shape.
+        rewards: r_{t-1} of the candidate's responses, any shape.
+        previous_rewards: r_{t-1} of pi_{t-1}'s responses to the same prompts, same shape.
 
     Raises:
         ValueError: the shapes differ, or a reward is not finite.
@@ -87,7 +87,7 @@ def by_prompt(results: Floats, prompts: NDArray[Any]) -> Floats:
     Returns:
         Means, shape (prompts,), in the order of the prompts' names.
 
-    Source: ours; the paper draws one answer to a prompt, whose share is its result.
+    Source: ours; the paper draws one response to a prompt, whose share is its result.
     """
     place = np.unique(prompts, return_inverse=True)[1]
     return np.bincount(place, results) / np.bincount(place)
@@ -101,13 +101,13 @@ def worth(ties: Ties) -> float:
 def judge_duels(rewards: Floats, previous_rewards: Floats, prompts: NDArray[Any]) -> Judged:
     """Judge the duels of all checkpoints, each on the same prompts.
 
-    A prompt is left out, for all checkpoints alike, if any of its answers has no reward: win rates
-    over different prompts could not be compared.
+    A prompt is left out, for all checkpoints alike, if any of its responses has no reward: win
+    rates over different prompts could not be compared.
 
     Args:
-        rewards: r_{t-1} of the checkpoints' answers, or another judge's number, NaN where there is
-            none, shape (duels,).
-        previous_rewards: those of pi_{t-1}'s answers to the same prompts, shape (duels,).
+        rewards: r_{t-1} of the checkpoints' responses, or another judge's number, NaN where there
+            is none, shape (duels,).
+        previous_rewards: those of pi_{t-1}'s responses to the same prompts, shape (duels,).
         prompts: the prompt of each duel, shape (duels,).
 
     Returns:
@@ -123,13 +123,13 @@ def judge_duels(rewards: Floats, previous_rewards: Floats, prompts: NDArray[Any]
 
 
 def outcomes_with_failures(rewards: Floats, previous_rewards: Floats) -> Floats:
-    """Judge answers as `outcomes` does where some have no reward, which counts as a failure.
+    """Judge responses as `outcomes` does where some have no reward, which counts as a failure.
 
-    An answer without a reward loses against one that has a reward, and ties with another without.
+    A response without a reward loses against one that has a reward, and ties with another without.
 
     Args:
-        rewards: of one side's answers, NaN where there is none, any shape.
-        previous_rewards: of the other side's answers to the same prompts, same shape.
+        rewards: of one side's responses, NaN where there is none, any shape.
+        previous_rewards: of the other side's responses to the same prompts, same shape.
 
     Source: ours, for the evaluation.
     """

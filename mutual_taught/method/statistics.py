@@ -88,8 +88,8 @@ def pair_accuracy(
     `unscored`, and is in neither log-loss nor margin.
 
     Args:
-        chosen: rewards of the better answers, NaN where there is none, shape (pairs,).
-        rejected: rewards of the worse answers, likewise, shape (pairs,).
+        chosen: rewards of the better responses, NaN where there is none, shape (pairs,).
+        rejected: rewards of the worse responses, likewise, shape (pairs,).
         seed: seed of the bootstrap.
         groups: the prompt of each pair, shape (pairs,), resampled together.
 

@@ -19,7 +19,7 @@ TURNS: list[Message] = [
     {"role": "assistant", "content": "Little Wave."},
     {"role": "user", "content": "And for a large one?"},
 ]
-ANSWER = "Great Wave."
+RESPONSE = "Great Wave."
 DAYS = (datetime(2001, 2, 3, 4, 5, 6), datetime(2042, 11, 19, 17, 38, 49))  # nothing in common
 MESSAGE = 160  # signs of a template's own error that a line shows
 
@@ -35,7 +35,7 @@ class Special(NamedTuple):
 def prompt_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], prompt_id: str
 ) -> list[int]:
-    """Render a conversation for its next answer.
+    """Render a conversation for its next response.
 
     Args:
         tokenizer: the policy's.
@@ -62,44 +62,44 @@ def prompt_tokens(
 def scored_tokens(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: str
 ) -> list[int]:
-    """Render a conversation with its answer, as a reward model reads it.
+    """Render a conversation with its response, as a reward model reads it.
 
-    A special token spelt out in the answer's text is broken up by a sign after its first
+    A special token spelt out in the response's text is broken up by a sign after its first
     character: text that a policy made must not end its own turn.
 
     Args:
         tokenizer: the reward model's.
         messages: the conversation, ending with a user turn.
-        response: the answer's text.
+        response: the response's text.
 
     Returns:
         Token ids of the whole conversation by the reward model's own template.
     """
-    return _ids(tokenizer, _answered(tokenizer, messages, response))
+    return _ids(tokenizer, _with_response(tokenizer, messages, response))
 
 
-def answer_tokens(
+def response_tokens(
     tokenizer: PreTrainedTokenizerBase, response: str, messages: Sequence[Message] = QUESTION
 ) -> list[int]:
-    """Tokenise an answer that was not drawn as if it had been, from the rendered conversation.
+    """Tokenise a response that was not drawn as if it had been, from the rendered conversation.
 
-    What the template adds between the prompt and the answer (a space, an empty thinking block) is
-    the answer's; so is the token that ends its turn, and nothing after it. Special tokens spelt
+    What the template adds between the prompt and the response (a space, an empty thinking block) is
+    the response's; so is the token that ends its turn, and nothing after it. Special tokens spelt
     out in the text are broken up, as in `scored_tokens`.
 
     Args:
         tokenizer: the policy's.
-        response: the answer's text.
+        response: the response's text.
         messages: the conversation, ending with a user turn.
 
     Returns:
         Token ids that follow those of `prompt_tokens`.
 
     Raises:
-        InputError: the template renders the prompt otherwise when its answer follows.
+        InputError: the template renders the prompt otherwise when its response follows.
     """
     asked = render(tokenizer, messages, add_generation_prompt=True)
-    whole = _answered(tokenizer, messages, response)
+    whole = _with_response(tokenizer, messages, response)
     if not whole.startswith(asked):
         raise InputError(
             f"{tokenizer.name_or_path}: its chat template renders a prompt otherwise when an "
@@ -112,16 +112,16 @@ def answer_tokens(
         rest = _ids(tokenizer, whole[len(asked) :])
     specials = _special(tokenizer).ids
     places = [place for place, token in enumerate(rest) if token in specials]
-    after = _after_answer(tokenizer, template_of(tokenizer))
+    after = _after_response(tokenizer, template_of(tokenizer))
     if not after or len(places) < after:
         return [*rest, int(tokenizer.eos_token_id)]
     return rest[: places[-after] + 1]
 
 
-def texts(tokenizer: PreTrainedTokenizerBase, answers: Sequence[Sequence[int]]) -> list[str]:
+def texts(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]]) -> list[str]:
     """Give the texts of drawn tokens as they stand: special tokens left out, nothing tidied."""
     found = tokenizer.batch_decode(
-        list(map(list, answers)), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        list(map(list, responses)), skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
     return list(map(str, found))
 
@@ -194,7 +194,7 @@ def template_of(tokenizer: PreTrainedTokenizerBase) -> str:
     return str(tokenizer.chat_template["default"])
 
 
-def _answered(
+def _with_response(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], response: str
 ) -> str:
     turns: list[Message] = [
@@ -275,15 +275,15 @@ def _reads(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], part
 
 
 @lru_cache(maxsize=16)
-def _after_answer(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
-    """Count the special tokens that a template writes after an answer; the first ends its turn."""
-    whole = _answered(tokenizer, QUESTION, ANSWER)
-    if ANSWER not in whole:
+def _after_response(tokenizer: PreTrainedTokenizerBase, template: str) -> int:
+    """Count the special tokens that a template writes after a response; the first ends its turn."""
+    whole = _with_response(tokenizer, QUESTION, RESPONSE)
+    if RESPONSE not in whole:
         raise InputError(
-            f"{tokenizer.name_or_path}: its chat template does not show the answer {ANSWER!r}; "
+            f"{tokenizer.name_or_path}: its chat template does not show the answer {RESPONSE!r}; "
             "expected one that writes answers as they are; mend chat_template"
         )
-    tail = whole[whole.rindex(ANSWER) + len(ANSWER) :]
+    tail = whole[whole.rindex(RESPONSE) + len(RESPONSE) :]
     return sum(token in _special(tokenizer).ids for token in _ids(tokenizer, tail))
 
 

@@ -78,7 +78,7 @@ def require_weights(folder: Path, info: Mapping[str, Any]) -> None:
 def generation_ids(folder: Path) -> dict[str, object]:
     """Read the tokens that begin, end and pad, where generation_config.json names any.
 
-    The file's other settings are not ours: how answers are drawn stands in params.yaml.
+    The file's other settings are not ours: how responses are drawn stands in params.yaml.
     """
     if not (folder / GENERATION).is_file():
         return {}
@@ -87,7 +87,7 @@ def generation_ids(folder: Path) -> dict[str, object]:
 
 
 def stop_ids(folder: Path, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Name the tokens that end an answer: those of the model's settings and the tokenizer's eos.
+    """Name the tokens that end a response: those of the model's settings and the tokenizer's eos.
 
     Raises:
         InputError: there is none, or one is no token of the model.

@@ -37,7 +37,7 @@ NOISE = re.compile("drop")
 
 
 class Policy(NamedTuple):
-    """A causal language model, its tokenizer, and the tokens that end an answer."""
+    """A causal language model, its tokenizer, and the tokens that end a response."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -254,7 +254,7 @@ def load_config(folder: Path) -> PretrainedConfig:
 def plain_settings(settings: GenerationConfig) -> GenerationConfig:
     """Keep of a model's generation settings which tokens begin, end and pad.
 
-    How answers are drawn is in params.yaml; settings that came with a model decide nothing, and
+    How responses are drawn is in params.yaml; settings that came with a model decide nothing, and
     some of those that transformers reads it refuses to write.
     """
     return GenerationConfig(

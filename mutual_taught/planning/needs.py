@@ -1,6 +1,6 @@
 """What a stage needs of a device and of the host, and what a run needs of the disk: sums.
 
-Every sum is of what a stage may need at most: the longest prompts and answers that params.yaml
+Every sum is of what a stage may need at most: the longest prompts and responses that params.yaml
 allows, all in one batch. docs/planning.md has the formulas; the numbers of the names are theirs.
 """
 
@@ -77,11 +77,11 @@ def of_stage(stage: str, params: Params, models: Shapes, gpus: bool) -> Need | N
 
 
 def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
-    """Sum what it takes to draw answers.
+    """Sum what it takes to draw responses.
 
     Args:
         block: the stage's, such as `sample`.
-        count: answers to each prompt.
+        count: responses to each prompt.
         shape: of the policy.
         params: for the blocks `engine` and `tokens`.
     """
@@ -92,7 +92,7 @@ def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
     rows = min(rows, engine.shard_size * count)
     length = params.tokens.max_prompt_tokens + block.max_new_tokens + GROWTH
     held = rows * length
-    if engine.batch_tokens:  # one prompt's answers are drawn together in any case
+    if engine.batch_tokens:  # one prompt's responses are drawn together in any case
         held = min(held, max(engine.batch_tokens, count * length) + rows * GROWTH)
     cache = held * (shape.layers + 1) * 2 * shape.kv_width * size
     logits = 3 * rows * shape.vocabulary * 4
@@ -101,7 +101,7 @@ def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
 
 
 def _vllm(block: Decoding, shape: Shape, engine: Engine, prompt: int) -> Need:
-    """Sum a GPU's part of the weights, and the cache of one answer: vLLM takes what is left."""
+    """Sum a GPU's part of the weights, and the cache of one response: vLLM takes what is left."""
     size, length = BYTES[str(engine.dtype)], prompt + block.max_new_tokens
     shares = {
         "weights": shape.weights * size // engine.tensor_parallel,
@@ -141,12 +141,12 @@ def _reading(shape: Shape, size: int, tokens: int, param: str, logits: bool) -> 
 
 
 def longest_pair(params: Params) -> int:
-    """Give the tokens of the longest pair: the prompt once, and two answers."""
+    """Give the tokens of the longest pair: the prompt once, and two responses."""
     return params.tokens.max_prompt_tokens + 2 * params.sample.max_new_tokens
 
 
 def _of_rows(need: Need, tokens: int, params: Params) -> Need:
-    """Name what makes the rows of a need shorter: its budget, or the answers of the longest pair.
+    """Name what makes the rows of a need shorter: its budget, or the responses of the longest pair.
 
     Args:
         need: for rows of the longer of both; its parameter is the budget, its value the budget's.
@@ -308,9 +308,9 @@ def _evaluating(params: Params, models: Shapes) -> Needs:
 
 
 def comparing(params: Params, models: Shapes) -> Need:
-    """Sum what pi_0's pass over the eval answers takes: float32 weights, a packed row's logits."""
-    answers = params.eval.responses_per_prompt * params.eval.max_new_tokens
-    longest = params.tokens.max_prompt_tokens + answers
+    """Sum what pi_0's pass over eval responses takes: float32 weights, a packed row's logits."""
+    responses = params.eval.responses_per_prompt * params.eval.max_new_tokens
+    longest = params.tokens.max_prompt_tokens + responses
     tokens = max(params.score.token_budget, longest)
     need = _reading(models.policy, 4, tokens, "score.token_budget", logits=True)
     return need._replace(least=longest)

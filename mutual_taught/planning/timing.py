@@ -40,8 +40,8 @@ FASTER = (
     "rank_pairs.reference_dtype",
 )
 ALIKE = 2.0  # times the weights; the time of models of another size does not follow from them
-# Of the longest prompt and answer that are allowed, the usual one: an assumption.
-PROMPT, ANSWER = 1 / 3, 2 / 3
+# Of the longest prompt and response that are allowed, the usual one: an assumption.
+PROMPT, RESPONSE = 1 / 3, 2 / 3
 Source = Literal["measured", "calibrated", "unknown"]
 
 
@@ -118,7 +118,7 @@ def operations(stage: str, work: Work, basis: Basis) -> float:
 
     A forward pass takes two operations a weight and token, a training step six, with gradient
     checkpointing eight. A token that is decoded takes at least the time of reading all weights,
-    once for all answers of a batch.
+    once for all responses of a batch.
     """
     assert basis.now is not None
     assert basis.speed is not None
@@ -128,15 +128,15 @@ def operations(stage: str, work: Work, basis: Basis) -> float:
     flops, reads = 0.0, 0.0
     if work.answers:
         longest = work.tokens / work.answers
-        flops += 2 * policy * (work.answers * prompt + work.tokens * ANSWER)
+        flops += 2 * policy * (work.answers * prompt + work.tokens * RESPONSE)
         batches = math.ceil(work.answers / params.engine.together(prompt + longest))
         reads += batches * longest * policy * BYTES[str(params.engine.dtype)]
-    answer = max(params.sample.max_new_tokens, params.answer.max_new_tokens) * ANSWER
-    flops += 2 * reward * work.scores * (prompt + answer)
-    flops += 2 * policy * work.read * (prompt + answer)
+    response = max(params.sample.max_new_tokens, params.answer.max_new_tokens) * RESPONSE
+    flops += 2 * reward * work.scores * (prompt + response)
+    flops += 2 * policy * work.read * (prompt + response)
     weights = reward if name in REWARD else policy
     passes = 2 if name == "rank_pairs" else 8 if params.training.gradient_checkpointing else 6
-    trained = passes * weights * work.pairs * (prompt + 2 * answer)
+    trained = passes * weights * work.pairs * (prompt + 2 * response)
     # On a cluster each engine has its GPUs, and each shard of scores or log-probs one.
     spread = basis.devices if params.engine.workers == "ray" else 1
     together = params.engine.tensor_parallel if params.engine.name == "vllm" else 1

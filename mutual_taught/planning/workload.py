@@ -1,4 +1,4 @@
-"""How much there is to do: the answers, scores, pairs and steps of every stage, from params.yaml.
+"""How much there is to do: the responses, scores, pairs and steps of every stage, from params.yaml.
 
 What depends on decisions of the run is an upper bound: all pairs are kept, no iteration stops.
 """

@@ -215,8 +215,8 @@ def _require_config(source: Model, folder: Path) -> None:
 def plain_generation(folder: Path) -> None:
     """Keep the tokens that begin, end and pad in generation_config.json, and nothing else.
 
-    How answers are drawn stands in params.yaml. transformers reads files that it refuses to write,
-    such as one with a temperature and no do_sample: no candidate policy could be saved.
+    How responses are drawn stands in params.yaml. transformers reads files that it refuses to
+    write, such as one with a temperature and no do_sample: no candidate policy could be saved.
     """
     if (folder / GENERATION).is_file():
         write_json(folder / GENERATION, generation_ids(folder))

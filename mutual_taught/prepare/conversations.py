@@ -52,7 +52,7 @@ REASONS: Mapping[str, str] = {
 
 
 class Prompt(NamedTuple):
-    """A conversation to be answered, and what can be verified of its answer."""
+    """A conversation to be answered, and what can be verified of its response."""
 
     prompt_id: str
     messages: list[Message]
@@ -76,8 +76,8 @@ def read_prompt(row: Mapping[str, Any], columns: Columns, source: str) -> Prompt
 
     The prompt is a text, or a conversation of {role, content} or {from, value} that ends in a user
     turn. If `columns.messages` is `columns.chosen`, it is that conversation without its last
-    answer. Answers are texts, or conversations whose last turn is the answer and whose others, if
-    there are any, are the prompt's.
+    response. Responses are texts, or conversations whose last turn is the response and whose
+    others, if there are any, are the prompt's.
 
     Raises:
         BadRowError: with a reason of `REASONS`.
@@ -91,7 +91,7 @@ def read_prompt(row: Mapping[str, Any], columns: Columns, source: str) -> Prompt
         messages = _checked(turns)
     _require_last_user(messages)
     chosen, rejected = (
-        _answer(row[name], messages) if name else None
+        _response(row[name], messages) if name else None
         for name in (columns.chosen, columns.rejected)
     )
     ids, kwargs = _instructions(row)
@@ -161,13 +161,13 @@ def _require_last_user(messages: Sequence[Message]) -> None:
 
 
 def _split(turns: list[Message]) -> tuple[list[Message], str]:
-    """Part a conversation from its last answer."""
+    """Part a conversation from its last response."""
     if not turns or turns[-1]["role"] != "assistant":
         raise BadRowError("no_answer", turns[-1]["content"] if turns else "[]")
     return turns[:-1], turns[-1]["content"]
 
 
-def _answer(value: Any, messages: Sequence[Message]) -> str:
+def _response(value: Any, messages: Sequence[Message]) -> str:
     listed = _parsed(value) if isinstance(value, str) else value
     if not isinstance(listed, list) or not all(isinstance(turn, dict) for turn in listed):
         listed = []

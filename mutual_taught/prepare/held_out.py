@@ -20,7 +20,7 @@ from mutual_taught.prepare.conversations import Prompt
 from mutual_taught.prepare.sources import Screen
 
 TRAINED_ON = "trained_on"  # a prompt that is in the policy, the reward or the selection split
-ANSWERS = ("chosen", "rejected")  # columns of a data set's preferences where params name none
+RESPONSES = ("chosen", "rejected")  # columns of a data set's preferences where params name none
 
 
 class HeldOut(NamedTuple):
@@ -64,10 +64,10 @@ def read(named: str | None, data: Data, screen: Screen, trained: Collection[str]
 def of_subset(named: str, data: Data) -> Data:
     """Describe a subset of preferences beside the prompts of `data`: the same commit and columns.
 
-    Where params name no columns of answers, they are `chosen` and `rejected`.
+    Where params name no columns of responses, they are `chosen` and `rejected`.
     """
     columns = data.columns
-    chosen, rejected = (getattr(columns, name) or name for name in ANSWERS)
+    chosen, rejected = (getattr(columns, name) or name for name in RESPONSES)
     answered = Columns(
         messages=columns.messages, prompt=columns.prompt, chosen=chosen, rejected=rejected
     )

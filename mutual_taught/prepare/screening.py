@@ -13,7 +13,7 @@ from mutual_taught.models import chat
 from mutual_taught.models.message import Message
 from mutual_taught.prepare.conversations import Prompt
 
-ANSWER = "Yes"  # one token, or a few, of an answer whose length is counted apart
+RESPONSE = "Yes"  # one token, or a few, of a response whose length is counted apart
 PROBES: tuple[list[Message], ...] = (
     [{"role": "user", "content": "Why?"}],
     [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}],
@@ -32,7 +32,7 @@ class Screen(NamedTuple):
     def reason(self, prompt: Prompt) -> str:
         """Say why a prompt is unfit, in a word of `conversations.REASONS`; empty if it is fit.
 
-        An answer is taken to have as many tokens for the reward model as for the policy. One that
+        A response is taken to have as many tokens for the reward model as for the policy. One that
         has more and does not fit has no reward later.
         """
         given = [text for text in (prompt.chosen, prompt.rejected) if text is not None]
@@ -48,10 +48,10 @@ class Screen(NamedTuple):
         asked = len(chat.prompt_tokens(self.policy, prompt.messages, prompt.prompt_id))
         if asked > self.limits.max_prompt_tokens:
             return "too_long"
-        if self._scored(prompt, ANSWER) + self.longest > self.limits.max_length:
+        if self._scored(prompt, RESPONSE) + self.longest > self.limits.max_length:
             return "too_long_for_reward_model"
         for text in given:
-            learnt = asked + len(chat.answer_tokens(self.policy, text, prompt.messages))
+            learnt = asked + len(chat.response_tokens(self.policy, text, prompt.messages))
             if max(learnt, self._scored(prompt, text)) > self.limits.max_length:
                 return "answer_too_long"
         return ""
@@ -72,7 +72,7 @@ def screen(
         policy: its tokenizer, with its chat template.
         reward_model: its; the same object if the two share one.
         limits: in tokens.
-        longest: the largest `max_new_tokens` of all stages that draw answers.
+        longest: the largest `max_new_tokens` of all stages that draw responses.
 
     Raises:
         InputError: a template refuses a single question, so that no prompt could be read.
@@ -93,7 +93,7 @@ def _marks(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
     yield from {*(token.content for token in added if token.special), *tokenizer.all_special_tokens}
     for place, messages in enumerate(PROBES):
         try:
-            tokens = chat.scored_tokens(tokenizer, messages, ANSWER)
+            tokens = chat.scored_tokens(tokenizer, messages, RESPONSE)
         except InputError:  # many templates know no system turn
             if place == 0:
                 raise

@@ -1,4 +1,4 @@
-"""The seed preferences shipped in data/: pi_0's own answers to separate prompts, ranked by gold."""
+"""The seed preferences in data/: pi_0's own responses to separate prompts, ranked by gold."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ TABLE = replace(
 class Sizes(NamedTuple):
     """How many pairs go to training r_0, and how many are held out to measure every r_t on.
 
-    `longer` is the share of each whose chosen answer is longer than the rejected.
+    `longer` is the share of each whose chosen response is longer than the rejected.
     """
 
     train: int
@@ -53,15 +53,15 @@ def questions(templates: Path, count: int, seed: int) -> pa.Table:
     return tables.PROMPTS.sorted(pa.Table.from_pylist(rows, schema=tables.PROMPTS.schema))
 
 
-def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Table:
-    """Pair each prompt's best answer by gold with its worst; ties fall by a keyed draw.
+def pairs(asked: pa.Table, sampled: pa.Table, sizes: Sizes, seed: int) -> pa.Table:
+    """Pair each prompt's best response by gold with its worst; ties fall by a keyed draw.
 
-    The share of pairs whose chosen answer is the longer decides what a reward model learns about
+    The share of pairs whose chosen response is the longer decides what a reward model learns about
     length from them; it is the same in both parts.
 
     Args:
         asked: table `prompts`.
-        answers: table `responses` to them.
+        sampled: table `responses` to them.
         sizes: how many pairs of each part.
         seed: of the ties and the parts.
 
@@ -69,10 +69,10 @@ def pairs(asked: pa.Table, answers: pa.Table, sizes: Sizes, seed: int) -> pa.Tab
         Rows of `gold_pairs`; `part` is `train` or `heldout`.
 
     Raises:
-        InputError: too few prompts have answers whose gold differs, in either half.
+        InputError: too few prompts have responses whose gold differs, in either half.
     """
     drawn: dict[str, list[tuple[str, int]]] = {}
-    for row in answers.select(["prompt_id", "response", "length_tokens"]).to_pylist():
+    for row in sampled.select(["prompt_id", "response", "length_tokens"]).to_pylist():
         drawn.setdefault(row["prompt_id"], []).append((row["response"], row["length_tokens"]))
     longer: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ def _parts(
 
 
 class Rate(NamedTuple):
-    """How often one instruction is followed, and how its prompts' answers score, as shares."""
+    """How often one instruction is followed, and how its prompts' responses score, as shares."""
 
     instruction: str
     prompts: int
@@ -135,14 +135,14 @@ class Rate(NamedTuple):
     cut: float
 
 
-def rates(asked: pa.Table, answers: pa.Table) -> list[Rate]:
+def rates(asked: pa.Table, sampled: pa.Table) -> list[Rate]:
     """Measure a policy on prompts: for each instruction, and over all of them ("all", last).
 
-    `complies` is the share of answers that wholly follow the instruction, for "all" the mean over
-    instructions. `differ` is the share of prompts whose answers do not all have the same gold.
+    `complies` is the share of responses that wholly follow the instruction, for "all" the mean over
+    instructions. `differ` is the share of prompts whose responses do not all have the same gold.
     """
     drawn: dict[str, list[dict[str, Any]]] = {}
-    for row in answers.to_pylist():
+    for row in sampled.to_pylist():
         drawn.setdefault(row["prompt_id"], []).append(row)
     found: dict[str, list[tuple[float, ...]]] = {}
     for prompt in asked.to_pylist():

@@ -194,7 +194,7 @@ def paired(
 
 
 def gold(run: Run) -> dict[str, float]:
-    """Give the mean gold of every prompt that has one; empty without a run's answers."""
+    """Give the mean gold of every prompt that has one; empty without a run's responses."""
     if run.generations is None:
         return {}
     known = run.generations.filter(run.generations["gold"].is_valid())

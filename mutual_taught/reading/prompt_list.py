@@ -22,8 +22,8 @@ def prompts(run: Path, split: str | None, contains: str, worst: int | None) -> l
         run: folder of the run.
         split: only those of a split; of `policy`, those of all its parts.
         contains: only those with this text in a turn, in small letters or capitals.
-        worst: only so many eval prompts, those whose answers have the lowest mean gold at the last
-            evaluation; of equals first those that lost most since iteration 0, then by id.
+        worst: only so many eval prompts, those whose responses have the lowest mean gold at the
+            last evaluation; of equals first those that lost most since iteration 0, then by id.
 
     Returns:
         `prompt_id`, `id` (its beginning, which is enough), `split`, `messages`, `gold` and `reward`

@@ -168,13 +168,13 @@ def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy
         )
     if path := find(f"{last}/metrics/summary.json"):
         summary = _numbers(path)
-    answers = find(tables.GENERATIONS.path(Path(last, "eval")).as_posix())
-    if answers:
+    drawn = find(tables.GENERATIONS.path(Path(last, "eval")).as_posix())
+    if drawn:
         try:
-            generations = tables.read(answers, tables.GENERATIONS)
+            generations = tables.read(drawn, tables.GENERATIONS)
         except InputError as error:
             notes.append(f"{name}: {last}/eval: {error}")
-    if summary is None or answers is None:
+    if summary is None or drawn is None:
         notes.append(f"{name}: the results of {last} are not here; {remedy}")
     return Run(name, values, summary, generations, tuple(notes))
 

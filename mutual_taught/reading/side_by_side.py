@@ -84,7 +84,7 @@ def sections(single: Sequence[Row], pooled: Sequence[Row], notes: Sequence[str])
 
 
 def differences(row: Row, base: Row) -> list[Change]:
-    """Compare a row's answers with the baseline's: seed by seed, over the prompts of both.
+    """Compare a row's responses with the baseline's: seed by seed, over the prompts of both.
 
     Args:
         row: one run, or runs of several seeds.
@@ -104,7 +104,7 @@ def differences(row: Row, base: Row) -> list[Change]:
         for before, after in both
         if before.generations is not None and after.generations is not None
     ]
-    found = before_after.answers(pairs, compare.SEED)
+    found = before_after.responses(pairs, compare.SEED)
     same = all(_first_teacher(before) == _first_teacher(after) for before, after in both)
     return [change for change in found if same or change.name != REWARD]
 

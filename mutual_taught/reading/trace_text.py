@@ -95,7 +95,7 @@ def _only_draw(row: Record) -> str:
 
 
 def _gold(duel: Record, side: str = "") -> str:
-    """Give an answer's gold in a duel that gold judged."""
+    """Give a response's gold in a duel that gold judged."""
     return f"  gold {_number(duel[f'{side}gold'])}" if "gold" in duel else ""
 
 

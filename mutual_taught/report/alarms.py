@@ -11,8 +11,8 @@ from mutual_taught.method.statistics import RARE
 from mutual_taught.report.summary import displacement, gold_inside
 
 MOVED = 0.25  # share by which the mean length may change
-RISEN = 0.05  # by which the share of cut, or of empty, answers may rise above pi_0's
-FAR = 1.0  # nats a token that the policy's answers may be from pi_0
+RISEN = 0.05  # by which the share of cut, or of empty, responses may rise above pi_0's
+FAR = 1.0  # nats a token that the policy's responses may be from pi_0
 LUCKY = 0.1  # chance at which a policy that is no better may pass tau
 
 TEACHER, BY_GOLD = "previous_reward_model", "verifiable"
@@ -95,7 +95,7 @@ def numbers(history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _over_optimised(of: Numbers) -> Iterator[Alarm]:
-    """r_{t-1} prefers the new answers while gold, or an independent judge, prefers the old ones."""
+    """r_{t-1} prefers the new responses while gold, or an independent judge, prefers the old."""
     taught = f"policy.win_rate.vs_previous.{TEACHER}"
     if not (of.own.get(f"{taught}.ci_lo", 0.0) > 0.5 and _rare(of.own, taught)):
         return
@@ -133,7 +133,7 @@ def _length_moved(of: Numbers) -> Iterator[Alarm]:
 
 
 def _more_cut_or_empty(of: Numbers) -> Iterator[Alarm]:
-    """More answers than pi_0's are cut at the limit, or show nothing."""
+    """More responses than pi_0's are cut at the limit, or show nothing."""
     kinds = {
         "truncated": ("are cut at the limit", "a larger max_new_tokens of eval, sample and duel"),
         "empty": ("show nothing", "a lower dpo.learning_rate"),
@@ -147,7 +147,7 @@ def _more_cut_or_empty(of: Numbers) -> Iterator[Alarm]:
 
 
 def _far(of: Numbers) -> Iterator[Alarm]:
-    """The policy's answers are far likelier under it than under pi_0."""
+    """The policy's responses are far likelier under it than under pi_0."""
     far = of.own.get("policy.kl.k1_per_token", 0.0)
     if far > FAR:
         what = f"the policy is {far:.2f} nats a token from π_0, more than {FAR:g}"

@@ -23,7 +23,7 @@ from mutual_taught.report.summary import final_iteration
 class Change(NamedTuple):
     """A number before and after, with its intervals.
 
-    `difference` is paired: over the same answers or pairs, and its interval resamples prompts, as
+    `difference` is paired: over the same responses or pairs, and its interval resamples prompts, as
     those of both sides do. `p` flips the signs of whole prompts. `unit` is what `digits` show.
     """
 
@@ -76,9 +76,9 @@ def paired(
 
 
 def policy(history: History, seed: int) -> list[Change]:
-    """Compare the last policy's answers with pi_0's, drawn with the same seeds.
+    """Compare the last policy's responses with pi_0's, drawn with the same seeds.
 
-    A number is over the answers that have it on both sides; one that no answer has is left out.
+    A number is over the responses that have it on both sides; one that no response has is left out.
 
     Args:
         history: iterations 0 to t; with only 0 there is nothing to compare.
@@ -87,19 +87,20 @@ def policy(history: History, seed: int) -> list[Change]:
     base, last = history[0].generations, history[-1].generations
     if len(history) < 2 or base is None or last is None:
         return []
-    return answers([(base, last)], seed)
+    return responses([(base, last)], seed)
 
 
-def answers(pairs: Sequence[tuple[pa.Table, pa.Table]], seed: int) -> list[Change]:
-    """Compare answers with those of others to the same prompts: gold, reward, length.
+def responses(pairs: Sequence[tuple[pa.Table, pa.Table]], seed: int) -> list[Change]:
+    """Compare responses with those of others to the same prompts: gold, reward, length.
 
     Args:
-        pairs: tables `generations` before and after, such as a pair for each seed. Answers are
+        pairs: tables `generations` before and after, such as a pair for each seed. Responses are
             joined by prompt and index, and all of a prompt are resampled together.
         seed: of the intervals.
 
     Returns:
-        Changes over the answers that have the number on both sides; none of a number that none has.
+        Changes over the responses that have the number on both sides; none of a number that none
+        has.
     """
     if not pairs:
         return []

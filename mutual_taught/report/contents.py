@@ -179,7 +179,7 @@ def browser(known: Remembered) -> Section:
     ]
     notes = [
         f"Of each split the first prompts by id, at most {samples.PROMPTS}: ids are hashes, so "
-        f"this is a draw at random. At most {samples.ANSWERS} answers a prompt and "
+        f"this is a draw at random. At most {samples.RESPONSES} answers a prompt and "
         f"{samples.SIGNS} signs a text. Where all texts are more than "
         f"{samples.TEXT_BYTES // 10**6} MB, half as many prompts, and again, until they fit.",
         "mutual-taught trace with an id tells a prompt's whole life. mutual-taught prompts "

@@ -14,7 +14,7 @@ from mutual_taught.evaluation import gold_tables
 from mutual_taught.evaluation.gold import gold
 from mutual_taught.report import contents, page, past, samples
 from mutual_taught.report.pictures import gallery
-from mutual_taught.report.samples import Answer, Sample
+from mutual_taught.report.samples import Response, Sample
 
 
 class Inputs(NamedTuple):
@@ -131,9 +131,9 @@ def _of_split(
     for prompt in asked:
         own = {name: groups.get(prompt["prompt_id"], []) for name, groups in rows.items()}
         term = Asked(iteration, prompt["instruction_ids"], prompt["instruction_kwargs"])
-        answers, note = MAKERS[split](own, term)
+        responses, note = MAKERS[split](own, term)
         turns = [(turn["role"], samples.shortened(turn["content"])) for turn in prompt["messages"]]
-        found.append(Sample(split, prompt["prompt_id"], turns, term.instructions, answers, note))
+        found.append(Sample(split, prompt["prompt_id"], turns, term.instructions, responses, note))
     return found
 
 
@@ -147,33 +147,33 @@ def _by_prompt(data: pa.Table, ids: Sequence[str]) -> dict[str, list[dict[str, A
     return found
 
 
-Told = tuple[list[Answer], str]
+Told = tuple[list[Response], str]
 Maker = Callable[[Rows, Asked], Told]
 
 
 def _evaluated(rows: Rows, asked: Asked) -> Told:
-    """Tell of the eval answers: gold by instruction, and both rewards."""
-    answers = [
-        _answer(
+    """Tell of the eval responses: gold by instruction, and both rewards."""
+    responses = [
+        _response(
             f"answer {row['response_index']}",
             row,
             {"gold": row["gold"], "r_0": row["reward_r0"], "r_t": row["reward_rt"]},
             asked,
         )
-        for row in rows["generations"][: samples.ANSWERS]
+        for row in rows["generations"][: samples.RESPONSES]
     ]
-    return answers, ""
+    return responses, ""
 
 
-def _answer(
+def _response(
     who: str, row: Mapping[str, Any], numbers: Mapping[str, float | None], asked: Asked
-) -> Answer:
+) -> Response:
     text, left = samples.cut(row["response"])
     pairs = zip(asked.instructions, asked.kwargs, strict=True)
     followed = [gold(row["response"], [name], [kwargs]) for name, kwargs in pairs]
     known = {name: value for name, value in numbers.items() if value is not None}
     tokens, end = row.get("length_tokens"), row["finish_reason"]
-    return Answer(who, text, left, tokens, end, known, followed)
+    return Response(who, text, left, tokens, end, known, followed)
 
 
 def _ranked(rows: Rows, asked: Asked) -> Told:
@@ -184,16 +184,16 @@ def _ranked(rows: Rows, asked: Asked) -> Told:
     if pairs:
         marks = {pairs[0]["rejected_index"]: "rejected", pairs[0]["chosen_index"]: "chosen"}
     drawn = sorted(rows["responses"], key=lambda row: row["response_index"] not in marks)
-    answers = [
-        _answer(
+    responses = [
+        _response(
             f"response {row['response_index']}",
             row,
             {f"r_{asked.iteration - 1}": rewards.get(row["response_index"])},
             asked,
         )._replace(mark=marks.get(row["response_index"], ""))
-        for row in drawn[: samples.ANSWERS]
+        for row in drawn[: samples.RESPONSES]
     ]
-    return answers, "".join(map(_became, pairs))
+    return responses, "".join(map(_became, pairs))
 
 
 def _became(pair: Mapping[str, Any]) -> str:
@@ -202,13 +202,13 @@ def _became(pair: Mapping[str, Any]) -> str:
 
 def _labelled(rows: Rows, asked: Asked) -> Told:
     """Tell of the pseudo pair: the answer of pi_t and the one it is taken to beat."""
-    answers: list[Answer] = []
+    responses: list[Response] = []
     for row in rows["pseudo_pairs"]:
         for who, side in ((f"π_{asked.iteration}", ""), ("the answer before", "previous_")):
             own = {"response": row[f"{side}response"], "finish_reason": ""}
             reward = {f"r_{asked.iteration - 1}": row[f"{side}reward"]}
-            answers.append(_answer(who, own, reward, asked))
-    return answers, "".join(map(_pseudo, rows["pseudo_pairs"]))
+            responses.append(_response(who, own, reward, asked))
+    return responses, "".join(map(_pseudo, rows["pseudo_pairs"]))
 
 
 def _pseudo(pair: Mapping[str, Any]) -> str:
@@ -217,21 +217,21 @@ def _pseudo(pair: Mapping[str, Any]) -> str:
 
 
 def _duelled(rows: Rows, asked: Asked) -> Told:
-    """Tell of the duels: the answers of pi_{t-1}, then of each candidate."""
-    duels = [row for row in rows["duels"] if row["response_index"] == 0][: samples.ANSWERS - 1]
+    """Tell of the duels: the responses of pi_{t-1}, then of each candidate."""
+    duels = [row for row in rows["duels"] if row["response_index"] == 0][: samples.RESPONSES - 1]
     judge = f"r_{asked.iteration - 1}"
-    answers: list[Answer] = []
+    responses: list[Response] = []
     for row in duels:
-        if not answers:
+        if not responses:
             before = {
                 "response": row["previous_response"],
                 "finish_reason": row["previous_finish_reason"],
             }
             who = f"π_{asked.iteration - 1}"
-            answers.append(_answer(who, before, {judge: row["previous_reward"]}, asked))
-        own = _answer(f"checkpoint {row['step']}", row, {judge: row["reward"]}, asked)
-        answers.append(own._replace(mark=OUTCOMES[row["outcome"]]))
-    return answers, ""
+            responses.append(_response(who, before, {judge: row["previous_reward"]}, asked))
+        own = _response(f"checkpoint {row['step']}", row, {judge: row["reward"]}, asked)
+        responses.append(own._replace(mark=OUTCOMES[row["outcome"]]))
+    return responses, ""
 
 
 MAKERS: Mapping[str, Maker] = {

@@ -58,7 +58,7 @@ def read_metrics(folder: Path, stages: Sequence[str] = STAGES) -> dict[str, Any]
 
 
 def examples(generations: pa.Table, prompts: pa.Table, count: int) -> list[dict[str, Any]]:
-    """Take the first answer to the first prompts, to show."""
+    """Take the first response to the first prompts, to show."""
     rows = generations.filter(pa.array(generations["response_index"].to_numpy() == 0)).to_pylist()
     texts = {row["prompt_id"]: row["messages"][-1]["content"] for row in prompts.to_pylist()}
     return [
@@ -127,7 +127,7 @@ def dropped(metrics: Mapping[str, Any], stage: str) -> str:
 
 
 def unscored(metrics: Mapping[str, Any]) -> str:
-    """Format how many answers, or prompts, were left out because they did not fit r."""
+    """Format how many responses, or prompts, were left out because they did not fit r."""
     places = (("score", "unscored"), ("select_policy", "unscored"), ("eval", "policy.unscored"))
     return " / ".join(shown(number(metrics, *place), 0) for place in places)
 
@@ -247,8 +247,12 @@ def _page(history: History) -> str:
     for place, example in enumerate(history[-1]["examples"]):
         lines += [f"**{_safe(example['prompt'])}**", "", "| t | gold | answer |", "|---|---|---|"]
         for item in history:
-            answer = item["examples"][place]
-            cells = (str(item["iteration"]), shown(answer["gold"], 2), _safe(answer["response"]))
+            response = item["examples"][place]
+            cells = (
+                str(item["iteration"]),
+                shown(response["gold"], 2),
+                _safe(response["response"]),
+            )
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(map(visible, lines)) + "\n"

@@ -102,7 +102,7 @@ def keep_curves(report: Path, iteration: str, curves: Path) -> None:
 
 
 def without_texts(data: pa.Table) -> pa.Table:
-    """Leave out texts, seeds and lists: the columns that grow with the answers' lengths."""
+    """Leave out texts, seeds and lists: the columns that grow with the responses' lengths."""
     kept = [
         field.name
         for field in data.schema

@@ -2,8 +2,8 @@
 
 The rule of what is shown: of each split the first prompts by id, at most `PROMPTS`. Ids are hashes,
 so these are a draw at random, and the same prompts in every iteration. Of a prompt at most
-`ANSWERS` answers, of a text at most `SIGNS` signs. A page whose texts are more than `TEXT_BYTES`
-shows half as many prompts a split, and again, until they fit.
+`RESPONSES` responses, of a text at most `SIGNS` signs. A page whose texts are more than
+`TEXT_BYTES` shows half as many prompts a split, and again, until they fit.
 """
 
 import html
@@ -17,14 +17,14 @@ from mutual_taught.artifacts import files
 from mutual_taught.errors import InputError
 from mutual_taught.method.reward_quality import ranks
 
-PROMPTS, ANSWERS, SIGNS = 200, 8, 1200
+PROMPTS, RESPONSES, SIGNS = 200, 8, 1200
 TEXT_BYTES = 6_000_000
 SPLITS = ("eval", "policy", "reward", "selection")
 NAME = "samples.json"
 
 
-class Answer(NamedTuple):
-    """An answer as it is shown.
+class Response(NamedTuple):
+    """A response as it is shown.
 
     `who` gave it (`answer 0`, `π_1`, `checkpoint 32`), `cut` signs of the text are not shown,
     `end` is why it ended, `numbers` what is known of it by its name, `followed` how far it follows
@@ -42,13 +42,16 @@ class Answer(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What an iteration has of a prompt: `turns` are (role, text), `note` tells of its pair."""
+    """What an iteration has of a prompt: `turns` are (role, text), `note` tells of its pair.
+
+    Fields are the keys of the file; `answers` are the responses.
+    """
 
     split: str
     prompt_id: str
     turns: Sequence[Sequence[str]]
     instructions: Sequence[str]
-    answers: Sequence[Answer]
+    answers: Sequence[Response]
     note: str = ""
 
 
@@ -58,7 +61,7 @@ class Card(NamedTuple):
     `change` is that of mean gold, or without gold of r_0's mean reward, from its first to its last
     iteration. `disagreement` is how far the prompt's rank by reward is from its rank by gold, as
     shares of all shown prompts. `longest` and `shortest` are tokens of the last iteration's
-    answers. Each is None where it is not known.
+    responses. Each is None where it is not known.
     """
 
     first: Sample
@@ -83,7 +86,7 @@ def shortened(text: str) -> str:
 def write(folder: Path, samples: Iterable[Sample]) -> None:
     """Write the samples of an iteration to its folder in the report."""
     rows = [
-        {**sample._asdict(), "answers": [answer._asdict() for answer in sample.answers]}
+        {**sample._asdict(), "answers": [response._asdict() for response in sample.answers]}
         for sample in samples
     ]
     files.write_json(folder / NAME, rows)
@@ -99,7 +102,7 @@ def read(folder: Path) -> list[Sample]:
     rows: list[dict[str, Any]] = files.read_json(folder / NAME, list)
     try:
         return [
-            Sample(**{**row, "answers": [Answer(**answer) for answer in row["answers"]]})
+            Sample(**{**row, "answers": [Response(**response) for response in row["answers"]]})
             for row in rows
         ]
     except (KeyError, TypeError):
@@ -160,7 +163,7 @@ def cards(samples: Mapping[int, Sequence[Sample]]) -> list[Card]:
 
 def _card(columns: Sequence[tuple[int, Sample]], disagreement: float | None) -> Card:
     first, last = columns[0][1], columns[-1][1]
-    lengths = [answer.tokens for answer in last.answers if answer.tokens is not None]
+    lengths = [response.tokens for response in last.answers if response.tokens is not None]
     return Card(
         last,
         columns,
@@ -180,8 +183,8 @@ def _change(first: Sample, last: Sample) -> float | None:
 
 
 def mean(sample: Sample, name: str) -> float | None:
-    """Give the mean of a number over a sample's answers that have it; None without any."""
-    values = [answer.numbers.get(name) for answer in sample.answers]
+    """Give the mean of a number over a sample's responses that have it; None without any."""
+    values = [response.numbers.get(name) for response in sample.answers]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
 

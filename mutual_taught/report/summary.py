@@ -23,11 +23,11 @@ GOLD_DECIDED = {
     ("build_pairs", "weighed_by_gold"): "weighed the pairs on D_M",
 }
 
-DISPLACED = 5.0  # nats by which the chosen answers' log-probability may fall unremarked
+DISPLACED = 5.0  # nats by which the chosen responses' log-probability may fall unremarked
 
 
 def displacement(iteration: int, metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Say in a line if DPO made the very answers it chose much less likely.
+    """Say in a line if DPO made the very responses it chose much less likely.
 
     Args:
         iteration: t.

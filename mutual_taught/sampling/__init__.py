@@ -1,1 +1,1 @@
-"""Engines that draw answers, in shards."""
+"""Engines that draw responses, in shards."""

@@ -19,7 +19,7 @@ from mutual_taught.models.sight import stretches
 from mutual_taught.sampling import keyed
 from mutual_taught.sampling.keyed import Decode, Request
 
-DRAWN = 6  # tokens of a sampled answer
+DRAWN = 6  # tokens of a sampled response
 
 
 def require_sampling(folder: Path, tokens: Tokens, engine: Engine) -> Verdict:
@@ -57,7 +57,7 @@ def compare_sampling(folder: Path, tokens: Tokens) -> Verdict:
 
 
 def _compare(folder: Path, tokens: Tokens, rows: Rows) -> Verdict:
-    """Compare the log-probs of samples; answers have their full length, because nothing stops."""
+    """Compare the log-probs of samples; responses have their full length, because nothing stops."""
     model, plain = load_both(folder, AutoModelForCausalLM, load_config(folder))
     tokenizer = load_tokenizer(folder)
     endless = Policy(model, tokenizer, frozenset({-1}))
@@ -69,7 +69,7 @@ def _compare(folder: Path, tokens: Tokens, rows: Rows) -> Verdict:
 def _sampled(
     policy: Policy, plain: PreTrainedModel, groups: Sequence[Group], longest: int
 ) -> tuple[float, str]:
-    """Draw answers to prompts beside each other; compare their log-probs with the plain pass's."""
+    """Draw responses to prompts side by side; compare their log-probs with the plain pass's."""
     prompts = [list(group.prefix)[: longest - DRAWN] for group in groups]
     requests = [Request(tokens, [7 + place]) for place, tokens in enumerate(prompts)]
     try:

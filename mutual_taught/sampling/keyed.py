@@ -18,14 +18,14 @@ SHRINK_AT = 0.85  # share of rows still open: to leave, the cache is copied, whi
 
 
 class Request(NamedTuple):
-    """One prompt and the seeds of the answers wanted."""
+    """One prompt and the seeds of the responses wanted."""
 
     tokens: Sequence[int]
     seeds: Sequence[int]
 
 
 class Draw(NamedTuple):
-    """One sampled answer; `logprob` is the sum of raw (temperature 1) log-probs in nats."""
+    """One sampled response; `logprob` is the sum of raw (temperature 1) log-probs in nats."""
 
     token_ids: list[int]
     finish_reason: str
@@ -46,17 +46,17 @@ class Decode(NamedTuple):
 def sample(
     policy: Policy, requests: Sequence[Request], decode: Decode, seen: Seen = ignore
 ) -> list[list[Draw]]:
-    """Draw answers to a batch of prompts.
+    """Draw responses to a batch of prompts.
 
-    Every prompt is read once, and once for all of them what they begin with; a prompt's answers
-    continue from the same cache. Rows that have ended leave the batch. An answer depends on its
+    Every prompt is read once, and once for all of them what they begin with; a prompt's responses
+    continue from the same cache. Rows that have ended leave the batch. A response depends on its
     seed, the policy and the batch's arithmetic, never on the draws of other rows.
 
     Args:
         policy: pi.
-        requests: prompts with the seeds of their answers.
-        decode: temperature, top-p, and the most tokens an answer may have.
-        seen: told after every token of how many answers drew one, and ended with it.
+        requests: prompts with the seeds of their responses.
+        decode: temperature, top-p, and the most tokens a response may have.
+        seen: told after every token of how many responses drew one, and ended with it.
 
     Returns:
         The draws of each request, in order of its seeds; `token_ids` include the final eos.
@@ -74,9 +74,9 @@ def sample(
 
 
 class _Rows:
-    """The answers being drawn: one row each, and the batch of those not ended yet.
+    """The responses being drawn: one row each, and the batch of those not ended yet.
 
-    `seeds`, `tokens` and `logprob` have a row for every answer; `batch` names the rows that are
+    `seeds`, `tokens` and `logprob` have a row for every response; `batch` names the rows that are
     still decoded, and `ended`, `mask`, `position` and the cache have a row for each of these. Rows
     that ended stay in the batch until enough have.
     """
@@ -97,14 +97,14 @@ class _Rows:
         self.mask = torch.ones(1, 0, dtype=torch.long, device=self.where)
         logits = self._read([request.tokens for request in requests])
         self.position = self.mask.sum(dim=1)
-        # One row a prompt until here, shape (requests, ...); from here one an answer.
+        # One row a prompt until here, shape (requests, ...); from here one a response.
         source = torch.repeat_interleave(torch.arange(len(requests)), counts).to(self.where)
         self.cache.batch_select_indices(source)
         self.mask, self.position = self.mask[source], self.position[source]
         self._take(logits[source])
 
     def left(self) -> int:
-        """Count the answers that have not ended."""
+        """Count the responses that have not ended."""
         return len(self.ended) - int(self.ended.sum())
 
     def _read(self, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -173,7 +173,7 @@ class _Rows:
         self.batch, self.ended = self.batch[keep], self.ended[keep]
 
     def draws(self) -> list[Draw]:
-        """Give every answer's tokens, why it ended and its log-prob."""
+        """Give every response's tokens, why it ended and its log-prob."""
         found = []
         logprobs = self.logprob.tolist()
         for row, logprob in zip(self.tokens.tolist(), logprobs, strict=True):
@@ -192,6 +192,6 @@ def _left_padded(rows: Sequence[Sequence[int]], where: torch.device) -> Tensor:
 
 
 def moved(draws: "Sequence[Draw]") -> Moved:
-    """Count answers that came whole."""
+    """Count responses that came whole."""
     cut = sum(draw.finish_reason == "length" for draw in draws)
     return Moved(sum(len(draw.token_ids) for draw in draws), len(draws), cut)

@@ -9,14 +9,14 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught.cluster import connect, run
 from mutual_taught.config import blocks
 from mutual_taught.models.load import load_tokenizer
-from mutual_taught.sampling.engine import Answers
+from mutual_taught.sampling.engine import Responses
 from mutual_taught.sampling.keyed import Decode, Request, Seen, moved
 from mutual_taught.sampling.local import local_engine
 from mutual_taught.terminal.progress import ignore
 
 
 class SamplingJob(NamedTuple):
-    """Draw answers with a policy."""
+    """Draw responses with a policy."""
 
     folder: Path
     settings: blocks.Engine
@@ -29,20 +29,20 @@ class SamplingJob(NamedTuple):
         """Those that share one model."""
         return self.settings.tensor_parallel if self.settings.name == "vllm" else 1
 
-    def begin(self) -> Callable[[int, Sequence[Request]], Answers]:
+    def begin(self) -> Callable[[int, Sequence[Request]], Responses]:
         """Start the engine."""
         engine = local_engine(self.settings, self.context, self.tokens)
         engine.load(self.folder)
 
-        def draw(number: int, requests: Sequence[Request]) -> Answers:
-            [(_, answers)] = engine.answer({number: requests}, self.decode)
-            return answers
+        def draw(number: int, requests: Sequence[Request]) -> Responses:
+            [(_, responses)] = engine.answer({number: requests}, self.decode)
+            return responses
 
         return draw
 
 
 class EnginePool:
-    """Draws answers in the pool."""
+    """Draws responses in the pool."""
 
     tokenizer: PreTrainedTokenizerBase
 
@@ -60,14 +60,14 @@ class EnginePool:
         shards: Mapping[int, Sequence[Request]],
         decode: Decode,
         seen: Seen = ignore,
-    ) -> Iterator[tuple[int, Answers]]:
+    ) -> Iterator[tuple[int, Responses]]:
         """Draw the shards in the pool, in any order."""
         assert self.policy is not None
         job = SamplingJob(self.policy, self.settings, self.context, self.tokens, decode)
-        for number, answers in run(job, shards):
-            for draws in answers:
+        for number, responses in run(job, shards):
+            for draws in responses:
                 seen(moved(draws))
-            yield number, answers
+            yield number, responses
 
     def close(self) -> None:
         """Leave the cluster."""

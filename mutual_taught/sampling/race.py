@@ -9,14 +9,14 @@ BITS = 52  # of a uniform number; with the half that keeps it off 0 and 1 they f
 
 
 def keys_at(seeds: Tensor, position: int) -> Tensor:
-    """Derive the key of each answer's next token from its seed and the token's position.
+    """Derive the key of each response's next token from its seed and the token's position.
 
     It is number `position` of the splitmix64 stream that begins at the seed: a place of its own,
     not a state that is carried on, so that what was drawn before decides nothing.
 
     Args:
         seeds: int64, shape (rows,).
-        position: of the token in the answer, from 0.
+        position: of the token in the response, from 0.
 
     Returns:
         int64, shape (rows,).

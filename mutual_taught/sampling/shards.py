@@ -15,7 +15,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.keys import sampling_seeds
 from mutual_taught.models.chat import prompt_tokens, texts
 from mutual_taught.pipeline import work
-from mutual_taught.sampling.engine import Answers, Engine
+from mutual_taught.sampling.engine import Engine, Responses
 from mutual_taught.sampling.keyed import Decode, Request
 from mutual_taught.terminal.progress import Tally, bar, title
 
@@ -23,7 +23,7 @@ Drawn = tuple[pa.Table, dict[str, object]]
 
 
 class Plan(NamedTuple):
-    """Whose seeds are used, how answers are drawn, and how the work is cut."""
+    """Whose seeds are used, how responses are drawn, and how the work is cut."""
 
     stage: str
     iteration: int
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
 
     @property
     def context(self) -> int:
-        """Give the tokens of a prompt and its answer together, at most."""
+        """Give the tokens of a prompt and its response together, at most."""
         return self.max_prompt_tokens + self.decode.max_new_tokens
 
     def decides(self, engine: blocks.Engine) -> dict[str, object]:
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
 def sample_prompts(
     engine: Engine, prompts: pa.Table, plan: Plan, parts: Path, name: str
 ) -> pa.Table:
-    """Draw answers to all prompts; finished shards in `parts` are not drawn again.
+    """Draw responses to all prompts; finished shards in `parts` are not drawn again.
 
     Shards hold `shard_size` prompts by sorted id. The partition depends on nothing else, so an
     interrupted run ends with the same bytes.
@@ -89,8 +89,8 @@ def sample_prompts(
             if number not in todo:
                 before = tables.read(path, tables.RESPONSES)["finish_reason"]
                 tally.earlier(before.to_pylist())
-        for number, answers in engine.answer(todo, plan.decode, tally.add):
-            rows = _rows(engine, cut[number], answers)
+        for number, responses in engine.answer(todo, plan.decode, tally.add):
+            rows = _rows(engine, cut[number], responses)
             tables.write(paths[number].parent, tables.RESPONSES, rows, {})
     tally.warn()
     finished = [tables.read(path, tables.RESPONSES) for path in paths]
@@ -108,8 +108,8 @@ def redraw(engine: Engine, prompts: pa.Table, plan: Plan, shard: int) -> pa.Tabl
     """
     part = prompts.slice(shard * plan.shard_size, plan.shard_size)
     asked = _requests(engine, part, plan)
-    [(_, answers)] = engine.answer({shard: [request for _, request in asked]}, plan.decode)
-    return tables.RESPONSES.sorted(_rows(engine, asked, answers))
+    [(_, responses)] = engine.answer({shard: [request for _, request in asked]}, plan.decode)
+    return tables.RESPONSES.sorted(_rows(engine, asked, responses))
 
 
 def _requests(engine: Engine, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:
@@ -131,10 +131,10 @@ def _requests(engine: Engine, prompts: pa.Table, plan: Plan) -> list[tuple[str, 
     return requests
 
 
-def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], answers: Answers) -> pa.Table:
+def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], responses: Responses) -> pa.Table:
     """Lay out the draws of a shard as rows of `responses`."""
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
-    for (prompt, request), draws in zip(asked, answers, strict=True):
+    for (prompt, request), draws in zip(asked, responses, strict=True):
         said = texts(engine.tokenizer, [draw.token_ids for draw in draws])
         for index, (draw, text) in enumerate(zip(draws, said, strict=True)):
             values = (
@@ -158,7 +158,7 @@ def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawin
     Args:
         stage: what seeds are keyed by, besides iteration, prompt and index.
         iteration: t; 0 where draws are shared by all iterations.
-        count: answers to each prompt.
+        count: responses to each prompt.
         decoding: the stage's block.
         drawing: engine, limits and the run's seed.
     """
@@ -175,7 +175,7 @@ def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawin
 
 
 def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str) -> Drawn:
-    """Draw answers by a plan, going on from the shards that an interrupted run finished.
+    """Draw responses by a plan, going on from the shards that an interrupted run finished.
 
     Args:
         policy: folder of the model; the engine takes its weights.

@@ -15,7 +15,7 @@ def start_engine(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -
 
     Args:
         settings: block `engine`.
-        context: tokens of a prompt and its answer together, at most.
+        context: tokens of a prompt and its response together, at most.
         tokens: limits, up to which models are compared with a plain pass.
     """
     settings = settle(settings)

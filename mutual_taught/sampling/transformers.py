@@ -10,7 +10,7 @@ from mutual_taught.config import blocks
 from mutual_taught.models.load import Policy, load_policy
 from mutual_taught.sampling import keyed
 from mutual_taught.sampling.agreement import require_sampling
-from mutual_taught.sampling.engine import Answers
+from mutual_taught.sampling.engine import Responses
 from mutual_taught.sampling.keyed import Decode, Request, Seen
 from mutual_taught.terminal.progress import ignore
 
@@ -34,19 +34,19 @@ class Transformers:
 
     def answer(
         self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
-    ) -> Iterator[tuple[int, Answers]]:
+    ) -> Iterator[tuple[int, Responses]]:
         """Draw shard after shard, each in batches of prompts of similar lengths."""
         for number, requests in shards.items():
             yield number, self._shard(requests, decode, seen)
 
-    def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> Answers:
+    def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> Responses:
         assert self.policy is not None
-        found: Answers = [[] for _ in requests]
+        found: Responses = [[] for _ in requests]
         for batch in batches(requests, self.settings, decode.max_new_tokens):
             asked = [requests[place] for place in batch]
             draws = keyed.sample(self.policy, asked, decode, seen)
-            for place, answers in zip(batch, draws, strict=True):
-                found[place] = answers
+            for place, responses in zip(batch, draws, strict=True):
+                found[place] = responses
         return found
 
     def close(self) -> None:
@@ -59,23 +59,23 @@ def batches(
 ) -> Iterator[list[int]]:
     """Cut requests into batches, prompts of similar lengths together, the shortest first.
 
-    A batch holds `batch_size` answers at most, and `batch_tokens` tokens, if that is a number: its
-    answers times the room of the longest, which is what the key-value cache takes. One request with
-    more is a batch by itself.
+    A batch holds `batch_size` responses at most, and `batch_tokens` tokens, if that is a number:
+    its responses times the room of the longest, which is what the key-value cache takes. One
+    request with more is a batch by itself.
 
     Args:
-        requests: of one shard, each for as many answers.
+        requests: of one shard, each for as many responses.
         settings: block `engine`.
-        new_tokens: that an answer may have.
+        new_tokens: that a response may have.
 
     Returns:
         Places of the requests.
     """
     batch: list[int] = []
     for place in sorted(range(len(requests)), key=lambda at: (len(requests[at].tokens), at)):
-        answers = (len(batch) + 1) * len(requests[place].seeds)
-        room = answers * (len(requests[place].tokens) + new_tokens)  # the longest so far
-        full = answers > settings.batch_size or room > (settings.batch_tokens or room)
+        responses = (len(batch) + 1) * len(requests[place].seeds)
+        room = responses * (len(requests[place].tokens) + new_tokens)  # the longest so far
+        full = responses > settings.batch_size or room > (settings.batch_tokens or room)
         if full and batch:
             yield batch
             batch = []

@@ -29,7 +29,7 @@ BLOCK_ON_CPU = 32  # tokens; vLLM's own 128 would share no prefix of most chat p
 
 
 class Vllm:
-    """Draws answers with vLLM: one request an answer, with that answer's own seed."""
+    """Draws responses with vLLM: one request a response, with that response's own seed."""
 
     tokenizer: PreTrainedTokenizerBase
     stop_ids: frozenset[int]
@@ -39,7 +39,7 @@ class Vllm:
 
         Args:
             settings: block `engine`.
-            context: tokens of a prompt and its answer together, at most.
+            context: tokens of a prompt and its response together, at most.
 
         Raises:
             InputError: vLLM is not installed.
@@ -112,7 +112,7 @@ class Vllm:
     def answer(
         self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
     ) -> Iterator[tuple[int, list[list[Draw]]]]:
-        """Draw shard after shard, all answers of one at once.
+        """Draw shard after shard, all responses of one at once.
 
         The cache of prefixes is emptied before each: what an earlier shard left there would
         change what is computed together, hence rounding.
@@ -152,7 +152,7 @@ class Vllm:
 
 
 def sampling_params(seeds: Sequence[int], decode: Decode, stop_ids: frozenset[int]) -> list[Any]:
-    """Say how each answer is drawn; the k-th of n samples would get seed + k, so n is 1."""
+    """Say how each response is drawn; the k-th of n samples would get seed + k, so n is 1."""
     from vllm import SamplingParams
 
     return [
@@ -174,7 +174,7 @@ def sampling_params(seeds: Sequence[int], decode: Decode, stop_ids: frozenset[in
 def _pack_output_layer(model: torch.nn.Module) -> None:
     """Pack an output layer that shares the embedding's weights anew.
 
-    On a CPU vLLM 0.32 keeps packed copies, and its reload forgets this one: the answers would be
+    On a CPU vLLM 0.32 keeps packed copies, and its reload forgets this one: the responses would be
     those of the new weights under the old output layer. On a GPU there is no copy.
     """
     head = getattr(model, "lm_head", None)
@@ -183,5 +183,5 @@ def _pack_output_layer(model: torch.nn.Module) -> None:
 
 
 def _draw(drawn: Any) -> Draw:
-    """Take an answer over: vLLM's tokens include the final eos, its log-probs are raw."""
+    """Take a response over: vLLM's tokens include the final eos, its log-probs are raw."""
     return Draw(list(drawn.token_ids), str(drawn.finish_reason), float(drawn.cumulative_logprob))

@@ -1,1 +1,1 @@
-"""Reward models over prompts with their answers, in shards."""
+"""Reward models over prompts with their responses, in shards."""

@@ -16,7 +16,7 @@ from mutual_taught.terminal.progress import Counted, ignore
 
 
 class ScoringJob(NamedTuple):
-    """Score answers with a reward model."""
+    """Score responses with a reward model."""
 
     folder: Path
     settings: blocks.Score
@@ -36,7 +36,7 @@ class ScoringJob(NamedTuple):
 
 
 class ScorerPool:
-    """Scores answers in the pool."""
+    """Scores responses in the pool."""
 
     tokenizer: PreTrainedTokenizerBase
 

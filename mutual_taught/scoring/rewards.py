@@ -1,4 +1,4 @@
-"""Scoring: a reward model over prompts with their answers, packed."""
+"""Scoring: a reward model over prompts with their responses, packed."""
 
 from collections.abc import Sequence
 
@@ -18,11 +18,12 @@ Rewards = list[NDArray[np.float64]]
 def score(
     reward_model: RewardModel, groups: Sequence[Group], budget: int, seen: Counted = ignore
 ) -> Rewards:
-    """Score every answer of a shard.
+    """Score every response of a shard.
 
     Groups of similar sizes share a packed row, so the rows depend only on the shard. A reward is
-    the head's output at the last token of a branch: that of the conversation with its answer which
-    is not the padding token, as transformers and TRL read it (`tokenise` leaves out what follows).
+    the head's output at the last token of a branch: that of the conversation with its response
+    which is not the padding token, as transformers and TRL read it (`tokenise` leaves out what
+    follows).
 
     Args:
         reward_model: r.
@@ -31,7 +32,7 @@ def score(
         seen: told after every row of how many rewards it gave.
 
     Returns:
-        Rewards (logits), one array of shape (answers,) a group, in order.
+        Rewards (logits), one array of shape (responses,) a group, in order.
     """
     found: Rewards = [np.empty(0)] * len(groups)
     order = sorted(range(len(groups)), key=lambda place: (groups[place].size, place))

@@ -1,4 +1,4 @@
-"""Scorers: what holds a reward model in memory and scores shards of prompts with their answers."""
+"""Scorers: what holds a reward model in memory and scores shards of prompts with responses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mutual_taught.terminal.progress import Counted, ignore
 
 
 class Scorer(Protocol):
-    """Scores answers. It is started once a stage; one reward model takes the other's place."""
+    """Scores responses. It is started once a stage; one reward model takes the other's place."""
 
     settings: blocks.Score
     tokenizer: PreTrainedTokenizerBase

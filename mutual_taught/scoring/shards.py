@@ -45,7 +45,7 @@ def by_prompt(
 def together(
     ids: Sequence[str], columns: Sequence[Sequence[str]], prompts: pa.Table, path: Path
 ) -> list[Asked]:
-    """Put the prompts of the given ids beside their answers, one column an index."""
+    """Put the prompts of the given ids beside their responses, one column an index."""
     messages = joins.align(prompts, ids, path)["messages"].to_pylist()
     rows = zip(ids, messages, zip(*columns, strict=True), strict=True)
     return [Asked(prompt, turns, texts) for prompt, turns, texts in rows]
@@ -69,17 +69,17 @@ def spread(
 def score_all(
     scorer: Scorer, reward_model: Path, asked: Sequence[Asked], tokens: Tokens, name: str
 ) -> pa.Table:
-    """Score answers, going on from the shards that an interrupted run finished.
+    """Score responses, going on from the shards that an interrupted run finished.
 
     Args:
         scorer: takes the reward model.
         reward_model: its folder.
-        asked: prompts with their answers, in any order; each prompt once.
+        asked: prompts with their responses, in any order; each prompt once.
         tokens: limits.
         name: of the work folder; each scoring of a stage has its own.
 
     Returns:
-        Rows of `rewards`, sorted; the index is the place among the prompt's answers.
+        Rows of `rewards`, sorted; the index is the place among the prompt's responses.
 
     Raises:
         InputError: a reward is not finite.
@@ -102,14 +102,14 @@ def score_prompts(
 ) -> pa.Table:
     """Score in shards of `shard_size` prompts; finished ones in `parts` are not scored again.
 
-    Equal answers to a prompt are scored once. One that does not fit is not scored: its reward is
+    Equal responses to a prompt are scored once. One that does not fit is not scored: its reward is
     null, with the reason. The partition depends only on the sorted prompts, so an interrupted run
     ends with the same bytes.
 
     Args:
         scorer: holds r.
-        asked: prompts with their answers, sorted by id.
-        max_length: tokens a conversation with its answer may have.
+        asked: prompts with their responses, sorted by id.
+        max_length: tokens a conversation with its response may have.
         parts: folder of finished shards.
         name: of the work folder, for the bar.
     """
@@ -131,7 +131,7 @@ def score_prompts(
         for number, found in scorer.score(todo, progress.update):
             rows = _rows(cut[number], fitting[number], found)
             tables.write(paths[number].parent, tables.REWARDS, rows, {})
-            ready += counts[number]  # with equal answers and those that do not fit
+            ready += counts[number]  # with equal responses and those that do not fit
             progress.update(ready - progress.n)
     finished = [tables.read(path, tables.REWARDS) for path in paths]
     return pa.concat_tables(part.replace_schema_metadata() for part in finished).combine_chunks()

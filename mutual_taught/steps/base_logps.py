@@ -1,4 +1,4 @@
-"""Log-probs of pi_0 on a policy's answers, for the KL estimate of an evaluation."""
+"""Log-probs of pi_0 on a policy's responses, for the KL estimate of an evaluation."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from mutual_taught.steps.frozen import SHARD, Frozen, measured
 
 
 def add_base_logps(
-    answers: pa.Table, prompts: pa.Table, base: Frozen, drawing: Drawing, name: str
+    responses: pa.Table, prompts: pa.Table, base: Frozen, drawing: Drawing, name: str
 ) -> pa.Table:
-    """Add `base_logprob`: the log-prob of every answer under pi_0, in nats.
+    """Add `base_logprob`: the log-prob of every response under pi_0, in nats.
 
     Args:
-        answers: rows of `generations`, as many a prompt, sorted; `logprob` is the policy's own.
+        responses: rows of `generations`, as many a prompt, sorted; `logprob` is the policy's own.
         prompts: table `prompts`, those that were answered.
         base: pi_0, and how it is run.
         drawing: where it is run.
@@ -30,16 +30,18 @@ def add_base_logps(
     """
     inputs: dict[str, object] = {
         "policy": read_manifest(base.folder).digest,
-        "answers": tables.rows_digest(answers.select(["prompt_id", "response_index", "token_ids"])),
+        "answers": tables.rows_digest(
+            responses.select(["prompt_id", "response_index", "token_ids"])
+        ),
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
         "dtype": base.dtype,
         "token_budget": base.token_budget,
         "shard": SHARD,
     }
     with work.folder(name, inputs) as place:
-        groups = answer_groups(answers, prompts, base.folder)
+        groups = response_groups(responses, prompts, base.folder)
         logps = measured(groups, base, drawing.engine.workers, place, "log-probs under pi_0")
-    return answers.append_column("base_logprob", pa.array(logps.ravel(), pa.float64()))
+    return responses.append_column("base_logprob", pa.array(logps.ravel(), pa.float64()))
 
 
 def base_policy(folder: Path, drawing: Drawing, score: Score) -> Frozen:
@@ -53,13 +55,13 @@ def base_policy(folder: Path, drawing: Drawing, score: Score) -> Frozen:
     return Frozen(folder, dtype, score.token_budget, drawing.tokens)
 
 
-def answer_groups(answers: pa.Table, prompts: pa.Table, policy: Path) -> list[Group]:
-    """Lay out each prompt with all its answers as token ids, in the order of the answers."""
+def response_groups(responses: pa.Table, prompts: pa.Table, policy: Path) -> list[Group]:
+    """Lay out each prompt with all its responses as token ids, in the order of the responses."""
     tokenizer = load_tokenizer(policy)
-    ids = pc.unique(answers["prompt_id"]).to_pylist()
-    width = len(answers) // len(ids)
+    ids = pc.unique(responses["prompt_id"]).to_pylist()
+    width = len(responses) // len(ids)
     asked = joins.align(prompts, ids, Path("the eval split"))["messages"].to_pylist()
-    tokens = answers["token_ids"].to_pylist()
+    tokens = responses["token_ids"].to_pylist()
     return [
         Group(
             chat.prompt_tokens(tokenizer, messages, prompt),

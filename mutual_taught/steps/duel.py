@@ -54,10 +54,10 @@ def duel(
     """Let every checkpoint and pi_{t-1} answer every selection prompt, and judge who did better.
 
     Args:
-        models: who duels, and r_{t-1}, which scores all answers.
+        models: who duels, and r_{t-1}, which scores all responses.
         prompts: those of D_MS, table `prompts`.
         iteration: t.
-        terms: how answers are drawn and scored, and who judges them.
+        terms: how responses are drawn and scored, and who judges them.
 
     Returns:
         Rows of `duels`, and what they were made from.
@@ -74,10 +74,10 @@ def duel(
     if not steps:
         raise InputError(f"{models.checkpoints}: holds no checkpoint; expected at least one")
     folders = [models.policy, *(models.checkpoints / STEP.format(step) for step in steps)]
-    answers, dtype = _answers(folders, prompts, iteration, terms)
-    rewards = _rewards(answers, models.reward_model, prompts, iteration, terms)
+    responses, dtype = _responses(folders, prompts, iteration, terms)
+    rewards = _rewards(responses, models.reward_model, prompts, iteration, terms)
     fought = pa.concat_tables(
-        _rows(step, answers[0], answers[n], rewards[[0, n]]) for n, step in enumerate(steps, 1)
+        _rows(step, responses[0], responses[n], rewards[[0, n]]) for n, step in enumerate(steps, 1)
     )
     if terms.asking is not None:
         said = model_verdicts.replies(fought, prompts, terms.asking, SPLIT)
@@ -105,10 +105,10 @@ def duel(
     return fought, made_from
 
 
-def _answers(
+def _responses(
     folders: Sequence[Path], prompts: pa.Table, iteration: int, terms: DuelTerms
 ) -> tuple[list[pa.Table], str]:
-    """Draw the answers of pi_{t-1}, whose folder is first, and of the candidates; rows alike.
+    """Draw the responses of pi_{t-1}, whose folder is first, and of the candidates; rows alike.
 
     Returns:
         A table of `responses` for each folder, and the number format they were drawn in.
@@ -123,31 +123,31 @@ def _answers(
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
             for folder, plan in zip(folders, plans, strict=True)
         ]
-    answers = [tables.RESPONSES.sorted(table) for table in drawn]
-    for table, folder in zip(answers[1:], folders[1:], strict=True):
-        joins.same_keys(answers[0], table, tables.RESPONSES, folder)
-    return answers, running.settings.dtype
+    responses = [tables.RESPONSES.sorted(table) for table in drawn]
+    for table, folder in zip(responses[1:], folders[1:], strict=True):
+        joins.same_keys(responses[0], table, tables.RESPONSES, folder)
+    return responses, running.settings.dtype
 
 
 def _rewards(
-    answers: Sequence[pa.Table], judge: Path, prompts: pa.Table, iteration: int, terms: DuelTerms
+    responses: Sequence[pa.Table], judge: Path, prompts: pa.Table, iteration: int, terms: DuelTerms
 ) -> NDArray[np.float64]:
-    """Score all answers under r_{t-1}, those to one prompt together: shape (folders, rows)."""
+    """Score all responses under r_{t-1}, those to one prompt together: shape (folders, rows)."""
     count = terms.duel.responses_per_prompt
-    ids = answers[0]["prompt_id"].to_pylist()[::count]
-    texts = [table["response"].to_pylist() for table in answers]
+    ids = responses[0]["prompt_id"].to_pylist()[::count]
+    texts = [table["response"].to_pylist() for table in responses]
     columns = [said[index::count] for said in texts for index in range(count)]
     asked = shards.together(ids, columns, prompts, SPLIT)
     with start_scorer(terms.score, terms.drawing.engine.workers, terms.drawing.tokens) as scorer:
         name = f"duel@{iteration}-rewards"
         scored = shards.score_all(scorer, judge, asked, terms.drawing.tokens, name)
     by_prompt = shards.spread(scored, ids, len(columns))  # (prompts, folders * count)
-    apart = by_prompt.reshape(len(ids), len(answers), count).swapaxes(0, 1)
-    return np.asarray(apart.reshape(len(answers), len(ids) * count))
+    apart = by_prompt.reshape(len(ids), len(responses), count).swapaxes(0, 1)
+    return np.asarray(apart.reshape(len(responses), len(ids) * count))
 
 
 def _rows(step: int, previous: pa.Table, own: pa.Table, rewards: NDArray[np.float64]) -> pa.Table:
-    """Lay a candidate's answers beside pi_{t-1}'s; rewards: (2, rows), pi_{t-1}'s first."""
+    """Lay a candidate's responses beside pi_{t-1}'s; rewards: (2, rows), pi_{t-1}'s first."""
     rows: dict[str, object] = {
         "step": np.full(len(own), step),
         "prompt_id": own["prompt_id"],

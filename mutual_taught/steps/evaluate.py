@@ -1,4 +1,4 @@
-"""Evaluation with models: answers to the held-out prompts, scores under r_t and r_0."""
+"""Evaluation with models: responses to the held-out prompts, scores under r_t and r_0."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -56,12 +56,12 @@ def assess(inputs: EvalInputs, prompts: pa.Table, out: Path, terms: EvalTerms) -
         inputs: models, and what they are compared with.
         prompts: of the eval split, table `prompts`.
         out: folder of the iteration.
-        terms: how answers are drawn and scored.
+        terms: how responses are drawn and scored.
     """
-    answers, drawn_from = _answers(inputs.policy, prompts, out, terms)
+    responses, drawn_from = _responses(inputs.policy, prompts, out, terms)
     tokens, seed = terms.drawing.tokens, terms.drawing.seed
     with start_scorer(terms.score, terms.drawing.engine.workers, tokens) as scorer:
-        own, held_out = _rewards(inputs, prompts, answers, scorer, tokens, out.name)
+        own, held_out = _rewards(inputs, prompts, responses, scorer, tokens, out.name)
     own = _base_logps(inputs, own, prompts, terms, f"eval@{out.name}-base")
     limit = {"max_length": tokens.max_length}
     told = {**drawn_from, **_compared_with(inputs), **limit}
@@ -83,8 +83,8 @@ def assess(inputs: EvalInputs, prompts: pa.Table, out: Path, terms: EvalTerms) -
     files.write_json(out / "eval" / "model_outputs.json", outputs)
 
 
-def _answers(policy: Path, prompts: pa.Table, out: Path, terms: EvalTerms) -> Drawn:
-    """Draw the policy's answers, with gold; seeds are those of iteration 0 for every t."""
+def _responses(policy: Path, prompts: pa.Table, out: Path, terms: EvalTerms) -> Drawn:
+    """Draw the policy's responses, with gold; seeds are those of iteration 0 for every t."""
     drawing = terms.drawing
     plan = make_plan("eval", 0, terms.eval.responses_per_prompt, terms.eval, drawing)
     with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
@@ -100,7 +100,7 @@ def _rewards(
     tokens: Tokens,
     iteration: str,
 ) -> tuple[pa.Table, list[pa.Table]]:
-    """Add the rewards of r_0, r_{t-1} and r_t to the answers, and score the held-out gold pairs."""
+    """Add the rewards of r_0, r_{t-1} and r_t to the responses, and score held-out gold pairs."""
     split = Path("the eval split")
     asked = shards.by_prompt(drawn, split, prompts, split)
     models = _models(inputs)
@@ -126,7 +126,7 @@ def _rewards(
 
 
 def _models(inputs: EvalInputs) -> dict[str, Path]:
-    """Name the reward models that score the answers."""
+    """Name the reward models that score the responses."""
     return {
         "rt": inputs.reward_model,
         "r0": inputs.base_reward_model,
@@ -137,7 +137,7 @@ def _models(inputs: EvalInputs) -> dict[str, Path]:
 def _base_logps(
     inputs: EvalInputs, own: pa.Table, prompts: pa.Table, terms: EvalTerms, name: str
 ) -> pa.Table:
-    """Add the answers' log-probs under pi_0; those of pi_0's own answers are the sampler's."""
+    """Add the responses' log-probs under pi_0; those of pi_0's own responses are the sampler's."""
     if read_manifest(inputs.policy).digest == read_manifest(inputs.base_policy).digest:
         return own.append_column("base_logprob", own["logprob"])
     base = base_policy(inputs.base_policy, terms.drawing, terms.score)
@@ -145,7 +145,7 @@ def _base_logps(
 
 
 def _compared_with(inputs: EvalInputs) -> dict[str, object]:
-    """Name the models whose numbers stand beside the policy's answers."""
+    """Name the models whose numbers stand beside the policy's responses."""
     return {
         "base_policy": read_manifest(inputs.base_policy).digest,
         "previous_reward_model": read_manifest(inputs.previous_reward_model).digest,

@@ -53,20 +53,20 @@ class Frozen(NamedTuple):
 def measured(
     groups: Sequence[Group], policy: Frozen, workers: Workers, place: Path, title: str
 ) -> Floats:
-    """Run a policy over prompts with their answers, going on from the shards that are finished.
+    """Run a policy over prompts with their responses, going on from the shards that are finished.
 
     Groups are cut in their order, that of their prompts' ids, and a packed row never reaches over a
     cut: so an interrupted run, and one on a cluster, end with the same bytes.
 
     Args:
-        groups: the prompts' tokens, with as many answers each.
+        groups: the prompts' tokens, with as many responses each.
         policy: the model.
         workers: where it is run: in this process, or on a cluster.
         place: folder of finished shards.
         title: of the bar.
 
     Returns:
-        Log-probs of whole answers, in nats, shape (prompts, answers).
+        Log-probs of whole responses, in nats, shape (prompts, responses).
     """
     shards = [groups[at : at + SHARD] for at in range(0, len(groups), SHARD)]
     paths = [place / f"part-{number:05d}.json" for number in range(len(shards))]

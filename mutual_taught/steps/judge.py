@@ -1,4 +1,4 @@
-"""Stage judge on tables: stored answers in, a language model's verdicts out."""
+"""Stage judge on tables: stored responses in, a language model's verdicts out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,13 +23,13 @@ PREFIX = "policy.win_rate"
 class JudgeInputs(NamedTuple):
     """What a judge is asked about: `generations` of `policy`, `base`, `previous`; the prompts."""
 
-    answers: Mapping[str, pa.Table]
+    responses: Mapping[str, pa.Table]
     prompts: pa.Table
     prompts_path: Path
 
 
 def spec(settings: Judging) -> Spec:
-    """Give what decides verdicts beside the answers.
+    """Give what decides verdicts beside the responses.
 
     Raises:
         InputError: no judge is named.
@@ -42,31 +42,31 @@ def spec(settings: Judging) -> Spec:
 
 
 def compared(asked: JudgeInputs, count: int) -> list[Comparison]:
-    """Put the first so many answers to each prompt beside those of pi_0 and of pi_{t-1}.
+    """Put the first so many responses to each prompt beside those of pi_0 and of pi_{t-1}.
 
     Raises:
         InputError: the others answered other prompts.
     """
-    own, ids = _first(asked.answers["policy"], count), asked.answers["policy"]["prompt_id"]
+    own, ids = _first(asked.responses["policy"], count), asked.responses["policy"]["prompt_id"]
     turns = joins.align(asked.prompts, pc.unique(ids).to_pylist(), asked.prompts_path)
     named = dict(zip(turns["prompt_id"].to_pylist(), turns["messages"].to_pylist(), strict=True))
     found = []
     for name in OTHERS:
-        other = _first(asked.answers[name], count)
+        other = _first(asked.responses[name], count)
         joins.same_keys(own, other, tables.GENERATIONS, Path(f"the answers of {name}"))
         found += verdict_tables.comparisons(own, other, name, named)
     return found
 
 
-def _first(answers: pa.Table, count: int) -> pa.Table:
-    return answers.filter(pc.less(answers["response_index"], count))
+def _first(responses: pa.Table, count: int) -> pa.Table:
+    return responses.filter(pc.less(responses["response_index"], count))
 
 
 def made_from(asked: JudgeInputs, judge: Spec) -> dict[str, object]:
     """Name what verdicts are of, as provenance does."""
     return {
-        **tables.digests(answers=asked.answers["policy"]),
-        "others": tables.digests(**{name: asked.answers[name] for name in OTHERS}),
+        **tables.digests(answers=asked.responses["policy"]),
+        "others": tables.digests(**{name: asked.responses[name] for name in OTHERS}),
         "prompts": tables.rows_digest(asked.prompts.select(["prompt_id", "messages"])),
         **judge._asdict(),
     }

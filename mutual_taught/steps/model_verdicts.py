@@ -18,7 +18,7 @@ from mutual_taught.evaluation.judges.request import Request, Spec, request
 from mutual_taught.evaluation.judges.store import opened, place
 from mutual_taught.evaluation.judges.texts import Game
 
-REPLIES = ("reply", "swapped_reply")  # the candidate's answer shown first, and second
+REPLIES = ("reply", "swapped_reply")  # the candidate's response shown first, and second
 EVEN = 0.5
 
 
@@ -72,7 +72,7 @@ def _written(key: str, reply: Reply | None) -> str:
 
 
 def preferences(duels: pa.Table) -> NDArray[np.float64]:
-    """Read how far the judge prefers each candidate's answer, both orders averaged.
+    """Read how far the judge prefers each candidate's response, both orders averaged.
 
     Args:
         duels: with both texts and the stored replies.
@@ -92,7 +92,7 @@ def preferences(duels: pa.Table) -> NDArray[np.float64]:
 
 
 def _read(duels: pa.Table, name: str) -> Iterator[float]:
-    """Read how far the answer shown first is preferred in each stored reply."""
+    """Read how far the response shown first is preferred in each stored reply."""
     for text in duels[name].to_pylist():
         if not text:
             yield float("nan")

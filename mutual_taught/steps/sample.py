@@ -11,7 +11,7 @@ from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.config.blocks import Drawing, Sample, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.method.splits import policy_part
-from mutual_taught.models.chat import answer_tokens, prompt_tokens
+from mutual_taught.models.chat import prompt_tokens, response_tokens
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.sampling.shards import Drawn, draw, make_plan
 from mutual_taught.sampling.start import start_engine
@@ -57,11 +57,11 @@ def given(tokenizer: PreTrainedTokenizerBase, prompts: pa.Table, limits: Tokens)
 
     They are tokenised as the policy would have drawn them: what its template makes of them, up to
     the token that ends a turn. There is no log-prob and the seed is 0, because nothing was drawn.
-    An answer that is longer with its prompt than `max_length` is kept, whole, and says so as its
+    A response that is longer with its prompt than `max_length` is kept, whole, and says so as its
     finish reason: it gets no reward.
 
     Raises:
-        InputError: a prompt came without answers.
+        InputError: a prompt came without responses.
     """
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
     columns = ("prompt_id", "messages", "chosen", "rejected")
@@ -75,7 +75,7 @@ def given(tokenizer: PreTrainedTokenizerBase, prompts: pa.Table, limits: Tokens)
                     f"prompt {prompt}: came without answers; expected data.columns.chosen and "
                     "rejected with sample.source given"
                 )
-            tokens = answer_tokens(tokenizer, text, messages)
+            tokens = response_tokens(tokenizer, text, messages)
             fits = asked + len(tokens) <= limits.max_length
             finish = "stop" if fits else tables.TOO_LONG
             values = (prompt, index, text, tokens, len(tokens), finish, 0, None)

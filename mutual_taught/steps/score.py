@@ -46,7 +46,7 @@ def rewards(
 
 
 def _without_overlong(scored: pa.Table, responses: pa.Table) -> pa.Table:
-    """Take the rewards from given answers that are too long for the policy."""
+    """Take the rewards from given responses that are too long for the policy."""
     overlong = pc.equal(responses["finish_reason"], tables.TOO_LONG).to_numpy()
     values = np.where(overlong, np.nan, scored["reward"].to_numpy())
     why = np.where(overlong, tables.TOO_LONG, scored["reason"].to_numpy(zero_copy_only=False))

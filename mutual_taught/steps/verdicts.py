@@ -14,10 +14,10 @@ from mutual_taught.steps import model_verdicts
 def judged(duels: pa.Table, prompts: pa.Table, judge: Judge, path: Path) -> pa.Table:
     """Judge duels by rewards, by gold, or by a language model's stored replies.
 
-    Gold is how far answers follow their prompt's instructions. Every answer has it, also one
-    without a reward, so gold leaves no prompt out. A language model prefers the candidate's answer
-    where the mean over both orders is above one half; a duel without both verdicts leaves its
-    prompt out, as one without a reward does.
+    Gold is how far responses follow their prompt's instructions. Every response has it, also one
+    without a reward, so gold leaves no prompt out. A language model prefers the candidate's
+    response where the mean over both orders is above one half; a duel without both verdicts leaves
+    its prompt out, as one without a reward does.
 
     Args:
         duels: rows of `duels` with both texts and rewards, and of a language model the replies.

@@ -31,11 +31,11 @@ def read(duels: Path, selection: Path) -> tuple[Calibration, dict[str, object]]:
 
 
 def calibrate(duels: pa.Table, prompts: pa.Table, path: Path) -> Calibration:
-    """Fit how likely pi_t's answer is better than pi_{t-1}'s at a margin, on the duels of D_MS.
+    """Fit how likely pi_t's response is better than pi_{t-1}'s at a margin, on the duels of D_MS.
 
     All candidates' duels count: those of the selected one alone are few, and it was selected for
-    having won these very duels. A duel without a reward, or whose answers have the same gold, says
-    nothing.
+    having won these very duels. A duel without a reward, or whose responses have the same gold,
+    says nothing.
 
     Args:
         duels: table `duels`.

@@ -116,7 +116,7 @@ def title(work: str, whole: str) -> str:
 
 
 class Moved(NamedTuple):
-    """How far sampling came: tokens drawn, answers that ended, those of them that were cut."""
+    """How far sampling came: tokens drawn, responses that ended, those of them that were cut."""
 
     tokens: int
     ended: int
@@ -124,34 +124,34 @@ class Moved(NamedTuple):
 
 
 class Tally:
-    """Counts answers on a bar: tokens a second, how many the length limit cut."""
+    """Counts responses on a bar: tokens a second, how many the length limit cut."""
 
     def __init__(self, progress: "tqdm[None]", limit: int) -> None:
         self.progress, self.limit = progress, limit
         self.begun = time.monotonic()
-        self.answers = self.cut = self.tokens = 0
+        self.responses = self.cut = self.tokens = 0
 
     def earlier(self, reasons: Sequence[str]) -> None:
-        """Count answers of an earlier run by why they ended."""
-        self.answers += len(reasons)
+        """Count responses of an earlier run by why they ended."""
+        self.responses += len(reasons)
         self.cut += sum(reason == "length" for reason in reasons)
 
     def add(self, new: Moved) -> None:
         """Count what is new."""
-        self.answers, self.cut = self.answers + new.ended, self.cut + new.cut
+        self.responses, self.cut = self.responses + new.ended, self.cut + new.cut
         self.tokens += new.tokens
         rate = self.tokens / max(time.monotonic() - self.begun, 1e-9)
         shown = f"{self.tokens:,} tokens, {rate:,.0f}/s"
-        if self.answers:
-            shown += f", {self.cut / self.answers:.0%} cut"
+        if self.responses:
+            shown += f", {self.cut / self.responses:.0%} cut"
         self.progress.set_postfix_str(shown, refresh=False)
         self.progress.update(new.ended)
 
     def warn(self) -> None:
-        """Say so if the length limit cut many answers: they have no end, and pairs learn that."""
-        if self.answers and self.cut / self.answers > MANY_CUT:
+        """Say so if the length limit cut many responses: they have no end, and pairs learn that."""
+        if self.responses and self.cut / self.responses > MANY_CUT:
             print(
-                f"{self.progress.desc}: {self.cut / self.answers:.0%} of {self.answers} "
+                f"{self.progress.desc}: {self.cut / self.responses:.0%} of {self.responses} "
                 f"were cut at {self.limit} tokens; raise max_new_tokens if they are to be whole",
                 file=sys.stderr,
             )

@@ -79,7 +79,7 @@ class PackedDPOTrainer(Packed, DPOTrainer):  # type: ignore[misc]
         padded = pad_sequence(order, batch_first=True)
         lengths = torch.tensor([len(part) for part in order], device=where)
         # TRL drops the mask's first column, because a sequence's first token has no log-prob. Ours
-        # begin with the first token of the answer, so a column is put before them.
+        # begin with the first token of the response, so a column is put before them.
         mask = torch.arange(padded.shape[1] + 1, device=where)[None] <= lengths[:, None]
         mask[:, 0] = False
         # TRL counts entropy, mean logits and top-1 hits only for metrics, which `log` drops.

@@ -1,4 +1,4 @@
-"""What drawn answers must be by their tokens alone."""
+"""What drawn responses must be by their tokens alone."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from mutual_taught.artifacts import tables
-from mutual_taught.audit import answer_tables
+from mutual_taught.audit import response_tables
 from mutual_taught.audit.run import Reader
 from mutual_taught.models.chat import texts
 from mutual_taught.models.folders import stop_ids
@@ -22,7 +22,7 @@ def reader(policy_folder: Path) -> Reader:
 
 
 def faults(reader: Reader, tokens: list[int], finish: str, text: str | None = None) -> list[str]:
-    """Check one answer; its text is that of its tokens unless another is given."""
+    """Check one response; its text is that of its tokens unless another is given."""
     right = texts(reader.tokenizer, [tokens])[0]
     row = {
         "prompt_id": "0" * 32,
@@ -33,7 +33,7 @@ def faults(reader: Reader, tokens: list[int], finish: str, text: str | None = No
         "seed": 1,
     }
     data = pa.Table.from_pylist([row], tables.ANSWERS.schema)
-    found = answer_tables.drawn(Path("answers"), tables.ANSWERS, data, reader, LONGEST)
+    found = response_tables.drawn(Path("answers"), tables.ANSWERS, data, reader, LONGEST)
     return [fault.where.split()[-1] for fault in found]
 
 

@@ -277,7 +277,7 @@ def _last(run: Path) -> None:
 
 
 def _ties(run: Path) -> None:
-    """The draws are coupled, so many answers of candidates are those of the previous policy."""
+    """The draws are coupled, so many responses of candidates are those of the previous policy."""
     duels = pq.read_table(run / "1" / "duels.parquet").to_pylist()
     fought: dict[int, list[float]] = {}
     for row in duels:
@@ -355,7 +355,7 @@ def _instructions(run: Path, split: str) -> dict[str, tuple[list[str], list[str]
 
 
 def _labelled(run: Path) -> None:
-    """Who follows more instructions is chosen, also where that is the older answer."""
+    """Who follows more instructions is chosen, also where that is the older response."""
     wanted = _instructions(run, "reward")
     for t in "12":
         pairs = tables.read(run / t / "pseudo_pairs.parquet", tables.PSEUDO_PAIRS)
@@ -380,7 +380,7 @@ def _labelled(run: Path) -> None:
 
 
 def _judged(run: Path) -> None:
-    """The candidate whose answers follow more instructions wins, whatever its reward."""
+    """The candidate whose responses follow more instructions wins, whatever its reward."""
     wanted = _instructions(run, "selection")
     for t in "12":
         duels = tables.read(run / t / "duels.parquet", tables.DUELS)
@@ -463,10 +463,10 @@ def _plain(run: Path, policy: str, t: str = "2") -> list[float]:
             prompt = tokenizer.apply_chat_template(
                 messages[pair["prompt_id"]], add_generation_prompt=True, return_dict=False
             )
-            answer = drawn[pair["prompt_id"], pair[side]]
+            response = drawn[pair["prompt_id"], pair[side]]
             with torch.no_grad():
-                logits = model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1]
-            logps = logits.log_softmax(-1)[range(len(answer)), answer]
+                logits = model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]
+            logps = logits.log_softmax(-1)[range(len(response)), response]
             sums.append(float(logps.sum()))
     return sums
 
@@ -491,7 +491,7 @@ def _highest(run: Path) -> None:
 
 
 def _neutral(run: Path) -> None:
-    """The tiny policy's answers are all cut at one length, so length brings nothing there."""
+    """The tiny policy's responses are all cut at one length, so length brings nothing there."""
     for t in "12":
         pairs = tables.read(run / t / "ranked_pairs.parquet", tables.RANKED_PAIRS)
         assert tables.provenance(pairs)["length_slope"] == 0.0

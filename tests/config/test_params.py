@@ -93,7 +93,7 @@ def test_paper_preset_has_the_models_and_prompts_of_the_paper() -> None:
     assert (whole.data.policy_parts, whole.data.splits.selection.prompts) == (2, 2000)
     # a third each for the first policy update, the second, and the reward model updates
     assert whole.data.splits.policy.share / 2 == whole.data.splits.reward.share
-    # one answer is decoded as sampling does
+    # one response is decoded as sampling does
     for block in (whole.duel, whole.answer, whole.eval):
         assert (block.temperature, block.top_p) == (0.8, 0.95)
 
@@ -537,7 +537,7 @@ def test_linked_file_of_prompts_is_right(write: Any, here: Path) -> None:
 
 def test_longest_answer_is_that_of_all_stages_that_draw(write: Any) -> None:
     write(EVAL_LENGTH, EVAL_LENGTH.replace("48", "100"))
-    assert params.longest_answer() == 100
+    assert params.longest_response() == 100
 
 
 def test_fault_in_another_block_is_found_too(write: Any) -> None:

@@ -1,4 +1,4 @@
-"""Gold of answers on tables, worked by hand, and prompts that have none."""
+"""Gold of responses on tables, worked by hand, and prompts that have none."""
 
 from pathlib import Path
 
@@ -38,33 +38,33 @@ NO_COMMA, THREE_WORDS = "punctuation:no_comma", "length_constraints:number_words
 
 
 def test_gold_of_both_answers_is_by_their_prompts_instructions() -> None:
-    answers = pa.table(
+    responses = pa.table(
         {
             "prompt_id": ["b", "a", "b"],
             "response": ["red, blue", "one two three", " "],
             "previous_response": ["red blue", "one, two", "red blue"],
         }
     )
-    golds = of_both(answers, prompts([NO_COMMA, THREE_WORDS], [NO_COMMA]), PATH)
-    # A comma leaves 1/2; "one, two" has two of three words besides; a blank answer has 0.
+    golds = of_both(responses, prompts([NO_COMMA, THREE_WORDS], [NO_COMMA]), PATH)
+    # A comma leaves 1/2; "one, two" has two of three words besides; a blank response has 0.
     assert golds.own.tolist() == [0.5, 1.0, 0.0]
     assert golds.previous.tolist() == [1.0, (1 / 2 + 2 / 3) / 2, 1.0]
 
 
 def test_instruction_followed_in_part_counts_in_part() -> None:
-    answers = pa.table(
+    responses = pa.table(
         {"prompt_id": ["a"], "response": ["red blue"], "previous_response": ["a, b c"]}
     )
-    golds = of_both(answers, prompts([NO_COMMA, THREE_WORDS]), PATH)
+    golds = of_both(responses, prompts([NO_COMMA, THREE_WORDS]), PATH)
     # Two of three words without a comma; three words with one comma.
     assert golds.own.tolist() == [(1 + 2 / 3) / 2]
     assert golds.previous.tolist() == [(1 / 2 + 1) / 2]
 
 
 def test_answer_to_a_prompt_that_is_not_there_is_one_line() -> None:
-    answers = pa.table({"prompt_id": ["d"], "response": ["x"], "previous_response": ["y"]})
+    responses = pa.table({"prompt_id": ["d"], "response": ["x"], "previous_response": ["y"]})
     with pytest.raises(InputError, match="has no row for prompt 'd'"):
-        of_both(answers, prompts([NO_COMMA]), PATH)
+        of_both(responses, prompts([NO_COMMA]), PATH)
 
 
 def test_prompts_without_instructions_are_refused_in_one_line() -> None:

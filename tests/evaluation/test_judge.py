@@ -1,11 +1,11 @@
-"""Which answer a judge finds better, and which pairs of own answers differ in gold."""
+"""Which response a judge finds better, and which pairs of own responses differ in gold."""
 
 from typing import Any
 
 import pyarrow as pa
 
 from mutual_taught.evaluation.judge import Systems, judge, own_pairs
-from tests.evaluation.answers import generations, golds
+from tests.evaluation.responses import generations, golds
 
 
 def outcomes(judged: pa.Table, judge_name: str, other: str) -> list[float]:
@@ -39,7 +39,7 @@ def test_reward_model_that_judges_is_r_0_whatever_r_t_says() -> None:
 
 
 def test_teacher_judges_each_answer_by_the_reward_model_that_taught_it() -> None:
-    # r_{t-1} gives the new answer 2; the previous policy's own r_t, which is r_{t-1}, gave 3
+    # r_{t-1} gives the new response 2; the previous policy's own r_t, which is r_{t-1}, gave 3
     own = generations({"reward_previous": 2.0, "reward_rt": 9.0, "reward_r0": 9.0})
     previous = generations({"reward_previous": 8.0, "reward_rt": 3.0, "reward_r0": 0.0})
     judged = judge(Systems(own, own, previous))
@@ -95,14 +95,14 @@ def scored(rows: pa.Table, model: str) -> list[tuple[float, float]]:
     ]
 
 
-def answer(gold: float | None, r0: float, rt: float, text: str = "text") -> dict[str, Any]:
+def response(gold: float | None, r0: float, rt: float, text: str = "text") -> dict[str, Any]:
     return {"gold": gold, "reward_r0": r0, "reward_rt": rt, "response": text}
 
 
 def test_own_pair_has_the_answer_of_higher_gold_as_chosen_whatever_the_rewards() -> None:
-    own = generations(answer(0.0, 5.0, 50.0), answer(1.0, 6.0, 40.0))
+    own = generations(response(0.0, 5.0, 50.0), response(1.0, 6.0, 40.0))
     pairs = own_pairs(own)
-    # the second answer has gold 1: r_0 gives 6 and 5 (right), r_t 40 and 50 (wrong)
+    # the second response has gold 1: r_0 gives 6 and 5 (right), r_t 40 and 50 (wrong)
     assert scored(pairs, "r0") == [(6.0, 5.0)]
     assert scored(pairs, "rt") == [(40.0, 50.0)]
     assert len(set(pairs["pair_id"].to_pylist())) == 1
@@ -110,7 +110,7 @@ def test_own_pair_has_the_answer_of_higher_gold_as_chosen_whatever_the_rewards()
 
 def test_own_answers_of_equal_gold_are_no_pair() -> None:
     # of golds 1, 1/2, 1/2 the first is better than each of the others: two pairs, not three
-    own = generations(answer(1.0, 1.0, 0.0), answer(0.5, 2.0, 0.0), answer(0.5, 3.0, 0.0))
+    own = generations(response(1.0, 1.0, 0.0), response(0.5, 2.0, 0.0), response(0.5, 3.0, 0.0))
     pairs = own_pairs(own)
     assert scored(pairs, "r0") == [(1.0, 2.0), (1.0, 3.0)]
     assert len(set(pairs["pair_id"].to_pylist())) == 2
@@ -123,7 +123,7 @@ def test_own_pairs_are_of_one_prompt() -> None:
 
 
 def test_own_pair_gives_lengths_in_characters() -> None:
-    own = generations(answer(0.0, 0, 0, "long text"), answer(1.0, 0, 0, "short"))
+    own = generations(response(0.0, 0, 0, "long text"), response(1.0, 0, 0, "short"))
     row = own_pairs(own).to_pylist()[0]
     assert (row["length_chosen"], row["length_rejected"]) == (5, 9)
 

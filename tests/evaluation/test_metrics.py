@@ -1,4 +1,4 @@
-"""The numbers of eval.json, worked by hand from a few answers, judgements and scores."""
+"""The numbers of eval.json, worked by hand from a few responses, judgements and scores."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from mutual_taught.evaluation.judge import Systems, judge
 from mutual_taught.evaluation.metrics import distinct_2, policy_metrics
 from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 from mutual_taught.method.length_control import lc_minimal
-from tests.evaluation.answers import generations, golds
+from tests.evaluation.responses import generations, golds
 
 GOLD = "reward_model.gold_pairs"
 OWN = "reward_model.own_samples"
@@ -56,7 +56,7 @@ def test_gold_change_is_the_mean_of_differences_answer_by_answer() -> None:
 
 def test_interval_of_gold_resamples_prompts_not_answers() -> None:
     found = measured(generations(*golds(0.0, 1.0)))
-    # one prompt, drawn whole every time, is always 1/2; answers alone would give 0 to 1
+    # one prompt, drawn whole every time, is always 1/2; responses alone would give 0 to 1
     assert [found[f"policy.gold.{name}"] for name in ("mean", "ci_lo", "ci_hi")] == [0.5, 0.5, 0.5]
 
 
@@ -92,7 +92,7 @@ def test_ties_of_a_win_rate_count_what_its_n_counts() -> None:
     own = generations(*golds(1.0, 1.0, 0.5, prompt="a"), *golds(1.0, prompt="b"))
     base = generations(*golds(1.0, 0.0, 0.5, prompt="a"), *golds(1.0, prompt="b"))
     found, name = measured(own, base), "policy.win_rate.vs_base.verifiable"
-    # of four answers to two prompts three tie and one wins
+    # of four responses to two prompts three tie and one wins
     assert [found[f"{name}.{part}"] for part in ("n", "ties", "prompts")] == [4.0, 3.0, 2.0]
     assert found[f"{name}.mean"] == 0.625
 
@@ -191,9 +191,9 @@ def test_judges_that_taught_the_policy_are_not_independent() -> None:
 def test_distinct_2_is_the_share_of_word_pairs_said_once() -> None:
     # a b, b a, a b: two distinct of three
     assert distinct_2(["a b a b"]) == pytest.approx(2 / 3)
-    # the same answer twice: a b, a b
+    # the same response twice: a b, a b
     assert distinct_2(["a b", "a b"]) == 0.5
-    # b a would be a pair only across two answers
+    # b a would be a pair only across two responses
     assert distinct_2(["a b", "a c"]) == 1.0
 
 

@@ -1,4 +1,4 @@
-"""Rewards and answers beside the rows of a file, in every format, in order."""
+"""Rewards and responses beside the rows of a file, in every format, in order."""
 
 import csv
 import json
@@ -100,7 +100,7 @@ def test_a_row_gains_its_answers_with_the_columns_of_generations(
     assert 0 <= found[2]["gold"] <= 1
     assert all(row["length_tokens"] == len(row["token_ids"]) <= 8 for row in found[:6])
     assert [row["reason"] for row in found] == [""] * 6 + ["special_token", "too_long"]
-    assert (count.rows, count.answers) == (5, 6)
+    assert (count.rows, count.responses) == (5, 6)
 
 
 @pytest.mark.slow

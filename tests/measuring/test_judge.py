@@ -83,7 +83,7 @@ def test_gold_judges_prompts_that_have_instructions(here: Path) -> None:
     write("b.jsonl", [{**row, "response": "One, two."} for row in OWN[:2]] + OWN[2:])
     done = judge("own.jsonl", "b.jsonl", "--judge", "verifiable")
     assert done.exit_code == 0, done.output
-    # Two of three answers have a comma where the first file's have none; the third is the same.
+    # Two of three responses have a comma where the first file's have none; the third is the same.
     name = "win_rate.vs_b.verifiable.gold"
     found = files.read_json(Path("judged/metrics.json"))
     assert found[f"{name}.mean"] == pytest.approx(2.5 / 3)
@@ -109,7 +109,7 @@ def test_an_iteration_stands_for_its_answers_and_the_run_for_its_prompts(
 ) -> None:
     done = judge(str(finished / "2"), str(finished / "0"), "--judge", "verifiable")
     assert done.exit_code == 0, done.output
-    assert "8 comparisons" in done.output  # four prompts, two answers each
+    assert "8 comparisons" in done.output  # four prompts, two responses each
 
 
 REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {

@@ -10,7 +10,7 @@ from mutual_taught.method.length_control import lc_minimal
 
 
 def duels(*groups: tuple[int, float, int]) -> tuple[Floats, Ints, Ints]:
-    """Lay out groups of duels: by how much the answers are longer, share won, how many."""
+    """Lay out groups of duels: by how much the responses are longer, share won, how many."""
     longer = np.concatenate([np.full(count, gap) for gap, _, count in groups])
     won = [np.arange(count) < round(share * count) for _, share, count in groups]
     return np.concatenate(won).astype(np.float64), 100 + longer, np.full(len(longer), 100)

@@ -1,4 +1,4 @@
-"""Conversations as tokens: given answers, dates, parts, and special tokens that are spelt out."""
+"""Conversations as tokens: given responses, dates, parts, and special tokens that are spelt out."""
 
 from datetime import datetime
 from typing import Any
@@ -30,39 +30,39 @@ UNDATED = [name for name in FAMILIES if name != "dated"]
 def test_given_answer_is_what_the_template_makes_of_it(family: str, given_as: str) -> None:
     one = tokenizer(family)
     for messages in (chat.QUESTION, chat.TURNS):
-        answer = chat.answer_tokens(one, "Great Wave.", messages)
-        assert one.decode(answer) == given_as
+        response = chat.response_tokens(one, "Great Wave.", messages)
+        assert one.decode(response) == given_as
         prompt = chat.prompt_tokens(one, messages, "p")
         whole = chat.scored_tokens(one, messages, "Great Wave.")
-        assert whole[: len(prompt) + len(answer)] == prompt + answer
+        assert whole[: len(prompt) + len(response)] == prompt + response
 
 
 @pytest.mark.parametrize("family", UNDATED)
 @pytest.mark.parametrize("text", ["", "Yes.{eos}No.", "{end}{end}", " \n"])
 def test_given_answer_has_one_end_whatever_its_text_spells_out(family: str, text: str) -> None:
     one = tokenizer(family)
-    end = chat.answer_tokens(one, "Great Wave.")[-1]
+    end = chat.response_tokens(one, "Great Wave.")[-1]
     spelt = text.format(eos=one.eos_token, end=one.convert_ids_to_tokens(end))
-    answer = chat.answer_tokens(one, spelt)
-    assert answer[-1] == end
-    assert end not in answer[:-1]
+    response = chat.response_tokens(one, spelt)
+    assert response[-1] == end
+    assert end not in response[:-1]
 
 
 def test_answer_whose_template_ends_a_turn_in_no_token_ends_in_eos() -> None:
     one = tokenizer("chatml", "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}")
-    answer = chat.answer_tokens(one, "Great Wave.")
-    assert one.decode(answer) == "[assistant] Great Wave.\n<|im_end|>"
+    response = chat.response_tokens(one, "Great Wave.")
+    assert one.decode(response) == "[assistant] Great Wave.\n<|im_end|>"
 
 
 def test_token_that_spans_prompt_and_answer_is_not_the_answers() -> None:
-    # "Wave" is one token; the template ends the prompt in "W" and the answer is "ave".
+    # "Wave" is one token; the template ends the prompt in "W" and the response is "ave".
     one = tokenizer(
         "chatml",
         "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }} W{% else %}"
         "{{ m.content }}<|im_end|>{% endif %}{% endfor %}",
     )
-    answer = chat.answer_tokens(one, "ave")
-    assert one.decode(answer) == "ave<|im_end|>"
+    response = chat.response_tokens(one, "ave")
+    assert one.decode(response) == "ave<|im_end|>"
     prompt = chat.prompt_tokens(one, chat.QUESTION, "p")
     assert chat.scored_tokens(one, chat.QUESTION, "ave")[: len(prompt)] != prompt
 
@@ -70,7 +70,7 @@ def test_token_that_spans_prompt_and_answer_is_not_the_answers() -> None:
 def test_template_that_changes_a_prompt_when_its_answer_follows_is_one_line() -> None:
     one = tokenizer("chatml", "{{ messages | length }}" + FAMILIES["chatml"].template)
     with pytest.raises(InputError, match="renders a prompt otherwise when an answer follows"):
-        chat.answer_tokens(one, "Great Wave.")
+        chat.response_tokens(one, "Great Wave.")
 
 
 def test_template_that_shows_contents_as_parts_reads_the_same_as_one_of_texts() -> None:

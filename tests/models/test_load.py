@@ -57,18 +57,18 @@ def test_new_reward_model_has_the_first_layers_of_its_policy(
     assert capfd.readouterr().err == ""
 
 
-def rewards_of(folder: Path, answers: list[str]) -> tuple[list[float], list[float]]:
-    """Score answers as we do, and as whoever loads the folder with transformers does."""
+def rewards_of(folder: Path, responses: list[str]) -> tuple[list[float], list[float]]:
+    """Score responses as we do, and as whoever loads the folder with transformers does."""
     loaded = load_reward_model(folder, "float32")
-    asked = Asked("p", EXAMPLE, answers)
+    asked = Asked("p", EXAMPLE, responses)
     own = score(loaded, [tokenise(loaded.tokenizer, asked)], 500)[0].tolist()
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     plain = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
     ).eval()
     theirs = []
-    for answer in answers:
-        turns = [*EXAMPLE, {"role": "assistant", "content": answer}]
+    for response in responses:
+        turns = [*EXAMPLE, {"role": "assistant", "content": response}]
         read = tokenizer.apply_chat_template(
             turns, tokenize=True, return_dict=True, return_tensors="pt"
         )
@@ -78,7 +78,7 @@ def rewards_of(folder: Path, answers: list[str]) -> tuple[list[float], list[floa
 
 
 # "No" begins "No idea": its branch is the padding token alone.
-ANSWERS = ["Great Wave.", "No", "No idea"]
+RESPONSES = ["Great Wave.", "No", "No idea"]
 
 
 def test_conversation_that_ends_in_the_padding_token_is_scored_where_transformers_does(
@@ -90,7 +90,7 @@ def test_conversation_that_ends_in_the_padding_token_is_scored_where_transformer
     tokenizer.save_pretrained(folder)
     config = read_json(folder / "config.json")
     write_json(folder / "config.json", {**config, "pad_token_id": tokenizer.eos_token_id})
-    own, theirs = rewards_of(folder, ANSWERS)
+    own, theirs = rewards_of(folder, RESPONSES)
     assert own == pytest.approx(theirs, abs=1e-5)
 
 
@@ -105,7 +105,7 @@ def test_reward_model_of_a_policy_is_read_at_the_last_token_by_anyone(
     said: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
     save_model(model, model.state_dict(), tokenizer, tmp_path / "r0", EXACT, said)
     assert read_json(tmp_path / "r0" / "config.json")["pad_token_id"] == tokenizer.pad_token_id
-    own, theirs = rewards_of(tmp_path / "r0", ANSWERS)
+    own, theirs = rewards_of(tmp_path / "r0", RESPONSES)
     assert own == pytest.approx(theirs, abs=1e-5)
 
 

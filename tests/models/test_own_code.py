@@ -85,7 +85,7 @@ def test_code_in_a_models_folder_does_not_run_even_if_the_terminal_says_yes(
         if name == "config.json":
             said["model_type"] = "own"
         (folder / name).write_text(json.dumps(said))
-    answers = subprocess.run(
+    ran = subprocess.run(
         [sys.executable, "-c", LOAD, load[0], str(folder), *load[1:]],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path / "cache")},
@@ -95,6 +95,6 @@ def test_code_in_a_models_folder_does_not_run_even_if_the_terminal_says_yes(
         check=False,
         timeout=900,
     )
-    assert answers.returncode == 0, answers.stderr
+    assert ran.returncode == 0, ran.stderr
     assert not mark.exists()
-    assert "[y/N]" not in answers.stdout + answers.stderr
+    assert "[y/N]" not in ran.stdout + ran.stderr

@@ -51,14 +51,14 @@ def test_counts_of_the_laptop_preset() -> None:
         "eval": 96,
     }
     works = workload.of_run(values, prompts, 176)
-    assert works["sample@1"] == Work(answers=640, tokens=640 * 48)  # 128 prompts, 5 answers
+    assert works["sample@1"] == Work(answers=640, tokens=640 * 48)  # 128 prompts, 5 responses
     assert works["score@2"] == Work(scores=640)
     assert works["dpo@1"] == Work(pairs=256, steps=32, candidates=2)  # 2 epochs of 128 / 8
     assert works["duel@1"].answers == 300  # 100 prompts, 2 candidates and pi_0
     assert works["answer_previous@2"] == Work(answers=128, tokens=128 * 48)
     assert works["answer@2"] == Work(answers=128, tokens=128 * 48, scores=256)  # y_t and y_{t-1}
     assert works["train_rm@1"] == Work(pairs=256, steps=16)  # 128 + 128, 256 / 16
-    # r_1 and r_0, which is r_{t-1}; at t = 2 r_1, too; and pi_0 reads all answers
+    # r_1 and r_0, which is r_{t-1}; at t = 2 r_1, too; and pi_0 reads all responses
     assert works["eval@1"] == Work(answers=384, tokens=384 * 48, scores=768, read=384)
     assert works["eval@2"] == Work(answers=384, tokens=384 * 48, scores=1152, read=384)
     assert works["eval_base"] == Work(answers=384, tokens=384 * 48, scores=384)
@@ -246,7 +246,8 @@ def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
     need = needs.of_stage("sample@1", DRAWING, EIGHT, gpus=True)
     assert need is not None
     assert need.parts["weights"] == 2 * LLAMA_8B.weights
-    # 200 answers of 1000 + 1024 + 32 tokens, 32 layers and one more while it grows, keys and values
+    # 200 responses of 1000 + 1024 + 32 tokens, 32 layers and one more while it grows, keys and
+    # values
     assert need.parts["key-value cache"] == 200 * 2056 * 33 * 2 * 1024 * 2
     assert need.parts["logits"] == 3 * 200 * 128256 * 4
     assert need.param == "engine.batch_size"
@@ -358,7 +359,7 @@ def fake(devices: int, memory: int, host: int | None = None, disk: int | None = 
 
 def test_what_does_not_fit_names_the_parameter_and_a_value_that_fits() -> None:
     need = Need({"weights": 10 * GB, "cache": 20 * GB}, "engine.batch_size", 100, 10 * GB)
-    # 10 GB are left for the cache, of which each answer takes 0.2
+    # 10 GB are left for the cache, of which each response takes 0.2
     assert fits.faults(fake(1, 20 * GB), PAPER, {"sample@1": need}, {}, {})[-1] == (
         "sample@1: needs up to 30.0 GB of a device; expected at most 20.0 GB; "
         "lower engine.batch_size to 50 or less"
@@ -376,7 +377,7 @@ def test_each_parameter_is_named_once_with_the_value_that_fits_every_stage() -> 
     long = Need({"weights": 10 * GB, "cache": 40 * GB}, "engine.batch_size", 100, 10 * GB)
     wanted = {"answer_previous@1": short, "sample@1": long, "duel@1": short}
     [said] = fits.faults(fake(8, 20 * GB), PAPER, wanted, {}, {})
-    # 10 GB are left for the cache, of which each of sample's answers takes 0.4
+    # 10 GB are left for the cache, of which each of sample's responses takes 0.4
     assert said.startswith("sample@1: ")
     assert said.endswith("lower engine.batch_size to 25 or less")
 
@@ -385,7 +386,7 @@ def test_batch_holds_whole_prompts_and_one_at_least() -> None:
     need = needs.of_stage("sample@1", DRAWING, EIGHT, gpus=True)
     assert need is not None
     weights = need.parts["weights"]
-    one = (need.total - weights) // 200  # of 200 answers, five to a prompt
+    one = (need.total - weights) // 200  # of 200 responses, five to a prompt
     assert need.fitting(weights + 12 * one + one // 2) == 10
     assert need.fitting(weights + 4 * one) == 0
     assert "set engine.name vllm" in fits.advice(need, weights + 4 * one)
@@ -393,7 +394,7 @@ def test_batch_holds_whole_prompts_and_one_at_least() -> None:
 
 @pytest.mark.parametrize(("stage", "room"), [("score@1", 2000), ("dpo@1", 3000)])
 def test_budget_below_the_longest_text_is_no_advice(stage: str, room: int) -> None:
-    """Rows are then of the longest: 2048 tokens of an answer, 3048 of a pair."""
+    """Rows are then of the longest: 2048 tokens of a response, 3048 of a pair."""
     need = needs.of_stage(stage, PAPER, EIGHT, gpus=True)
     assert need is not None
     token = (need.total - need.fixed) / 16384
@@ -489,7 +490,7 @@ def test_time_follows_the_weights_of_models_of_about_the_same_size() -> None:
 
 def test_time_follows_the_answers_that_are_cut_shorter() -> None:
     drawn = {"sample@1": {"seconds": 60.0, "answers": 10.0, "tokens": 400.0}}
-    # 10 answers of 40 tokens took 60 s; of at most 20 they take half as long, of 80 as long
+    # 10 responses of 40 tokens took 60 s; of at most 20 they take half as long, of 80 as long
     for longest, seconds in ((20, 30.0), (80, 60.0)):
         time = timing.estimate("sample@1", Work(10, 10 * longest), (), basis(known=drawn))
         assert time.seconds == rates.BETWEEN + rates.START + seconds
@@ -520,7 +521,7 @@ def test_batches_bounded_by_tokens_read_the_weights_as_often_as_there_are_batche
     slow = basis(speed=Speed(1e15, 1e3))
     engine = slow.params.engine.model_copy(update={"batch_tokens": 600})
     bounded = slow._replace(params=slow.params.model_copy(update={"engine": engine}))
-    # prompts of 256 / 3 and answers of 48 tokens: 4 fit into 600, so 10 answers are 3 batches
+    # prompts of 256 / 3 and responses of 48 tokens: 4 fit into 600, so 10 responses are 3 batches
     time = timing.estimate("sample@1", Work(10, 480), (), bounded)
     assert time.seconds == pytest.approx(rates.START + 3 * 48 * 4000 / 600)
 

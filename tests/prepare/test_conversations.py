@@ -13,7 +13,7 @@ from mutual_taught.terminal import signs
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "Hi"}
-ANSWER = {"role": "assistant", "content": "Yes?"}
+RESPONSE = {"role": "assistant", "content": "Yes?"}
 OTHER = {"role": "assistant", "content": "No!"}
 TEXT = Columns(messages=None, prompt="prompt", chosen=None, rejected=None)
 TURNS = Columns(messages="messages", prompt=None, chosen=None, rejected=None)
@@ -43,7 +43,7 @@ def test_text_becomes_a_user_turn() -> None:
 
 
 def test_conversation_is_kept_as_it_is() -> None:
-    turns = [{"role": "system", "content": ""}, USER, ANSWER, {"role": "user", "content": "  a "}]
+    turns = [{"role": "system", "content": ""}, USER, RESPONSE, {"role": "user", "content": "  a "}]
     assert prompt({"messages": turns}, TURNS).messages == turns
     assert prompt({"messages": json.dumps(turns)}, TURNS).messages == turns
 
@@ -55,10 +55,10 @@ def test_keys_and_speakers_of_sharegpt_are_read() -> None:
         {"from": "gpt", "value": "Yes?"},
         {"from": "human", "value": "Hi"},
     ]
-    assert prompt({"messages": said}, TURNS).messages == [SYSTEM, USER, ANSWER, USER]
+    assert prompt({"messages": said}, TURNS).messages == [SYSTEM, USER, RESPONSE, USER]
     both = {"role": None, "content": None}  # as columns of Parquet that hold both kinds have them
     mixed = [{**turn, **both} for turn in said[:3]] + [{**USER, "from": None, "value": None}]
-    assert prompt({"messages": mixed}, TURNS).messages == [SYSTEM, USER, ANSWER, USER]
+    assert prompt({"messages": mixed}, TURNS).messages == [SYSTEM, USER, RESPONSE, USER]
 
 
 @pytest.mark.parametrize("value", [None, 3, float("nan"), ["a"], b"a", DEEP])
@@ -75,7 +75,7 @@ def test_conversation_that_is_no_list_of_turns(value: object) -> None:
     ("turns", "expected"),
     [
         ([], "no_turns"),
-        ([USER, ANSWER], "ends_in_assistant"),
+        ([USER, RESPONSE], "ends_in_assistant"),
         ([SYSTEM], "ends_in_system"),
         ([{"role": "tool", "content": "x"}], "unknown_role"),
         ([{"role": None, "content": "x"}], "unknown_role"),
@@ -174,9 +174,9 @@ def test_instructions_that_cannot_be_verified(ids: object, kwargs: object, expec
 def test_answers_are_texts_or_conversations_that_end_in_them() -> None:
     for chosen, rejected in (
         ("Yes?", "No!"),
-        ([ANSWER], [OTHER]),
-        ([USER, ANSWER], [USER, OTHER]),
-        (json.dumps([USER, ANSWER]), json.dumps([USER, OTHER])),
+        ([RESPONSE], [OTHER]),
+        ([USER, RESPONSE], [USER, OTHER]),
+        (json.dumps([USER, RESPONSE]), json.dumps([USER, OTHER])),
     ):
         found = prompt({"prompt": "Hi", "chosen": chosen, "rejected": rejected}, PAIRS)
         assert (found.chosen, found.rejected) == ("Yes?", "No!")
@@ -192,7 +192,7 @@ def test_answer_that_looks_like_json_is_a_text() -> None:
 
 def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_answer() -> None:
     found = prompt(
-        {"chosen": [SYSTEM, USER, ANSWER], "rejected": [SYSTEM, USER, OTHER]}, ONLY_PAIRS
+        {"chosen": [SYSTEM, USER, RESPONSE], "rejected": [SYSTEM, USER, OTHER]}, ONLY_PAIRS
     )
     assert found.messages == [SYSTEM, USER]
     assert (found.chosen, found.rejected) == ("Yes?", "No!")
@@ -211,11 +211,11 @@ def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_answer() 
         (["Yes?"], "no_answer"),
         ([USER, {"role": "assistant", "content": " "}], "no_answer"),
         ([USER, {"role": "assistant", "content": None}], "not_text"),
-        ([{"role": "user", "content": "Ho"}, ANSWER], "other_prompt"),
-        ([SYSTEM, USER, ANSWER], "other_prompt"),
+        ([{"role": "user", "content": "Ho"}, RESPONSE], "other_prompt"),
+        ([SYSTEM, USER, RESPONSE], "other_prompt"),
         ("a\x1bb", "control_sign"),
         ("\ud83d", "lone_surrogate"),
-        ([{"role": "user", "content": "\ud83d"}, ANSWER], "lone_surrogate"),
+        ([{"role": "user", "content": "\ud83d"}, RESPONSE], "lone_surrogate"),
     ],
 )
 def test_answers_that_are_none_or_anothers(chosen: object, expected: str) -> None:
@@ -224,7 +224,7 @@ def test_answers_that_are_none_or_anothers(chosen: object, expected: str) -> Non
 
 
 def test_white_space_makes_no_other_prompt() -> None:
-    chosen = [{"role": "user", "content": " Hi\n"}, ANSWER]
+    chosen = [{"role": "user", "content": " Hi\n"}, RESPONSE]
     assert prompt({"prompt": "Hi", "chosen": chosen, "rejected": "No!"}, PAIRS).chosen == "Yes?"
 
 

@@ -61,8 +61,8 @@ def test_preset_names_stay_with_their_ablations() -> None:
     assert "gold_pairs: auto" in presets.compose("laptop", ["no-filter"])
 
 
-def turns(prompt: str, answer: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+def turns(prompt: str, response: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
 
 
 def preference(prompt: str, chosen: str, rejected: str) -> dict[str, object]:
@@ -116,7 +116,7 @@ def test_pairs_of_a_subset_are_its_fit_preferences_with_the_chosen_side_better(d
     assert {(row["gold_chosen"], row["gold_rejected"], row["part"]) for row in rows} == {
         (1.0, 0.0, "heldout")
     }
-    # the boat comes twice, an answer about the lake is blank, the river is too long
+    # the boat comes twice, a response about the lake is blank, the river is too long
     assert dropped == {"duplicate": 1, "no_answer": 1, "too_long": 1}
     assert held_out.counts(dropped)["gold_pairs_dropped_duplicate"] == 1.0
     path = tables.write(

@@ -149,9 +149,9 @@ def test_conversations_of_several_turns(repo: Path) -> None:
 
 @pytest.mark.slow
 def test_preference_pairs_as_messages(repo: Path) -> None:
-    def pair(number: int, answer: str) -> list[dict[str, str]]:
+    def pair(number: int, response: str) -> list[dict[str, str]]:
         asked = {"role": "user", "content": f"Name boat {number}"}
-        return [asked, {"role": "assistant", "content": answer}]
+        return [asked, {"role": "assistant", "content": response}]
 
     rows = [
         {"prompt": f"Name boat {n}", "chosen": pair(n, f"Wave {n}"), "rejected": pair(n, "No")}

@@ -1,4 +1,4 @@
-"""Seed preferences: best against worst by gold, a given share with the longer answer chosen."""
+"""Seed preferences: best against worst by gold, a given share with the longer response chosen."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ LONG = "Old hats, red hats, old coats, red coats, all of them"
 
 
 def tables_of(drawn: list[list[str]]) -> tuple[pa.Table, pa.Table]:
-    """Give prompts that forbid commas, and their answers; a word is a token."""
-    asked, answers = [], []
+    """Give prompts that forbid commas, and their responses; a word is a token."""
+    asked, responses = [], []
     for number, texts in enumerate(drawn):
         name = f"{number:032x}"
         asked.append(
@@ -27,11 +27,11 @@ def tables_of(drawn: list[list[str]]) -> tuple[pa.Table, pa.Table]:
                 "instruction_kwargs": ["{}"],
             }
         )
-        answers += [
+        responses += [
             {"prompt_id": name, "response": text, "length_tokens": len(text.split())}
             for text in texts
         ]
-    return pa.Table.from_pylist(asked), pa.Table.from_pylist(answers)
+    return pa.Table.from_pylist(asked), pa.Table.from_pylist(responses)
 
 
 def test_share_of_each_part_has_the_longer_answer_chosen() -> None:
@@ -65,12 +65,14 @@ def test_too_few_pairs_of_a_half_are_refused(drawn: list[list[str]], half: str) 
 
 
 def test_rates_count_an_instruction_as_followed_or_not() -> None:
-    asked, answers = tables_of([[NO_COMMA, SHORT], [SHORT, SHORT]])
-    answers = answers.append_column("finish_reason", pa.array(["stop", "stop", "length", "stop"]))
-    # One of two answers to the first prompt has no comma, none to the second; SHORT has gold 1/2.
+    asked, responses = tables_of([[NO_COMMA, SHORT], [SHORT, SHORT]])
+    responses = responses.append_column(
+        "finish_reason", pa.array(["stop", "stop", "length", "stop"])
+    )
+    # One of two responses to the first prompt has no comma, none to the second; SHORT has gold 1/2.
     # NO_COMMA has ten words, SHORT two.
     expected = (2, 1 / 4, 1 / 2, (3 / 4 + 1 / 2) / 2, 1 / 4, (6 + 2) / 2, 1 / 4)
-    assert rates(asked, answers) == [("punctuation:no_comma {}", *expected), ("all", *expected)]
+    assert rates(asked, responses) == [("punctuation:no_comma {}", *expected), ("all", *expected)]
 
 
 def test_shipped_pairs_have_the_longer_answer_chosen_in_six_of_ten() -> None:

@@ -25,16 +25,16 @@ from tests import project
 def run(
     name: str, seed: int = 1, beta: float = 0.1, gold: float = 0.5, **prompts: list[float | None]
 ) -> Run:
-    """A run of two parameters; its answers' gold by prompt."""
+    """A run of two parameters; its responses' gold by prompt."""
     rows = [(prompt, value) for prompt, values in prompts.items() for value in values]
-    answers = pa.table(
+    generations = pa.table(
         {
             "prompt_id": pa.array([prompt for prompt, _ in rows], pa.string()),
             "gold": pa.array([value for _, value in rows], pa.float64()),
         }
     )
     values = {"seed": seed, "dpo": {"beta": beta}}
-    return Run(name, values, {"gold": gold}, answers)
+    return Run(name, values, {"gold": gold}, generations)
 
 
 def test_gold_of_a_prompt_is_the_mean_of_its_answers_that_have_one() -> None:
@@ -192,7 +192,7 @@ def test_all_experiments_are_read_from_the_cache(inside: Path) -> None:
     assert (here["experiment"], other["experiment"]) == ("workspace", "other")
     assert (here["parameters"], other["parameters"]) == ({"dpo.beta": 0.1}, {"dpo.beta": 0.3})
     assert other["summary"]["gold"]["mean"] == 0.9
-    # the answers are the same, so every difference is 0
+    # the responses are the same, so every difference is 0
     assert other["gold_difference"]["mean"] == 0.0
     assert other["gold_difference"]["n"] > 1
     assert here["notes"] == other["notes"] == []

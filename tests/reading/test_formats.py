@@ -23,7 +23,7 @@ def test_a_run_of_one_machine_is_in_one_format(finished: Path) -> None:
         "reference log-probs": ["float32"],
         "training": ["float32"],
     }
-    # 4 tables of answers and duels in 2 iterations, and the evaluations of 3
+    # 4 tables of responses and duels in 2 iterations, and the evaluations of 3
     assert len(found["sampling"]["float32"]) == 2 * 4 + 3
     assert list(formats.mixed(found)) == []
 
@@ -41,7 +41,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def drawn_in_bfloat16(path: Path) -> None:
-    """Let a table say that its answers were drawn in bfloat16, as on a machine that has it."""
+    """Let a table say that its responses were drawn in bfloat16, as on a machine that has it."""
     [table] = [one for one in (*formats.DRAWN, tables.GENERATIONS) if one.name == path.stem]
     rows = pq.read_table(path)
     path.unlink()  # it is a link into another test's run

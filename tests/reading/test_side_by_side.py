@@ -14,9 +14,9 @@ from mutual_taught.report import page
 
 
 def run(name: str, seed: int, beta: float, golds: list[float], summary: float) -> Run:
-    """A run whose eval answers have these golds, one answer a prompt."""
+    """A run whose eval responses have these golds, one response a prompt."""
     size = len(golds)
-    answers = pa.table(
+    generations = pa.table(
         {
             "prompt_id": [f"p{place}" for place in range(size)],
             "response_index": [0] * size,
@@ -26,7 +26,7 @@ def run(name: str, seed: int, beta: float, golds: list[float], summary: float) -
             "reward_r0": golds,
         }
     )
-    return Run(name, {"seed": seed, "dpo": {"beta": beta}}, {"gold": summary}, answers)
+    return Run(name, {"seed": seed, "dpo": {"beta": beta}}, {"gold": summary}, generations)
 
 
 RUNS = (

@@ -30,7 +30,7 @@ def said(found: list[dict[str, Any]]) -> str:
 
 
 def duel(low: float, gold_high: float) -> Numbers:
-    """r_{t-1} prefers the new answers in 0.7 of the duels; gold changed by -0.04."""
+    """r_{t-1} prefers the new responses in 0.7 of the duels; gold changed by -0.04."""
     rate, gold = "policy.win_rate.vs_previous.previous_reward_model", "policy.gold_vs_previous"
     return {
         f"{rate}.mean": 0.7,

@@ -1,4 +1,4 @@
-"""Both models before and after: paired differences on the same answers and pairs."""
+"""Both models before and after: paired differences on the same responses and pairs."""
 
 import numpy as np
 import pyarrow as pa
@@ -53,7 +53,7 @@ def test_policy_is_compared_where_both_sides_have_the_number() -> None:
         "mean reward, r_0",
         "length, tokens",
     ]
-    assert found["gold"].difference.mean == 0.5  # of a's answer 0 and b's: 1, 0
+    assert found["gold"].difference.mean == 0.5  # of a's response 0 and b's: 1, 0
     assert found["mean reward, r_0"].difference == (2.0, 2.0, 2.0, 2)
     assert not found["mean reward, r_0"].clear  # of two prompts every p is 0.5 at least
     assert found["length, tokens"].difference.mean == -2.0  # -3, -2, -1

@@ -8,7 +8,7 @@ import pyarrow as pa
 from mutual_taught.artifacts import tables
 from mutual_taught.report import gathered
 from mutual_taught.report.gathered import Asked
-from mutual_taught.report.samples import Answer
+from mutual_taught.report.samples import Response
 
 ASKED = Asked(2, ["punctuation:no_comma"], ["{}"])
 
@@ -24,17 +24,17 @@ def test_responses_are_marked_with_the_pair_first() -> None:
     rewards = [{"response_index": place, "reward": value} for place, value in ((0, 1.0), (1, None))]
     pair = {"chosen_index": 2, "rejected_index": 1, "kept": False, "reason": "tie"}
     told = {"responses": responses, "rewards": rewards, "ranked_pairs": [pair]}
-    answers, note = gathered._ranked(told, ASKED)
-    assert [(one.who, one.mark) for one in answers] == [
+    shown, note = gathered._ranked(told, ASKED)
+    assert [(one.who, one.mark) for one in shown] == [
         ("response 1", "rejected"),
         ("response 2", "chosen"),
         ("response 0", ""),
     ]
     assert note == "pair dropped: tie"
-    assert answers[2].numbers == {"r_1": 1.0}  # r_{t-1} ranks
-    assert answers[0].numbers == {}
-    assert answers[2].followed == [1.0]
-    assert answers[0].followed[0] < 1  # has a comma
+    assert shown[2].numbers == {"r_1": 1.0}  # r_{t-1} ranks
+    assert shown[0].numbers == {}
+    assert shown[2].followed == [1.0]
+    assert shown[0].followed[0] < 1  # has a comma
 
 
 def test_pseudo_pair_is_told_with_both_answers_and_its_margin() -> None:
@@ -47,8 +47,8 @@ def test_pseudo_pair_is_told_with_both_answers_and_its_margin() -> None:
         "kept": True,
         "reason": "",
     }
-    answers, note = gathered._labelled({"pseudo_pairs": [pair]}, ASKED)
-    assert [(one.who, one.text, one.numbers) for one in answers] == [
+    shown, note = gathered._labelled({"pseudo_pairs": [pair]}, ASKED)
+    assert [(one.who, one.text, one.numbers) for one in shown] == [
         ("π_2", "new", {"r_1": 0.5}),
         ("the answer before", "old", {"r_1": 2.0}),
     ]
@@ -66,8 +66,8 @@ def test_duels_are_told_once_with_the_policy_before() -> None:
         return {**own, **before, "step": step, "outcome": outcome}
 
     told = {"duels": [duel(8, 1.0), duel(8, 0.0, draw=1), duel(16, None)]}
-    answers, _ = gathered._duelled(told, ASKED)
-    assert [(one.who, one.text, one.mark) for one in answers] == [
+    shown, _ = gathered._duelled(told, ASKED)
+    assert [(one.who, one.text, one.mark) for one in shown] == [
         ("π_1", "old", ""),
         ("checkpoint 8", "new 8", "won"),
         ("checkpoint 16", "new 16", "left out"),
@@ -76,9 +76,11 @@ def test_duels_are_told_once_with_the_policy_before() -> None:
 
 def test_eval_answer_has_gold_by_instruction_and_both_rewards() -> None:
     found = row(response="a, b", gold=None, reward_r0=1.0, reward_rt=2.0)
-    [answer], note = gathered._evaluated({"generations": [found]}, ASKED)
-    assert answer.numbers == {"r_0": 1.0, "r_t": 2.0}
-    assert answer == Answer("answer 0", "a, b", 0, 3, "stop", answer.numbers, answer.followed)
+    [response], note = gathered._evaluated({"generations": [found]}, ASKED)
+    assert response.numbers == {"r_0": 1.0, "r_t": 2.0}
+    assert response == Response(
+        "answer 0", "a, b", 0, 3, "stop", response.numbers, response.followed
+    )
     assert note == ""
 
 

@@ -17,8 +17,8 @@ def page(prompt: str, response: str) -> list[str]:
     return markdown._page([markdown.entry(0, {}, [shown])]).splitlines()
 
 
-def answer(text: str) -> str:
-    """Give what the page has of an answer: the last cell of its row."""
+def shown_as(text: str) -> str:
+    """Give what the page has of a response: the last cell of its row."""
     [row] = [line for line in page("q", text) if line.startswith("| 0 | 1.00 | ")]
     return row.removeprefix("| 0 | 1.00 | ").removesuffix(" |").replace("<!-- -->", "")
 
@@ -43,7 +43,7 @@ def answer(text: str) -> str:
     ],
 )
 def test_nothing_of_an_answer_is_live(text: str) -> None:
-    shown = answer(text)
+    shown = shown_as(text)
     assert not LIVE.search(re.sub("&#[0-9]+;", " ", shown))
     assert "&#64;<!-- -->" in page("q", "@a")[-2]
     letters = re.sub("&#([0-9]+);", lambda sign: chr(int(sign[1])), shown)
@@ -58,19 +58,19 @@ def test_comment_parts_what_github_would_join_again() -> None:
 def test_sign_that_acts_or_hides_is_shown(sign: str) -> None:
     name = f"{ord(sign):04x}" if ord(sign) > 255 else f"{ord(sign):02x}"
     kind = "u" if ord(sign) > 255 else "x"
-    assert answer(f"a{sign}b") == f"a&#92;{kind}{name}b"
+    assert shown_as(f"a{sign}b") == f"a&#92;{kind}{name}b"
 
 
 def test_half_a_sign_does_not_stop_the_page() -> None:
-    assert answer("a\ud800b").encode() == rb"a&#92;ud800b"
+    assert shown_as("a\ud800b").encode() == rb"a&#92;ud800b"
 
 
 def test_blank_answer_is_said_to_be_one() -> None:
-    assert answer(" \n") == "(blank)"
+    assert shown_as(" \n") == "(blank)"
 
 
 def test_lines_of_an_answer_are_one_row() -> None:
-    assert answer("a\n| b |\r\n\x0bc\u2028d") == "a &#124; b &#124; c d"
+    assert shown_as("a\n| b |\r\n\x0bc\u2028d") == "a &#124; b &#124; c d"
 
 
 def test_prompt_is_shown_likewise() -> None:

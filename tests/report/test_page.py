@@ -9,7 +9,7 @@ import pytest
 
 from mutual_taught.report import page
 from mutual_taught.report.page import Browser, Grid, Picture, Section
-from mutual_taught.report.samples import Answer, Card, Sample
+from mutual_taught.report.samples import Card, Response, Sample
 
 EVIL = (
     "<script>alert(1)</script><img src=x onerror=alert(2)>",
@@ -38,8 +38,8 @@ class Tags(HTMLParser):
 
 
 def browser(text: str) -> Section:
-    answer = Answer(text, text, 1, 3, text, {"gold": 0.5}, [1.0, 0.5], text)
-    sample = Sample("eval", "00ff", [("user", text), (text, text)], [text, text], [answer], text)
+    response = Response(text, text, 1, 3, text, {"gold": 0.5}, [1.0, 0.5], text)
+    sample = Sample("eval", "00ff", [("user", text), (text, text)], [text, text], [response], text)
     card = Card(sample, [(0, sample)], 0.1, 0.2, 3, 3)
     return Section(
         "samples", "Samples", browser=Browser([card], ["eval"], [text], [("change", "x")])

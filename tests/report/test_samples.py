@@ -6,19 +6,19 @@ import pytest
 
 from mutual_taught.errors import InputError
 from mutual_taught.report import samples
-from mutual_taught.report.samples import Answer, Sample
+from mutual_taught.report.samples import Response, Sample
 
 
-def sample(prompt: str, *answers: Answer, split: str = "eval") -> Sample:
-    return Sample(split, prompt, [["user", "Hello"]], ["punctuation:no_comma"], list(answers))
+def sample(prompt: str, *responses: Response, split: str = "eval") -> Sample:
+    return Sample(split, prompt, [["user", "Hello"]], ["punctuation:no_comma"], list(responses))
 
 
-def answer(text: str = "x", tokens: int | None = 3, **numbers: float) -> Answer:
-    return Answer("answer 0", text, 0, tokens, "stop", numbers, [1.0])
+def response(text: str = "x", tokens: int | None = 3, **numbers: float) -> Response:
+    return Response("answer 0", text, 0, tokens, "stop", numbers, [1.0])
 
 
 def test_samples_are_read_as_they_were_written(tmp_path: Path) -> None:
-    written = [sample("a", answer(gold=0.5)), sample("b", split="policy")]
+    written = [sample("a", response(gold=0.5)), sample("b", split="policy")]
     samples.write(tmp_path, written)
     assert samples.read(tmp_path) == written
 
@@ -41,8 +41,8 @@ def test_samples_of_another_shape_are_one_line(rows: str, tmp_path: Path) -> Non
 
 
 def test_prompts_are_halved_until_their_texts_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each prompt is Hello, 5 bytes, and its answer one sign that takes 4 bytes on the page: &lt;
-    many = {0: [sample(name, answer("<")) for name in "abcdefgh"]}
+    # Each prompt is Hello, 5 bytes, and its response one sign that takes 4 bytes on the page: &lt;
+    many = {0: [sample(name, response("<")) for name in "abcdefgh"]}
     monkeypatch.setattr(samples, "TEXT_BYTES", 18)  # 72 and 36 are too many, 18 fit
     assert [one.prompt_id for one in samples.fitted(many)[0]] == ["a", "b"]
 
@@ -70,11 +70,11 @@ def test_cards_join_the_iterations_of_a_prompt_by_split_then_id() -> None:
 
 def test_change_is_that_of_mean_gold_and_without_gold_of_r_0() -> None:
     golds = {
-        0: [sample("a", answer(gold=0.5), answer(gold=1.0))],
-        1: [sample("a", answer(gold=0.25))],
+        0: [sample("a", response(gold=0.5), response(gold=1.0))],
+        1: [sample("a", response(gold=0.25))],
     }
     assert samples.cards(golds)[0].change == -0.5  # 0.25 - 0.75
-    rewards = {0: [sample("a", answer(r_0=1.0))], 1: [sample("a", answer(r_0=3.0))]}
+    rewards = {0: [sample("a", response(r_0=1.0))], 1: [sample("a", response(r_0=3.0))]}
     assert samples.cards(rewards)[0].change == 2.0
     assert samples.cards({0: golds[0]})[0].change is None
 
@@ -82,10 +82,10 @@ def test_change_is_that_of_mean_gold_and_without_gold_of_r_0() -> None:
 def test_disagreement_is_how_far_the_ranks_by_reward_and_gold_are_apart() -> None:
     known = {
         0: [
-            sample("a", answer(gold=0.0, r_t=3.0)),  # lowest gold, highest reward: 0 and 1
-            sample("b", answer(gold=0.5, r_t=1.0)),  # both golds rank 0.75; rewards 0 and 0.5
-            sample("c", answer(gold=0.5, r_t=2.0)),
-            sample("d", answer(r_t=9.0)),  # has no gold
+            sample("a", response(gold=0.0, r_t=3.0)),  # lowest gold, highest reward: 0 and 1
+            sample("b", response(gold=0.5, r_t=1.0)),  # both golds rank 0.75; rewards 0 and 0.5
+            sample("c", response(gold=0.5, r_t=2.0)),
+            sample("d", response(r_t=9.0)),  # has no gold
         ]
     }
     assert [card.disagreement for card in samples.cards(known)] == [1.0, 0.75, 0.25, None]
@@ -93,10 +93,10 @@ def test_disagreement_is_how_far_the_ranks_by_reward_and_gold_are_apart() -> Non
 
 def test_longest_and_shortest_are_of_the_last_iteration() -> None:
     known = {
-        0: [sample("a", answer(tokens=90))],
-        1: [sample("a", answer(tokens=4), answer(tokens=9))],
+        0: [sample("a", response(tokens=90))],
+        1: [sample("a", response(tokens=4), response(tokens=9))],
     }
     [card] = samples.cards(known)
     assert (card.longest, card.shortest) == (9, 4)
-    [card] = samples.cards({0: [sample("a", answer(tokens=None))]})
+    [card] = samples.cards({0: [sample("a", response(tokens=None))]})
     assert (card.longest, card.shortest) == (None, None)

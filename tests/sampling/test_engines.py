@@ -103,21 +103,21 @@ def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
         engine.load(policy_folder)
         [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.append)
     assert number == 3
-    assert len(told) == 8  # two batches of at most four tokens an answer
+    assert len(told) == 8  # two batches of at most four tokens a response
     tokens, ended, cut = (sum(column) for column in zip(*told, strict=True))
-    draws = [draw for answers in found for draw in answers]
+    draws = [draw for responses in found for draw in responses]
     assert tokens == sum(len(draw.token_ids) for draw in draws)
     assert (ended, cut) == (6, sum(draw.finish_reason == "length" for draw in draws))
 
 
-# Prompts of 3, 9, 4 and 10 tokens, two answers each of at most 4 tokens: by length 0, 2, 1, 3 with
-# room for 2 * 7, 4 * 8, 6 * 13 and 8 * 14 tokens, if they are together with all before them.
+# Prompts of 3, 9, 4 and 10 tokens, two responses each of at most 4 tokens: by length 0, 2, 1, 3
+# with room for 2 * 7, 4 * 8, 6 * 13 and 8 * 14 tokens, if they are together with all before them.
 @pytest.mark.parametrize(
-    ("answers", "tokens", "expected"),
+    ("responses", "tokens", "expected"),
     [
         (8, None, [[0, 2, 1, 3]]),
-        (5, None, [[0, 2], [1, 3]]),  # three prompts would be six answers
-        (1, None, [[0], [2], [1], [3]]),  # a prompt's answers are never apart
+        (5, None, [[0, 2], [1, 3]]),  # three prompts would be six responses
+        (1, None, [[0], [2], [1], [3]]),  # a prompt's responses are never apart
         (8, 112, [[0, 2, 1, 3]]),
         (8, 111, [[0, 2, 1], [3]]),
         (8, 56, [[0, 2], [1, 3]]),  # 4 * 14 for the last two
@@ -126,10 +126,10 @@ def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
     ],
 )
 def test_batches_hold_so_many_answers_and_tokens(
-    answers: int, tokens: int | None, expected: list[list[int]]
+    responses: int, tokens: int | None, expected: list[list[int]]
 ) -> None:
     asked = [Request([5] * length, [1, 2]) for length in (3, 9, 4, 10)]
-    cut = TRANSFORMERS.model_copy(update={"batch_size": answers, "batch_tokens": tokens})
+    cut = TRANSFORMERS.model_copy(update={"batch_size": responses, "batch_tokens": tokens})
     assert list(batches(asked, cut, 4)) == expected
     assert list(batches([], cut, 4)) == []
 
@@ -144,5 +144,5 @@ def test_draws_do_not_depend_on_how_many_tokens_a_batch_holds(
         with start_engine(cut, 32, TOKENS) as engine:
             engine.load(policy_folder)
             [(_, found)] = engine.answer(asked, Decode(0.8, 0.95, 6))
-        drawn.append([[draw.token_ids for draw in answers] for answers in found])
+        drawn.append([[draw.token_ids for draw in responses] for responses in found])
     assert drawn[0] == drawn[1] == drawn[2]

@@ -1,4 +1,4 @@
-"""Sampling: answers depend on their own seeds alone."""
+"""Sampling: responses depend on their own seeds alone."""
 
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def test_equal_seeds_give_equal_answers_and_others_differ(policy: "Policy") -> N
 
 
 def tokens(draws: list[list[Draw]]) -> list[list[list[int]]]:
-    return [[draw.token_ids for draw in answers] for answers in draws]
+    return [[draw.token_ids for draw in responses] for responses in draws]
 
 
 def test_answer_does_not_depend_on_the_seeds_beside_it(policy: "Policy") -> None:
@@ -64,7 +64,7 @@ def test_answer_does_not_depend_on_the_requests_beside_it(
 
 
 def test_window_of_attention_counts_no_padding(policy: "Policy") -> None:
-    # a short prompt's answers must see what they see alone: 8 tokens, padding or none
+    # a short prompt's responses must see what they see alone: 8 tokens, padding or none
     torch.manual_seed(0)
     config = MistralConfig(
         vocab_size=400,
@@ -125,19 +125,19 @@ def test_stop_token_ends_an_answer_and_is_part_of_it(policy: "Policy") -> None:
 
 
 def test_answers_that_end_leave_the_others_as_they_would_be(policy: "Policy") -> None:
-    # with every fifth token a stop, answers are the endless ones cut after their first stop
+    # with every fifth token a stop, responses are the endless ones cut after their first stop
     stops = frozenset(range(0, 400, 5))
     requests = [Request(SHORT, list(range(6))), Request(LONG, list(range(6, 12)))]
     endless = sample(policy._replace(stop_ids=frozenset({10**6})), requests, DECODE)
     found = sample(policy._replace(stop_ids=stops), requests, DECODE)
     expected = []
-    for draw in (draw for answers in endless for draw in answers):
+    for draw in (draw for responses in endless for draw in responses):
         ends = [place for place, token in enumerate(draw.token_ids) if token in stops]
         end = ends[0] + 1 if ends else len(draw.token_ids)
         expected.append((draw.token_ids[:end], "stop" if ends else "length"))
     assert len({len(token_ids) for token_ids, _ in expected}) > 2
     assert [
-        (draw.token_ids, draw.finish_reason) for answers in found for draw in answers
+        (draw.token_ids, draw.finish_reason) for responses in found for draw in responses
     ] == expected
 
 
@@ -174,9 +174,9 @@ def test_log_prob_is_that_of_the_packed_reference(
     requests = [Request(prompt, [n, n + 10, n + 20]) for n, prompt in enumerate(prompts)]
     found = sample(policy, requests, DECODE)
     groups = [
-        Group(request.tokens, [draw.token_ids for draw in answers])
-        for request, answers in zip(requests, found, strict=True)
+        Group(request.tokens, [draw.token_ids for draw in responses])
+        for request, responses in zip(requests, found, strict=True)
     ]
     reference = reference_logps(policy, groups, "float32", 64)
-    for answers, logps in zip(found, reference, strict=True):
-        assert [draw.logprob for draw in answers] == pytest.approx(logps, abs=1e-4)
+    for responses, logps in zip(found, reference, strict=True):
+        assert [draw.logprob for draw in responses] == pytest.approx(logps, abs=1e-4)

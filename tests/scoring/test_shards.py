@@ -32,7 +32,7 @@ WORDS = ("hats", "rivers", "songs about the sea", "a", "numbers from one to ten,
 
 
 def questions(count: int) -> list[Asked]:
-    """Prompts of different lengths with three answers each."""
+    """Prompts of different lengths with three responses each."""
     return [
         Asked(
             f"{number:032x}",

@@ -85,7 +85,7 @@ def test_a_stage_lists_exactly_the_params_it_reads(stage: str) -> None:
             read.add("select_policy.judge")
         if node.func.attr == "judge_model":
             read.add("select_policy.judge_model")
-        if node.func.attr == "longest_answer":
+        if node.func.attr == "longest_response":
             drawing = ("sample", "duel", "answer", "eval")
             read |= {f"{name}.max_new_tokens" for name in drawing}
         if node.func.attr == "load":

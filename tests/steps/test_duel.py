@@ -1,4 +1,4 @@
-"""Duels by tiny policies: whose seeds, how many equal answers, and several draws a prompt."""
+"""Duels by tiny policies: whose seeds, how many equal responses, and several draws a prompt."""
 
 import shutil
 from pathlib import Path
@@ -48,7 +48,7 @@ def fight(
 
 
 def alike(fought: pa.Table) -> int:
-    """Count answers that are pi_{t-1}'s to the token, of one candidate."""
+    """Count responses that are pi_{t-1}'s to the token, of one candidate."""
     rows = fought.filter(pc.equal(fought["step"], 1))
     pairs = zip(rows["token_ids"].to_pylist(), rows["previous_token_ids"].to_pylist(), strict=True)
     return sum(own == theirs for own, theirs in pairs)
@@ -62,7 +62,7 @@ def test_coupled_draws_of_the_same_policy_tie_and_independent_ones_do_not(
     assert (alike(coupled), alike(apart)) == (12, 0)
     assert coupled["outcome"].to_pylist() == [0.5] * 24
     assert 0.5 not in apart["outcome"].to_pylist()
-    # the candidates' answers are the same either way, and those of equal candidates are equal
+    # the candidates' responses are the same either way, and those of equal candidates are equal
     assert apart["response"].equals(coupled["response"])
     assert apart["response"].to_pylist()[:12] == apart["response"].to_pylist()[12:]
 

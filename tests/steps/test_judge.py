@@ -39,7 +39,7 @@ def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 
 def rewrite(run: Path, key: str, change: Callable[[int, str], str]) -> None:
-    """Change an iteration's held-out answers, row by row."""
+    """Change an iteration's held-out responses, row by row."""
     path = run / key / "eval" / "generations.parquet"
     data = tables.read(path, tables.GENERATIONS)
     texts = [change(row, text) for row, text in enumerate(data["response"].to_pylist())]
@@ -83,7 +83,7 @@ def test_answers_are_compared_with_those_of_the_base_and_the_previous_policy(
     turn_on(server)
     in_process.run_one("judge", "1")
     data = tables.read(run / "1" / "verdicts.parquet", tables.VERDICTS)
-    # Four prompts, two answers each, against two, in two orders.
+    # Four prompts, two responses each, against two, in two orders.
     assert len(data) == 32
     base, previous = (data.slice(start, 16).drop_columns(["against"]) for start in (0, 16))
     assert base.equals(previous)  # pi_0 is both, and was asked about once
@@ -98,7 +98,7 @@ def test_answers_are_compared_with_those_of_the_base_and_the_previous_policy(
 
 
 def share_longer(own: pa.Table, other: pa.Table) -> float:
-    """The server's rule: the longer answer is better, else the first that is shown."""
+    """The server's rule: the longer response is better, else the first that is shown."""
     both = zip(own["response"].to_pylist(), other["response"].to_pylist(), strict=True)
     worth = [0.5 + 0.5 * ((len(a) > len(b)) - (len(a) < len(b))) for a, b in both]
     return sum(worth) / len(worth)

@@ -49,7 +49,7 @@ def test_a_model_judges_duels_once_and_verify_reads_what_it_said(
         in_process.run_one("select_policy", "1")
         data = tables.read(run / "1" / "duels.parquet", tables.DUELS)
         texts = zip(*(data[n].to_pylist() for n in ("response", "previous_response")), strict=True)
-        # The server's rule: the longer answer; of equally long ones what is shown first, so even.
+        # The server's rule: the longer response; of equally long ones what is shown first, so even.
         expected = [0.5 + 0.5 * ((len(a) > len(b)) - (len(a) < len(b))) for a, b in texts]
         assert data["preference"].to_pylist() == data["outcome"].to_pylist() == expected
         assert files.read_json(run / "1/metrics/select_policy.json")["judged_by_model"] == 1.0

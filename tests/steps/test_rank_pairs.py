@@ -13,31 +13,33 @@ from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
 from mutual_taught.steps.rank_pairs import compare_margins, length_slope, rank, sampled_logps
 
-Answer = tuple[int, int, str]
-answers = st.tuples(st.integers(-3, 3), st.integers(1, 3), st.sampled_from(["a", "b", " ", ""]))
+Response = tuple[int, int, str]
+any_response = st.tuples(
+    st.integers(-3, 3), st.integers(1, 3), st.sampled_from(["a", "b", " ", ""])
+)
 
 
-def by_hand(answered: list[Answer]) -> tuple[int | None, int | None, str]:
+def by_hand(responses: list[Response]) -> tuple[int | None, int | None, str]:
     """The paper's rule in whole numbers: r > mean where r times M > the sum."""
-    rewards = [reward for reward, _, _ in answered]
+    rewards = [reward for reward, _, _ in responses]
     above = [i for i, reward in enumerate(rewards) if reward * len(rewards) > sum(rewards)]
     if not above:
         return None, None, "rewards_alike"
-    chosen = min(above, key=lambda i: (answered[i][1], i))
+    chosen = min(above, key=lambda i: (responses[i][1], i))
     rejected = rewards.index(min(rewards))
-    texts = answered[chosen][2], answered[rejected][2]
+    texts = responses[chosen][2], responses[rejected][2]
     blank = not texts[0].strip() or not texts[1].strip()
     return chosen, rejected, "blank" if blank else "same_text" if texts[0] == texts[1] else ""
 
 
 @given(
     st.integers(1, 4).flatmap(
-        lambda width: st.lists(st.lists(answers, min_size=width, max_size=width), min_size=1)
+        lambda width: st.lists(st.lists(any_response, min_size=width, max_size=width), min_size=1)
     )
 )
-def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Answer]]) -> None:
+def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Response]]) -> None:
     width = len(prompts[0])
-    flat = [answer for answered in prompts for answer in answered]
+    flat = [response for responses in prompts for response in responses]
     keys = {
         "prompt_id": [f"{row // width:032x}" for row in range(len(flat))],
         "response_index": [row % width for row in range(len(flat))],
@@ -48,7 +50,7 @@ def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Answer]]) ->
     scored = pa.table({**keys, "reward": [float(reward) for reward in rewards]})
     rows = rank(drawn, scored, width, "shortest_above_mean").to_pylist()
     found = [(row["chosen_index"], row["rejected_index"], row["reason"]) for row in rows]
-    assert found == [by_hand(answered) for answered in prompts]
+    assert found == [by_hand(responses) for responses in prompts]
     assert [row["kept"] for row in rows] == [not reason for _, _, reason in found]
     assert set(rows[0]) <= set(tables.RANKED_PAIRS.columns)
 

@@ -69,8 +69,8 @@ def test_log_probs_are_those_of_single_sequences(
     )
     messages = [{"role": "user", "content": "Name 2 boats."}]
     prompt = chat.prompt_tokens(tokenizer, messages, "prompt")
-    answer = pairs.responses["token_ids"].to_pylist()[2 * 3 + 2]  # chosen of the third prompt
-    ids = torch.tensor([[*prompt, *answer]])
+    response = pairs.responses["token_ids"].to_pylist()[2 * 3 + 2]  # chosen of the third prompt
+    ids = torch.tensor([[*prompt, *response]])
     with torch.inference_mode():
         logps = model(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
     alone = float(logps.gather(1, ids[0, len(prompt) :, None]).sum())

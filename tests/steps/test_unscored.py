@@ -1,4 +1,4 @@
-"""Answers that do not fit the reward model: the whole method goes on without their rewards."""
+"""Responses that do not fit the reward model: the whole method goes on without their rewards."""
 
 import math
 from pathlib import Path
@@ -31,9 +31,9 @@ from tests.conftest import run_tiny
 NONE = None
 Row = dict[str, Any]
 
-# Prompts have up to 91 tokens. Answers of 24 tokens by a random policy are broken signs, which the
-# reward model reads as about twice as many tokens: with many prompts they do not fit into 123. With
-# this seed each split has some that fit and some that do not.
+# Prompts have up to 91 tokens. Responses of 24 tokens by a random policy are broken signs, which
+# the reward model reads as about twice as many tokens: with many prompts they do not fit into 123.
+# With this seed each split has some that fit and some that do not.
 LIMITS: dict[str, object] = {
     "seed": 7,
     "tokens.max_prompt_tokens": 91,
@@ -49,7 +49,7 @@ LIMITS: dict[str, object] = {
 
 @pytest.fixture(scope="session")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run in which many answers do not fit; read it, never write."""
+    """A finished run in which many responses do not fit; read it, never write."""
     return run_tiny(tmp_path_factory.mktemp("crowded") / "repo", LIMITS)
 
 

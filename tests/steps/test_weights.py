@@ -34,7 +34,7 @@ def prompts(*names: str) -> pa.Table:
 
 
 def duels(*rows: tuple[str, str, str, float | None, float | None]) -> pa.Table:
-    """Duels: prompt, both answers, both rewards."""
+    """Duels: prompt, both responses, both rewards."""
     names = ("prompt_id", "response", "previous_response", "reward", "previous_reward")
     types = (tables.TEXT, tables.TEXT, tables.TEXT, tables.NUMBER, tables.NUMBER)
     columns = zip(*rows, strict=True)

@@ -31,7 +31,7 @@ def prompts(folder: Path, split: str) -> None:
 
 
 def evaluation(folder: Path, texts: list[str]) -> None:
-    """Two answers to each prompt, of which r_t ranks the pairs of the first two prompts right."""
+    """Two responses to each prompt, of which r_t ranks the pairs of the first two prompts right."""
     names = [name for name in IDS for _ in range(2)]
     gold = [1.0 if text == GOOD else 0.0 for text in texts]
     rows = {

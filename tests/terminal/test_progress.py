@@ -136,7 +136,7 @@ def test_what_takes_a_moment_shows_no_bar_and_loses_nothing(
 def test_rate_is_that_of_all_answers_however_often_nothing_new_was_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    # 2 answers in 100 seconds, the second just after a refresh: an answer in 50 seconds
+    # 2 responses in 100 seconds, the second just after a refresh: a response in 50 seconds
     with bar("answers", 4, "answer") as progress:
         progress.start_t -= 100
         progress.last_print_t -= 99

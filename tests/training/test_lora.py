@@ -48,7 +48,7 @@ def train(kind: str, start: Path, work: Path, out: Path) -> Any:
     return trained[-1]
 
 
-def answers(model: Any, kind: str) -> torch.Tensor:
+def outputs(model: Any, kind: str) -> torch.Tensor:
     """What a model says of one row: logits, or a reward."""
     row = [9, 8, 7, 20, 21, 2]
     if kind == "policy":
@@ -71,7 +71,7 @@ def test_exported_model_is_whole_and_answers_as_the_adapted_one(
     assert not any("embed" in name or "norm" in name for name in changed)
     assert ("score.weight" in changed) == (kind == "reward_model")
     with torch.inference_mode():
-        both = [answers(model, kind) for model in (merged, adapted)]
+        both = [outputs(model, kind) for model in (merged, adapted)]
     torch.testing.assert_close(*both, atol=1e-5, rtol=1e-4)
 
 

@@ -1,4 +1,4 @@
-"""Benchmark `alpaca-eval`: AlpacaEval 2, 805 instructions, judged against GPT-4 Turbo's answers."""
+"""Benchmark `alpaca-eval`: AlpacaEval 2: 805 instructions, judged against GPT-4 Turbo."""
 
 import json
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ JUDGEMENTS = (
 
 
 class Annotation(NamedTuple):
-    """What the judge said of a model's answer (the second) and the baseline's (the first)."""
+    """What the judge said of a model's response (the second) and the baseline's (the first)."""
 
     number: int
     instruction: str
@@ -97,7 +97,7 @@ def metrics_from(prompts: Prompts, judgements: Sequence[Path]) -> Metrics:
     """Measure what a judge of AlpacaEval's said; the judge's name is in every metric's.
 
     Args:
-        prompts: of `read`: the data set that the answers are to, whole.
+        prompts: of `read`: the data set that the responses are to, whole.
         judgements: `annotations.json`; for length control `df_gamed.csv`, too, and if you like
             `instruction_difficulty.csv`, which has to agree with it.
 
@@ -156,7 +156,7 @@ def _annotation(row: Row) -> Annotation:
 
 
 def _preference(row: Row) -> float:
-    """Take a preference; 0 is a draw to AlpacaEval, null an answer that could not be read."""
+    """Take a preference; 0 is a draw to AlpacaEval, null a response that could not be read."""
     if "preference" not in row.values:
         raise BadRowError("lacks preference; the judge has not spoken")
     value = row.values["preference"]
@@ -231,6 +231,6 @@ def _minimal(rows: Sequence[Annotation]) -> dict[str, Metrics]:
 
 
 def _lengths(rows: Sequence[Annotation]) -> tuple[Floats, Floats]:
-    """Count characters of the model's answers and the baseline's, shape (rows,) each."""
+    """Count characters of the model's responses and the baseline's, shape (rows,) each."""
     first, second = (np.array([len(row.outputs[side]) for row in rows]) for side in (0, 1))
     return second.astype(np.float64), first.astype(np.float64)

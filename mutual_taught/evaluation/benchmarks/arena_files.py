@@ -1,4 +1,4 @@
-"""Arena-Hard's files as published: questions, a model's answers, a judge's verdicts."""
+"""Arena-Hard's files as published: questions, a model's responses, a judge's verdicts."""
 
 import json
 import re
@@ -24,7 +24,7 @@ METADATA = "which arena-hard-auto's `python -m utils.add_markdown_info` writes"
 
 
 class Judgement(NamedTuple):
-    """What a judge said of a model's answer: the verdicts of both games, or None for no verdict."""
+    """What a judge said of a model's response: the verdicts of both games, None for no verdict."""
 
     path: Path
     number: int
@@ -37,7 +37,7 @@ class Judgement(NamedTuple):
 
 
 class Marked(NamedTuple):
-    """The style of an answer: tokens, headers, list items, bold texts."""
+    """The style of a response: tokens, headers, list items, bold texts."""
 
     uid: str
     model: str
@@ -78,7 +78,7 @@ def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: P
     """Write `model_answer/<model>.jsonl`, which `gen_judgment.py` reads.
 
     A file is called as its model; so the generator's name loses what no file's should have. Ids of
-    answers are hashes, times are 0: the same responses give the same file. What control of style
+    responses are hashes, times are 0: the same responses give the same file. What control of style
     needs is absent; `METADATA` says what writes it.
     """
     model = re.sub(r"[^A-Za-z0-9._-]+", "-", generator).strip("-.") or "policy"
@@ -103,7 +103,7 @@ def export(prompts: Prompts, responses: Sequence[str], generator: str, folder: P
 
 
 def judgements(paths: Sequence[Path], only: str = "") -> tuple[list[Judgement], list[Marked]]:
-    """Read verdicts and answers, told apart by their columns.
+    """Read verdicts and responses, told apart by their columns.
 
     Args:
         paths: files of either kind; the first with verdicts is of the model that is measured.
@@ -157,7 +157,7 @@ def _verdicts(row: Row) -> tuple[str, str] | None:
 
 
 def _counts(row: Row) -> tuple[float, ...]:
-    """Take an answer's style; a count is a number, or one a kind of mark."""
+    """Take a response's style; a count is a number, or one a kind of mark."""
     metadata = row.values.get("metadata")
     if not isinstance(metadata, dict):
         raise BadRowError(f"lacks metadata, {METADATA}")

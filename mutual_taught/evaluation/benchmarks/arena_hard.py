@@ -33,27 +33,27 @@ class Field(NamedTuple):
 def metrics(
     prompts: Prompts,
     said: Sequence[Judgement],
-    answers: Sequence[Marked],
+    responses: Sequence[Marked],
     baselines: Mapping[str, str],
 ) -> Metrics:
     """Measure the model of the first verdict, category by category and judge by judge.
 
     Names have the category and the judge in them. A category without any row is left out. Of
     several judges there is also what all of them say together. Style is controlled where the files
-    have verdicts on another model, too, and every answer's metadata.
+    have verdicts on another model, too, and every response's metadata.
 
     Args:
         prompts: of the benchmark.
         said: verdicts; on other models only for control of style.
-        answers: with the style of each answer, the baseline's included; or none.
+        responses: with the style of each response, the baseline's included; or none.
         baselines: the baseline of each category.
 
     Raises:
         InputError: a row is about no prompt or of another baseline; or a prompt of a category has
-            no verdict, or two of one judge; or an answer's style is missing.
+            no verdict, or two of one judge; or a response's style is missing.
     """
     _require_known(prompts, said)
-    model, styles = said[0].model, {(one.model, one.uid): one.counts for one in answers}
+    model, styles = said[0].model, {(one.model, one.uid): one.counts for one in responses}
     found: Metrics = {}
     for category in dict.fromkeys(prompt.subset for prompt in prompts):
         judges = [row.judge for row in said if (row.category, row.model) == (category, model)]

@@ -38,7 +38,7 @@ class Hub(NamedTuple):
 
 
 class Item(NamedTuple):
-    """A prompt with answers that a reward model is to rank.
+    """A prompt with responses that a reward model is to rank.
 
     item_id: names the row in every table. subset: of the benchmark; empty if it has none.
     messages: the conversation, which ends in a user turn. responses: at least two. labels: what the
@@ -204,7 +204,7 @@ def record_table(items: Items, scores: Scores, values: Sequence[float]) -> pa.Ta
     Args:
         items: of the benchmark.
         scores: of each item.
-        values: what each item gives to the benchmark's mean, such as 1 where the best answer has
+        values: what each item gives to the benchmark's mean, such as 1 where the best response has
             the highest reward, 0 where it has not; models are compared by these, item by item.
     """
     return pa.table(

@@ -1,4 +1,4 @@
-"""Benchmark `best-of-n`: any file of a prompt, several answers and a label of each."""
+"""Benchmark `best-of-n`: any file of a prompt, several responses and a label of each."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ EXPECTED = (
 
 
 def read(paths: Sequence[Path]) -> Items:
-    """Read prompts with answers; a row without an `id` is called by its file and number.
+    """Read prompts with responses; a row without an `id` is called by its file and number.
 
     Raises:
         InputError: see `files.parsed`; or an id occurs twice.
@@ -112,7 +112,7 @@ def _worth(items: Items, scores: Scores) -> float:
 
 
 def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each item how often the best answer is taken."""
+    """Say of each item how often the best response is taken."""
     return record_table(items, scores, _values(items, scores))
 
 

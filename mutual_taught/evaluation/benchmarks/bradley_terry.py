@@ -57,7 +57,7 @@ class Battles(NamedTuple):
     """Every model's two games on every prompt, shape (battles,) each.
 
     share: of the weight that the model wins, in [0, 1]. weight: of both games. model: its number.
-    prompt: its number, by which battles are resampled. style: what sets the model's answer apart
+    prompt: its number, by which battles are resampled. style: what sets the model's response apart
     from the baseline's, shape (battles, features).
     """
 
@@ -69,13 +69,13 @@ class Battles(NamedTuple):
 
 
 def style(counts: Floats, baseline: Floats) -> Floats:
-    """Give what sets answers apart from the baseline's in length and marks, in [-1, 1].
+    """Give what sets responses apart from the baseline's in length and marks, in [-1, 1].
 
     Length: the difference over the sum; 0 where both are empty. Marks: densities, a count over
     tokens + 1; their difference over their sum + 1.
 
     Args:
-        counts: tokens, headers, list items and bold texts of the answers, shape (battles, 4).
+        counts: tokens, headers, list items and bold texts of the responses, shape (battles, 4).
         baseline: those of the baseline's.
 
     Source: lmarena/arena-hard-auto, show_result.py.

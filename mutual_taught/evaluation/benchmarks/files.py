@@ -189,8 +189,8 @@ def turns(value: object, name: str) -> list[Message]:
     return found
 
 
-def answer(row: Row, name: str, messages: Sequence[Message]) -> str:
-    """Take an answer: a text, or a conversation that is the prompt's and ends in the answer.
+def response(row: Row, name: str, messages: Sequence[Message]) -> str:
+    """Take a response: a text, or a conversation that is the prompt's and ends in the response.
 
     Raises:
         BadRowError: it is neither, or answers another conversation.

@@ -1,4 +1,4 @@
-"""Benchmark `pairs`: any file of a prompt, a chosen and a rejected answer."""
+"""Benchmark `pairs`: any file of a prompt, a chosen and a rejected response."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ def read(paths: Sequence[Path]) -> Items:
 
 def _item(row: Row) -> Item:
     messages = files.prompt(row, "messages", "prompt")
-    both = [files.answer(row, name, messages) for name in ("chosen", "rejected")]
+    both = [files.response(row, name, messages) for name in ("chosen", "rejected")]
     if both[0] == both[1]:
         raise files.BadRowError("chosen and rejected are the same text; expected two answers")
     return Item(files.name(row), files.subset(row), messages, both, (1.0, 0.0))

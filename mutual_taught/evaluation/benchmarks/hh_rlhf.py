@@ -36,7 +36,7 @@ TURN = re.compile(r"\n\n(Human|Assistant):")
 def read(paths: Sequence[Path]) -> Items:
     """Read the published lines; a line's subset is the name of its file's folder.
 
-    A line whose two conversations part before the last answer has no common prompt. It gives no
+    A line whose two conversations part before the last response has no common prompt. It gives no
     item; `note` says how many those were.
 
     Raises:

@@ -53,14 +53,14 @@ def _item(row: Row) -> Item:
         )
     if label not in LABELS:
         raise BadRowError(f"label is {excerpt(label)!r}; expected one of {', '.join(LABELS)}")
-    answers = [reading.answer(row, name) for name in ("response_A", "response_B")]
+    responses = [reading.response(row, name) for name in ("response_A", "response_B")]
     model = {"response_model": files.text(row, "response_model")}
     name, messages = files.text(row, "pair_id"), files.prompt(row, "question")
-    return Item(name, category, messages, answers, LABELS[label], (), model)
+    return Item(name, category, messages, responses, LABELS[label], (), model)
 
 
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:
-    """Give each category, and each model whose answers were paired: these are reported apart."""
+    """Give each category, and each model whose responses were paired: these are reported apart."""
     right, groups = shares(items, scores), groups_of(items)
     models = [f"response_model.{item.note['response_model']}" for item in items]
     return {

@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     """Comparisons with a baseline, shape (rows,) each.
 
     preference: in [0, 1], 1 where the model is preferred; NaN where the judge gave none. apart: by
-    how many characters the baseline's answer is longer, over the standard deviation of that.
+    how many characters the baseline's response is longer, over the standard deviation of that.
     difficulty: of the instruction.
     """
 
@@ -61,12 +61,12 @@ class Controlled(NamedTuple):
 
 
 def apart(lengths: Floats, baseline_lengths: Floats) -> Floats:
-    """Give by how much the baseline's answers are longer, over its standard deviation (ddof 1).
+    """Give by how much the baseline's responses are longer, over its standard deviation (ddof 1).
 
     Where all differ by the same, which has no deviation, it is 0: nothing can be told of length.
 
     Args:
-        lengths: of the model's answers in characters, shape (prompts,).
+        lengths: of the model's responses in characters, shape (prompts,).
         baseline_lengths: likewise.
     """
     difference = (baseline_lengths - lengths).astype(np.float64)
@@ -75,7 +75,7 @@ def apart(lengths: Floats, baseline_lengths: Floats) -> Floats:
 
 
 def length_controlled(own: Rows, gamed: Rows) -> Controlled:
-    """Give the win rate there would be if the model's answers were as long as the baseline's.
+    """Give the win rate there would be if the model's responses were as long as the baseline's.
 
     logit P(preferred) = psi * tanh(apart) + phi * difficulty + theta is fitted by L1 logistic
     regression to the model's rows, with weight 1, and to those of two baselines that were asked to

@@ -1,4 +1,4 @@
-"""Benchmark `llmbar`: LLMBar, which answer follows the instruction.
+"""Benchmark `llmbar`: LLMBar, which response follows the instruction.
 
 Source: Zeng et al., 2023 (arXiv 2310.07641), and its data, princeton-nlp/LLMBar.
 """
@@ -53,8 +53,8 @@ def _item(row: Row) -> Item:
     if type(label) is not int or label not in LABELS:
         raise BadRowError(f"label is {excerpt(label)}; expected 1 or 2")
     messages = files.prompt(row, "input")
-    answers = [reading.answer(row, name) for name in ("output_1", "output_2")]
-    return Item(f"{subset}:{prompt_id(messages)}", subset, messages, answers, LABELS[label])
+    responses = [reading.response(row, name) for name in ("output_1", "output_2")]
+    return Item(f"{subset}:{prompt_id(messages)}", subset, messages, responses, LABELS[label])
 
 
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:

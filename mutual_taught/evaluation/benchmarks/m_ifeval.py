@@ -1,7 +1,7 @@
-"""Benchmark `m-ifeval`: answers that follow all instructions against those that do not.
+"""Benchmark `m-ifeval`: responses that follow all instructions against those that do not.
 
-M-IFEval judges answers of many models to the same prompts in several languages by programs. Each
-prompt's answers that follow all of its instructions are paired with each that does not.
+M-IFEval judges responses of many models to the same prompts in several languages by programs. Each
+prompt's responses that follow all of its instructions are paired with each that does not.
 
 Source: Dussolle et al., 2025 (arXiv 2502.04688), and its verdicts, lightblue-tech/M-IFEval; the
 pairs are ours.
@@ -41,7 +41,7 @@ READINGS = ("strict", "loose")
 
 
 class Verdict(NamedTuple):
-    """What a program says of one model's answer to a prompt."""
+    """What a program says of one model's response to a prompt."""
 
     row: Row
     language: str
@@ -52,15 +52,15 @@ class Verdict(NamedTuple):
 
 
 def read(paths: Sequence[Path]) -> Items:
-    """Read verdicts on several models, and pair their answers prompt by prompt.
+    """Read verdicts on several models, and pair their responses prompt by prompt.
 
-    Of files of both readings, strict and loose, the strict ones are read. Equal answers to a prompt
-    are one. A prompt whose answers are all followed, or none, gives no pair and no item; `note`
-    says how many prompts there were, and which reading it is.
+    Of files of both readings, strict and loose, the strict ones are read. Equal responses to a
+    prompt are one. A prompt whose responses are all followed, or none, gives no pair and no item;
+    `note` says how many prompts there were, and which reading it is.
 
     Raises:
         InputError: see `files.parsed`; a model has verdicts of only the other reading; it answers a
-            prompt twice, or not at all; one answer has two verdicts; no prompt gives a pair.
+            prompt twice, or not at all; one response has two verdicts; no prompt gives a pair.
     """
     found = files.parsed(_of_one_reading(paths), _verdict, EXPECTED)
     reading.require_once([(one.row, f"{one.language} {one.model} {one.prompt}") for one in found])
@@ -90,7 +90,7 @@ def _verdict(row: Row) -> Verdict:
         raise BadRowError(
             f"follow_all_instructions is {excerpt(followed)!r}; expected true or false"
         )
-    prompt, response = files.text(row, "prompt"), reading.answer(row, "response")
+    prompt, response = files.text(row, "prompt"), reading.response(row, "response")
     return Verdict(row, language, model, prompt, response, followed)
 
 
@@ -112,7 +112,7 @@ def _of_one_reading(paths: Sequence[Path]) -> Sequence[Path]:
 
 
 def _require_complete(found: Sequence[Verdict], paths: Sequence[Path]) -> None:
-    """Refuse a model that has no answer to a prompt which others of its language answer."""
+    """Refuse a model that has no response to a prompt which others of its language answer."""
     prompts: dict[str, set[str]] = {}
     answered: dict[tuple[str, str], set[str]] = {}
     for one in found:
@@ -131,7 +131,7 @@ def _require_complete(found: Sequence[Verdict], paths: Sequence[Path]) -> None:
 
 
 def _item(verdicts: Sequence[Verdict], prompts: int) -> Item:
-    """Make an item of all answers to one prompt, those of the models in order of their names."""
+    """Make an item of all responses to one prompt, those of the models in order of their names."""
     known: dict[str, Verdict] = {}
     for one in sorted(verdicts, key=lambda one: one.model):
         if known.setdefault(one.response, one).followed != one.followed:

@@ -20,22 +20,22 @@ from mutual_taught.method.reward_quality import calibration_error, spearman
 from mutual_taught.method.statistics import Floats, pair_accuracy, ranked_right
 
 
-class Answers(NamedTuple):
-    """Every answer once, shape (answers,) each: its reward, NaN where there is none, its length."""
+class Responses(NamedTuple):
+    """Every response once, shape (responses,) each: its reward, NaN without one, its length."""
 
     rewards: Floats
     lengths: NDArray[np.int64]
 
 
-def answers(items: Items, scores: Scores) -> Answers:
-    """Lay out all answers of all items; lengths are in characters."""
+def responses(items: Items, scores: Scores) -> Responses:
+    """Lay out all responses of all items; lengths are in characters."""
     rewards = [np.empty(0), *rewards_of(scores)]
     lengths = [len(response) for item in items for response in item.responses]
-    return Answers(np.concatenate(rewards), np.array(lengths, np.int64))
+    return Responses(np.concatenate(rewards), np.array(lengths, np.int64))
 
 
 def lengths_as_scores(items: Items) -> Scores:
-    """Score every answer by its length in characters, as a model would that likes only length."""
+    """Score every response by its length in characters, as a model would that likes only length."""
     return [[float(len(response)) for response in item.responses] for item in items]
 
 
@@ -57,24 +57,24 @@ def share_table(items: Items, scores: Scores) -> pa.Table:
 
 def measured(items: Items, scores: Scores) -> Metrics:
     """Describe a reward model on the comparisons of some items: see `describe`."""
-    return describe(compared(items, scores), answers(items, scores))
+    return describe(compared(items, scores), responses(items, scores))
 
 
-def describe(pairs: Compared, texts: Answers) -> Metrics:
+def describe(pairs: Compared, texts: Responses) -> Metrics:
     """Describe how a reward model ranks pairs whose better side is known.
 
-    Right is only the chosen answer's reward above the other's: a tie is an error, and so is a pair
-    of which a side has no reward.
+    Right is only the chosen response's reward above the other's: a tie is an error, and so is a
+    pair of which a side has no reward.
 
     Args:
         pairs: rewards, lengths and prompts, shape (pairs,) each.
-        texts: every answer once, for the correlation of reward and length.
+        texts: every response once, for the correlation of reward and length.
 
     Returns:
         `accuracy` with `ci_lo` and `ci_hi` over `prompts` prompts; `n` pairs, of which `ties` and
         `unscored` are errors; over the pairs with two rewards `log_loss` of sigmoid(margin), mean
         `margin`, `ece`, the calibration error; `spearman` of reward and length; accuracy and
-        number of pairs whose chosen answer is longer, or shorter; `length_scorer`, the accuracy
+        number of pairs whose chosen response is longer, or shorter; `length_scorer`, the accuracy
         of lengths in place of rewards. None where there is nothing to take a number of.
     """
     found = pair_accuracy(pairs.reward_chosen, pairs.reward_rejected, SEED, pairs.group)

@@ -1,4 +1,4 @@
-"""Benchmark `ppe`: PPE correctness, five sets of prompts with 32 answers that are right or wrong.
+"""Benchmark `ppe`: PPE correctness, five sets of prompts with 32 responses that are right or wrong.
 
 Source: Frick et al., 2024 (arXiv 2410.14872), sections on correctness.
 """
@@ -39,7 +39,7 @@ def read(paths: Sequence[Path]) -> Items:
     """Read the published rows of one or more sets.
 
     Raises:
-        InputError: see `reading.read`; or prompts of a set have other numbers of answers.
+        InputError: see `reading.read`; or prompts of a set have other numbers of responses.
     """
     items = reading.read(paths, _item, EXPECTED)
     for name in sorted({item.subset for item in items}):
@@ -55,12 +55,12 @@ def read(paths: Sequence[Path]) -> Items:
 
 def _item(row: Row) -> Item:
     subset = _set(row.path)
-    names = [f"response_{place}" for place in range(1, _answers(row) + 1)]
-    responses = [reading.answer(row, name) for name in names]
+    names = [f"response_{place}" for place in range(1, _responses(row) + 1)]
+    responses = [reading.response(row, name) for name in names]
     labels = files.numbers(row, "scores", len(responses))
     listed = files.taken(row, "sampled_conflict_pairs")
     pairs = [_compared(pair, labels) for pair in (listed if isinstance(listed, list) else [listed])]
-    # A question is asked of several models, each with answers of its own.
+    # A question is asked of several models, each with responses of its own.
     name = f"{subset}:{files.taken(row, 'question_id')}:{row.values.get('model_name', '')}"
     return Item(name, subset, files.prompt(row, "prompt"), responses, labels, pairs)
 
@@ -77,8 +77,8 @@ def _set(path: Path) -> str:
     )
 
 
-def _answers(row: Row) -> int:
-    """Count the answers of a row: the columns response_1, response_2 and so on."""
+def _responses(row: Row) -> int:
+    """Count the responses of a row: the columns response_1, response_2 and so on."""
     count = sum(name.startswith("response_") for name in row.values)
     if count < 2:
         raise BadRowError(f"has {count} columns response_1, response_2 …; expected at least two")
@@ -86,7 +86,7 @@ def _answers(row: Row) -> int:
 
 
 def _compared(pair: object, labels: Sequence[float]) -> tuple[int, int]:
-    """Read a pair of places, from 0; the first is to be the right answer."""
+    """Read a pair of places, from 0; the first is to be the right response."""
     places = pair if isinstance(pair, list) and len(pair) == 2 else []
     inside = [type(place) is int and 0 <= place < len(labels) for place in places]
     if not inside or not all(inside):
@@ -100,15 +100,15 @@ def _compared(pair: object, labels: Sequence[float]) -> tuple[int, int]:
 
 
 def best_of(rewards: Floats, labels: Floats) -> Floats:
-    """Give the expected label of the answer of the highest reward among k, for each k.
+    """Give the expected label of the response of the highest reward among k, for each k.
 
-    Over all choices of k answers out of K: the one of rank i from below, from 0, is the highest
-    with chance C(i, k - 1) / C(K, k). Answers of equal reward share their chances; one without a
+    Over all choices of k responses out of K: the one of rank i from below, from 0, is the highest
+    with chance C(i, k - 1) / C(K, k). Responses of equal reward share their chances; one without a
     reward ranks below all.
 
     Args:
         rewards: of one item, NaN where there is none, shape (K,).
-        labels: how right each answer is, shape (K,).
+        labels: how right each response is, shape (K,).
 
     Returns:
         Shape (K,): k = 1 is the mean label, k = K that of the highest reward.
@@ -137,7 +137,7 @@ def curves(items: Items, scores: Scores) -> dict[str, Floats]:
 def curve_metrics(of_sets: Mapping[str, Floats]) -> Metrics:
     """Describe curves: the start, the highest point and where, the end, and what the end lost.
 
-    A gap above 0 says that choosing among more answers by this reward made them worse.
+    A gap above 0 says that choosing among more responses by this reward made them worse.
 
     Returns:
         Of each set, `best_of_k.<set>.` with `start`, `max`, `max_k`, `end`, `gap`, and the curve at

@@ -10,7 +10,7 @@ from mutual_taught.evaluation.benchmarks.base import Item, Items, Metrics
 from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
 from mutual_taught.terminal.signs import excerpt
 
-RIGHT_WRONG = (1.0, 0.0)  # labels of a pair, the chosen answer first
+RIGHT_WRONG = (1.0, 0.0)  # labels of a pair, the chosen response first
 
 
 def read(paths: Sequence[Path], item: Callable[[Row], Item], expected: str) -> Items:
@@ -54,8 +54,8 @@ def require_once(named: Sequence[tuple[Row, str]]) -> None:
         )
 
 
-def answer(row: Row, name: str) -> str:
-    """Take a column as an answer: any text, because published answers may be blank.
+def response(row: Row, name: str) -> str:
+    """Take a column as a response: any text, because published responses may be blank.
 
     Raises:
         BadRowError: it is missing, or no text.

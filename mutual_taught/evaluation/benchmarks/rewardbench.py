@@ -81,9 +81,9 @@ def read(paths: Sequence[Path]) -> Items:
 
 def _item(row: Row) -> Item:
     subset = reading.one_of(row, "subset", list(ITEMS))
-    answers = [reading.answer(row, name) for name in ("chosen", "rejected")]
+    responses = [reading.response(row, name) for name in ("chosen", "rejected")]
     name = f"{subset}:{files.taken(row, 'id')}"
-    return Item(name, subset, files.prompt(row, "prompt"), answers, reading.RIGHT_WRONG)
+    return Item(name, subset, files.prompt(row, "prompt"), responses, reading.RIGHT_WRONG)
 
 
 def parts(items: Items, scores: Scores) -> Mapping[str, Mean]:

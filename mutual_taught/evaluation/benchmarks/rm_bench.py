@@ -1,4 +1,4 @@
-"""Benchmark `rm-bench`: RM-Bench, three styles of a right answer against three of a wrong one.
+"""Benchmark `rm-bench`: RM-Bench, three styles of a right response against three of a wrong one.
 
 Source: Liu et al., 2024 (arXiv 2410.16184), and its code, THU-KEG/RM-Bench.
 """
@@ -49,9 +49,9 @@ def read(paths: Sequence[Path]) -> Items:
 
 def _item(row: Row) -> Item:
     domain = _domain(row)
-    answers = [*_styles(row, "chosen"), *_styles(row, "rejected")]
+    responses = [*_styles(row, "chosen"), *_styles(row, "rejected")]
     name = f"{domain}:{files.taken(row, 'id')}"
-    return Item(name, domain, files.prompt(row, "prompt"), answers, [1.0] * 3 + [0.0] * 3)
+    return Item(name, domain, files.prompt(row, "prompt"), responses, [1.0] * 3 + [0.0] * 3)
 
 
 def _domain(row: Row) -> str:
@@ -74,14 +74,14 @@ def _styles(row: Row, name: str) -> list[str]:
 
 
 def right(rewards: Floats) -> Floats:
-    """Compare each right answer with each wrong one: a tie is an error.
+    """Compare each right response with each wrong one: a tie is an error.
 
     Args:
-        rewards: of one item: three right answers from the plainest style to the most ornate, then
+        rewards: of one item: three right responses from the plainest style to the most ornate, then
             three wrong ones likewise; NaN, where there is none, is never right. Shape (6,).
 
     Returns:
-        1 or 0, shape (3, 3): rows are styles of the right answer, columns of the wrong one.
+        1 or 0, shape (3, 3): rows are styles of the right response, columns of the wrong one.
     """
     return (rewards[:3, None] > rewards[None, 3:]).astype(np.float64)
 
@@ -89,8 +89,8 @@ def right(rewards: Floats) -> Floats:
 def levels(right: Floats) -> tuple[float, float, float]:
     """Give the shares right at the levels hard, normal and easy.
 
-    Hard is above the diagonal, where the wrong answer's style is the more ornate one; normal is the
-    diagonal; easy is below it.
+    Hard is above the diagonal, where the wrong response's style is the more ornate one; normal is
+    the diagonal; easy is below it.
     """
     upper, lower = np.triu_indices(3, 1), np.tril_indices(3, -1)
     return float(right[upper].mean()), float(right.diagonal().mean()), float(right[lower].mean())

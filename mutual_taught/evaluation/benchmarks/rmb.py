@@ -1,4 +1,4 @@
-"""Benchmark `rmb`: RMB, pairs and best-of-N groups of helpful and harmless answers.
+"""Benchmark `rmb`: RMB, pairs and best-of-N groups of helpful and harmless responses.
 
 Source: Zhou et al., 2024 (arXiv 2410.09893), and its data, Zhou-Zoey/RMB-Reward-Model-Benchmark.
 """
@@ -67,14 +67,14 @@ def _item(row: Row) -> Item:
     )
     if not isinstance(others, list) or not others:
         raise BadRowError(f"loser_list is {excerpt(others)!r}; expected a list of answers")
-    responses = [_answer(one) for one in (files.taken(row, best), *others)]
+    responses = [_response(one) for one in (files.taken(row, best), *others)]
     labels = [1.0] + [0.0] * len(others)
     messages = files.prompt(row, "conversation_input")
     note = {"part": f"{KINDS[kind]}.{GOALS[goal]}"}
     return Item(f"{KINDS[kind]}:{name}", scenario, messages, responses, labels, (), note)
 
 
-def _answer(value: object) -> str:
+def _response(value: object) -> str:
     text = value.get("answer") if isinstance(value, dict) else None
     if not isinstance(text, str):
         raise BadRowError(f"has {excerpt(value)!r} as an answer; expected llm_name and answer")
@@ -82,7 +82,7 @@ def _answer(value: object) -> str:
 
 
 def beats_all(rewards: Floats) -> float:
-    """Give 1 where the first answer's reward is above every other's: a tie is an error.
+    """Give 1 where the first response's reward is above every other's: a tie is an error.
 
     Args:
         rewards: of one item, NaN, where there is none, is above nothing, shape (responses,).
@@ -91,7 +91,7 @@ def beats_all(rewards: Floats) -> float:
 
 
 def values(items: Items, scores: Scores) -> Floats:
-    """Give 1 where the best answer beats all others of its item, shape (items,)."""
+    """Give 1 where the best response beats all others of its item, shape (items,)."""
     return np.array([beats_all(one) for one in rewards_of(scores)], np.float64)
 
 
@@ -122,5 +122,5 @@ def metrics(items: Items, scores: Scores) -> Metrics:
 
 
 def records(items: Items, scores: Scores) -> pa.Table:
-    """Say of each item whether its best answer beats all others."""
+    """Say of each item whether its best response beats all others."""
     return record_table(items, scores, values(items, scores).tolist())

@@ -1,4 +1,4 @@
-"""AlpacaEval's way to compare answers: the judge names one, its log-probs say how surely."""
+"""AlpacaEval's way to compare responses: the judge names one, its log-probs say how surely."""
 
 import math
 import re
@@ -35,12 +35,12 @@ nothing else."""
 
 
 def ask(game: Game) -> list[Message]:
-    """Write the judge's prompt: the first answer is that of model `m`, the second that of `M`."""
+    """Write the judge's prompt: the first response is that of model `m`, the second that of `M`."""
     return asked(SYSTEM, TEMPLATE, game)
 
 
 def read(reply: Reply) -> Read:
-    """Read how far the judge prefers the first answer.
+    """Read how far the judge prefers the first response.
 
     With log-probs of the first token it is P(m) / (P(m) + P(M)). A name that is not among those
     listed counts as the least of them; where neither is, the text decides. That is 1 or 0 where it

@@ -1,4 +1,4 @@
-"""Arena-Hard's way to compare two answers: the judge ends with one of five verdicts."""
+"""Arena-Hard's way to compare two responses: the judge ends with one of five verdicts."""
 
 import math
 import re
@@ -37,7 +37,7 @@ TEMPLATE = """<conversation>
 
 
 def ask(game: Game) -> list[Message]:
-    """Write the judge's prompt: the first answer is assistant A's, the second assistant B's."""
+    """Write the judge's prompt: the first response is assistant A's, the second assistant B's."""
     return asked(SYSTEM, TEMPLATE, game)
 
 

@@ -1,4 +1,4 @@
-"""What follows from a judge's games, two to a comparison, each answer first once."""
+"""What follows from a judge's games, two to a comparison, each response first once."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ TIE = 0.5
 class Games(NamedTuple):
     """Games of one system against another.
 
-    preferred: how far its answer is preferred, in [0, 1], NaN for no verdict, shape (comparisons,
+    preferred: how far its response is preferred, in [0, 1], NaN for no verdict, shape (comparisons,
     2): it is shown first, then second. weights: battles each counts as, same shape. prompts: the
     prompt of each comparison, shape (comparisons,).
     """

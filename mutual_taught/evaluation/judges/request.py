@@ -13,7 +13,7 @@ Numeric = Literal["reward_model", "verifiable"]  # nobody is asked
 
 
 class Spec(NamedTuple):
-    """What decides a verdict beside the answers: the style, the model's name, the room it has."""
+    """What decides a verdict beside the responses: the style, the model's name, the room it has."""
 
     style: StyleName | Numeric
     model: str

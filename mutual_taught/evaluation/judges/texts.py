@@ -10,7 +10,7 @@ LABEL = re.compile(r"\[\[(?=\s*[AB]\s*[<>=]+\s*[AB]\s*\]\])", re.IGNORECASE)
 
 
 class Game(NamedTuple):
-    """What a judge is shown: a conversation, and two answers to it in the order it sees them."""
+    """What a judge is shown: a conversation, and two responses to it in the order it sees them."""
 
     conversation: Sequence[Mapping[str, str]]
     first: str
@@ -35,7 +35,7 @@ def framed(text: str) -> str:
 
     A tag of the frame loses its `<` (it becomes `&lt;`), and a verdict such as `[[A>>B]]` gets a
     space: `[ [A>>B]]`, which is none. All else stays as it is. It cannot keep a judge from
-    believing what an answer says of itself.
+    believing what a response says of itself.
     """
     return LABEL.sub("[ [", TAGS.sub("&lt;", text))
 

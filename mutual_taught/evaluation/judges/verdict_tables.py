@@ -20,7 +20,7 @@ EVEN, NOTHING = Read(0.5), Read(float("nan"))
 
 
 class Comparison(NamedTuple):
-    """Two answers to a prompt: one system's own, and that of the one named `against`."""
+    """Two responses to a prompt: one system's own, and that of the one named `against`."""
 
     against: str
     prompt_id: str
@@ -33,7 +33,7 @@ class Comparison(NamedTuple):
 def comparisons(
     own: pa.Table, other: pa.Table, against: str, conversations: Mapping[str, Sequence[Any]]
 ) -> list[Comparison]:
-    """Put two systems' answers to the same prompts beside each other.
+    """Put two systems' responses to the same prompts beside each other.
 
     Args:
         own: `prompt_id`, `response_index` and `response`, row by row those of `other`.
@@ -60,7 +60,7 @@ def requests(spec: Spec, compared: Sequence[Comparison]) -> list[Request]:
 
 
 def _games(one: Comparison) -> Iterator[Game]:
-    """Give the two games of a comparison: its own answer first, then second."""
+    """Give the two games of a comparison: its own response first, then second."""
     yield Game(one.conversation, one.own, one.other)
     yield Game(one.conversation, one.other, one.own)
 
@@ -73,7 +73,7 @@ def verdicts(
 ) -> pa.Table:
     """Read what a judge said of comparisons.
 
-    Answers of the same text are even, and nobody is asked.
+    Responses of the same text are even, and nobody is asked.
 
     Args:
         spec: who was asked, and how.
@@ -111,7 +111,7 @@ def _rows(
 def _row(
     one: Comparison, order: int, key: str, found: Read, reply: Reply | None, reason: str
 ) -> dict[str, Any]:
-    """Lay out a game; `preference` is its own answer's, wherever it was shown."""
+    """Lay out a game; `preference` is its own response's, wherever it was shown."""
     preferred = found.preferred if order == 0 else 1 - found.preferred
     return {
         "against": one.against,

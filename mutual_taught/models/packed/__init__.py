@@ -1,1 +1,1 @@
-"""Several answers as one row, without padding; README.md here has the notation."""
+"""Several responses as one row, without padding; README.md here has the notation."""

@@ -1,4 +1,4 @@
-"""A prompt with its answers becomes a group of token sequences, as a reward model reads them."""
+"""A prompt with its responses becomes a group of token sequences, as a reward model reads them."""
 
 import sys
 from array import array
@@ -15,7 +15,7 @@ from mutual_taught.models.packed.rows import Group, Tokens, read_until, share_pr
 
 
 class Asked(NamedTuple):
-    """A prompt, and the answers to it that are to be scored."""
+    """A prompt, and the responses to it that are to be scored."""
 
     prompt_id: str
     messages: Sequence[Message]
@@ -23,10 +23,10 @@ class Asked(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """What of a prompt's answers fits the reward model: the others are not scored.
+    """What of a prompt's responses fits the reward model: the others are not scored.
 
-    group: a branch for each answer that is scored, in order; None if none is.
-    reasons: why one is not, empty if it is; one an answer.
+    group: a branch for each response that is scored, in order; None if none is.
+    reasons: why one is not, empty if it is; one a response.
     """
 
     group: Group | None
@@ -34,16 +34,16 @@ class Fitting(NamedTuple):
 
 
 def fit_responses(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int) -> Fitting:
-    """Render a prompt with each of its answers; what they begin with is kept once.
+    """Render a prompt with each of its responses; what they begin with is kept once.
 
-    An answer fits if the whole conversation, as the template ends it, has at most `max_length`
+    A response fits if the whole conversation, as the template ends it, has at most `max_length`
     tokens. Nothing is cut: what does not fit has no reward. Neither has what the template refuses:
-    some do so with an answer without any text.
+    some do so with a response without any text.
 
     Args:
         tokenizer: the reward model's.
-        asked: the prompt, with at least one answer.
-        max_length: tokens a conversation with its answer may have.
+        asked: the prompt, with at least one response.
+        max_length: tokens a conversation with its response may have.
     """
     kept, reasons = [], []
     for text in asked.responses:
@@ -61,7 +61,7 @@ def fit_responses(tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: 
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, asked: Asked, max_length: int = sys.maxsize
 ) -> Group:
-    """Render a prompt with answers that all fit: see `fitting`.
+    """Render a prompt with responses that all fit: see `fitting`.
 
     Raises:
         InputError: one does not.
@@ -76,7 +76,7 @@ def tokenise(
 
 
 def _together(tokenizer: PreTrainedTokenizerBase, sequences: Sequence[Tokens]) -> Group:
-    # 4 bytes a token, where a list takes about 36: a stage holds those of all its answers.
+    # 4 bytes a token, where a list takes about 36: a stage holds those of all its responses.
     return share_prefix(
         [array("i", read_until(tokens, tokenizer.pad_token_id)) for tokens in sequences]
     )

@@ -1,4 +1,4 @@
-"""Forward passes over groups of answers: log-probs of a policy, rewards of a reward model."""
+"""Forward passes over groups of responses: log-probs of a policy, rewards of a reward model."""
 
 from collections.abc import Sequence
 
@@ -115,17 +115,17 @@ def _rows_of(model: PreTrainedModel) -> Rows:
 def reference_logps(
     policy: Policy, groups: Sequence[Group], precision: str, budget: int, seen: Counted = ignore
 ) -> list[list[float]]:
-    """Give the log-probability of every answer under a frozen policy.
+    """Give the log-probability of every response under a frozen policy.
 
     Args:
         policy: the reference, weights in float32.
-        groups: the prompt's tokens, and each answer's as branches.
+        groups: the prompt's tokens, and each response's as branches.
         precision: of the forward pass, by autocast as in training.
         budget: tokens a packed row.
         seen: told after every row of how many groups it held.
 
     Returns:
-        Sums over the answer's tokens in nats, for every group and branch.
+        Sums over the response's tokens in nats, for every group and branch.
     """
     found: list[list[float]] = []
     where = device()

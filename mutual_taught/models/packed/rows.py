@@ -1,4 +1,4 @@
-"""Several answers that share a prefix, as one row without padding; README.md here draws one."""
+"""Several responses that share a prefix, as one row without padding; README.md here draws one."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Group(NamedTuple):
-    """Answers to one prompt: a shared prefix, and what follows it in each of them."""
+    """Responses to one prompt: a shared prefix, and what follows it in each of them."""
 
     prefix: Tokens
     branches: Sequence[Tokens]
@@ -172,7 +172,7 @@ def _lay_out(places: _Places, device: torch.device | str) -> Layout:
         prefix, *rest = np.split(tokens, bounds)  # places in the row, a piece each
         prefixes.append((prefix[: places.shared], prefix[places.shared :]))
         branches += [(prefix, own) for own in rest]
-    # Three kinds, not one: padded to the longest of all, a short answer would cost a long prompt.
+    # Three kinds, not one: padded to the longest of all, a short response would cost a long prompt.
     parts, place, before = [], np.empty(places.own.sum(), np.int64), 0
     for kind in (beginning, prefixes, branches):
         if pieces := [(seen, own) for seen, own in kind if len(own)]:

@@ -1,4 +1,4 @@
-"""Answers read as whole sequences, each with its prompt: for models that cannot be read packed."""
+"""Responses read as whole sequences, each with its prompt: for models that can't be packed."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
@@ -18,8 +18,8 @@ class Batch(NamedTuple):
     """Whole sequences as one batch.
 
     places: of the sequences among all branches. input_ids, mask: shape (N, L), padded at the right;
-    the mask is None where nothing is padding. starts: where each sequence's answer begins. lengths:
-    of each sequence, in tokens.
+    the mask is None where nothing is padding. starts: where each sequence's response begins.
+    lengths: of each sequence, in tokens.
     """
 
     places: list[int]

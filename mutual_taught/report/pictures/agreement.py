@@ -1,4 +1,4 @@
-"""Agreement of r_t and r_0 with gold on pi_t's own answers, by instruction: did r_t follow?"""
+"""Agreement of r_t and r_0 with gold on pi_t's own responses, by instruction: did r_t follow?"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ def rows(seen: Seen) -> Rows:
     r_0 only at t = 0, where r_t is r_0. Nothing without gold.
     """
     scores, asked = seen.past.rm_scores, seen.past.instructions
-    if seen.answers is None or scores is None or asked is None:
+    if seen.responses is None or scores is None or asked is None:
         return []
     own = where(scores, set="own_samples")
     if not len(own):

@@ -39,8 +39,8 @@ SAYS = (
 
 
 def rows(seen: Seen) -> Rows:
-    """Give points and mean rewards by length of the E-step, and percentiles of the eval answers."""
-    found = [*_responses(seen), *_answers(seen)]
+    """Give points and mean rewards by length of the E-step, and percentiles of eval responses."""
+    found = [*_responses(seen), *_eval_responses(seen)]
     return [{"t": seen.iteration, **row} for row in found]
 
 
@@ -73,10 +73,10 @@ def _points(ranked: pa.Table, lengths: Floats, values: Floats) -> Rows:
     return found
 
 
-def _answers(seen: Seen) -> Rows:
-    if seen.answers is None or not len(seen.answers):
+def _eval_responses(seen: Seen) -> Rows:
+    if seen.responses is None or not len(seen.responses):
         return []
-    lengths = number(seen.answers["length_tokens"])
+    lengths = number(seen.responses["length_tokens"])
     marks = zip(PERCENTILES, np.percentile(lengths, PERCENTILES), strict=True)
     row: Row = {"kind": "answers", "mean": plain(lengths.mean()), "n": len(lengths)}
     return [{**row, **{f"p{share}": plain(value) for share, value in marks}}]
@@ -85,10 +85,10 @@ def _answers(seen: Seen) -> Rows:
 def draw(found: Rows) -> Picture | None:
     """Draw length against reward a panel an iteration, and the ranges of lengths below."""
     scatter = [row for row in found if row["kind"] != "answers"]
-    answers = [row for row in found if row["kind"] == "answers"]
+    responses = [row for row in found if row["kind"] == "answers"]
     panels = [
         *([_scatter_panel(scatter)] if scatter else []),
-        *([_ranges_panel(answers)] if answers else []),
+        *([_ranges_panel(responses)] if responses else []),
     ]
     if not panels:
         return None

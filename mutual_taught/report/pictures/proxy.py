@@ -34,14 +34,16 @@ SAYS = (
 
 
 def rows(seen: Seen) -> Rows:
-    """Give means of gold and reward, and gold by tenth of the reward, of answers that have both.
+    """Give means of gold and reward, and gold by tenth of the reward, of responses that have both.
 
-    Fewer than 20 such answers have no tenths.
+    Fewer than 20 such responses have no tenths.
     """
-    answers = seen.answers
-    if answers is None:
+    responses = seen.responses
+    if responses is None:
         return []
-    both = answers.filter(pc.and_(answers["gold"].is_valid(), answers["reward_r0"].is_valid()))
+    both = responses.filter(
+        pc.and_(responses["gold"].is_valid(), responses["reward_r0"].is_valid())
+    )
     if not len(both):
         return []
     gold, reward = number(both["gold"]), number(both["reward_r0"])

@@ -1,4 +1,4 @@
-"""Rewards of the eval answers under r_0 and r_t: what was gained, and how it is spread."""
+"""Rewards of the eval responses under r_0 and r_t: what was gained, and how it is spread."""
 
 import altair as alt
 
@@ -19,13 +19,13 @@ SAYS = (
 
 
 def rows(seen: Seen) -> Rows:
-    """Give the densities of rewards under both models; answers without a reward are left out."""
-    answers = seen.answers
-    if answers is None:
+    """Give the densities of rewards under both models; responses without a reward are left out."""
+    responses = seen.responses
+    if responses is None:
         return []
     found: Rows = []
     for column, model in COLUMNS.items():
-        values = number(answers[column].drop_null())
+        values = number(responses[column].drop_null())
         found += [
             {"t": seen.iteration, "model": model, "n": len(values), **point}
             for point in _line(values)

@@ -33,8 +33,8 @@ class Seen(NamedTuple):
         return self.past.iteration
 
     @property
-    def answers(self) -> pa.Table | None:
-        """The eval answers, unless an earlier iteration's are carried on."""
+    def responses(self) -> pa.Table | None:
+        """The eval responses, unless an earlier iteration's are carried on."""
         return None if self.past.carried else self.past.generations
 
 

@@ -43,7 +43,7 @@ def bandwidth(values: Floats) -> float:
 def density(values: Floats, width: float, points: int = 80) -> Points:
     """Smooth values to the density of a Gaussian kernel.
 
-    The values are counted in 513 bins first, so that 240,000 answers take as long as 400.
+    The values are counted in 513 bins first, so that 240,000 responses take as long as 400.
 
     Args:
         values: shape (values,).
@@ -82,7 +82,7 @@ def by_rank(x: Floats, y: Floats, groups: int) -> Groups:
 
 
 def joined(groups: Groups) -> Groups:
-    """Make one group of those with the same mean x, such as answers that were cut at the limit."""
+    """Make one group of those with the same mean x, such as responses cut at the limit."""
     x, place = np.unique(groups.x, return_inverse=True)
     n = np.bincount(place, groups.n)
     return Groups(x, np.bincount(place, groups.y * groups.n) / n, n.astype(np.int64))

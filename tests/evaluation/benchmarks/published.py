@@ -18,7 +18,7 @@ from mutual_taught.evaluation.benchmarks import rewardbench
 Row = dict[str, Any]
 Files = dict[str, list[Row]]
 
-# A question, a right answer and a wrong one.
+# A question, a right response and a wrong one.
 BANK = (
     (
         "How many legs has a spider?",
@@ -48,7 +48,7 @@ BANK = (
 
 
 def ask(number: int) -> tuple[str, str, str]:
-    """Give a question of the bank, its right and its wrong answer."""
+    """Give a question of the bank, its right and its wrong response."""
     return BANK[number % len(BANK)]
 
 
@@ -106,10 +106,10 @@ def rm_bench_rows() -> list[Row]:
     rows = []
     domains = ("chat", "code", "math", "safety-refuse", "safety-response")
     for number, domain in enumerate(name for name in domains for _ in (0, 1)):
-        prompt, *answers = ask(number)
+        prompt, *responses = ask(number)
         styles = [
             [text, f"{text} I have checked it.", f"**{text}**\n\n- I have checked it.\n- Twice."]
-            for text in answers
+            for text in responses
         ]
         rows.append(
             {
@@ -148,8 +148,8 @@ def ppe_rows(first: int) -> list[Row]:
     rows = []
     for number in (first, first + 1, first + 2):
         prompt, right, wrong = ask(number)
-        answers = [wrong, right, f"{right} That is all.", f"My answer: {wrong}"]
-        named = {f"response_{place}": text for place, text in enumerate(answers, 1)}
+        responses = [wrong, right, f"{right} That is all.", f"My answer: {wrong}"]
+        named = {f"response_{place}": text for place, text in enumerate(responses, 1)}
         rows.append(
             {
                 "question_id": f"q{number}",
@@ -207,7 +207,7 @@ def llmbar_rows(first: int) -> list[Row]:
 
 
 def m_ifeval_rows(followed: Sequence[bool]) -> list[Row]:
-    """Give a model's answers to the first questions of the bank, with verdicts on them."""
+    """Give a model's responses to the first questions of the bank, with verdicts on them."""
     rows = []
     for number, follows in enumerate(followed):
         prompt, right, wrong = ask(12 + number)

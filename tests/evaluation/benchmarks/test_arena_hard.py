@@ -1,4 +1,4 @@
-"""Arena-Hard: questions, answers and verdicts in their published form, and scores by hand."""
+"""Arena-Hard: questions, responses and verdicts in their published form, and scores by hand."""
 
 import json
 from pathlib import Path
@@ -138,14 +138,14 @@ def test_a_judges_name_acts_on_no_terminal(tmp_path: Path) -> None:
 def controlled(folder: Path) -> tuple[Prompts, list[Path]]:
     """Make verdicts that follow length alone; `mine` is the longer one on nine of twelve prompts.
 
-    A third of the prompts are ties, among those with a longer and those with a shorter answer.
+    A third of the prompts are ties, among those with a longer and those with a shorter response.
     """
     uids = [f"u{place}" for place in range(12)]
     longer = {"mine": uids[:9], "short": uids[9:]}
     counts = {
         model: [180 if uid in longer.get(model, []) else 60 for uid in uids] for model in longer
     } | {BASELINE: [100] * 12}
-    answers = [
+    responses = [
         written.jsonl(
             folder / "model_answer" / f"{model}.jsonl",
             [marked(uid, model, tokens, 0, 0, 0) for uid, tokens in zip(uids, own, strict=True)],
@@ -158,7 +158,7 @@ def controlled(folder: Path) -> tuple[Prompts, list[Path]]:
         games[2::3] = [("A=B", "A=B")] * 4
         rows = [judgement(uid, *two, model=model) for uid, two in zip(uids, games, strict=True)]
         judged.append(verdicts(folder, *rows, name=model))
-    return prompts(folder, *uids), [*judged, *answers]
+    return prompts(folder, *uids), [*judged, *responses]
 
 
 def test_what_length_alone_wins_is_gone_when_style_is_controlled(tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_what_length_alone_wins_is_gone_when_style_is_controlled(tmp_path: Path)
 
 
 def test_one_model_alone_has_no_controlled_score(tmp_path: Path) -> None:
-    asked, (mine, _, *answers) = controlled(tmp_path)
-    found = arena_hard_v2.metrics_from(asked, [mine, *answers])
+    asked, (mine, _, *responses) = controlled(tmp_path)
+    found = arena_hard_v2.metrics_from(asked, [mine, *responses])
     assert found["style_controlled.hard_prompt.gpt-4.1.models"] == 1
     assert "style_controlled.hard_prompt.gpt-4.1.mean" not in found
 
@@ -267,17 +267,17 @@ def test_a_score_that_is_no_verdict_is_a_bad_row(score: object, tmp_path: Path) 
 def test_a_style_that_is_no_count_is_a_bad_row(tokens: object, tmp_path: Path) -> None:
     row = marked("u1", "mine", 5, 0, 0, 0)
     row["metadata"]["token_len"] = tokens
-    answers = written.jsonl(tmp_path / "answers.jsonl", [row])
+    responses = written.jsonl(tmp_path / "answers.jsonl", [row])
     path = verdicts(tmp_path, judgement("u1", "A>B", "B>A"))
     with pytest.raises(
         InputError, match=r"row 1: metadata: token_len is .*; expected numbers from"
     ):
-        arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path, answers])
+        arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path, responses])
 
 
 def test_an_answer_belongs_to_its_model_whoever_owns_it(tmp_path: Path) -> None:
     path = verdicts(tmp_path, judgement("u1", "A>B", "B>A", model="org/mine"))
     rows = [marked("u1", name, 1, 2, 3, 4) for name in ("org/mine", BASELINE)]
-    said, answers = arena_files.judgements([path, written.jsonl(tmp_path / "a.jsonl", rows)])
+    said, responses = arena_files.judgements([path, written.jsonl(tmp_path / "a.jsonl", rows)])
     assert said[0].model == "mine"
-    assert [one.model for one in answers] == ["mine", BASELINE]
+    assert [one.model for one in responses] == ["mine", BASELINE]

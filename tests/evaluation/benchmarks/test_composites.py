@@ -88,7 +88,7 @@ def test_published_sizes_of_rewardbench_are_those_of_its_paper() -> None:
 
 
 def test_levels_are_above_on_and_below_the_diagonal() -> None:
-    # right answers 3, 1, 5 by style, wrong ones 2, 3, 4. Rows of the matrix: 3 > 2; nothing;
+    # right responses 3, 1, 5 by style, wrong ones 2, 3, 4. Rows of the matrix: 3 > 2; nothing;
     # 5 > 2, 3, 4
     right = rm_bench.right(np.array([3.0, 1, 5, 2, 3, 4]))
     assert right.tolist() == [[1, 0, 0], [0, 0, 0], [1, 1, 1]]
@@ -201,7 +201,7 @@ def test_conflict_pairs_are_counted_by_set_and_the_score_is_the_mean_of_five(
         [1.0, 2.0, 3.0, 0.0] if one.subset == "MATH" else [2.5, 2.0, 3.0, 0.0] for one in items
     ]
     found = ppe.metrics(items, scores)
-    # right answers are the second and the third; pairs (1, 0), (2, 3), (1, 3)
+    # right responses are the second and the third; pairs (1, 0), (2, 3), (1, 3)
     assert found["MATH.mean"] == 1
     assert found["GPQA.mean"] == pytest.approx(2 / 3)
     assert found["score.mean"] == pytest.approx((1 + 4 * 2 / 3) / 5)
@@ -280,7 +280,7 @@ def test_label_2_says_that_the_second_answer_is_the_better_one(tmp_path: Path) -
     [item, *_] = (
         one for one in read("llmbar", tmp_path) if one.messages[-1]["content"] == ask(0)[0]
     )
-    # the first question's right answer is output_2
+    # the first question's right response is output_2
     assert item.responses == [ask(0)[2], ask(0)[1]]
     assert item.labels == (0.0, 1.0)
     assert pairs.shares([item], [[0.0, 1.0]]).tolist() == [1.0]

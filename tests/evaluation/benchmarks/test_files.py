@@ -106,9 +106,9 @@ TURNS = [{"role": "user", "content": "Hi"}]
 
 def test_an_answer_is_a_text_or_a_conversation_that_ends_in_it() -> None:
     turns = [*TURNS, {"role": "assistant", "content": "Yes"}]
-    assert files.answer(row(chosen="Yes"), "chosen", TURNS) == "Yes"
-    assert files.answer(row(chosen=turns), "chosen", TURNS) == "Yes"
-    assert files.answer(row(chosen=turns[1:]), "chosen", TURNS) == "Yes"
+    assert files.response(row(chosen="Yes"), "chosen", TURNS) == "Yes"
+    assert files.response(row(chosen=turns), "chosen", TURNS) == "Yes"
+    assert files.response(row(chosen=turns[1:]), "chosen", TURNS) == "Yes"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_an_answer_is_a_text_or_a_conversation_that_ends_in_it() -> None:
 )
 def test_an_answer_that_is_none_says_what_it_is(value: object, said: str) -> None:
     with pytest.raises(files.BadRowError, match=said):
-        files.answer(row(chosen=value), "chosen", TURNS)
+        files.response(row(chosen=value), "chosen", TURNS)
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_accuracy_in_each_subset_is_beside_what_a_scorer_of_length_gets(tmp_path
     rows = [{**ROW, "subset": "a"}, {**ROW, "subset": "a", "prompt": "Ho"}, ROW]
     items = generic_pairs.read([written(tmp_path, *rows)])
     found = generic_pairs.metrics(items, [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    # the first of two in a; one of all three. The chosen answer is the longer one everywhere
+    # the first of two in a; one of all three. The chosen response is the longer one everywhere
     assert found["subset.a.mean"] == 0.5
     assert found["accuracy"] == pytest.approx(1 / 3)
     assert found["subset.a.length_scorer"] == found["length_scorer"] == 1

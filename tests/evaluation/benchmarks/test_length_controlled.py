@@ -1,4 +1,4 @@
-"""Length control: by how much answers differ, and what is said without a solver."""
+"""Length control: by how much responses differ, and what is said without a solver."""
 
 import sys
 

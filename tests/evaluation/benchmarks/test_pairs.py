@@ -20,9 +20,9 @@ def compared(*rows: tuple[float, float, int, int, int]) -> Compared:
     return Compared(floats[0], floats[1], whole[0], whole[1], whole[2], np.arange(len(rows)))
 
 
-def texts(*rows: tuple[float, int]) -> pairs.Answers:
+def texts(*rows: tuple[float, int]) -> pairs.Responses:
     rewards, lengths = zip(*rows, strict=True)
-    return pairs.Answers(np.array(rewards, np.float64), np.array(lengths, np.int64))
+    return pairs.Responses(np.array(rewards, np.float64), np.array(lengths, np.int64))
 
 
 def test_a_tie_and_a_missing_reward_are_errors_and_are_counted() -> None:
@@ -67,7 +67,7 @@ def test_pairs_without_any_reward_have_no_loss_and_no_calibration() -> None:
 def test_answers_are_counted_once_each_however_many_pairs_they_are_in() -> None:
     item = Item("a", "", [{"role": "user", "content": "x"}], ["long answer", "mid", "s"], (1, 0, 0))
     found = pairs.measured([item], [[1.0, 2.0, 3.0]])
-    # two pairs, both wrong; three answers whose rewards fall as their lengths rise
+    # two pairs, both wrong; three responses whose rewards fall as their lengths rise
     assert (found["n"], found["prompts"], found["accuracy"]) == (2, 1, 0)
     assert found["spearman"] == pytest.approx(-1)
     assert pairs.lengths_as_scores([item]) == [[11.0, 3.0, 1.0]]

@@ -80,7 +80,7 @@ def test_a_constant_scorer_gets_five_times_a_quarter_and_nothing_in_ties(items: 
 
 def test_a_scorer_that_is_always_right_gets_a_hundredth_more_in_ties(items: Items) -> None:
     found = rewardbench2.metrics(items, of(items, 1, 0))
-    # right answers all alike: spread 0, so tanh(infinity) = 1 in Ties
+    # right responses all alike: spread 0, so tanh(infinity) = 1 in Ties
     assert found["Ties.mean"] == pytest.approx(1.01)
     assert found["score.mean"] == pytest.approx((5 + 1.01) / 6)
     assert found["score.ci_lo"] == pytest.approx(found["score.ci_hi"])
@@ -98,7 +98,7 @@ def test_the_score_is_the_plain_mean_of_six_subsets(items: Items) -> None:
 
 
 def _pairs_right(items: Items, scores: Scores) -> float:
-    """Count, one by one, right answers above wrong ones, outside Ties; a tie is an error there."""
+    """Count right responses above wrong ones, one by one, outside Ties; a tie is an error there."""
     right = total = 0
     for item, rewards in zip(items, scores, strict=True):
         if item.subset == "Ties":

@@ -24,15 +24,15 @@ KEY = "sk-secret-0123456789"
 
 
 def compared(count: int = 4) -> list[Comparison]:
-    """Comparisons whose own answer is the longer one where the number is even."""
+    """Comparisons whose own response is the longer one where the number is even."""
     asked = [{"role": "user", "content": "Name a sea."}]
-    answers = [
+    responses = [
         ("A long answer.", "Short.") if n % 2 == 0 else ("Short.", "A long answer.")
         for n in range(count)
     ]
     return [
         Comparison("base", f"{n:032x}", 0, [*asked, {"role": "user", "content": str(n)}], *both)
-        for n, both in enumerate(answers)
+        for n, both in enumerate(responses)
     ]
 
 
@@ -175,7 +175,7 @@ def test_log_probs_of_the_server_decide_and_nonsense_in_them_does_not(tmp_path: 
     with serving(rule) as server, opened(tmp_path / "v.jsonl") as store:
         ask_all(verdict_tables.requests(SPEC, compared()), store, endpoint(server))
         data = verdict_tables.verdicts(SPEC, compared(), store.replies)
-    # Of the first answer 0.75 whichever it is: a judge with a bent for what comes first.
+    # Of the first response 0.75 whichever it is: a judge with a bent for what comes first.
     assert data["preference"].to_pylist()[2:4] == pytest.approx([0.75, 0.25])
     name = "win_rate.vs_base.alpaca_eval.tiny"
     assert verdict_tables.metrics(data, SPEC, 1)[f"{name}.mean"] == pytest.approx(0.5)

@@ -16,7 +16,7 @@ def games(rows: list[tuple[float, float]], prompts: list[int] | None = None) -> 
 
 def test_both_orders_are_averaged_and_what_they_say_is_counted() -> None:
     # (1 + 1)/2, (1 + 0)/2, (0 + 0)/2, (.8 + .6)/2: mean (1 + .5 + 0 + .7)/4 = .55. Orders agree in
-    # all but the second. Shown first, an answer is preferred (p0 + 1 - p1)/2: .5, 1, .5, .6.
+    # all but the second. Shown first, a response is preferred (p0 + 1 - p1)/2: .5, 1, .5, .6.
     found = win_rate(games([(1, 1), (1, 0), (0, 0), (0.8, 0.6)]), 1)
     assert found["mean"] == pytest.approx(0.55, abs=1e-12)
     assert (found["n"], found["ties"], found["failures"]) == (4, 1, 0)
@@ -56,7 +56,7 @@ def test_without_any_verdict_there_is_no_win_rate() -> None:
 
 
 def test_answers_of_one_prompt_move_together() -> None:
-    # Ten prompts, each all won or all lost: twenty alike answers make the interval no narrower.
+    # Ten prompts, each all won or all lost: twenty alike responses make the interval no narrower.
     rows = [(float(prompt % 2), float(prompt % 2)) for prompt in range(10)]
     once = win_rate(games(rows), 1)
     often = win_rate(games(rows * 20, list(range(10)) * 20), 1)

@@ -1,4 +1,4 @@
-"""How judges are asked and read: prompts that nothing in an answer breaks, verdicts by hand."""
+"""How judges are asked and read: prompts that nothing in a response breaks, verdicts by hand."""
 
 import math
 

@@ -72,18 +72,18 @@ def test_gold_and_reward_are_means_over_answers_that_have_both() -> None:
         2, "gold", pa.array([0.0, 0.5, 1.0, None], tables.GENERATIONS.kinds["gold"])
     )
     rows = proxy.rows(seen(generations=table_))
-    # Three answers: gold (0 + 0.5 + 1) / 3, reward (-1 + 0 + 1) / 3; too few for tenths.
+    # Three responses: gold (0 + 0.5 + 1) / 3, reward (-1 + 0 + 1) / 3; too few for tenths.
     assert picked(rows, "kind", "mean") == [("gold", 0.5), ("reward", 0.0)]
 
 
 def test_gold_by_tenth_of_the_reward_begins_with_the_lowest() -> None:
-    answers = table(
+    generations = table(
         tables.GENERATIONS,
         prompt_id=[str(place) for place in range(20)],
         gold=[1.0] * 2 + [0.0] * 18,
         reward_r0=[float(-place) for place in range(20)],
     )
-    tenths = of_kind(proxy.rows(seen(generations=answers)), "tenth")
+    tenths = of_kind(proxy.rows(seen(generations=generations)), "tenth")
     assert picked(tenths, "tenth", "mean") == [*((tenth, 0.0) for tenth in range(1, 10)), (10, 1.0)]
 
 
@@ -149,7 +149,7 @@ def test_both_sides_of_a_kept_pair_are_points_at_their_length_and_reward() -> No
 def pseudo_pairs(**more: Sequence[object]) -> pa.Table:
     """Make 24 pairs with margins -4, -3, …, 19; the first three are dropped.
 
-    Gold prefers the newer answer of the first twelve and the older one of the last; of the others
+    Gold prefers the newer response of the first twelve and the older one of the last; of the others
     it is alike, and of one of them it is not known.
     """
     return table(

@@ -87,7 +87,7 @@ DPO = Dpo.model_validate(
 REWARD = BaseRewardModel.model_validate(
     {**ONE_STEP, "layers": None, "margin": 0.0, "center_rewards": 0.0}
 )
-ANSWERS = ("Great Wave.", "No", "No idea")
+RESPONSES = ("Great Wave.", "No", "No idea")
 PAGE = (project.ROOT / architectures.PAGE).read_text()
 
 
@@ -111,16 +111,16 @@ def plain_logps(folder: Path, group: Group) -> list[torch.Tensor]:
     return found
 
 
-def plain_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
+def plain_rewards(folder: Path, responses: Sequence[str]) -> list[float]:
     """Give rewards as whoever loads the folder computes them, one conversation at a time."""
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     model = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", trust_remote_code=False
     ).eval()
     found = []
-    for answer in answers:
+    for response in responses:
         read = tokenizer.apply_chat_template(
-            [*EXAMPLE, {"role": "assistant", "content": answer}],
+            [*EXAMPLE, {"role": "assistant", "content": response}],
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
@@ -130,17 +130,17 @@ def plain_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
     return found
 
 
-def our_rewards(folder: Path, answers: Sequence[str]) -> list[float]:
+def our_rewards(folder: Path, responses: Sequence[str]) -> list[float]:
     """Score as the stage does."""
     rows = compare_reward_model(folder, architectures.LIMITS).rows
     loaded = load_reward_model(folder, "float32", rows)
-    group = tokenise(loaded.tokenizer, Asked("p", EXAMPLE, answers))
+    group = tokenise(loaded.tokenizer, Asked("p", EXAMPLE, responses))
     found: list[float] = reward.score(loaded, [group], 500)[0].tolist()
     return found
 
 
 def sampled(folder: Path, prompt: Sequence[int]) -> list[list[int]]:
-    """Draw two answers as the stage does, and compare their log-probs with a plain pass's."""
+    """Draw two responses as the stage does, and compare their log-probs with a plain pass's."""
     engine = local_engine(ENGINE, 256, architectures.LIMITS)
     engine.load(folder)
     [(_, [draws])] = engine.answer({0: [Request(prompt, [1, 2])]}, Decode(1.0, 1.0, 6))
@@ -177,17 +177,17 @@ def test_a_policy_is_sampled_trained_and_exported_as_transformers_computes_it(
     if found.wrong:
         with pytest.raises(InputError, match=r"expected what a plain forward pass"):
             sampled(folder, prompt)
-        answers = [[40, 41, 42], [50, 51]]
+        responses = [[40, 41, 42], [50, 51]]
     else:
-        answers = sampled(folder, prompt)
-    group = Group(prompt, answers)
+        responses = sampled(folder, prompt)
+    group = Group(prompt, responses)
     policy = load_policy(folder, "float32", found.rows)
     logps = reference_logps(policy, [group], "float32", 500)[0]
     pair = {
         "pair": "p",
         "prompt_ids": prompt,
-        "chosen_ids": answers[0],
-        "rejected_ids": answers[1],
+        "chosen_ids": responses[0],
+        "rejected_ids": responses[1],
         "ref_chosen_logps": logps[0],
         "ref_rejected_logps": logps[1],
     }
@@ -214,12 +214,12 @@ def test_a_reward_model_is_trained_scored_and_exported_as_transformers_computes_
     rows = compare_new_reward_model(folder, architectures.LIMITS, None).rows
     tokenizer = give_padding(load_tokenizer(folder))
     pairs = rewards.dataset(
-        rewards.tokenise(tokenizer, str(n), EXAMPLE, ANSWERS[0], ANSWERS[n + 1], 256)
+        rewards.tokenise(tokenizer, str(n), EXAMPLE, RESPONSES[0], RESPONSES[n + 1], 256)
         for n in range(2)
     )
     out = trained("new_reward_model", folder, pairs, REWARD, rows, here / "work")
-    assert our_rewards(out, ANSWERS) == pytest.approx(plain_rewards(out, ANSWERS), abs=1e-4)
-    last = scored_tokens(scoring_tokenizer(out), EXAMPLE, ANSWERS[0])[-1]
+    assert our_rewards(out, RESPONSES) == pytest.approx(plain_rewards(out, RESPONSES), abs=1e-4)
+    last = scored_tokens(scoring_tokenizer(out), EXAMPLE, RESPONSES[0])[-1]
     assert files.read_json(out / "config.json").get("pad_token_id", -1) != last
 
 

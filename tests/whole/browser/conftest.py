@@ -1,4 +1,4 @@
-"""Pages of real runs, one of whose answers attacks, and a Chromium without a window."""
+"""Pages of real runs, one of whose responses attacks, and a Chromium without a window."""
 
 import contextlib
 import json
@@ -47,17 +47,17 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def attacked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a finished run whose first answers and prompt attack the reader."""
+    """The page of a finished run whose first responses and prompt attack the reader."""
     report = tmp_path_factory.mktemp("attacked") / "report"
     shutil.copytree(finished / "2" / "report", report)
     folder = report / past.FOLDER / "2"
     known = samples.read(folder)
     first = known[0]
-    answers = [
+    responses = [
         first.answers[0]._replace(who=f"answer {place}", text=text)
         for place, text in enumerate(ATTACKS)
     ]
-    known[0] = first._replace(turns=[["user", " ".join(ATTACKS)]], answers=answers)
+    known[0] = first._replace(turns=[["user", " ".join(ATTACKS)]], answers=responses)
     samples.write(folder, known)
     return written(report, finished.parent / "params.yaml")
 

@@ -29,8 +29,8 @@ class Remote(NamedTuple):
     address: str
 
     def counts(self) -> dict[str, int]:
-        with urllib.request.urlopen(f"{self.address}/counts") as answer:
-            return dict(json.load(answer))
+        with urllib.request.urlopen(f"{self.address}/counts") as reply:
+            return dict(json.load(reply))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The vllm engine, run for real: keyed answers, swapped weights, the contract of its columns."""
+"""The vllm engine, run for real: keyed responses, swapped weights, the contract of its columns."""
 
 import gc
 import shutil
@@ -22,17 +22,17 @@ SHARDS = {
     1: [Request([5, 6, 7, 8], [7, 8]), Request([4] * 20, [9, 2**63 - 1])],
 }
 
-Answers = list[list[Draw]]
+Responses = list[list[Draw]]
 
 
-def answers(engine: Vllm, *shards: int, decode: Decode = DECODE) -> dict[int, Answers]:
+def responses(engine: Vllm, *shards: int, decode: Decode = DECODE) -> dict[int, Responses]:
     """Draw shards in the order they are named."""
     return dict(engine.answer({number: SHARDS[number] for number in shards}, decode))
 
 
 def draws(engine: Vllm, decode: Decode = DECODE) -> list[Draw]:
-    """Draw both shards and list all answers."""
-    found = answers(engine, 0, 1, decode=decode)
+    """Draw both shards and list all responses."""
+    found = responses(engine, 0, 1, decode=decode)
     return [draw for number in (0, 1) for request in found[number] for draw in request]
 
 
@@ -48,7 +48,7 @@ def test_equal_seeds_give_equal_tokens(engine: Vllm) -> None:
 
 
 def test_consecutive_seeds_share_no_noise(engine: Vllm) -> None:
-    # were one request asked for n answers, its k-th would be drawn with seed + k
+    # were one request asked for n responses, its k-th would be drawn with seed + k
     requests = [Request([5, 6, 7], [1, 2]), Request([5, 6, 7], [2, 3])]
     [(_, [[_, two], [again, three]])] = engine.answer({0: requests}, DECODE)
     assert two.token_ids == again.token_ids
@@ -66,22 +66,22 @@ def test_each_answer_is_told_when_it_ends(engine: Vllm, monkeypatch: pytest.Monk
 
 
 def test_answers_do_not_depend_on_which_other_shards_are_asked_for(engine: Vllm) -> None:
-    both = answers(engine, 0, 1)
-    assert answers(engine, 1) == {1: both[1]}
-    assert answers(engine, 1, 0) == both
+    both = responses(engine, 0, 1)
+    assert responses(engine, 1) == {1: both[1]}
+    assert responses(engine, 1, 0) == both
 
 
 def test_log_prob_is_that_of_transformers(engine: Vllm, first: Path) -> None:
-    found = answers(engine, 0, 1)
+    found = responses(engine, 0, 1)
     requests = [request for number in (0, 1) for request in SHARDS[number]]
-    drawn = [request for number in (0, 1) for request in found[number]]
+    drawn = [draws for number in (0, 1) for draws in found[number]]
     groups = [
-        Group(request.tokens, [draw.token_ids for draw in answered])
-        for request, answered in zip(requests, drawn, strict=True)
+        Group(request.tokens, [draw.token_ids for draw in draws])
+        for request, draws in zip(requests, drawn, strict=True)
     ]
     reference = reference_logps(load_policy(first, "float32"), groups, "float32", 64)
-    for answered, logps in zip(drawn, reference, strict=True):
-        assert [draw.logprob for draw in answered] == pytest.approx(logps, abs=2e-4)
+    for draws, logps in zip(drawn, reference, strict=True):
+        assert [draw.logprob for draw in draws] == pytest.approx(logps, abs=2e-4)
 
 
 def test_swapped_weights_answer_as_a_fresh_engine_does(

@@ -104,15 +104,15 @@ def test_reward_model_made_here_is_pooled_where_we_read_it(tmp_path: Path, manne
     model, own = new_reward_model(policy, 1, None)
     made: dict[str, Any] = {"kind": "reward_model", "base": "", "parent": None, "made_by": {}}
     save_model(model, model.state_dict(), own, folder, EXACT, made)
-    answers = ["Great Wave.", "No", "No idea"]
+    responses = ["Great Wave.", "No", "No idea"]
     loaded = load_reward_model(folder, "float32")
-    ours = score(loaded, [tokenise(own, Asked("p", EXAMPLE, answers))], 500)[0].tolist()
+    ours = score(loaded, [tokenise(own, Asked("p", EXAMPLE, responses))], 500)[0].tolist()
     theirs = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     read = [
         theirs.apply_chat_template(
-            [*EXAMPLE, {"role": "assistant", "content": answer}], tokenize=True, return_dict=True
+            [*EXAMPLE, {"role": "assistant", "content": response}], tokenize=True, return_dict=True
         )["input_ids"]
-        for answer in answers
+        for response in responses
     ]
     assert said(POOL, str(folder), json.dumps(read)) == pytest.approx(ours, abs=1e-4)
 

@@ -1,4 +1,4 @@
-"""Answers to held-out prompts, written down by hand."""
+"""Responses to held-out prompts, written down by hand."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from mutual_taught.artifacts import tables
 
-ANSWER: dict[str, Any] = {
+RESPONSE: dict[str, Any] = {
     "prompt_id": "p",
     "response": "text",
     "token_ids": [1],
@@ -24,11 +24,11 @@ ANSWER: dict[str, Any] = {
 }
 
 
-def generations(*answers: dict[str, Any]) -> pa.Table:
-    """Lay out answers as `generations`; what one leaves out is as in ANSWER."""
+def generations(*responses: dict[str, Any]) -> pa.Table:
+    """Lay out responses as `generations`; what one leaves out is as in RESPONSE."""
     rows: list[dict[str, Any]] = []
-    for answer in answers:
-        row = {**ANSWER, **answer}
+    for response in responses:
+        row = {**RESPONSE, **response}
         index = sum(earlier["prompt_id"] == row["prompt_id"] for earlier in rows)
         chars = len(row["response"])
         rows.append({**row, "response_index": index, "length_chars": chars})
@@ -36,5 +36,5 @@ def generations(*answers: dict[str, Any]) -> pa.Table:
 
 
 def golds(*values: float | None, prompt: str = "p") -> list[dict[str, Any]]:
-    """Give answers to one prompt that have these golds."""
+    """Give responses to one prompt that have these golds."""
     return [{"prompt_id": prompt, "gold": value, "passed": value == 1.0} for value in values]

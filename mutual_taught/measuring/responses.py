@@ -1,4 +1,4 @@
-"""Answers of a policy to prompts, in shards."""
+"""Responses of a policy to prompts, in shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,16 +28,16 @@ class Question(NamedTuple):
 def answer(
     engine: Engine, policy: Path, asked: Sequence[Question], terms: Terms, name: str
 ) -> Drawn:
-    """Draw `terms.answers` answers to each prompt, going on after an interruption.
+    """Draw `terms.responses` responses to each prompt, going on after an interruption.
 
-    Seeds come from the run's seed, the prompt's id and the answer's index, so two policies are
+    Seeds come from the run's seed, the prompt's id and the response's index, so two policies are
     compared on the same draws. Special tokens spelt out in a prompt are broken up.
 
     Args:
         engine: takes the policy.
         policy: its folder, with a manifest.
         asked: in any order, each id once.
-        terms: how answers are drawn.
+        terms: how responses are drawn.
         name: of the work folder.
 
     Returns:
@@ -57,6 +57,6 @@ def answer(
         }
         for one in sorted(asked, key=lambda one: one.prompt_id)
     ]
-    plan = make_plan(STAGE, 0, terms.answers, terms.decoding, terms.drawing)
+    plan = make_plan(STAGE, 0, terms.responses, terms.decoding, terms.drawing)
     drawn, made_from = draw(policy, pa.Table.from_pylist(rows, ASKED), plan, engine, name)
     return tables.RESPONSES.sorted(drawn), made_from

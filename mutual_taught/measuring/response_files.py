@@ -1,4 +1,4 @@
-"""Files of answers that are compared: each answer by its prompt and index, never by position."""
+"""Files of responses that are compared: each by its prompt and index, never by position."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,40 +21,40 @@ HALF = re.compile("[\ud800-\udfff]")  # of a character: no server and no table t
 Key = tuple[str, int]
 
 
-class AnswerRow(NamedTuple):
+class ResponseRow(NamedTuple):
     """A text, and the number of the row it stands in."""
 
     text: str
     row: int
 
 
-class AnswerFile(NamedTuple):
-    """A file's answers by prompt and index, and the prompts that it has beside them."""
+class ResponseFile(NamedTuple):
+    """A file's responses by prompt and index, and the prompts that it has beside them."""
 
     path: Path
-    texts: Mapping[Key, AnswerRow]
+    texts: Mapping[Key, ResponseRow]
     prompts: Mapping[str, Prompt]
 
 
-def read(place: Path) -> AnswerFile:
-    """Read a file of answers, or those of an iteration's folder such as `run/2`.
+def read(place: Path) -> ResponseFile:
+    """Read a file of responses, or those of an iteration's folder such as `run/2`.
 
-    A row has an answer (`response`, `completion`, `output` or `answer`), and a prompt or its
-    `prompt_id`. `response_index` tells several answers to a prompt apart.
+    A row has a response (`response`, `completion`, `output` or `answer`), and a prompt or its
+    `prompt_id`. `response_index` tells several responses to a prompt apart.
 
     Raises:
         MissingFileError: it is not there.
-        InputError: it is a model, has other columns, or a row is no answer or occurs twice.
+        InputError: it is a model, has other columns, or a row is no response or occurs twice.
     """
     file = _rows(_file(place))
-    column = rowfile.first(file.columns, rowfile.ANSWERS)
+    column = rowfile.first(file.columns, rowfile.RESPONSES)
     if column is None or (ID not in file.columns and rowfile.columns(file.columns) is None):
         raise InputError(
             f"{file.path}: has {', '.join(file.columns)}; expected an answer "
-            f"({', '.join(rowfile.ANSWERS)}) and a prompt (prompt_id, prompt, instruction, "
+            f"({', '.join(rowfile.RESPONSES)}) and a prompt (prompt_id, prompt, instruction, "
             "messages); rename columns"
         )
-    texts: dict[Key, AnswerRow] = {}
+    texts: dict[Key, ResponseRow] = {}
     prompts: dict[str, Prompt] = {}
     for row, name, prompt in _prompts(file):
         if not isinstance(text := row.values.get(column), str):
@@ -68,14 +68,14 @@ def read(place: Path) -> AnswerFile:
         if (earlier := texts.get((name, index))) is not None:
             said = f"answers the prompt of row {earlier.row} again"
             raise _bad(file, row, said, f"each prompt once, or a {INDEX}")
-        texts[name, index] = AnswerRow(text, row.number)
+        texts[name, index] = ResponseRow(text, row.number)
         if prompt is not None:
             prompts[name] = prompt
-    return AnswerFile(file.path, texts, prompts)
+    return ResponseFile(file.path, texts, prompts)
 
 
 def _index(value: object) -> int | None:
-    """Take an answer's index; CSV has it as digits."""
+    """Take a response's index; CSV has it as digits."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
         value = int(value[:20])
     return value if type(value) is int and 0 <= value < LARGEST_INDEX else None
@@ -94,7 +94,7 @@ def prompts_of(place: Path) -> dict[str, Prompt]:
 
 
 def _file(place: Path) -> Path:
-    """Find the answers in an iteration's folder."""
+    """Find the responses in an iteration's folder."""
     if not place.is_dir():
         return place
     if (inside := tables.GENERATIONS.path(place / "eval")).exists():
@@ -147,9 +147,13 @@ def _bad(file: Read, row: Row, said: str, expected: str) -> InputError:
 
 
 def comparisons(
-    own: AnswerFile, other: AnswerFile, prompts: Mapping[str, Prompt], source: object, against: str
+    own: ResponseFile,
+    other: ResponseFile,
+    prompts: Mapping[str, Prompt],
+    source: object,
+    against: str,
 ) -> list[Comparison]:
-    """Put two files' answers to the same prompts beside each other, in the order of their ids.
+    """Put two files' responses to the same prompts beside each other, in the order of their ids.
 
     Args:
         own: whose win rate it is.
@@ -172,18 +176,18 @@ def comparisons(
 
 
 def _require(
-    file: AnswerFile, beside: AnswerFile, prompts: Mapping[str, Prompt], source: object
+    file: ResponseFile, beside: ResponseFile, prompts: Mapping[str, Prompt], source: object
 ) -> None:
-    for (name, index), answer in file.texts.items():
+    for (name, index), response in file.texts.items():
         if name not in prompts:
             raise InputError(
-                f"{file.path}: row {answer.row} answers a prompt that {source} does not have "
+                f"{file.path}: row {response.row} answers a prompt that {source} does not have "
                 f"({_shown(file.prompts[name]) if name in file.prompts else excerpt(name)}); "
                 "expected answers to its prompts; bring those of one data set"
             )
         if (name, index) not in beside.texts:
             raise InputError(
-                f"{beside.path}: has no answer {index} to the prompt of row {answer.row} of "
+                f"{beside.path}: has no answer {index} to the prompt of row {response.row} of "
                 f"{file.path} ({_shown(prompts[name])}); expected the same prompts in both; add it"
             )
     if lacking := [name for name in prompts if (name, 0) not in file.texts]:
@@ -197,6 +201,6 @@ def _shown(prompt: Prompt) -> str:
     return excerpt(prompt.messages[-1]["content"])
 
 
-def digest_of(answers: AnswerFile) -> str:
-    """Hash a file's answers by their keys, whatever their order and format."""
-    return digest([[*key, answers.texts[key].text] for key in sorted(answers.texts)])
+def digest_of(responses: ResponseFile) -> str:
+    """Hash a file's responses by their keys, whatever their order and format."""
+    return digest([[*key, responses.texts[key].text] for key in sorted(responses.texts)])

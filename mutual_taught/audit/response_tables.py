@@ -1,4 +1,4 @@
-"""Checks that all tables of sampled answers share."""
+"""Checks that all tables of sampled responses share."""
 
 from pathlib import Path
 
@@ -18,20 +18,20 @@ from mutual_taught.terminal.progress import each
 
 Lengths = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-BLOCK = 4096  # answers read at once
+BLOCK = 4096  # responses read at once
 
 
 def seeds(
     of: Iteration, table: tables.Table, data: pa.Table, drew: tuple[str, int], side: str = ""
 ) -> Faults:
-    """Every answer's seed is that of its stage, iteration, prompt and index.
+    """Every response's seed is that of its stage, iteration, prompt and index.
 
     Args:
         of: the iteration.
-        table: the schema of the answers.
+        table: the schema of the responses.
         data: their rows.
         drew: the stage, and its t, whose seeds they have.
-        side: prefix of the column, where a table has two answers a row.
+        side: prefix of the column, where a table has two responses a row.
     """
     (stage, t), name = drew, f"{side}seed"
     several = "response_index" in data.column_names
@@ -44,7 +44,7 @@ def seeds(
 def drawn(
     path: Path, table: tables.Table, data: pa.Table, reader: Reader, longest: int, side: str = ""
 ) -> Faults:
-    """Drawn answers read as their tokens do, and end where a draw ends.
+    """Drawn responses read as their tokens do, and end where a draw ends.
 
     A draw ends with the first stop token, or at the longest length without one.
 
@@ -53,8 +53,8 @@ def drawn(
         table: its schema.
         data: its rows.
         reader: the policy's tokenizer, and its stop tokens.
-        longest: tokens an answer may have.
-        side: prefix of the columns, where a table has two answers a row.
+        longest: tokens a response may have.
+        side: prefix of the columns, where a table has two responses a row.
     """
     tokens, reasons = data[f"{side}token_ids"].combine_chunks(), data[f"{side}finish_reason"]
     lengths, ended, early = _ends(tokens, reader)
@@ -70,7 +70,7 @@ def drawn(
 
 
 def _ends(tokens: pa.ListArray, reader: Reader) -> tuple[Lengths, Mask, Mask]:
-    """Find lengths, which answers end in a stop token, and which have one before their end."""
+    """Find lengths, which responses end in a stop token, and which have one before their end."""
     lengths = pc.list_value_length(tokens).to_numpy().astype(np.int64)
     stops = np.isin(tokens.flatten().to_numpy(), sorted(reader.stop_ids))
     ends = np.cumsum(lengths)
@@ -105,7 +105,7 @@ def _read(path: Path, table: tables.Table, data: pa.Table, reader: Reader, side:
 def unscored(
     of: Iteration, table: tables.Table, data: pa.Table, asked: pa.Table, side: str = ""
 ) -> Faults:
-    """An answer without a reward is one that the reward model cannot read, for the reason given.
+    """A response without a reward is one that the reward model cannot read, for the reason given.
 
     Args:
         of: the iteration.
@@ -125,15 +125,15 @@ def unscored(
     yield from faults.first(of.path(table), table, data, name, bad, wanted)
 
 
-def asked_with(answers: pa.Table, prompts: pa.Table, path: Path) -> pa.Table:
-    """Put its prompt beside every answer: `prompt_id`, `messages` and `response`."""
-    ids = answers["prompt_id"]
+def asked_with(responses: pa.Table, prompts: pa.Table, path: Path) -> pa.Table:
+    """Put its prompt beside every response: `prompt_id`, `messages` and `response`."""
+    ids = responses["prompt_id"]
     messages = joins.align(prompts, ids.to_pylist(), path)["messages"]
-    return pa.table([ids, messages, answers["response"]], ["prompt_id", "messages", "response"])
+    return pa.table([ids, messages, responses["response"]], ["prompt_id", "messages", "response"])
 
 
 def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:
-    """An answer has a reward, or the reason why it has none."""
+    """A response has a reward, or the reason why it has none."""
     for name in (name for name in table.columns if name.endswith("reason")):
         without = data[name.replace("reason", "reward")].is_null().to_numpy()
         yield from faults.first(
@@ -147,7 +147,7 @@ def reasons(path: Path, table: tables.Table, data: pa.Table) -> Faults:
 
 
 def explained(reasons: pa.ChunkedArray, without: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell which answers have a reason exactly if they have no reward, and one that there is."""
+    """Tell which responses have a reason exactly if they have no reward, and one that there is."""
     known = pc.is_in(reasons, pa.array(tables.UNSCORED)).to_numpy()
     return np.asarray(np.where(without, known, pc.equal(reasons, "").to_numpy()))
 
