@@ -37,20 +37,20 @@ def faults(reader: Reader, tokens: list[int], finish: str, text: str | None = No
     return [fault.where.split()[-1] for fault in found]
 
 
-def test_answer_that_ends_with_a_stop_token_has_stopped(reader: Reader) -> None:
+def test_response_that_ends_with_a_stop_token_has_stopped(reader: Reader) -> None:
     [stop] = reader.stop_ids
     assert faults(reader, [70, 71, stop], "stop") == []
     assert faults(reader, [70, 71, 72, stop], "stop") == []  # the last token there was room for
     assert faults(reader, [70, 71, stop], "length") == ["finish_reason"]
 
 
-def test_answer_without_a_stop_token_was_cut_at_the_longest_length(reader: Reader) -> None:
+def test_response_without_a_stop_token_was_cut_at_the_longest_length(reader: Reader) -> None:
     assert faults(reader, [70, 71, 72, 73], "length") == []
     assert faults(reader, [70, 71, 72, 73], "stop") == ["finish_reason"]
     assert faults(reader, [70, 71, 72], "length") == ["finish_reason"]  # there was room for more
 
 
-def test_answer_is_no_longer_than_it_may_be_and_has_a_token(reader: Reader) -> None:
+def test_response_is_no_longer_than_it_may_be_and_has_a_token(reader: Reader) -> None:
     assert faults(reader, [70, 71, 72, 73, 74], "length") == ["token_ids", "finish_reason"]
     assert faults(reader, [], "length") == ["token_ids", "finish_reason"]
 

@@ -34,7 +34,7 @@ def faults(run: Path) -> list[str]:
     return [str(fault) for fault in (*e_step.duels(of), *e_step.selected(of))]
 
 
-def test_duels_of_several_draws_follow_from_their_answers(run: Path) -> None:
+def test_duels_of_several_draws_follow_from_their_responses(run: Path) -> None:
     fought = tables.read(run / "1" / "duels.parquet", tables.DUELS)
     prompts = pc.count_distinct(fought["prompt_id"]).as_py()
     numbers = files.read_json(run / "1" / "metrics" / "select_policy.json")

@@ -268,7 +268,7 @@ def test_shards_drawn_again_are_bit_equal(run: Path) -> None:
     assert all(line.endswith("bit-equal") for line in shards)
 
 
-def test_altered_answer_is_found_by_drawing_it_again(run: Path) -> None:
+def test_altered_response_is_found_by_drawing_it_again(run: Path) -> None:
     path = run / "1" / "answers.parquet"
     data = tables.read(path, tables.ANSWERS)
     tokens = data["token_ids"].to_pylist()

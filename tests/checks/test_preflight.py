@@ -82,7 +82,7 @@ def test_template_that_leaves_out_the_bos_the_tokenizer_adds(own_policy: "Policy
     assert said.startswith("run/0/model: BOS at the start of one turn: 0; expected one")
 
 
-def test_template_that_renders_a_prompt_otherwise_with_its_answer(own_policy: "Policy") -> None:
+def test_template_that_renders_a_prompt_otherwise_with_its_response(own_policy: "Policy") -> None:
     from mutual_taught.checks import preflight
 
     own_policy.tokenizer.chat_template = "{{ messages | length }}" + CHATML
@@ -102,7 +102,7 @@ def test_template_that_ends_a_turn_in_no_stop_token(own_policy: "Policy") -> Non
     assert said.endswith("to the token that ends a turn")
 
 
-def test_template_that_hides_the_answer(own_reward_model: "RewardModel") -> None:
+def test_template_that_hides_the_response(own_reward_model: "RewardModel") -> None:
     from mutual_taught.checks import preflight
 
     own_reward_model.tokenizer.chat_template = (

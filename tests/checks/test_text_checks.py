@@ -161,7 +161,7 @@ def test_template_that_hides_an_earlier_turn_is_refused() -> None:
         list(text_checks.reward_model(one))
 
 
-def test_template_that_hides_an_earlier_answer_is_refused() -> None:
+def test_template_that_hides_an_earlier_response_is_refused() -> None:
     one = tokenizer(
         "chatml",
         "{% for m in messages %}{% if m.role == 'user' or loop.last %}{{ m.content }}"

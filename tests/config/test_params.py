@@ -535,7 +535,7 @@ def test_linked_file_of_prompts_is_right(write: Any, here: Path) -> None:
     assert params.seed() == 1
 
 
-def test_longest_answer_is_that_of_all_stages_that_draw(write: Any) -> None:
+def test_longest_response_is_that_of_all_stages_that_draw(write: Any) -> None:
     write(EVAL_LENGTH, EVAL_LENGTH.replace("48", "100"))
     assert params.longest_response() == 100
 

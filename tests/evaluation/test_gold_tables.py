@@ -37,7 +37,7 @@ def prompts(*instructions: list[str]) -> pa.Table:
 NO_COMMA, THREE_WORDS = "punctuation:no_comma", "length_constraints:number_words"
 
 
-def test_gold_of_both_answers_is_by_their_prompts_instructions() -> None:
+def test_gold_of_both_responses_is_by_their_prompts_instructions() -> None:
     responses = pa.table(
         {
             "prompt_id": ["b", "a", "b"],
@@ -61,7 +61,7 @@ def test_instruction_followed_in_part_counts_in_part() -> None:
     assert golds.previous.tolist() == [(1 / 2 + 1) / 2]
 
 
-def test_answer_to_a_prompt_that_is_not_there_is_one_line() -> None:
+def test_response_to_a_prompt_that_is_not_there_is_one_line() -> None:
     responses = pa.table({"prompt_id": ["d"], "response": ["x"], "previous_response": ["y"]})
     with pytest.raises(InputError, match="has no row for prompt 'd'"):
         of_both(responses, prompts([NO_COMMA]), PATH)

@@ -38,7 +38,7 @@ def test_reward_model_that_judges_is_r_0_whatever_r_t_says() -> None:
     assert outcomes(judge(Systems(own, base, own)), "reward_model", "base") == [0.0]
 
 
-def test_teacher_judges_each_answer_by_the_reward_model_that_taught_it() -> None:
+def test_teacher_judges_each_response_by_the_reward_model_that_taught_it() -> None:
     # r_{t-1} gives the new response 2; the previous policy's own r_t, which is r_{t-1}, gave 3
     own = generations({"reward_previous": 2.0, "reward_rt": 9.0, "reward_r0": 9.0})
     previous = generations({"reward_previous": 8.0, "reward_rt": 3.0, "reward_r0": 0.0})
@@ -53,7 +53,7 @@ def test_teacher_judges_against_the_previous_policy_only() -> None:
     assert outcomes(judge(Systems(own, own, own)), "previous_reward_model", "base") == []
 
 
-def test_answer_that_the_teacher_cannot_read_loses_and_is_said_to_be_unread() -> None:
+def test_response_that_the_teacher_cannot_read_loses_and_is_said_to_be_unread() -> None:
     own = generations({"reward_previous": None}, {"reward_previous": None})
     previous = generations({"reward_rt": 1.0}, {"reward_rt": None})
     judged = judge(Systems(own, own, previous))
@@ -99,7 +99,7 @@ def response(gold: float | None, r0: float, rt: float, text: str = "text") -> di
     return {"gold": gold, "reward_r0": r0, "reward_rt": rt, "response": text}
 
 
-def test_own_pair_has_the_answer_of_higher_gold_as_chosen_whatever_the_rewards() -> None:
+def test_own_pair_has_the_response_of_higher_gold_as_chosen_whatever_the_rewards() -> None:
     own = generations(response(0.0, 5.0, 50.0), response(1.0, 6.0, 40.0))
     pairs = own_pairs(own)
     # the second response has gold 1: r_0 gives 6 and 5 (right), r_t 40 and 50 (wrong)
@@ -108,7 +108,7 @@ def test_own_pair_has_the_answer_of_higher_gold_as_chosen_whatever_the_rewards()
     assert len(set(pairs["pair_id"].to_pylist())) == 1
 
 
-def test_own_answers_of_equal_gold_are_no_pair() -> None:
+def test_own_responses_of_equal_gold_are_no_pair() -> None:
     # of golds 1, 1/2, 1/2 the first is better than each of the others: two pairs, not three
     own = generations(response(1.0, 1.0, 0.0), response(0.5, 2.0, 0.0), response(0.5, 3.0, 0.0))
     pairs = own_pairs(own)
@@ -128,6 +128,6 @@ def test_own_pair_gives_lengths_in_characters() -> None:
     assert (row["length_chosen"], row["length_rejected"]) == (5, 9)
 
 
-def test_answers_without_gold_are_in_no_own_pair() -> None:
+def test_responses_without_gold_are_in_no_own_pair() -> None:
     assert len(own_pairs(generations(*golds(None, None)))) == 0
     assert len(own_pairs(generations(*golds(1.0, None)))) == 0

@@ -33,14 +33,14 @@ def test_lengths_are_described_by_mean_median_and_95th_percentile() -> None:
     assert found["policy.length_tokens.p95"] == pytest.approx(8.95)
 
 
-def test_cut_and_blank_answers_are_shares_of_all() -> None:
+def test_cut_and_blank_responses_are_shares_of_all() -> None:
     own = generations({"finish_reason": "length"}, {"response": " \n"}, {"response": ""}, {})
     found = measured(own)
     # one of four was cut at the limit, two of four hold nothing but white space
     assert (found["policy.truncated_rate"], found["policy.empty_rate"]) == (0.25, 0.5)
 
 
-def test_gold_change_is_the_mean_of_differences_answer_by_answer() -> None:
+def test_gold_change_is_the_mean_of_differences_response_by_response() -> None:
     own = generations(*golds(1.0, 0.5, prompt="a"), *golds(1.0, 0.0, prompt="b"))
     base = generations(*golds(0.5, 0.5, prompt="a"), *golds(0.0, 0.5, prompt="b"))
     found = measured(own, base)
@@ -54,13 +54,13 @@ def test_gold_change_is_the_mean_of_differences_answer_by_answer() -> None:
     assert found["policy.gold_vs_base.p"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_interval_of_gold_resamples_prompts_not_answers() -> None:
+def test_interval_of_gold_resamples_prompts_not_responses() -> None:
     found = measured(generations(*golds(0.0, 1.0)))
     # one prompt, drawn whole every time, is always 1/2; responses alone would give 0 to 1
     assert [found[f"policy.gold.{name}"] for name in ("mean", "ci_lo", "ci_hi")] == [0.5, 0.5, 0.5]
 
 
-def test_n_counts_the_answers_of_a_mean_and_prompts_what_its_interval_resamples() -> None:
+def test_n_counts_the_responses_of_a_mean_and_prompts_what_its_interval_resamples() -> None:
     found = measured(generations(*golds(0.0, 1.0, 1.0, prompt="a"), *golds(1.0, prompt="b")))
     assert (found["policy.gold.n"], found["policy.gold.prompts"]) == (4.0, 2.0)
 
@@ -117,7 +117,7 @@ def test_length_that_is_controlled_is_that_of_both_texts_in_characters() -> None
     assert found != 0.5  # the win rate as it is
 
 
-def test_mean_reward_has_an_interval_over_the_answers_that_have_one() -> None:
+def test_mean_reward_has_an_interval_over_the_responses_that_have_one() -> None:
     own = generations(
         *({"prompt_id": name, "reward_r0": reward} for name, reward in (("a", 1.0), ("b", 3.0))),
         {"prompt_id": "c", "reward_r0": None},
@@ -146,7 +146,7 @@ def test_changes_are_from_the_base_and_from_the_policy_before() -> None:
     assert {name: found[f"policy.{name}.mean"] for name in expected} == expected
 
 
-def test_change_of_rewards_is_over_the_answers_that_have_both() -> None:
+def test_change_of_rewards_is_over_the_responses_that_have_both() -> None:
     own = generations(*({"reward_r0": reward} for reward in (3.0, None, 5.0)))
     base = generations(*({"reward_r0": reward} for reward in (1.0, 1.0, None)))
     found = measured(own, base)
@@ -154,7 +154,7 @@ def test_change_of_rewards_is_over_the_answers_that_have_both() -> None:
     assert found["policy.reward.r0_vs_base.n"] == 1.0
 
 
-def test_kl_is_the_mean_log_ratio_of_whole_answers_and_also_a_token() -> None:
+def test_kl_is_the_mean_log_ratio_of_whole_responses_and_also_a_token() -> None:
     own = generations(
         {"logprob": -2.0, "base_logprob": -5.0, "length_tokens": 1},
         {"logprob": -3.0, "base_logprob": -4.0, "length_tokens": 7},
@@ -197,7 +197,7 @@ def test_distinct_2_is_the_share_of_word_pairs_said_once() -> None:
     assert distinct_2(["a b", "a c"]) == 1.0
 
 
-def test_distinct_2_of_answers_without_two_words_is_zero() -> None:
+def test_distinct_2_of_responses_without_two_words_is_zero() -> None:
     assert distinct_2([]) == distinct_2(["", "red"]) == 0.0
 
 
@@ -226,7 +226,7 @@ def of(*parts: list[dict[str, Any]]) -> Metrics:
     return reward_model_metrics(pa.Table.from_pylist(rows, tables.RM_SCORES.schema), 1)
 
 
-def test_reward_model_is_right_where_the_chosen_answer_has_the_higher_reward() -> None:
+def test_reward_model_is_right_where_the_chosen_response_has_the_higher_reward() -> None:
     found = of(scores("gold_pairs", "rt", (3.0, 1.0), (1.0, 1.0), (0.0, 1.0), (1.0, 0.0)))
     # margins 2, 0, -1, 1: two of four are right, the tie is not; mean margin 2 / 4
     assert (found[f"{GOLD}.accuracy"], found[f"{GOLD}.ties"]) == (0.5, 1.0)
@@ -235,7 +235,7 @@ def test_reward_model_is_right_where_the_chosen_answer_has_the_higher_reward() -
     assert found[f"{GOLD}.log_loss"] == pytest.approx(sum(losses) / 4)
 
 
-def test_accuracy_is_told_apart_by_which_answer_is_longer() -> None:
+def test_accuracy_is_told_apart_by_which_response_is_longer() -> None:
     # a reward model that knows length only: right on the longer chosen, wrong on the shorter
     found = of(
         scores("gold_pairs", "rt", (2.0, 1.0), lengths=(9, 4)),

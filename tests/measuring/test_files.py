@@ -55,7 +55,7 @@ def test_pairs_gain_a_reward_and_a_reason_a_side(reward_folder: Path, here: Path
 
 
 @pytest.mark.slow
-def test_answers_and_conversations_of_other_formats_have_the_same_rewards(
+def test_responses_and_conversations_of_other_formats_have_the_same_rewards(
     reward_folder: Path, here: Path
 ) -> None:
     (here / "a.csv").write_text('instruction,output\nHi,Yes\n"a\nb",No\n')
@@ -74,7 +74,7 @@ def test_answers_and_conversations_of_other_formats_have_the_same_rewards(
 
 
 @pytest.mark.slow
-def test_a_row_gains_its_answers_with_the_columns_of_generations(
+def test_a_row_gains_its_responses_with_the_columns_of_generations(
     policy_folder: Path, here: Path
 ) -> None:
     verifiable = {"instruction_ids": ["punctuation:no_comma"], "instruction_kwargs": ["{}"]}
@@ -104,7 +104,7 @@ def test_a_row_gains_its_answers_with_the_columns_of_generations(
 
 
 @pytest.mark.slow
-def test_answers_depend_on_the_seed_and_not_on_the_other_rows(
+def test_responses_depend_on_the_seed_and_not_on_the_other_rows(
     policy_folder: Path, here: Path
 ) -> None:
     def drawn(name: str, seed: int, *prompts: str) -> list[str]:

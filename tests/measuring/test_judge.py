@@ -104,7 +104,7 @@ def test_a_reward_model_judges_by_its_rewards(here: Path, reward_folder: Path) -
     assert all(" : " in text for text in said)
 
 
-def test_an_iteration_stands_for_its_answers_and_the_run_for_its_prompts(
+def test_an_iteration_stands_for_its_responses_and_the_run_for_its_prompts(
     here: Path, finished: Path
 ) -> None:
     done = judge(str(finished / "2"), str(finished / "0"), "--judge", "verifiable")
@@ -184,7 +184,7 @@ def test_a_judge_that_cannot_be_asked_is_refused_in_one_line(
     assert done.output.count("\n") == 1
 
 
-def test_a_model_in_place_of_answers_is_refused_with_the_way_to_draw_them(
+def test_a_model_in_place_of_responses_is_refused_with_the_way_to_draw_them(
     here: Path, policy_folder: Path
 ) -> None:
     done = judge(str(policy_folder), "other.json")

@@ -28,7 +28,7 @@ def test_two_lengths_can_be_solved_by_hand() -> None:
     assert found == pytest.approx(0.75, abs=1e-4)
 
 
-def test_longer_answers_lower_the_controlled_win_rate_where_the_judge_likes_length() -> None:
+def test_longer_responses_lower_the_controlled_win_rate_where_the_judge_likes_length() -> None:
     outcomes, lengths, others = duels((30, 0.9, 50), (5, 0.6, 50))
     assert lc_minimal(outcomes, lengths, others) < 0.6 < outcomes.mean()
 

@@ -48,7 +48,7 @@ def test_reward_that_is_no_number_is_refused(own: float, other: float) -> None:
         outcomes(np.array([own]), np.array([other]))
 
 
-def test_prompt_with_an_unscored_answer_is_left_out_for_all_checkpoints() -> None:
+def test_prompt_with_an_unscored_response_is_left_out_for_all_checkpoints() -> None:
     # Two checkpoints on prompts a to d: on b the second has no reward, on c pi_{t-1} has none.
     rewards = np.array([2.0, 2.0, 2.0, 0.0, 1.0, NONE, 2.0, 3.0])
     previous = np.array([1.0, 1.0, NONE, 1.0] * 2)
@@ -69,7 +69,7 @@ def test_infinite_reward_of_a_duel_is_refused() -> None:
         judge_duels(np.array([float("inf")]), np.ones(1), np.arange(1))
 
 
-def test_failed_answer_loses_against_a_scored_one_and_ties_with_a_failed_one() -> None:
+def test_failed_response_loses_against_a_scored_one_and_ties_with_a_failed_one() -> None:
     judged = outcomes_with_failures(
         np.array([NONE, -9.0, NONE, 2.0, 1.0]), np.array([-9.0, NONE, NONE, 1.0, 1.0])
     )

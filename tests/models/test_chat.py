@@ -27,7 +27,7 @@ UNDATED = [name for name in FAMILIES if name != "dated"]
         ("parts", "Great Wave.<|im_end|>"),
     ],
 )
-def test_given_answer_is_what_the_template_makes_of_it(family: str, given_as: str) -> None:
+def test_given_response_is_what_the_template_makes_of_it(family: str, given_as: str) -> None:
     one = tokenizer(family)
     for messages in (chat.QUESTION, chat.TURNS):
         response = chat.response_tokens(one, "Great Wave.", messages)
@@ -39,7 +39,7 @@ def test_given_answer_is_what_the_template_makes_of_it(family: str, given_as: st
 
 @pytest.mark.parametrize("family", UNDATED)
 @pytest.mark.parametrize("text", ["", "Yes.{eos}No.", "{end}{end}", " \n"])
-def test_given_answer_has_one_end_whatever_its_text_spells_out(family: str, text: str) -> None:
+def test_given_response_has_one_end_whatever_its_text_spells_out(family: str, text: str) -> None:
     one = tokenizer(family)
     end = chat.response_tokens(one, "Great Wave.")[-1]
     spelt = text.format(eos=one.eos_token, end=one.convert_ids_to_tokens(end))
@@ -48,13 +48,13 @@ def test_given_answer_has_one_end_whatever_its_text_spells_out(family: str, text
     assert end not in response[:-1]
 
 
-def test_answer_whose_template_ends_a_turn_in_no_token_ends_in_eos() -> None:
+def test_response_whose_template_ends_a_turn_in_no_token_ends_in_eos() -> None:
     one = tokenizer("chatml", "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}")
     response = chat.response_tokens(one, "Great Wave.")
     assert one.decode(response) == "[assistant] Great Wave.\n<|im_end|>"
 
 
-def test_token_that_spans_prompt_and_answer_is_not_the_answers() -> None:
+def test_token_that_spans_prompt_and_response_is_not_the_responses() -> None:
     # "Wave" is one token; the template ends the prompt in "W" and the response is "ave".
     one = tokenizer(
         "chatml",
@@ -67,7 +67,7 @@ def test_token_that_spans_prompt_and_answer_is_not_the_answers() -> None:
     assert chat.scored_tokens(one, chat.QUESTION, "ave")[: len(prompt)] != prompt
 
 
-def test_template_that_changes_a_prompt_when_its_answer_follows_is_one_line() -> None:
+def test_template_that_changes_a_prompt_when_its_response_follows_is_one_line() -> None:
     one = tokenizer("chatml", "{{ messages | length }}" + FAMILIES["chatml"].template)
     with pytest.raises(InputError, match="renders a prompt otherwise when an answer follows"):
         chat.response_tokens(one, "Great Wave.")

@@ -80,7 +80,7 @@ def test_accumulated_pairs_are_trained_on_again(rule: str, pairs: int) -> None:
     assert works["train_rm@2"].pairs == pairs
 
 
-def test_given_answers_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -> None:
+def test_given_responses_are_not_drawn_and_a_fixed_reward_model_is_not_trained() -> None:
     raw = params.read(project.ROOT / "presets" / "laptop.yaml")
     columns = {**raw["data"]["columns"], "chosen": "chosen", "rejected": "rejected"}
     values = preset(
@@ -104,7 +104,7 @@ def test_reused_answers_are_not_drawn_and_are_scored_by_two_reward_models() -> N
     assert (works["answer@1"].scores, works["answer@2"].scores) == (256, 512)
 
 
-def test_several_answers_to_a_prompt_duel_so_often() -> None:
+def test_several_responses_to_a_prompt_duel_so_often() -> None:
     one, three = (
         workload.of_run(values, workload.sizes(values.data, None), 0)["duel@1"].answers
         for values in (preset("laptop", duel={"responses_per_prompt": count}) for count in (1, 3))
@@ -253,7 +253,7 @@ def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
     assert need.param == "engine.batch_size"
 
 
-def test_tokens_bound_the_cache_of_a_batch_but_never_part_the_answers_to_a_prompt() -> None:
+def test_tokens_bound_the_cache_of_a_batch_but_never_part_the_responses_to_a_prompt() -> None:
     def cache(tokens: int) -> int:
         engine = DRAWING.engine.model_copy(update={"batch_tokens": tokens})
         values = DRAWING.model_copy(update={"engine": engine})
@@ -305,7 +305,7 @@ def test_memory_of_dpo_is_state_activations_and_logits() -> None:
     assert need.param == "dpo.token_budget"
 
 
-def test_pair_longer_than_the_budget_names_the_answers() -> None:
+def test_pair_longer_than_the_budget_names_the_responses() -> None:
     values = preset("paper", dpo={"token_budget": 1000})
     need = needs.of_stage("dpo@1", values, EIGHT, gpus=True)
     assert need is not None
@@ -402,7 +402,7 @@ def test_budget_below_the_longest_text_is_no_advice(stage: str, room: int) -> No
     assert need.fitting(need.fixed + round(token * room)) == 0
 
 
-def test_answers_so_short_that_the_budget_decides_are_no_advice() -> None:
+def test_responses_so_short_that_the_budget_decides_are_no_advice() -> None:
     values = preset("paper", dpo={"token_budget": 2000})
     need = needs.of_stage("dpo@1", values, EIGHT, gpus=True)
     assert need is not None
@@ -488,7 +488,7 @@ def test_time_follows_the_weights_of_models_of_about_the_same_size() -> None:
     assert timing.estimate("dpo@1", Work(pairs=50), (), other) == (None, "unknown")
 
 
-def test_time_follows_the_answers_that_are_cut_shorter() -> None:
+def test_time_follows_the_responses_that_are_cut_shorter() -> None:
     drawn = {"sample@1": {"seconds": 60.0, "answers": 10.0, "tokens": 400.0}}
     # 10 responses of 40 tokens took 60 s; of at most 20 they take half as long, of 80 as long
     for longest, seconds in ((20, 30.0), (80, 60.0)):

@@ -171,7 +171,7 @@ def test_instructions_that_cannot_be_verified(ids: object, kwargs: object, expec
     assert reason(row) == expected
 
 
-def test_answers_are_texts_or_conversations_that_end_in_them() -> None:
+def test_responses_are_texts_or_conversations_that_end_in_them() -> None:
     for chosen, rejected in (
         ("Yes?", "No!"),
         ([RESPONSE], [OTHER]),
@@ -182,7 +182,7 @@ def test_answers_are_texts_or_conversations_that_end_in_them() -> None:
         assert (found.chosen, found.rejected) == ("Yes?", "No!")
 
 
-def test_answer_that_looks_like_json_is_a_text() -> None:
+def test_response_that_looks_like_json_is_a_text() -> None:
     row = {"prompt": "Hi", "chosen": '["a", "b"]', "rejected": "[]"}
     assert prompt(row, PAIRS).chosen == '["a", "b"]'
     assert prompt(row, PAIRS).rejected == "[]"
@@ -190,7 +190,7 @@ def test_answer_that_looks_like_json_is_a_text() -> None:
     assert prompt(row, PAIRS).rejected == row["rejected"]
 
 
-def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_answer() -> None:
+def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_response() -> None:
     found = prompt(
         {"chosen": [SYSTEM, USER, RESPONSE], "rejected": [SYSTEM, USER, OTHER]}, ONLY_PAIRS
     )
@@ -218,7 +218,7 @@ def test_prompt_given_by_its_pair_alone_is_the_conversation_before_the_answer() 
         ([{"role": "user", "content": "\ud83d"}, RESPONSE], "lone_surrogate"),
     ],
 )
-def test_answers_that_are_none_or_anothers(chosen: object, expected: str) -> None:
+def test_responses_that_are_none_or_anothers(chosen: object, expected: str) -> None:
     assert reason({"prompt": "Hi", "chosen": chosen, "rejected": "No!"}, PAIRS) == expected
     assert reason({"prompt": "Hi", "chosen": "Yes?", "rejected": chosen}, PAIRS) == expected
 

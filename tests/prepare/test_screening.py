@@ -64,7 +64,7 @@ def test_prompt_that_both_models_can_read_has_no_reason() -> None:
 
 
 @pytest.mark.parametrize("token", ["<|im_end|>", "<|im_start|>", "<|pad|>"])
-def test_special_token_of_a_model_in_a_turn_or_an_answer(token: str) -> None:
+def test_special_token_of_a_model_in_a_turn_or_a_response(token: str) -> None:
     for prompt in (
         asked(f"Say {token} now"),
         asked("Hi", chosen=token, rejected="No"),
@@ -107,7 +107,7 @@ def test_prompt_may_have_as_many_tokens_as_the_limit_and_not_one_more() -> None:
         assert look(limits=limits).reason(prompt) == reason
 
 
-def test_reward_model_has_room_for_the_longest_answer_and_the_end_of_the_template() -> None:
+def test_reward_model_has_room_for_the_longest_response_and_the_end_of_the_template() -> None:
     wordy = CHATML.replace("<|im_end|>\n", "<|im_end|>\n" + "-" * 40)
     prompt = asked("Hi")
     size = len(chat.scored_tokens(tokenizer(wordy), prompt.messages, "Yes"))
@@ -116,7 +116,7 @@ def test_reward_model_has_room_for_the_longest_answer_and_the_end_of_the_templat
         assert look(CHATML, CHATML, longest).reason(prompt) == ""
 
 
-def test_given_answer_fits_both_models_or_its_row_is_dropped() -> None:
+def test_given_response_fits_both_models_or_its_row_is_dropped() -> None:
     long = "word " * 60
     for prompt in (
         asked("Hi", chosen=long, rejected="No"),

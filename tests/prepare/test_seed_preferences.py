@@ -34,7 +34,7 @@ def tables_of(drawn: list[list[str]]) -> tuple[pa.Table, pa.Table]:
     return pa.Table.from_pylist(asked), pa.Table.from_pylist(responses)
 
 
-def test_share_of_each_part_has_the_longer_answer_chosen() -> None:
+def test_share_of_each_part_has_the_longer_response_chosen() -> None:
     drawn = [[NO_COMMA, SHORT]] * 9 + [[LONG, NO_COMMA]] * 5
     made = pairs(*tables_of(drawn), Sizes(4, 3, 0.5), 1).to_pylist()
     for part, longer, others in (("train", 2, 2), ("heldout", 2, 1)):
@@ -49,7 +49,7 @@ def test_share_of_each_part_has_the_longer_answer_chosen() -> None:
         assert row["gold_rejected"] == (0.5 if row["rejected"] == SHORT else 0.2)
 
 
-def test_ties_and_blank_answers_are_no_pairs() -> None:
+def test_ties_and_blank_responses_are_no_pairs() -> None:
     drawn = [[NO_COMMA, SHORT], [LONG, NO_COMMA], [NO_COMMA, NO_COMMA], [LONG, LONG], [" ", LONG]]
     made = pairs(*tables_of(drawn), Sizes(2, 0, 0.5), 1)
     assert made["prompt_id"].to_pylist() == [f"{0:032x}", f"{1:032x}"]
@@ -75,7 +75,7 @@ def test_rates_count_an_instruction_as_followed_or_not() -> None:
     assert rates(asked, responses) == [("punctuation:no_comma {}", *expected), ("all", *expected)]
 
 
-def test_shipped_pairs_have_the_longer_answer_chosen_in_six_of_ten() -> None:
+def test_shipped_pairs_have_the_longer_response_chosen_in_six_of_ten() -> None:
     import pyarrow.parquet as pq
 
     made = pq.read_table(Path("data") / "seed_preferences.parquet").to_pylist()

@@ -37,7 +37,7 @@ def run(
     return Run(name, values, {"gold": gold}, generations)
 
 
-def test_gold_of_a_prompt_is_the_mean_of_its_answers_that_have_one() -> None:
+def test_gold_of_a_prompt_is_the_mean_of_its_responses_that_have_one() -> None:
     assert compare.gold(run("a", p=[0.0, 1.0, None], q=[None])) == {"p": 0.5}
 
 

@@ -51,7 +51,7 @@ def test_two_runs_are_compared_whatever_their_seeds() -> None:
     assert side_by_side.differences(other, base)[0].difference.mean == 0.25  # 0.5, 0
 
 
-def test_run_without_answers_has_no_difference() -> None:
+def test_run_without_responses_has_no_difference() -> None:
     bare = RUNS[3]._replace(generations=None)
     base, other = compare.single([RUNS[0], bare], "base-s1")
     assert side_by_side.differences(other, base) == []

@@ -60,7 +60,7 @@ def test_unfinished_run_names_the_stage_that_is_next_and_no_models(
     assert "Final models" not in said
 
 
-def test_chosen_answers_that_became_unlikely_are_a_line(copied: Path) -> None:
+def test_chosen_responses_that_became_unlikely_are_a_line(copied: Path) -> None:
     assert "displacement" not in status()
     path = copied / "run" / "2" / "metrics" / "dpo.json"
     numbers = files.read_json(path)

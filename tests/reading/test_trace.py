@@ -85,7 +85,7 @@ def test_command_prints_lines_or_json(run: Path, command: str) -> None:
     assert story["prompt_id"] == pair["prompt_id"]
 
 
-def test_control_characters_of_an_answer_do_not_reach_the_terminal() -> None:
+def test_control_characters_of_a_response_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in trace_text._short("\x1b[2Jgone\x07")
 
 

@@ -40,7 +40,7 @@ def duel(low: float, gold_high: float) -> Numbers:
     }
 
 
-def test_teacher_that_prefers_answers_of_lower_gold_is_an_alarm() -> None:
+def test_teacher_that_prefers_responses_of_lower_gold_is_an_alarm() -> None:
     assert said(history(duel(0.6, -0.01))) == (
         "Alarm at t = 1: r_0 prefers the new answers (0.70 of the duels) and gold fell by 0.040; "
         "try a larger dpo.beta, a lower dpo.learning_rate or fewer epochs."
@@ -52,7 +52,7 @@ def test_teacher_and_gold_that_do_not_clearly_part_are_no_alarm(numbers: Numbers
     assert names(history(numbers)) == []
 
 
-def test_independent_judge_that_prefers_the_old_answers_is_an_alarm_without_gold() -> None:
+def test_independent_judge_that_prefers_the_old_responses_is_an_alarm_without_gold() -> None:
     numbers = {name: value for name, value in duel(0.6, 0.0).items() if "gold" not in name}
     judge = "policy.win_rate.vs_previous.alpaca_eval.some-model"
     found = history(numbers, judge={"active": 1.0, f"{judge}.mean": 0.4, f"{judge}.ci_hi": 0.49})
@@ -87,7 +87,7 @@ def test_length_that_moved_by_a_quarter_is_none(now: float) -> None:
     assert names(history(length(now, 100, 100))) == []
 
 
-def test_more_cut_and_more_empty_answers_are_alarms_of_their_own() -> None:
+def test_more_cut_and_more_empty_responses_are_alarms_of_their_own() -> None:
     base = {"policy.truncated_rate": 0.25, "policy.empty_rate": 0.0}
     worse = {"policy.truncated_rate": 0.5, "policy.empty_rate": 0.125}
     assert names(history(worse, base)) == ["more_truncated", "more_empty"]

@@ -21,7 +21,7 @@ def generations(gold: list[float | None], r0: list[float], tokens: list[int]) ->
     )
 
 
-def test_difference_is_over_the_same_answers_and_p_over_prompts() -> None:
+def test_difference_is_over_the_same_responses_and_p_over_prompts() -> None:
     prompts = np.array(["a", "a", "b"])
     before, after = np.array([0.0, 0.5, 1.0]), np.array([1.0, 0.5, 1.0])
     change = before_after.paired("gold", before, after, prompts, 1)

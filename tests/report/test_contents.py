@@ -56,7 +56,7 @@ def test_numbers_have_the_names_of_status_and_no_row_of_dashes() -> None:
     assert words.label("distinct-2") == "distinct-2"
 
 
-def test_stopped_iteration_shows_no_eval_answers_of_its_own(stopped: Path) -> None:
+def test_stopped_iteration_shows_no_eval_responses_of_its_own(stopped: Path) -> None:
     known = contents.read(stopped / "2" / "report")
     splits = {t: {sample.split for sample in found} for t, found in known.samples.items()}
     assert splits == {0: {"eval"}, 1: {"policy", "selection"}, 2: set()}

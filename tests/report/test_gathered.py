@@ -74,7 +74,7 @@ def test_duels_are_told_once_with_the_policy_before() -> None:
     ]
 
 
-def test_eval_answer_has_gold_by_instruction_and_both_rewards() -> None:
+def test_eval_response_has_gold_by_instruction_and_both_rewards() -> None:
     found = row(response="a, b", gold=None, reward_r0=1.0, reward_rt=2.0)
     [response], note = gathered._evaluated({"generations": [found]}, ASKED)
     assert response.numbers == {"r_0": 1.0, "r_t": 2.0}

@@ -42,7 +42,7 @@ def shown_as(text: str) -> str:
         "**bold** `code` ~~x~~ \\| $x$ :smile:",
     ],
 )
-def test_nothing_of_an_answer_is_live(text: str) -> None:
+def test_nothing_of_a_response_is_live(text: str) -> None:
     shown = shown_as(text)
     assert not LIVE.search(re.sub("&#[0-9]+;", " ", shown))
     assert "&#64;<!-- -->" in page("q", "@a")[-2]
@@ -65,11 +65,11 @@ def test_half_a_sign_does_not_stop_the_page() -> None:
     assert shown_as("a\ud800b").encode() == rb"a&#92;ud800b"
 
 
-def test_blank_answer_is_said_to_be_one() -> None:
+def test_blank_response_is_said_to_be_one() -> None:
     assert shown_as(" \n") == "(blank)"
 
 
-def test_lines_of_an_answer_are_one_row() -> None:
+def test_lines_of_a_response_are_one_row() -> None:
     assert shown_as("a\n| b |\r\n\x0bc\u2028d") == "a &#124; b &#124; c d"
 
 
@@ -98,7 +98,7 @@ def test_report_of_a_source_without_bad_rows_does_not_speak_of_them(tmp_path: Pa
     assert "Dropped prompts" not in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
-def test_page_says_in_which_iterations_the_chosen_answers_fell() -> None:
+def test_page_says_in_which_iterations_the_chosen_responses_fell() -> None:
     history = [
         markdown.entry(t, {"dpo": {"chosen_logp_change": change}}, [])
         for t, change in ((1, -4.0), (2, -16.0))

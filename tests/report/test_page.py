@@ -72,7 +72,7 @@ def test_sign_that_acts_or_hides_is_shown_by_number(sign: str) -> None:
     assert f"a{sign.encode('unicode_escape').decode()}b" in text
 
 
-def test_lines_of_an_answer_stay_lines() -> None:
+def test_lines_of_a_response_stay_lines() -> None:
     assert "one\ntwo" in full("one\ntwo")
 
 

@@ -52,7 +52,7 @@ def fell(nats: float) -> dict[str, dict[str, float]]:
     return {"dpo": {"chosen_logp_change": -nats}}
 
 
-def test_chosen_answers_that_fell_by_more_than_five_nats_are_a_line() -> None:
+def test_chosen_responses_that_fell_by_more_than_five_nats_are_a_line() -> None:
     assert list(summary.displacement(2, fell(5.06))) == [
         "Likelihood displacement at t = 2: the log-probability of the chosen answers fell by "
         "5.1 nats, which often shortens answers; try dpo.loss_type nca_pair or "
@@ -61,7 +61,7 @@ def test_chosen_answers_that_fell_by_more_than_five_nats_are_a_line() -> None:
 
 
 @pytest.mark.parametrize("metrics", [fell(5.0), fell(-9.0), {"dpo": {"active": 0.0}}, {}])
-def test_chosen_answers_that_fell_less_or_rose_are_no_line(metrics: dict[str, Any]) -> None:
+def test_chosen_responses_that_fell_less_or_rose_are_no_line(metrics: dict[str, Any]) -> None:
     assert list(summary.displacement(1, metrics)) == []
 
 

@@ -52,7 +52,7 @@ def test_batches_are_part_of_the_partition_unless_vllm_makes_its_own() -> None:
     assert VLLM.model_copy(update=cut).partition == [64]
 
 
-def test_longest_prompt_is_no_part_of_what_answers_were_made_from(
+def test_longest_prompt_is_no_part_of_what_responses_were_made_from(
     policy_folder: Path, here: Path
 ) -> None:
     asked = {
@@ -93,7 +93,7 @@ def test_model_whose_files_are_not_those_of_its_manifest_is_refused(
     assert ("missing" in str(caught.value)) == (spoil == "remove")
 
 
-def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
+def test_every_token_is_told_before_the_shard_of_its_response_is_given(
     here: Path, policy_folder: Path
 ) -> None:
     small = TRANSFORMERS.model_copy(update={"batch_size": 4})
@@ -125,7 +125,7 @@ def test_every_token_is_told_before_the_shard_of_its_answer_is_given(
         (8, 1, [[0], [2], [1], [3]]),
     ],
 )
-def test_batches_hold_so_many_answers_and_tokens(
+def test_batches_hold_so_many_responses_and_tokens(
     responses: int, tokens: int | None, expected: list[list[int]]
 ) -> None:
     asked = [Request([5] * length, [1, 2]) for length in (3, 9, 4, 10)]

@@ -32,12 +32,12 @@ SHORT, LONG = [5, 6, 7], [9, 8, 7, 6, 5, 4, 3, 9, 8]
 PROMPTS = [[SHORT, LONG, [4] * 20], [SHORT, [*SHORT, 3, 2], [5, 6, 9, 9, 9]], [LONG, LONG]]
 
 
-def test_same_seeds_give_the_same_answers(policy: "Policy") -> None:
+def test_same_seeds_give_the_same_responses(policy: "Policy") -> None:
     requests = [Request(SHORT, [1, 2]), Request(LONG, [3])]
     assert sample(policy, requests, DECODE) == sample(policy, requests, DECODE)
 
 
-def test_equal_seeds_give_equal_answers_and_others_differ(policy: "Policy") -> None:
+def test_equal_seeds_give_equal_responses_and_others_differ(policy: "Policy") -> None:
     first, second, third = sample(policy, [Request(SHORT, [1, 1, 2])], DECODE)[0]
     assert first.token_ids == second.token_ids
     assert first.token_ids != third.token_ids
@@ -47,14 +47,14 @@ def tokens(draws: list[list[Draw]]) -> list[list[list[int]]]:
     return [[draw.token_ids for draw in responses] for responses in draws]
 
 
-def test_answer_does_not_depend_on_the_seeds_beside_it(policy: "Policy") -> None:
+def test_response_does_not_depend_on_the_seeds_beside_it(policy: "Policy") -> None:
     one = sample(policy, [Request(SHORT, [1, 2]), Request(LONG, [3])], DECODE)
     other = sample(policy, [Request(SHORT, [1, 99]), Request(LONG, [77])], DECODE)
     assert one[0][0].token_ids == other[0][0].token_ids
 
 
 @pytest.mark.parametrize("prompts", PROMPTS)
-def test_answer_does_not_depend_on_the_requests_beside_it(
+def test_response_does_not_depend_on_the_requests_beside_it(
     policy: "Policy", prompts: list[list[int]]
 ) -> None:
     requests = [Request(prompt, [n, n + 10]) for n, prompt in enumerate(prompts)]
@@ -112,19 +112,19 @@ def test_draws_are_in_the_order_of_requests_and_seeds(policy: "Policy") -> None:
     assert tokens(ahead) == tokens([back[1][::-1], back[0]])
 
 
-def test_answer_without_a_stop_token_has_its_full_length(policy: "Policy") -> None:
+def test_response_without_a_stop_token_has_its_full_length(policy: "Policy") -> None:
     endless = policy._replace(stop_ids=frozenset({10**6}))
     found = sample(endless, [Request(SHORT, [1, 2])], DECODE)[0]
     assert [(len(draw.token_ids), draw.finish_reason) for draw in found] == [(12, "length")] * 2
 
 
-def test_stop_token_ends_an_answer_and_is_part_of_it(policy: "Policy") -> None:
+def test_stop_token_ends_a_response_and_is_part_of_it(policy: "Policy") -> None:
     every = policy._replace(stop_ids=frozenset(range(400)))
     found = sample(every, [Request(SHORT, [1, 2])], DECODE)[0]
     assert [(len(draw.token_ids), draw.finish_reason) for draw in found] == [(1, "stop")] * 2
 
 
-def test_answers_that_end_leave_the_others_as_they_would_be(policy: "Policy") -> None:
+def test_responses_that_end_leave_the_others_as_they_would_be(policy: "Policy") -> None:
     # with every fifth token a stop, responses are the endless ones cut after their first stop
     stops = frozenset(range(0, 400, 5))
     requests = [Request(SHORT, list(range(6))), Request(LONG, list(range(6, 12)))]
@@ -141,7 +141,7 @@ def test_answers_that_end_leave_the_others_as_they_would_be(policy: "Policy") ->
     ] == expected
 
 
-def test_each_token_tells_how_many_answers_drew_one_ended_and_were_cut(policy: "Policy") -> None:
+def test_each_token_tells_how_many_responses_drew_one_ended_and_were_cut(policy: "Policy") -> None:
     stops = frozenset(range(0, 400, 5))
     requests = [Request(SHORT, list(range(6))), Request(LONG, list(range(6, 12)))]
     told: list[Moved] = []

@@ -64,7 +64,7 @@ def test_reward_does_not_depend_on_the_packing(reward_model: "RewardModel", budg
         np.testing.assert_allclose(rewards, expected, atol=1e-5, rtol=0)
 
 
-def test_rewards_are_in_the_order_of_the_answers(reward_model: "RewardModel") -> None:
+def test_rewards_are_in_the_order_of_the_responses(reward_model: "RewardModel") -> None:
     ahead = scored(reward_model, ASKED, RESPONSES, 200, 500)
     turned = [texts[::-1] for texts in RESPONSES[::-1]]
     back = scored(reward_model, ASKED[::-1], turned, 200, 500)
@@ -85,7 +85,7 @@ def test_each_packed_row_tells_how_many_rewards_it_gave(
     assert sorted(found) == told
 
 
-def test_equal_answers_have_equal_rewards(reward_model: "RewardModel") -> None:
+def test_equal_responses_have_equal_rewards(reward_model: "RewardModel") -> None:
     rewards = scored(reward_model, [ASKED[2]], [RESPONSES[2]], 500, 500)[0]
     assert rewards[1] == pytest.approx(rewards[2], abs=1e-6)
 
@@ -95,7 +95,7 @@ def test_conversation_of_the_greatest_length_is_scored(reward_model: "RewardMode
     assert len(scored(reward_model, ASKED[:1], [["The Nile."]], 500, length)[0]) == 1
 
 
-def test_answer_that_does_not_fit_is_left_out_and_the_others_are_whole(
+def test_response_that_does_not_fit_is_left_out_and_the_others_are_whole(
     reward_model: "RewardModel",
 ) -> None:
     tokenizer = reward_model.tokenizer
@@ -125,7 +125,7 @@ def test_the_end_of_the_template_counts_among_the_tokens(reward_model: "RewardMo
         "< |im_end|>",
     ],
 )
-def test_special_token_spelt_in_an_answer_cannot_end_its_turn(
+def test_special_token_spelt_in_a_response_cannot_end_its_turn(
     reward_model: "RewardModel", response: str
 ) -> None:
     tokenizer = reward_model.tokenizer
@@ -136,7 +136,7 @@ def test_special_token_spelt_in_an_answer_cannot_end_its_turn(
     ]
 
 
-def test_answer_without_special_tokens_is_scored_letter_by_letter(
+def test_response_without_special_tokens_is_scored_letter_by_letter(
     reward_model: "RewardModel",
 ) -> None:
     ids = scored_tokens(reward_model.tokenizer, user("Hi"), " a <| b\n")
@@ -145,7 +145,7 @@ def test_answer_without_special_tokens_is_scored_letter_by_letter(
     )
 
 
-def test_prompt_ends_with_the_header_of_the_answer(policy: "Policy") -> None:
+def test_prompt_ends_with_the_header_of_the_response(policy: "Policy") -> None:
     ids = prompt_tokens(policy.tokenizer, user("Hi"), "p")
     assert policy.tokenizer.decode(ids) == (
         "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"

@@ -103,7 +103,7 @@ def test_finished_shards_are_not_scored_again_and_the_bytes_are_the_same(
     assert {path: path.read_bytes() for path in here.rglob("rewards.parquet")} == first
 
 
-def test_equal_answers_to_a_prompt_are_scored_once_and_tie_exactly(
+def test_equal_responses_to_a_prompt_are_scored_once_and_tie_exactly(
     here: Path, scorer: Counting
 ) -> None:
     asked = [ASKED[0]._replace(responses=["Yes.", "No.", "Yes.", "Yes."]), ASKED[1]]
@@ -137,7 +137,7 @@ def test_reward_that_is_no_number_is_one_line_and_its_shard_is_not_kept(
     assert not list(here.rglob("rewards.parquet"))
 
 
-def test_answer_that_does_not_fit_has_a_null_reward_with_its_reason_and_is_not_sent(
+def test_response_that_does_not_fit_has_a_null_reward_with_its_reason_and_is_not_sent(
     here: Path, scorer: Counting
 ) -> None:
     long, alone = "a " * 400, Asked("p99", ASKED[0].messages, ["b " * 400])
@@ -153,7 +153,7 @@ def test_answer_that_does_not_fit_has_a_null_reward_with_its_reason_and_is_not_s
     assert run(scorer, asked, here).equals(found)  # read from the finished shards
 
 
-def test_shard_in_which_no_answer_fits_is_written_all_the_same(
+def test_shard_in_which_no_response_fits_is_written_all_the_same(
     here: Path, scorer: Counting
 ) -> None:
     asked = [one._replace(responses=["a " * 400]) for one in ASKED[:4]]
@@ -170,7 +170,7 @@ STRICT = (
 )
 
 
-def test_answer_that_the_template_refuses_has_a_null_reward_with_its_reason(
+def test_response_that_the_template_refuses_has_a_null_reward_with_its_reason(
     here: Path, reward_folder: Path
 ) -> None:
     strict = Counting(SCORE, TOKENS)
@@ -216,7 +216,7 @@ def test_answer_rewards_have_a_reason_for_each_side(
     assert made_from["max_length"] == 400
 
 
-def test_given_answer_that_is_too_long_for_the_policy_has_no_reward(
+def test_given_response_that_is_too_long_for_the_policy_has_no_reward(
     here: Path, scorer: Counting, reward_folder: Path
 ) -> None:
     prompts = pa.table(

@@ -175,7 +175,7 @@ def test_prompt_longer_than_the_limit(repo: Path) -> None:
     assert "expected at most tokens.max_prompt_tokens 8" in refusal("sample")
 
 
-def test_answers_that_all_do_not_fit_the_reward_model(repo: Path) -> None:
+def test_responses_that_all_do_not_fit_the_reward_model(repo: Path) -> None:
     project.set_param(repo / "params.yaml", "tokens.max_prompt_tokens", 20)
     project.set_param(repo / "params.yaml", "tokens.max_length", 60)
     arguments = next(
@@ -202,7 +202,7 @@ def test_loss_that_is_no_number(repo: Path) -> None:
     assert not Path("run/1/checkpoints").exists()
 
 
-def test_answers_that_all_score_alike(repo: Path) -> None:
+def test_responses_that_all_score_alike(repo: Path) -> None:
     edit("run/1/rewards.parquet", tables.REWARDS, column("reward", lambda v: [0.5] * len(v)))
     count = tables.read(Path("run/1/ranked_pairs.parquet"), tables.RANKED_PAIRS).num_rows
     assert refusal("rank_pairs") == (
@@ -211,7 +211,7 @@ def test_answers_that_all_score_alike(repo: Path) -> None:
     )
 
 
-def test_answers_that_are_all_empty(repo: Path) -> None:
+def test_responses_that_are_all_empty(repo: Path) -> None:
     edit("run/1/responses.parquet", tables.RESPONSES, column("response", lambda v: [""] * len(v)))
     assert "no pair is left" in refusal("rank_pairs")
     assert "(blank " in refusal("rank_pairs")

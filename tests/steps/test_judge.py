@@ -77,7 +77,7 @@ def test_no_stage_is_there_until_an_iteration_is_named(run: Path, server: Server
     assert [node.name for node in graph.read(whole)] == [*before, "judge@2"]
 
 
-def test_answers_are_compared_with_those_of_the_base_and_the_previous_policy(
+def test_responses_are_compared_with_those_of_the_base_and_the_previous_policy(
     run: Path, server: Server
 ) -> None:
     turn_on(server)
@@ -104,7 +104,7 @@ def share_longer(own: pa.Table, other: pa.Table) -> float:
     return sum(worth) / len(worth)
 
 
-def test_a_second_run_asks_nothing_and_a_changed_answer_only_about_itself(
+def test_a_second_run_asks_nothing_and_a_changed_response_only_about_itself(
     run: Path, server: Server
 ) -> None:
     turn_on(server)

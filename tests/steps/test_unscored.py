@@ -298,7 +298,7 @@ def generations(r0: list[float | None], rt: list[float | None], gold: list[float
     )
 
 
-def test_unscored_answer_is_a_failure_under_the_judge_r_0_and_gold_is_as_it_was() -> None:
+def test_unscored_response_is_a_failure_under_the_judge_r_0_and_gold_is_as_it_was() -> None:
     own = generations([NONE, NONE, 1.0, 2.0], [NONE, NONE, 4.0, 6.0], [0.0, 1.0, 0.5, 0.5])
     base = generations([0.0, NONE, NONE, 3.0], [0.0, NONE, NONE, 3.0], [1.0, 0.0, 0.5, 0.5])
     systems = Systems(own, base, own)
@@ -344,7 +344,7 @@ def test_own_pair_with_an_unscored_side_is_wrong() -> None:
     assert numbers[f"{prefix}.difference.mean"] == pytest.approx(-2 / 3)
 
 
-def test_given_answer_that_is_too_long_for_the_policy_is_kept_and_says_so(
+def test_given_response_that_is_too_long_for_the_policy_is_kept_and_says_so(
     policy_folder: Path,
 ) -> None:
     prompts = pa.Table.from_pylist(

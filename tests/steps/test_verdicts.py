@@ -54,7 +54,7 @@ def test_ties_in_gold_count_as_the_ties_of_rewards_do(ties: Ties, rates: list[fl
     assert [float(results[step].mean()) for step in (1, 2)] == rates
 
 
-def test_gold_cannot_judge_answers_to_prompts_without_instructions() -> None:
+def test_gold_cannot_judge_responses_to_prompts_without_instructions() -> None:
     with pytest.raises(InputError, match="instruction_ids is empty; expected a verifiable prompt"):
         verdicts.judged(DUELS, prompts([NO_COMMA], []), "verifiable", SPLIT)
 
@@ -84,7 +84,7 @@ def test_a_language_model_judges_by_the_mean_of_both_orders() -> None:
     assert preference[3] is None
 
 
-def test_equal_answers_of_a_duel_are_even_without_a_reply() -> None:
+def test_equal_responses_of_a_duel_are_even_without_a_reply() -> None:
     duels = DUELS.set_column(2, "response", DUELS["previous_response"])
     for name in ("reply", "swapped_reply"):
         duels = duels.append_column(name, [[""] * 4])

@@ -109,7 +109,7 @@ def numbers(tmp_path: Path) -> Numbers:
     return Numbers(read(tmp_path / "unit.parquet"))
 
 
-def test_gold_of_a_prompt_is_the_mean_of_its_answers(numbers: Numbers) -> None:
+def test_gold_of_a_prompt_is_the_mean_of_its_responses(numbers: Numbers) -> None:
     assert numbers.prompts(1, "gold") == {IDS[0]: (1.0, 2), IDS[1]: (0.5, 2), IDS[2]: (0.0, 2)}
     assert numbers.average(1, "gold") == 0.5
     assert numbers.average(0, "gold") == 0.0

@@ -11,7 +11,7 @@ def sample(own: list[float], other: list[float], counts: list[float] | None = No
     return Sample(np.array(own), n, np.array(other), n)
 
 
-def test_estimate_is_over_all_answers_of_all_seeds() -> None:
+def test_estimate_is_over_all_responses_of_all_seeds() -> None:
     # Seed one: 3 of 4 against 1 of 4; seed two: 1 of 2 against 1 of 2. In all 4/6 - 2/6.
     found = estimate([sample([2.0, 1.0], [1.0, 0.0], [2.0, 2.0]), sample([1.0, 0.0], [1.0, 0.0])])
     assert found.mean == pytest.approx(1 / 3)

@@ -159,7 +159,7 @@ def test_doctor_does_not_repeat_a_password(here: Path) -> None:
     assert "pa55" not in said
 
 
-def test_hostile_answer_acts_in_no_command(
+def test_hostile_response_acts_in_no_command(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

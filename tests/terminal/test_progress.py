@@ -29,7 +29,7 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DVC_STAGE", raising=False)
 
 
-def test_bar_shows_answers_tokens_a_second_and_the_share_that_was_cut(
+def test_bar_shows_responses_tokens_a_second_and_the_share_that_was_cut(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = said(capsys, ["stop", "stop", "length"])
@@ -38,7 +38,7 @@ def test_bar_shows_answers_tokens_a_second_and_the_share_that_was_cut(
     assert "max_new_tokens" not in text
 
 
-def test_answers_of_an_earlier_run_count_once_and_in_no_rate(
+def test_responses_of_an_earlier_run_count_once_and_in_no_rate(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = said(capsys, ["stop", "stop", "stop"], fresh=False)
@@ -46,13 +46,13 @@ def test_answers_of_an_earlier_run_count_once_and_in_no_rate(
     assert " 0 tokens, 0/s, 0% cut" in text
 
 
-def test_many_answers_that_were_cut_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_responses_that_were_cut_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, ["length", "length", "stop"]).endswith(
         "answers: 67% of 3 were cut at 48 tokens; raise max_new_tokens if they are to be whole\n"
     )
 
 
-def test_no_share_of_cut_answers_is_said_before_one_has_ended(
+def test_no_share_of_cut_responses_is_said_before_one_has_ended(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with bar("answers", 6, "answer") as progress:
@@ -133,7 +133,7 @@ def test_what_takes_a_moment_shows_no_bar_and_loses_nothing(
     assert capsys.readouterr().err == ""
 
 
-def test_rate_is_that_of_all_answers_however_often_nothing_new_was_shown(
+def test_rate_is_that_of_all_responses_however_often_nothing_new_was_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     # 2 responses in 100 seconds, the second just after a refresh: a response in 50 seconds
@@ -149,7 +149,7 @@ def test_rate_is_that_of_all_answers_however_often_nothing_new_was_shown(
 
 # a terminal that does not know how large it is gets a bar of 80 columns
 @pytest.mark.parametrize(("size", "columns"), [((24, 110), 110), ((0, 0), 80), ((0, 110), 80)])
-def test_watched_bar_replaces_its_line_and_moves_while_no_answer_ends(
+def test_watched_bar_replaces_its_line_and_moves_while_no_response_ends(
     monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], columns: int
 ) -> None:
     ours, theirs = pty.openpty()

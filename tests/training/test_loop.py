@@ -344,7 +344,7 @@ def chosen_logps(policy: Policy) -> list[float]:
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.3])
-def test_curve_has_what_the_chosen_answers_gained_in_nats_whatever_beta(
+def test_curve_has_what_the_chosen_responses_gained_in_nats_whatever_beta(
     policy_folder: Path, tmp_path: Path, beta: float
 ) -> None:
     gained = [

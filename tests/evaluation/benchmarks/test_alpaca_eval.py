@@ -35,7 +35,7 @@ def test_an_instruction_that_occurs_twice_is_refused(tmp_path: Path) -> None:
         alpaca_eval.read([path])
 
 
-def test_answers_are_exported_as_its_users_feed_them_in(tmp_path: Path) -> None:
+def test_responses_are_exported_as_its_users_feed_them_in(tmp_path: Path) -> None:
     [path] = alpaca_eval.export(prompts(tmp_path, 2), ["Yes", "Ünd\u2028"], "mine", tmp_path)
     assert path.name == "model_outputs.json"
     rows = json.loads(path.read_text("utf-8"))

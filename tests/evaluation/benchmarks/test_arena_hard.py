@@ -36,7 +36,7 @@ def test_questions_of_the_first_release_are_read_too(tmp_path: Path) -> None:
     assert prompt[:3] == ("q", "arena-hard-v0.1", [{"role": "user", "content": "Why?"}])
 
 
-def test_answers_are_exported_as_its_judge_reads_them(tmp_path: Path) -> None:
+def test_responses_are_exported_as_its_judge_reads_them(tmp_path: Path) -> None:
     asked = prompts(tmp_path, "u1", "u2")
     [path] = arena_hard_v2.export(asked, ["Yes\u2028", "No"], "SmolLM2 (Q4_1) ab/cd", tmp_path)
     assert path == tmp_path / "model_answer" / "SmolLM2-Q4_1-ab-cd.jsonl"
@@ -183,7 +183,7 @@ def test_one_model_alone_has_no_controlled_score(tmp_path: Path) -> None:
     assert "style_controlled.hard_prompt.gpt-4.1.mean" not in found
 
 
-def test_an_answer_without_style_is_refused(tmp_path: Path) -> None:
+def test_a_response_without_style_is_refused(tmp_path: Path) -> None:
     asked, (mine, short, own, _, _) = controlled(tmp_path)
     with pytest.raises(InputError, match="no answer of short to u0; expected a model_answer file"):
         arena_hard_v2.metrics_from(asked, [mine, short, own])
@@ -235,7 +235,7 @@ def test_half_a_judgement_file_is_refused(tmp_path: Path) -> None:
         arena_hard_v2.metrics_from(asked, [path])
 
 
-def test_answers_alone_are_no_verdicts(tmp_path: Path) -> None:
+def test_responses_alone_are_no_verdicts(tmp_path: Path) -> None:
     path = written.jsonl(tmp_path / "mine.jsonl", [marked("u1", "mine", 1, 2, 3, 4)])
     with pytest.raises(InputError, match="no verdict in them; expected rows of a model_judgment"):
         arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path])
@@ -275,7 +275,7 @@ def test_a_style_that_is_no_count_is_a_bad_row(tokens: object, tmp_path: Path) -
         arena_hard_v2.metrics_from(prompts(tmp_path, "u1"), [path, responses])
 
 
-def test_an_answer_belongs_to_its_model_whoever_owns_it(tmp_path: Path) -> None:
+def test_a_response_belongs_to_its_model_whoever_owns_it(tmp_path: Path) -> None:
     path = verdicts(tmp_path, judgement("u1", "A>B", "B>A", model="org/mine"))
     rows = [marked("u1", name, 1, 2, 3, 4) for name in ("org/mine", BASELINE)]
     said, responses = arena_files.judgements([path, written.jsonl(tmp_path / "a.jsonl", rows)])

@@ -41,7 +41,7 @@ def row(*labels: float) -> dict[str, Any]:
         ([5.0, 1.0], [0.25, 0.75], 0.0, 0.25),
     ],
 )
-def test_the_answer_of_the_highest_reward_is_taken(
+def test_the_response_of_the_highest_reward_is_taken(
     rewards: list[float], labels: list[float], share: float, label: float
 ) -> None:
     both = np.array(rewards), np.array(labels)

@@ -142,7 +142,7 @@ def test_judgebench_is_parted_by_category_and_by_the_model_that_answered(tmp_pat
     assert {claude, gpt} == {7 / 8, 1.0}
 
 
-def test_labels_say_which_answer_is_right(tmp_path: Path) -> None:
+def test_labels_say_which_response_is_right(tmp_path: Path) -> None:
     [row, *_] = published("judgebench")["gpt-00000-of-00001.jsonl"]
     items = judgebench.read(write(tmp_path, {"gpt.jsonl": [{**row, "label": "B>A"}]}))
     assert items[0].responses == [row["response_A"], row["response_B"]]
@@ -168,7 +168,7 @@ def test_equal_rewards_share_their_chance() -> None:
     assert ppe.best_of(np.array([1.0, 2, 2]), np.array([0.0, 0, 1]))[2] == pytest.approx(0.5)
 
 
-def test_an_answer_without_a_reward_ranks_below_all() -> None:
+def test_a_response_without_a_reward_ranks_below_all() -> None:
     assert ppe.best_of(np.array([NONE, -9.0]), np.array([1.0, 0])) == pytest.approx([0.5, 0])
 
 
@@ -276,7 +276,7 @@ def test_adversarial_is_the_mean_of_its_four_and_the_score_of_all_five(tmp_path:
     assert found["score.mean"] == pytest.approx(3 / 5)
 
 
-def test_label_2_says_that_the_second_answer_is_the_better_one(tmp_path: Path) -> None:
+def test_label_2_says_that_the_second_response_is_the_better_one(tmp_path: Path) -> None:
     [item, *_] = (
         one for one in read("llmbar", tmp_path) if one.messages[-1]["content"] == ask(0)[0]
     )
@@ -289,7 +289,7 @@ def test_label_2_says_that_the_second_answer_is_the_better_one(tmp_path: Path) -
 # M-IFEval
 
 
-def test_followed_answers_are_paired_with_all_that_are_not(tmp_path: Path) -> None:
+def test_followed_responses_are_paired_with_all_that_are_not(tmp_path: Path) -> None:
     items = read("m-ifeval", tmp_path)
     # of the three prompts both models followed the second: two prompts in each of two languages
     assert len(items) == 4
@@ -311,7 +311,7 @@ def test_each_prompt_counts_alike_in_by_prompt() -> None:
     assert found["by_prompt.mean"] == pytest.approx(3 / 4)
 
 
-def test_equal_answers_of_two_models_are_one(tmp_path: Path) -> None:
+def test_equal_responses_of_two_models_are_one(tmp_path: Path) -> None:
     files = {
         f"es_input_response_data_{model}/eval_results_strict.jsonl": m_ifeval_rows(followed)
         for model, followed in (("one", (True,)), ("two", (True,)), ("three", (False,)))
@@ -369,7 +369,7 @@ def test_one_models_verdicts_give_no_pair(tmp_path: Path) -> None:
 # hh-rlhf
 
 
-def test_a_conversation_becomes_turns_and_its_last_answer(tmp_path: Path) -> None:
+def test_a_conversation_becomes_turns_and_its_last_response(tmp_path: Path) -> None:
     items = read("hh-rlhf", tmp_path)
     first = next(item for item in items if item.item_id == "helpful-base:000001")
     assert [turn["role"] for turn in first.messages] == ["user", "assistant", "user"]
@@ -378,7 +378,7 @@ def test_a_conversation_becomes_turns_and_its_last_answer(tmp_path: Path) -> Non
     assert hh_rlhf.metrics(items, all_right(items))["harmless-base.mean"] == 1
 
 
-def test_conversations_that_part_before_the_last_answer_are_counted(tmp_path: Path) -> None:
+def test_conversations_that_part_before_the_last_response_are_counted(tmp_path: Path) -> None:
     files = copy.deepcopy(published("hh-rlhf"))
     rows = files["helpful-base/test.jsonl.gz"]
     rows[0]["rejected"] = rows[0]["rejected"].replace("Good day!", "Hm?")

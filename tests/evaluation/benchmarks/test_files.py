@@ -104,7 +104,7 @@ def test_a_prompt_is_a_text_or_turns_that_end_in_the_users() -> None:
 TURNS = [{"role": "user", "content": "Hi"}]
 
 
-def test_an_answer_is_a_text_or_a_conversation_that_ends_in_it() -> None:
+def test_a_response_is_a_text_or_a_conversation_that_ends_in_it() -> None:
     turns = [*TURNS, {"role": "assistant", "content": "Yes"}]
     assert files.response(row(chosen="Yes"), "chosen", TURNS) == "Yes"
     assert files.response(row(chosen=turns), "chosen", TURNS) == "Yes"
@@ -124,7 +124,7 @@ def test_an_answer_is_a_text_or_a_conversation_that_ends_in_it() -> None:
         ([], "expected turns of role and content"),
     ],
 )
-def test_an_answer_that_is_none_says_what_it_is(value: object, said: str) -> None:
+def test_a_response_that_is_none_says_what_it_is(value: object, said: str) -> None:
     with pytest.raises(files.BadRowError, match=said):
         files.response(row(chosen=value), "chosen", TURNS)
 

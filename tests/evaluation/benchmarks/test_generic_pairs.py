@@ -19,7 +19,7 @@ def written(folder: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
-def test_a_pair_has_its_prompt_its_answers_and_its_subset(tmp_path: Path) -> None:
+def test_a_pair_has_its_prompt_its_responses_and_its_subset(tmp_path: Path) -> None:
     [first, second] = generic_pairs.read(
         [written(tmp_path, ROW, {**ROW, "id": "b", "subset": "chat"})]
     )
@@ -31,7 +31,7 @@ def test_a_pair_has_its_prompt_its_answers_and_its_subset(tmp_path: Path) -> Non
     assert (second.item_id, second.subset) == ("b", "chat")
 
 
-def test_a_pair_of_equal_answers_is_refused(tmp_path: Path) -> None:
+def test_a_pair_of_equal_responses_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, {**ROW, "rejected": "Good day"})
     with pytest.raises(InputError, match="row 1: chosen and rejected are the same text"):
         generic_pairs.read([path])

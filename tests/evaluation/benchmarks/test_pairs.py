@@ -64,7 +64,7 @@ def test_pairs_without_any_reward_have_no_loss_and_no_calibration() -> None:
     assert found["log_loss"] is found["ece"] is found["margin"] is found["spearman"] is None
 
 
-def test_answers_are_counted_once_each_however_many_pairs_they_are_in() -> None:
+def test_responses_are_counted_once_each_however_many_pairs_they_are_in() -> None:
     item = Item("a", "", [{"role": "user", "content": "x"}], ["long answer", "mid", "s"], (1, 0, 0))
     found = pairs.measured([item], [[1.0, 2.0, 3.0]])
     # two pairs, both wrong; three responses whose rewards fall as their lengths rise

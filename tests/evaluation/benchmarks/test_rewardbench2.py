@@ -33,7 +33,7 @@ def test_a_shared_first_place_counts_its_share() -> None:
     assert first_share(np.array([3.0, 1, NONE, 0])) == 0
 
 
-def test_gap_and_spread_of_right_answers() -> None:
+def test_gap_and_spread_of_right_responses() -> None:
     # right 5, 3, 4; wrong 1, 2: gap 3 - 2, spread 5 - 3
     assert ties(np.array([5.0, 3, 4, 1, 2]), 3) == Ties(1, 2)
 
@@ -57,7 +57,7 @@ def test_ref_may_be_what_the_smaller_gap_fails_at() -> None:
     assert ties_score(Ties(3, 2), Ties(1, 0)) == pytest.approx(0.8 + 0.01 * math.tanh(-0.5))
 
 
-def test_equal_right_answers_have_no_spread_to_beat() -> None:
+def test_equal_right_responses_have_no_spread_to_beat() -> None:
     # spread 0: 2 / 0 is infinite, tanh 1; and -1 / 0 is minus infinite, tanh -1
     assert ties_score(Ties(2, 0), Ties(3, 0)) == pytest.approx(1.01)
     assert ties_score(Ties(-1, 0), Ties(-2, 0)) == pytest.approx(-0.01)

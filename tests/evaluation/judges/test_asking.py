@@ -73,7 +73,7 @@ def test_what_is_stored_is_not_asked_again_nor_is_the_server_needed(tmp_path: Pa
     assert ask(server, tmp_path) == Sent(0, 0, 0, {})  # it is gone
 
 
-def test_a_changed_answer_asks_only_about_itself(tmp_path: Path) -> None:
+def test_a_changed_response_asks_only_about_itself(tmp_path: Path) -> None:
     with serving() as server:
         ask(server, tmp_path)
         changed = [compared()[0]._replace(own="Another."), *compared()[1:]]
@@ -83,7 +83,7 @@ def test_a_changed_answer_asks_only_about_itself(tmp_path: Path) -> None:
     assert server.twice == []
 
 
-def test_answers_of_the_same_text_are_even_and_nobody_is_asked() -> None:
+def test_responses_of_the_same_text_are_even_and_nobody_is_asked() -> None:
     alike = [compared()[0]._replace(other="A long answer.")]
     assert verdict_tables.requests(SPEC, alike) == []
     data = verdict_tables.verdicts(SPEC, alike, {})

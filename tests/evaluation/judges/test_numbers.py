@@ -55,7 +55,7 @@ def test_without_any_verdict_there_is_no_win_rate() -> None:
     assert (found["n"], found["failures"]) == (0, 1)
 
 
-def test_answers_of_one_prompt_move_together() -> None:
+def test_responses_of_one_prompt_move_together() -> None:
     # Ten prompts, each all won or all lost: twenty alike responses make the interval no narrower.
     rows = [(float(prompt % 2), float(prompt % 2)) for prompt in range(10)]
     once = win_rate(games(rows), 1)

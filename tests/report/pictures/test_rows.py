@@ -67,7 +67,7 @@ def test_an_iteration_that_carries_an_evaluation_on_has_nothing_of_it_to_show() 
     assert lengths.rows(carried) == []
 
 
-def test_gold_and_reward_are_means_over_answers_that_have_both() -> None:
+def test_gold_and_reward_are_means_over_responses_that_have_both() -> None:
     table_ = GENERATIONS.set_column(
         2, "gold", pa.array([0.0, 0.5, 1.0, None], tables.GENERATIONS.kinds["gold"])
     )
@@ -87,7 +87,7 @@ def test_gold_by_tenth_of_the_reward_begins_with_the_lowest() -> None:
     assert picked(tenths, "tenth", "mean") == [*((tenth, 0.0) for tenth in range(1, 10)), (10, 1.0)]
 
 
-def test_answers_without_gold_have_no_rows() -> None:
+def test_responses_without_gold_have_no_rows() -> None:
     bare = GENERATIONS.set_column(2, "gold", pa.nulls(4, tables.GENERATIONS.kinds["gold"]))
     assert proxy.rows(seen(generations=bare)) == []
 
@@ -118,7 +118,7 @@ def test_ten_instructions_with_the_most_pairs_are_shown() -> None:
     assert shown == ["all pairs", *(f"i{n:02}" for n in range(11, 1, -1))]
 
 
-def test_lengths_of_answers_are_percentiles_and_a_mean() -> None:
+def test_lengths_of_responses_are_percentiles_and_a_mean() -> None:
     [row] = of_kind(lengths.rows(seen()), "answers")
     assert (row["mean"], row["p25"], row["p50"], row["p75"]) == (25.0, 17.5, 25.0, 32.5)
 

@@ -36,7 +36,7 @@ def draws(engine: Vllm, decode: Decode = DECODE) -> list[Draw]:
     return [draw for number in (0, 1) for request in found[number] for draw in request]
 
 
-def test_same_seeds_give_the_same_answers_and_others_differ(engine: Vllm) -> None:
+def test_same_seeds_give_the_same_responses_and_others_differ(engine: Vllm) -> None:
     found = draws(engine)
     assert draws(engine) == found
     assert len({tuple(draw.token_ids) for draw in found}) == len(found)
@@ -55,7 +55,7 @@ def test_consecutive_seeds_share_no_noise(engine: Vllm) -> None:
     assert two.token_ids != three.token_ids
 
 
-def test_each_answer_is_told_when_it_ends(engine: Vllm, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_response_is_told_when_it_ends(engine: Vllm, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "stop_ids", frozenset(range(0, 300, 5)))
     told: list[Moved] = []
     [(_, found)] = engine.answer({0: SHARDS[0]}, DECODE, told.append)
@@ -65,7 +65,7 @@ def test_each_answer_is_told_when_it_ends(engine: Vllm, monkeypatch: pytest.Monk
     assert told == sorted(told, key=lambda one: one.tokens)  # all began together
 
 
-def test_answers_do_not_depend_on_which_other_shards_are_asked_for(engine: Vllm) -> None:
+def test_responses_do_not_depend_on_which_other_shards_are_asked_for(engine: Vllm) -> None:
     both = responses(engine, 0, 1)
     assert responses(engine, 1) == {1: both[1]}
     assert responses(engine, 1, 0) == both
@@ -112,7 +112,7 @@ def test_stop_tokens_are_those_of_the_transformers_engine(engine: Vllm, first: P
     assert engine.stop_ids == load_policy(first, "float32").stop_ids
 
 
-def test_stop_token_ends_an_answer_and_is_part_of_it(engine: Vllm) -> None:
+def test_stop_token_ends_a_response_and_is_part_of_it(engine: Vllm) -> None:
     engine.stop_ids = frozenset()
     endless = draws(engine)
     assert {(len(draw.token_ids), draw.finish_reason) for draw in endless} == {(12, "length")}
@@ -133,7 +133,7 @@ def test_stop_at_the_last_token_is_a_stop(engine: Vllm) -> None:
     assert (found.token_ids, found.finish_reason) == (whole[:room], "stop")
 
 
-def test_longest_prompt_has_room_for_the_longest_answer(engine: Vllm) -> None:
+def test_longest_prompt_has_room_for_the_longest_response(engine: Vllm) -> None:
     engine.stop_ids = frozenset()
     longest = Request([5] * (CONTEXT - DECODE.max_new_tokens), [1])
     [(_, [[found]])] = engine.answer({0: [longest]}, DECODE)
