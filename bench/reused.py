@@ -24,7 +24,7 @@ from mutual_taught.config import blocks, params
 from mutual_taught.method.statistics import bootstrap
 from mutual_taught.models.packed.conversations import Asked
 from mutual_taught.sampling import shards
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 from mutual_taught.scoring.shards import score_prompts, spread, together
 from mutual_taught.scoring.start import start_scorer
 
@@ -43,10 +43,10 @@ def draw_anew(
     """Let pi_t answer again: as many columns of answers as draws, in order of the prompts."""
     drawing = blocks.Drawing(settings.engine, settings.tokens, settings.seed)
     plan = shards.make_plan("bench", iteration, count, settings.answer, drawing)
-    with start_engine(settings.engine, plan.context, settings.tokens) as engine:
-        engine.load(policy)
+    with start_sampler(settings.engine, plan.context, settings.tokens) as sampler:
+        sampler.load(policy)
         parts = -(-len(prompts) // plan.shard_size)
-        drawn = pa.concat_tables(shards.redraw(engine, prompts, plan, n) for n in range(parts))
+        drawn = pa.concat_tables(shards.redraw(sampler, prompts, plan, n) for n in range(parts))
     texts = tables.RESPONSES.sorted(drawn)["response"].to_pylist()
     return [texts[index::count] for index in range(count)]
 

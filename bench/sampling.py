@@ -39,9 +39,9 @@ from mutual_taught.models.load import DTYPES
 from mutual_taught.prepare import base_models as start
 from mutual_taught.prepare import embedded as prompts
 from mutual_taught.sampling import transformers, vllm
-from mutual_taught.sampling.engine import Engine
 from mutual_taught.sampling.keyed import Decode, Request
-from mutual_taught.sampling.local import local_engine
+from mutual_taught.sampling.local import local_sampler
+from mutual_taught.sampling.sampler import Sampler
 
 TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
 BATCH, WIDTH, ROOM = 80, 5, 512
@@ -94,11 +94,11 @@ def requests(tokenizer: Any, count: int, width: int, mixed: bool = False) -> lis
     ]
 
 
-def ours(engine: Engine, asked: Sequence[Request]) -> Run:
+def ours(sampler: Sampler, asked: Sequence[Request]) -> Run:
     """Make a run of one of our engines."""
 
     def run() -> int:
-        [(_, responses)] = engine.answer({0: asked}, DECODE)
+        [(_, responses)] = sampler.answer({0: asked}, DECODE)
         return sum(len(draw.token_ids) for draws in responses for draw in draws)
 
     return run
@@ -137,15 +137,15 @@ def plain(held: Plain, asked: Sequence[Request], batches: Sequence[Sequence[int]
     return run
 
 
-def raw(engine: vllm.Vllm, asked: Sequence[Request]) -> Run:
+def raw(sampler: vllm.Vllm, asked: Sequence[Request]) -> Run:
     """Make a run of vLLM alone, with the requests that our engine sends."""
     rows = [{"prompt_token_ids": list(r.tokens)} for r in asked for _ in r.seeds]
     seeds = [seed for request in asked for seed in request.seeds]
 
     def run() -> int:
-        engine.llm.reset_prefix_cache()
-        wanted = vllm.sampling_params(seeds, DECODE, engine.stop_ids)
-        outputs = engine.llm.generate(rows, wanted, use_tqdm=False)
+        sampler.llm.reset_prefix_cache()
+        wanted = vllm.sampling_params(seeds, DECODE, sampler.stop_ids)
+        outputs = sampler.llm.generate(rows, wanted, use_tqdm=False)
         return sum(len(output.outputs[0].token_ids) for output in outputs)
 
     return run
@@ -164,9 +164,9 @@ def rates(runs: dict[str, Run], repeats: int) -> dict[str, tuple[float, float]]:
 
 def started(name: str, folder: Path, dtype: str) -> Any:
     """Start one of our engines."""
-    engine = local_engine(settings(name, BATCH, dtype), ROOM, TOKENS)
-    engine.load(folder)
-    return engine
+    sampler = local_sampler(settings(name, BATCH, dtype), ROOM, TOKENS)
+    sampler.load(folder)
+    return sampler
 
 
 def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
@@ -179,55 +179,55 @@ def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
 
 def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate]:
     """Measure our transformers engine against `generate` on the three workloads."""
-    engine, start_ours = timed(lambda: started("transformers", folder, dtype))
-    stops = engine.policy.stop_ids
+    sampler, start_ours = timed(lambda: started("transformers", folder, dtype))
+    stops = sampler.policy.stop_ids
     held, start_plain = timed(lambda: load_plain(folder, stops, dtype))
     found = {}
     for workload, count, batch in (("chat", 16, BATCH), ("full", 16, BATCH), ("mixed", MIXED, 40)):
-        engine.settings = settings("transformers", batch, dtype)
+        sampler.settings = settings("transformers", batch, dtype)
         ended = frozenset({10**6}) if workload == "full" else stops
-        engine.policy = engine.policy._replace(stop_ids=ended)
-        asked = requests(engine.tokenizer, count, WIDTH, mixed=workload == "mixed")
+        sampler.policy = sampler.policy._replace(stop_ids=ended)
+        asked = requests(sampler.tokenizer, count, WIDTH, mixed=workload == "mixed")
         order = "unsorted" if workload == "mixed" else "sorted"
         size = batch // WIDTH
         cut = [list(range(at, min(at + size, count))) for at in range(0, count, size)]
         if order == "sorted":
-            cut = list(transformers.batches(asked, engine.settings, DECODE.max_new_tokens))
+            cut = list(transformers.batches(asked, sampler.settings, DECODE.max_new_tokens))
         ending = frozenset() if workload == "full" else stops
         runs = {
-            f"{workload}: ours": ours(engine, asked),
+            f"{workload}: ours": ours(sampler, asked),
             f"{workload}: {order} generate": plain(held._replace(stop_ids=ending), asked, cut),
         }
         begun = dict(zip(runs, (start_ours, start_plain), strict=True))
         for name, (tokens, rate) in rates(runs, repeats).items():
             found[name] = Rate(rate, tokens / (count * WIDTH), begun[name])
-    engine.close()
+    sampler.close()
     return found
 
 
 def vllm_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate]:
     """Measure our vllm engine against vLLM alone, at chat lengths."""
-    engine, start = timed(lambda: started("vllm", folder, dtype))
-    asked = requests(engine.tokenizer, 16, WIDTH)
-    raw(engine, asked[:2])()  # what vLLM makes at its first use is neither variant's
-    runs = {"chat: vllm": ours(engine, asked), "chat: raw vllm": raw(engine, asked)}
+    sampler, start = timed(lambda: started("vllm", folder, dtype))
+    asked = requests(sampler.tokenizer, 16, WIDTH)
+    raw(sampler, asked[:2])()  # what vLLM makes at its first use is neither variant's
+    runs = {"chat: vllm": ours(sampler, asked), "chat: raw vllm": raw(sampler, asked)}
     found = {
         name: Rate(rate, tokens / (16 * WIDTH), start)
         for name, (tokens, rate) in rates(runs, repeats).items()
     }
-    engine.close()
+    sampler.close()
     return found
 
 
 def sweep(folder: Path, dtype: str) -> dict[str, float]:
     """Time our transformers engine once against the number of prompts and against M."""
-    engine, _ = timed(lambda: started("transformers", folder, dtype))
+    sampler, _ = timed(lambda: started("transformers", folder, dtype))
     sizes = [(count, WIDTH) for count in (100, 400, 1600)] + [(100, 1), (100, 10)]
     found = {}
     for count, width in sizes:
-        _, seconds = timed(ours(engine, requests(engine.tokenizer, count, width)))
+        _, seconds = timed(ours(sampler, requests(sampler.tokenizer, count, width)))
         found[f"{count} prompts, M = {width}"] = seconds
-    engine.close()
+    sampler.close()
     return found
 
 

@@ -20,8 +20,8 @@ from mutual_taught.errors import InputError
 from mutual_taught.method.selection import seeds_of
 from mutual_taught.models.precision import settle
 from mutual_taught.sampling import shards
-from mutual_taught.sampling.engine import Engine
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.sampler import Sampler
+from mutual_taught.sampling.start import start_sampler
 
 T = TypeVar("T")
 B = TypeVar("B", bound=fields.Block)
@@ -118,12 +118,12 @@ def _redrawn(chosen: Sequence[tuple[Draws, int]], dtype: fields.Dtype) -> Iterat
     """Draw shards again that were drawn in one format, those of one policy together."""
     context = max(drawn.plan.context for drawn, _ in chosen)
     settings = params.load(blocks.Engine).model_copy(update={"dtype": dtype})
-    with start_engine(settings, context, params.load(blocks.Tokens)) as engine:
+    with start_sampler(settings, context, params.load(blocks.Tokens)) as sampler:
         for policy in sorted({drawn.policy for drawn, _ in chosen}):
-            engine.load(policy)
+            sampler.load(policy)
             for drawn, shard in chosen:
                 if drawn.policy == policy:
-                    yield _compare(drawn, shard, engine, LOGPS[dtype])
+                    yield _compare(drawn, shard, sampler, LOGPS[dtype])
 
 
 def as_made(block: B, made: Mapping[str, Any]) -> B:
@@ -208,8 +208,8 @@ def _duelled(of: Iteration) -> Iterator[Draws]:
         yield Draws(of.path(tables.DUELS), tables.DUELS, policy, prompts, plan, step, prefix)
 
 
-def _compare(drawn: Draws, shard: int, engine: Engine, tolerance: float) -> Redrawn:
-    again = shards.redraw(engine, drawn.prompts, drawn.plan, shard)
+def _compare(drawn: Draws, shard: int, sampler: Sampler, tolerance: float) -> Redrawn:
+    again = shards.redraw(sampler, drawn.prompts, drawn.plan, shard)
     rows = drawn.stored()
     stored = rows.filter(pc.is_in(rows["prompt_id"], pc.unique(again["prompt_id"])))
     if len(stored) != len(again):

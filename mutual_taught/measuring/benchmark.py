@@ -17,8 +17,8 @@ from mutual_taught.measuring.limits import within
 from mutual_taught.measuring.responses import Question, answer
 from mutual_taught.measuring.rewards import Conversation, score
 from mutual_taught.measuring.settings import Terms
-from mutual_taught.sampling.engine import Engine
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.sampler import Sampler
+from mutual_taught.sampling.start import start_sampler
 from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.start import start_scorer
 
@@ -48,11 +48,11 @@ def scoring(terms: Terms) -> Iterator[Scorer]:
 
 
 @contextmanager
-def drawing(terms: Terms) -> Iterator[Engine]:
-    """Lend an engine, which takes one policy after the other."""
+def drawing(terms: Terms) -> Iterator[Sampler]:
+    """Lend a sampler, which takes one policy after the other."""
     tokens = terms.drawing.tokens
-    with start_engine(terms.drawing.engine, tokens.max_length, tokens) as engine:
-        yield engine
+    with start_sampler(terms.drawing.engine, tokens.max_length, tokens) as sampler:
+        yield sampler
 
 
 def reward_model(
@@ -87,7 +87,7 @@ def reward_model(
 
 
 def policy(
-    name: str, prompts: Prompts, model: Path, engine: Engine, terms: Terms, place: Place
+    name: str, prompts: Prompts, model: Path, sampler: Sampler, terms: Terms, place: Place
 ) -> Measured:
     """Let a policy answer a benchmark's prompts; write responses, `records` and metrics.
 
@@ -97,14 +97,14 @@ def policy(
         name: of the benchmark.
         prompts: of its `read`.
         model: folder with a manifest.
-        engine: takes the model.
+        sampler: takes the model.
         terms: how responses are drawn; one to each prompt.
         place: where results and parts go.
     """
     module = benchmarks.of_policies(name)
     ids = [question_id(name, prompt.prompt_id) for prompt in prompts]
     asked = [Question(*pair) for pair in zip(ids, (one.messages for one in prompts), strict=True)]
-    drawn, made_from = answer(engine, model, asked, terms, place.work)
+    drawn, made_from = answer(sampler, model, asked, terms, place.work)
     tables.write(place.out, tables.RESPONSES, drawn, made_from)
     text = dict(zip(drawn["prompt_id"].to_pylist(), drawn["response"].to_pylist(), strict=True))
     responses = [text[one] for one in ids]
@@ -146,8 +146,8 @@ def measure(
             reward_model(name, items, model, scorer, terms, place)
         return
     prompts = benchmarks.of_policies(name).read(paths)
-    with drawing(terms) as engine:
-        policy(name, prompts, model, engine, terms, place)
+    with drawing(terms) as sampler:
+        policy(name, prompts, model, sampler, terms, place)
 
 
 def question_id(benchmark: str, prompt: str) -> str:

@@ -210,9 +210,9 @@ def _measuring(kind: benchmarks.Kind, terms: Terms) -> Iterator[Measure]:
                 task.name, task.items, folder, scorer, terms, place(task, out)
             )
         return
-    with benchmark.drawing(terms) as engine:
+    with benchmark.drawing(terms) as sampler:
         yield lambda task, folder, out: benchmark.policy(
-            task.name, task.prompts, folder, engine, terms, place(task, out)
+            task.name, task.prompts, folder, sampler, terms, place(task, out)
         )
 
 

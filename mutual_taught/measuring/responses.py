@@ -11,7 +11,7 @@ from mutual_taught.measuring.settings import Terms
 from mutual_taught.models.chat import plain
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.models.message import Message
-from mutual_taught.sampling.engine import Engine
+from mutual_taught.sampling.sampler import Sampler
 from mutual_taught.sampling.shards import Drawn, draw, make_plan
 
 STAGE = "measure"  # what the seeds are keyed by, with iteration 0: the same for every policy
@@ -26,7 +26,7 @@ class Question(NamedTuple):
 
 
 def answer(
-    engine: Engine, policy: Path, asked: Sequence[Question], terms: Terms, name: str
+    sampler: Sampler, policy: Path, asked: Sequence[Question], terms: Terms, name: str
 ) -> Drawn:
     """Draw `terms.responses` responses to each prompt, going on after an interruption.
 
@@ -34,7 +34,7 @@ def answer(
     compared on the same draws. Special tokens spelt out in a prompt are broken up.
 
     Args:
-        engine: takes the policy.
+        sampler: takes the policy.
         policy: its folder, with a manifest.
         asked: in any order, each id once.
         terms: how responses are drawn.
@@ -58,5 +58,5 @@ def answer(
         for one in sorted(asked, key=lambda one: one.prompt_id)
     ]
     plan = make_plan(STAGE, 0, terms.responses, terms.decoding, terms.drawing)
-    drawn, made_from = draw(policy, pa.Table.from_pylist(rows, ASKED), plan, engine, name)
+    drawn, made_from = draw(policy, pa.Table.from_pylist(rows, ASKED), plan, sampler, name)
     return tables.RESPONSES.sorted(drawn), made_from

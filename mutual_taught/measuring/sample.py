@@ -70,8 +70,8 @@ def run(planned: Plan, terms: Terms) -> Count:
     rowfile.require_some(parsed, planned.file.path)
     asked = {one.prompt.prompt_id: one.prompt for one in parsed if one.prompt is not None}
     questions = [Question(name, prompt.messages) for name, prompt in asked.items()]
-    with benchmark.drawing(terms) as engine:
-        drawn, _ = answer(engine, folder, questions, terms, "sample-file")
+    with benchmark.drawing(terms) as sampler:
+        drawn, _ = answer(sampler, folder, questions, terms, "sample-file")
     responses: dict[str, list[Row]] = {}
     for row in drawn.to_pylist():
         responses.setdefault(row["prompt_id"], []).append(row)

@@ -1,1 +1,1 @@
-"""Engines that draw responses, in shards."""
+"""Samplers that draw responses, in shards."""

@@ -1,13 +1,13 @@
-"""The engine of this process, as `engine.name` says."""
+"""The sampler of this process, as `engine.name` says."""
 
 from mutual_taught.config import blocks
 from mutual_taught.sampling import vllm
-from mutual_taught.sampling.engine import Engine
+from mutual_taught.sampling.sampler import Sampler
 from mutual_taught.sampling.transformers import Transformers
 
 
-def local_engine(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Engine:
-    """Make the engine that `engine.name` names, in this process."""
+def local_sampler(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Sampler:
+    """Make the sampler that `engine.name` names, in this process."""
     if settings.name == "vllm":
         return vllm.Vllm(settings, context)
     return Transformers(settings, tokens)

@@ -1,4 +1,4 @@
-"""Sampling on a cluster: the engine of one process, in a pool of them."""
+"""Sampling on a cluster: the sampler of one process, in a pool of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerBase
 from mutual_taught.cluster import connect, run
 from mutual_taught.config import blocks
 from mutual_taught.models.load import load_tokenizer
-from mutual_taught.sampling.engine import Responses
 from mutual_taught.sampling.keyed import Decode, Request, Seen, moved
-from mutual_taught.sampling.local import local_engine
+from mutual_taught.sampling.local import local_sampler
+from mutual_taught.sampling.sampler import Responses
 from mutual_taught.terminal.progress import ignore
 
 
@@ -30,18 +30,18 @@ class SamplingJob(NamedTuple):
         return self.settings.tensor_parallel if self.settings.name == "vllm" else 1
 
     def begin(self) -> Callable[[int, Sequence[Request]], Responses]:
-        """Start the engine."""
-        engine = local_engine(self.settings, self.context, self.tokens)
-        engine.load(self.folder)
+        """Start the sampler."""
+        sampler = local_sampler(self.settings, self.context, self.tokens)
+        sampler.load(self.folder)
 
         def draw(number: int, requests: Sequence[Request]) -> Responses:
-            [(_, responses)] = engine.answer({number: requests}, self.decode)
+            [(_, responses)] = sampler.answer({number: requests}, self.decode)
             return responses
 
         return draw
 
 
-class EnginePool:
+class SamplerPool:
     """Draws responses in the pool."""
 
     tokenizer: PreTrainedTokenizerBase

@@ -15,8 +15,8 @@ from mutual_taught.errors import InputError
 from mutual_taught.keys import sampling_seeds
 from mutual_taught.models.chat import prompt_tokens, texts
 from mutual_taught.pipeline import work
-from mutual_taught.sampling.engine import Engine, Responses
 from mutual_taught.sampling.keyed import Decode, Request
+from mutual_taught.sampling.sampler import Responses, Sampler
 from mutual_taught.terminal.progress import Tally, bar, title
 
 Drawn = tuple[pa.Table, dict[str, object]]
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
 
 
 def sample_prompts(
-    engine: Engine, prompts: pa.Table, plan: Plan, parts: Path, name: str
+    sampler: Sampler, prompts: pa.Table, plan: Plan, parts: Path, name: str
 ) -> pa.Table:
     """Draw responses to all prompts; finished shards in `parts` are not drawn again.
 
@@ -61,7 +61,7 @@ def sample_prompts(
     interrupted run ends with the same bytes.
 
     Args:
-        engine: holds pi.
+        sampler: holds pi.
         prompts: `prompt_id` and `messages`, sorted by id.
         plan: seeds, decoding, partition.
         parts: folder of finished shards.
@@ -73,7 +73,7 @@ def sample_prompts(
     Raises:
         InputError: a prompt is too long or holds special tokens.
     """
-    asked = _requests(engine, prompts, plan)
+    asked = _requests(sampler, prompts, plan)
     cut = [asked[at : at + plan.shard_size] for at in range(0, len(asked), plan.shard_size)]
     paths = [tables.RESPONSES.path(parts / f"part-{number:05d}") for number in range(len(cut))]
     todo = {
@@ -89,35 +89,35 @@ def sample_prompts(
             if number not in todo:
                 before = tables.read(path, tables.RESPONSES)["finish_reason"]
                 tally.earlier(before.to_pylist())
-        for number, responses in engine.answer(todo, plan.decode, tally.add):
-            rows = _rows(engine, cut[number], responses)
+        for number, responses in sampler.answer(todo, plan.decode, tally.add):
+            rows = _rows(sampler, cut[number], responses)
             tables.write(paths[number].parent, tables.RESPONSES, rows, {})
     tally.warn()
     finished = [tables.read(path, tables.RESPONSES) for path in paths]
     return pa.concat_tables(part.replace_schema_metadata() for part in finished)
 
 
-def redraw(engine: Engine, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:
+def redraw(sampler: Sampler, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:
     """Draw one shard again: rows of `responses`, sorted.
 
     Args:
-        engine: holds pi.
+        sampler: holds pi.
         prompts: all prompts of the plan, sorted by id.
         plan: the same as before.
         shard: its number, from 0.
     """
     part = prompts.slice(shard * plan.shard_size, plan.shard_size)
-    asked = _requests(engine, part, plan)
-    [(_, responses)] = engine.answer({shard: [request for _, request in asked]}, plan.decode)
-    return tables.RESPONSES.sorted(_rows(engine, asked, responses))
+    asked = _requests(sampler, part, plan)
+    [(_, responses)] = sampler.answer({shard: [request for _, request in asked]}, plan.decode)
+    return tables.RESPONSES.sorted(_rows(sampler, asked, responses))
 
 
-def _requests(engine: Engine, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:
+def _requests(sampler: Sampler, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:
     requests = []
     for prompt, messages in zip(
         prompts["prompt_id"].to_pylist(), prompts["messages"].to_pylist(), strict=True
     ):
-        tokens = prompt_tokens(engine.tokenizer, messages, prompt)
+        tokens = prompt_tokens(sampler.tokenizer, messages, prompt)
         if len(tokens) > plan.max_prompt_tokens:
             raise InputError(
                 f"prompt {prompt}: {len(tokens)} tokens; expected at most "
@@ -131,11 +131,11 @@ def _requests(engine: Engine, prompts: pa.Table, plan: Plan) -> list[tuple[str, 
     return requests
 
 
-def _rows(engine: Engine, asked: Sequence[tuple[str, Request]], responses: Responses) -> pa.Table:
+def _rows(sampler: Sampler, asked: Sequence[tuple[str, Request]], responses: Responses) -> pa.Table:
     """Lay out the draws of a shard as rows of `responses`."""
     rows: dict[str, list[object]] = {name: [] for name in tables.RESPONSES.columns}
     for (prompt, request), draws in zip(asked, responses, strict=True):
-        said = texts(engine.tokenizer, [draw.token_ids for draw in draws])
+        said = texts(sampler.tokenizer, [draw.token_ids for draw in draws])
         for index, (draw, text) in enumerate(zip(draws, said, strict=True)):
             values = (
                 prompt,
@@ -174,21 +174,21 @@ def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawin
     )
 
 
-def draw(policy: Path, prompts: pa.Table, plan: Plan, engine: Engine, name: str) -> Drawn:
+def draw(policy: Path, prompts: pa.Table, plan: Plan, sampler: Sampler, name: str) -> Drawn:
     """Draw responses by a plan, going on from the shards that an interrupted run finished.
 
     Args:
-        policy: folder of the model; the engine takes its weights.
+        policy: folder of the model; the sampler takes its weights.
         prompts: table `prompts`, those to answer.
         plan: seeds, decoding, partition.
-        engine: what draws.
+        sampler: what draws.
         name: of the work folder.
     """
     made_from: dict[str, object] = {
         "policy": read_manifest(policy).digest,
         "prompts": tables.rows_digest(prompts.select(["prompt_id", "messages"])),
-        **plan.decides(engine.settings),
+        **plan.decides(sampler.settings),
     }
     with work.folder(name, made_from) as parts:
-        engine.load(policy)
-        return sample_prompts(engine, prompts, plan, parts, name), made_from
+        sampler.load(policy)
+        return sample_prompts(sampler, prompts, plan, parts, name), made_from

@@ -1,17 +1,19 @@
-"""Starts the engine that `engine.name` and `engine.workers` ask for."""
+"""Starts the sampler that `engine.name` and `engine.workers` ask for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mutual_taught.config import blocks
 from mutual_taught.models.precision import settle
-from mutual_taught.sampling.engine import Engine
-from mutual_taught.sampling.local import local_engine
+from mutual_taught.sampling.local import local_sampler
+from mutual_taught.sampling.sampler import Sampler
 
 
 @contextmanager
-def start_engine(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Iterator[Engine]:
-    """Lend the engine where `engine.workers` says, without weights yet.
+def start_sampler(
+    settings: blocks.Engine, context: int, tokens: blocks.Tokens
+) -> Iterator[Sampler]:
+    """Lend the sampler where `engine.workers` says, without weights yet.
 
     Args:
         settings: block `engine`.
@@ -19,15 +21,15 @@ def start_engine(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -
         tokens: limits, up to which models are compared with a plain pass.
     """
     settings = settle(settings)
-    make = local_engine if settings.workers == "local" else _pool
-    engine = make(settings, context, tokens)
+    make = local_sampler if settings.workers == "local" else _pool
+    sampler = make(settings, context, tokens)
     try:
-        yield engine
+        yield sampler
     finally:
-        engine.close()
+        sampler.close()
 
 
-def _pool(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Engine:
+def _pool(settings: blocks.Engine, context: int, tokens: blocks.Tokens) -> Sampler:
     from mutual_taught.sampling import pool  # ray takes a second to import
 
-    return pool.EnginePool(settings, context, tokens)
+    return pool.SamplerPool(settings, context, tokens)

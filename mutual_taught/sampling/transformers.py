@@ -10,8 +10,8 @@ from mutual_taught.config import blocks
 from mutual_taught.models.load import Policy, load_policy
 from mutual_taught.sampling import keyed
 from mutual_taught.sampling.agreement import require_sampling
-from mutual_taught.sampling.engine import Responses
 from mutual_taught.sampling.keyed import Decode, Request, Seen
+from mutual_taught.sampling.sampler import Responses
 from mutual_taught.terminal.progress import ignore
 
 

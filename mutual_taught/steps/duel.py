@@ -16,7 +16,7 @@ from mutual_taught.evaluation import gold_tables
 from mutual_taught.evaluation.judges.endpoint import key_of
 from mutual_taught.method.selection import Judge, seeds_of
 from mutual_taught.sampling.shards import Plan, draw, make_plan
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.start import start_scorer
 from mutual_taught.steps import model_verdicts
@@ -118,7 +118,7 @@ def _responses(
         for stage in seeds_of(terms.duel.draws)
     )
     plans: list[Plan] = [previous, *[candidates] * (len(folders) - 1)]
-    with start_engine(terms.drawing.engine, candidates.context, terms.drawing.tokens) as running:
+    with start_sampler(terms.drawing.engine, candidates.context, terms.drawing.tokens) as running:
         drawn = [
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]
             for folder, plan in zip(folders, plans, strict=True)

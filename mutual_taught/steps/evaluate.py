@@ -21,7 +21,7 @@ from mutual_taught.evaluation.judge import (
 from mutual_taught.evaluation.metrics import policy_metrics
 from mutual_taught.evaluation.reward_metrics import reward_model_metrics
 from mutual_taught.sampling.shards import Drawn, draw, make_plan
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.scorer import Scorer
 from mutual_taught.scoring.start import start_scorer
@@ -87,7 +87,7 @@ def _responses(policy: Path, prompts: pa.Table, out: Path, terms: EvalTerms) -> 
     """Draw the policy's responses, with gold; seeds are those of iteration 0 for every t."""
     drawing = terms.drawing
     plan = make_plan("eval", 0, terms.eval.responses_per_prompt, terms.eval, drawing)
-    with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
+    with start_sampler(drawing.engine, plan.context, drawing.tokens) as running:
         drawn, made_from = draw(policy, prompts, plan, running, f"eval@{out.name}")
     return add_gold(tables.GENERATIONS.sorted(drawn), prompts), made_from
 

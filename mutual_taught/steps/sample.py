@@ -14,7 +14,7 @@ from mutual_taught.method.splits import policy_part
 from mutual_taught.models.chat import prompt_tokens, response_tokens
 from mutual_taught.models.load import load_tokenizer
 from mutual_taught.sampling.shards import Drawn, draw, make_plan
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 
 
 def responses(
@@ -35,7 +35,7 @@ def responses(
         }
         return given(load_tokenizer(policy), part, drawing.tokens), made_from
     plan = make_plan("sample", iteration, sample.responses_per_prompt, sample, drawing)
-    with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
+    with start_sampler(drawing.engine, plan.context, drawing.tokens) as running:
         return draw(policy, part, plan, running, f"sample@{iteration}")
 
 

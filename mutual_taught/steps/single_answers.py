@@ -7,7 +7,7 @@ import pyarrow as pa
 from mutual_taught.artifacts import tables
 from mutual_taught.config.blocks import Drawing
 from mutual_taught.sampling.shards import Drawn, Plan, draw
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 
 
 def single_answers(policy: Path, prompts: pa.Table, plan: Plan, drawing: Drawing) -> Drawn:
@@ -16,7 +16,7 @@ def single_answers(policy: Path, prompts: pa.Table, plan: Plan, drawing: Drawing
     Returns:
         Rows of `answers`, and what they were made from.
     """
-    with start_engine(drawing.engine, plan.context, drawing.tokens) as running:
+    with start_sampler(drawing.engine, plan.context, drawing.tokens) as running:
         name = f"{plan.stage}@{plan.iteration}"
         drawn, made_from = draw(policy, prompts, plan, running, name)
     return drawn.select(list(tables.ANSWERS.columns)), made_from

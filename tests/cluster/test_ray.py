@@ -16,7 +16,7 @@ import torch
 from mutual_taught.artifacts import tables
 from mutual_taught.config.blocks import Drawing, Engine, RankPairs, Sample, Score, Tokens, Workers
 from mutual_taught.sampling.shards import draw, make_plan
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 from mutual_taught.scoring.shards import score_all
 from mutual_taught.scoring.start import start_scorer
 from mutual_taught.steps import frozen, reference
@@ -85,7 +85,7 @@ def work(policy: Path, reward_model: Path, workers: Workers, scored: bool) -> li
     kinds = {name: tables.PROMPTS.columns[name] for name in columns}
     prompts = pa.table(columns, schema=pa.schema(list(kinds.items())))
     plan = make_plan("sample", 1, 4, DECODING, Drawing(engine, TOKENS, 1))
-    with start_engine(engine, plan.context, TOKENS) as running:
+    with start_sampler(engine, plan.context, TOKENS) as running:
         found = [draw(policy, prompts, plan, running, "sample@1")[0]]
     if scored:
         with start_scorer(SCORE, workers, TOKENS) as scorer:

@@ -13,7 +13,7 @@ from mutual_taught.config.blocks import Decoding, Drawing, Engine, Tokens
 from mutual_taught.errors import InputError
 from mutual_taught.sampling.keyed import Decode, Request
 from mutual_taught.sampling.shards import draw, make_plan
-from mutual_taught.sampling.start import start_engine
+from mutual_taught.sampling.start import start_sampler
 from mutual_taught.sampling.transformers import batches
 from mutual_taught.terminal.progress import Moved
 
@@ -35,7 +35,7 @@ def test_vllm_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "vllm", None)
     with (
         pytest.raises(InputError, match=r"^engine\.name is 'vllm'; vllm is not installed; "),
-        start_engine(VLLM, 32, TOKENS),
+        start_sampler(VLLM, 32, TOKENS),
     ):
         pass
 
@@ -67,8 +67,8 @@ def test_longest_prompt_is_no_part_of_what_responses_were_made_from(
     for most in (30, 60):
         limits = TOKENS.model_copy(update={"max_prompt_tokens": most})
         plan = make_plan("sample", 1, 2, decoding, Drawing(TRANSFORMERS, limits, 7))
-        with start_engine(TRANSFORMERS, plan.context, limits) as engine:
-            said.append(draw(policy_folder, prompts, plan, engine, "sample@1"))
+        with start_sampler(TRANSFORMERS, plan.context, limits) as sampler:
+            said.append(draw(policy_folder, prompts, plan, sampler, "sample@1"))
     assert said[0] == said[1]
     assert len(list(Path(".work/sample@1").glob("*/part-00000"))) == 1  # the shard was found again
 
@@ -99,9 +99,9 @@ def test_every_token_is_told_before_the_shard_of_its_response_is_given(
     small = TRANSFORMERS.model_copy(update={"batch_size": 4})
     asked = {3: [Request([1, 2, 3 + place], [7, 8 + place]) for place in range(3)]}
     told: list[Moved] = []
-    with start_engine(small, 32, TOKENS) as engine:
-        engine.load(policy_folder)
-        [(number, found)] = engine.answer(asked, Decode(1.0, 1.0, 4), told.append)
+    with start_sampler(small, 32, TOKENS) as sampler:
+        sampler.load(policy_folder)
+        [(number, found)] = sampler.answer(asked, Decode(1.0, 1.0, 4), told.append)
     assert number == 3
     assert len(told) == 8  # two batches of at most four tokens a response
     tokens, ended, cut = (sum(column) for column in zip(*told, strict=True))
@@ -141,8 +141,8 @@ def test_draws_do_not_depend_on_how_many_tokens_a_batch_holds(
     drawn = []
     for tokens in (None, 60, 1):
         cut = TRANSFORMERS.model_copy(update={"batch_tokens": tokens})
-        with start_engine(cut, 32, TOKENS) as engine:
-            engine.load(policy_folder)
-            [(_, found)] = engine.answer(asked, Decode(0.8, 0.95, 6))
+        with start_sampler(cut, 32, TOKENS) as sampler:
+            sampler.load(policy_folder)
+            [(_, found)] = sampler.answer(asked, Decode(0.8, 0.95, 6))
         drawn.append([[draw.token_ids for draw in responses] for responses in found])
     assert drawn[0] == drawn[1] == drawn[2]

@@ -33,7 +33,7 @@ from mutual_taught.models.packed.forward import packed_logps, reference_logps
 from mutual_taught.models.packed.rows import Group
 from mutual_taught.sampling.agreement import compare_sampling
 from mutual_taught.sampling.keyed import Decode, Request
-from mutual_taught.sampling.local import local_engine
+from mutual_taught.sampling.local import local_sampler
 from mutual_taught.scoring import rewards as reward
 from mutual_taught.training import dpo, jobs, lora
 from mutual_taught.training import reward as rewards
@@ -141,10 +141,10 @@ def our_rewards(folder: Path, responses: Sequence[str]) -> list[float]:
 
 def sampled(folder: Path, prompt: Sequence[int]) -> list[list[int]]:
     """Draw two responses as the stage does, and compare their log-probs with a plain pass's."""
-    engine = local_engine(ENGINE, 256, architectures.LIMITS)
-    engine.load(folder)
-    [(_, [draws])] = engine.answer({0: [Request(prompt, [1, 2])]}, Decode(1.0, 1.0, 6))
-    engine.close()
+    sampler = local_sampler(ENGINE, 256, architectures.LIMITS)
+    sampler.load(folder)
+    [(_, [draws])] = sampler.answer({0: [Request(prompt, [1, 2])]}, Decode(1.0, 1.0, 6))
+    sampler.close()
     right = plain_logps(folder, Group(prompt, [draw.token_ids for draw in draws]))
     for draw, logps in zip(draws, right, strict=True):
         assert draw.logprob == pytest.approx(float(logps.sum()), abs=1e-4)

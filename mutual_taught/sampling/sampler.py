@@ -1,4 +1,4 @@
-"""Engines: what holds a policy in memory and draws responses to shards of prompts."""
+"""Samplers: what holds a policy in memory and draws responses to shards of prompts."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from mutual_taught.terminal.progress import ignore
 Responses = list[list[Draw]]
 
 
-class Engine(Protocol):
+class Sampler(Protocol):
     """Draws responses. It starts once a stage; other weights of the same kind are swapped in."""
 
     settings: blocks.Engine
