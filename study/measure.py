@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.evaluation import gold
-from study.results import Row
+from study.results import ResultRow
 
 Instructions = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 
-def rows(run: Path) -> Iterator[Row]:
+def rows(run: Path) -> Iterator[ResultRow]:
     """Measure every iteration of a run; one that stopped has the numbers of the one before.
 
     Args:
@@ -42,15 +42,15 @@ def instructions(prompts: pa.Table) -> Instructions:
     }
 
 
-def _metrics(t: int, folder: Path) -> Iterator[Row]:
+def _metrics(t: int, folder: Path) -> Iterator[ResultRow]:
     """Keep all numbers that the stages wrote themselves."""
     for path in sorted((folder / "metrics").glob("*.json")):
         for name, value in files.read_json(path).items():
             if isinstance(value, int | float) and math.isfinite(value):
-                yield Row(t, f"{path.stem}.{name}", "", "", float(value), 1)
+                yield ResultRow(t, f"{path.stem}.{name}", "", "", float(value), 1)
 
 
-def _responses(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
+def _responses(t: int, folder: Path, asked: Instructions) -> Iterator[ResultRow]:
     """Measure the policy's responses: gold, passed, length, cut, and each instruction by itself."""
     generations = tables.read(tables.GENERATIONS.path(folder / "eval"), tables.GENERATIONS)
     for prompt, responses in by_prompt(generations).items():
@@ -75,7 +75,7 @@ def _responses(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
         yield from _mean(t, "wins_base", "", prompt, against)
 
 
-def _models(t: int, folder: Path) -> Iterator[Row]:
+def _models(t: int, folder: Path) -> Iterator[ResultRow]:
     """Measure r_t and r_0 on the same pairs: of the policy's responses, and held-out gold pairs."""
     scores = tables.read(tables.RM_SCORES.path(folder / "eval"), tables.RM_SCORES)
     for prompt, found in by_prompt(scores).items():
@@ -94,7 +94,7 @@ def ranked_right(chosen: float | None, rejected: float | None) -> bool:
     return chosen is not None and rejected is not None and chosen > rejected
 
 
-def _labels(t: int, folder: Path, asked: Instructions) -> Iterator[Row]:
+def _labels(t: int, folder: Path, asked: Instructions) -> Iterator[ResultRow]:
     """Measure the M-step's pairs on D_M: gold of both sides, margin in units of epsilon, kept.
 
     From these follow the share of labels that are right by gold, and that of r_{t-1}'s own sign.
@@ -129,8 +129,8 @@ def by_prompt(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
 
 def _mean(
     t: int, measure: str, subset: str, prompt: str, values: Sequence[float | bool | None]
-) -> Iterator[Row]:
+) -> Iterator[ResultRow]:
     """Give the mean over a prompt's values that exist; nothing where none does."""
     known = [float(value) for value in values if value is not None]
     if known and math.isfinite(mean := float(np.mean(known))):
-        yield Row(t, measure, subset, prompt, mean, len(known))
+        yield ResultRow(t, measure, subset, prompt, mean, len(known))

@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
 )
 
 
-class Row(NamedTuple):
+class ResultRow(NamedTuple):
     """A number of a unit.
 
     Attributes:
@@ -66,7 +66,7 @@ def path(folder: Path, unit: Unit) -> Path:
     return folder / f"{unit.name}.parquet"
 
 
-def write(place: Path, about: dict[str, Any], rows: Iterable[Row]) -> None:
+def write(place: Path, about: dict[str, Any], rows: Iterable[ResultRow]) -> None:
     """Write a unit's file, whole or not at all; rows in a fixed order."""
     table = pa.Table.from_pylist([row._asdict() for row in sorted(rows)], SCHEMA)
     text = json.dumps(about, sort_keys=True, allow_nan=False)

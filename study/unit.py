@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
 
     status: str
     line: str
-    rows: list[results.Row]
+    rows: list[results.ResultRow]
     seconds: float
     here: int
 
@@ -100,11 +100,11 @@ def attempt(plan: Plan, unit: Unit, folder: Path, cache: Cache) -> Outcome:
 
 def _compute(cache: Cache) -> Outcome:
     """Run all stages in the working directory, and measure what they made."""
-    made, rows = list[stages.Done](), list[results.Row]()
+    made, rows = list[stages.Done](), list[results.ResultRow]()
     for done in stages.run(cache, machine.kind()):
         name, _, t = done.stage.partition("@")
         made.append(done)
-        rows.append(results.Row(int(t or 0), f"seconds.{name}", "", "", done.seconds, 1))
+        rows.append(results.ResultRow(int(t or 0), f"seconds.{name}", "", "", done.seconds, 1))
         click.echo(f"{done.stage}: {done.seconds:.1f} s{'' if done.here else ', shared'}")
     seconds, here = sum(done.seconds for done in made), sum(done.here for done in made)
     return Outcome(results.DONE, "", [*rows, *measure.rows(Path("run"))], seconds, here)

@@ -12,7 +12,7 @@ from mutual_taught.evaluation.judges.verdict_tables import Comparison
 from mutual_taught.measuring import rowfile
 from mutual_taught.measuring.rowfile import Read
 from mutual_taught.prepare.conversations import REASONS, Prompt
-from mutual_taught.prepare.rows import Row
+from mutual_taught.prepare.rows import DataRow
 from mutual_taught.terminal.signs import excerpt
 
 ID, INDEX = "prompt_id", "response_index"
@@ -119,11 +119,11 @@ def _rows(path: Path) -> Read:
     listed = read_json(path, list)
     if not listed or not all(isinstance(row, dict) for row in listed):
         raise InputError(f"{path}: no list of objects; expected a prompt and an answer in each")
-    rows = [Row(number, values) for number, values in enumerate(listed, 1)]
+    rows = [DataRow(number, values) for number, values in enumerate(listed, 1)]
     return Read(path, rows, list(dict.fromkeys(name for row in rows for name in row.values)))
 
 
-def _prompts(file: Read) -> Iterator[tuple[Row, str, Prompt | None]]:
+def _prompts(file: Read) -> Iterator[tuple[DataRow, str, Prompt | None]]:
     """Give each row with its prompt's id, and its prompt if it has one."""
     named = rowfile.columns(file.columns)
     for row in file.rows:
@@ -142,7 +142,7 @@ def _prompts(file: Read) -> Iterator[tuple[Row, str, Prompt | None]]:
         yield row, name, prompt
 
 
-def _bad(file: Read, row: Row, said: str, expected: str) -> InputError:
+def _bad(file: Read, row: DataRow, said: str, expected: str) -> InputError:
     return InputError(f"{file.path}: row {row.number}: {said}; expected {expected}; mend it")
 
 

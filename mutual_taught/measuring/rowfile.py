@@ -16,7 +16,7 @@ from mutual_taught.errors import InputError, MissingFileError, first_line
 from mutual_taught.measuring.evaluate import require_free
 from mutual_taught.prepare import conversations, rows
 from mutual_taught.prepare.conversations import BadRowError, Prompt
-from mutual_taught.prepare.rows import Row
+from mutual_taught.prepare.rows import DataRow
 
 WRITTEN = (".parquet", ".jsonl", ".csv")
 TURNS = ("messages", "conversations", "conversation")  # columns of conversations, in this order
@@ -29,7 +29,7 @@ class Read(NamedTuple):
     """A file's rows in their order, and the columns it has."""
 
     path: Path
-    rows: Sequence[Row]
+    rows: Sequence[DataRow]
     columns: Sequence[str]
 
 
@@ -107,7 +107,7 @@ def prompts_of(read: Read) -> Columns:
     return named
 
 
-def parse(row: Row, named: Columns) -> Parsed:
+def parse(row: DataRow, named: Columns) -> Parsed:
     """Read a row as a prompt with its responses."""
     if row.reason:
         return Parsed(None, row.reason)
@@ -119,7 +119,7 @@ def parse(row: Row, named: Columns) -> Parsed:
         return Parsed(None, bad.reason)
 
 
-def _turned(row: Row, named: Columns) -> Columns:
+def _turned(row: DataRow, named: Columns) -> Columns:
     """Take a column of prompts as turns in a row that has turns there."""
     if named.prompt is None or isinstance(row.values[named.prompt], str):
         return named
@@ -139,7 +139,7 @@ def require_some(parsed: Sequence[Parsed], path: Path) -> None:
         )
 
 
-def counted(parsed: Sequence[Parsed | Row]) -> str:
+def counted(parsed: Sequence[Parsed | DataRow]) -> str:
     """Name why rows cannot be used, each reason with its count."""
     reasons = [one.reason for one in parsed if one.reason]
     return ", ".join(

@@ -33,7 +33,7 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # how Python carries bytes that are not UTF-8
 
 
-class Row(NamedTuple):
+class DataRow(NamedTuple):
     """One row: its number, its values; if it cannot be read no values, a reason and its text."""
 
     number: int
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     text: str = ""
 
 
-def read(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Row]:
+def read(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[DataRow]:
     """Read a file row by row.
 
     Rows are counted as an editor or a spreadsheet counts them: lines of JSONL from 1, rows of CSV
@@ -58,7 +58,7 @@ def read(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
         InputError: the file as a whole cannot be read: another format or encoding, no such column,
             damaged pages, a quote that swallows the lines after it.
     """
-    readers: dict[str, Callable[[Path, Sequence[str], Sequence[str]], Iterator[Row]]] = {
+    readers: dict[str, Callable[[Path, Sequence[str], Sequence[str]], Iterator[DataRow]]] = {
         ".parquet": _parquet,
         ".jsonl": _jsonl,
         ".csv": _csv,
@@ -75,7 +75,7 @@ def read(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
     return readers[path.suffix](path, needed, other)
 
 
-def keyed(rows: Iterator[Row], needed: Sequence[str], path: object) -> Iterator[Row]:
+def keyed(rows: Iterator[DataRow], needed: Sequence[str], path: object) -> Iterator[DataRow]:
     """Give rows that have their columns each for itself; one that lacks some has a reason.
 
     Raises:
@@ -87,7 +87,7 @@ def keyed(rows: Iterator[Row], needed: Sequence[str], path: object) -> Iterator[
         missing = [name for name in needed if not row.reason and name not in row.values]
         if missing:
             lacking = lacking or _lacks(path, missing[0], list(row.values))
-            yield Row(row.number, {}, "missing_column", missing[0])
+            yield DataRow(row.number, {}, "missing_column", missing[0])
         else:
             complete = complete or not row.reason
             yield row
@@ -123,12 +123,12 @@ def _require_utf8(path: Path) -> None:
         raise InputError(f"{path}: begins with NUL bytes; expected text in UTF-8; save it so")
 
 
-def _jsonl(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Row]:
+def _jsonl(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[DataRow]:
     _require_utf8(path)
     return keyed(_lines(path), needed, path)
 
 
-def _lines(path: Path) -> Iterator[Row]:
+def _lines(path: Path) -> Iterator[DataRow]:
     """Read lines that end in a line feed; other signs that separate lines may be in a text."""
     begun = False
     with path.open("rb") as file:
@@ -144,19 +144,23 @@ def _lines(path: Path) -> Iterator[Row]:
             yield _line(number, content)
 
 
-def _line(number: int, content: bytes) -> Row:
+def _line(number: int, content: bytes) -> DataRow:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        return Row(number, {}, "not_utf8", content.decode(errors="backslashreplace"))
+        return DataRow(number, {}, "not_utf8", content.decode(errors="backslashreplace"))
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):  # the latter: nested too deeply
-        return Row(number, {}, "not_json", text)
-    return Row(number, values) if isinstance(values, dict) else Row(number, {}, "not_object", text)
+        return DataRow(number, {}, "not_json", text)
+    return (
+        DataRow(number, values)
+        if isinstance(values, dict)
+        else DataRow(number, {}, "not_object", text)
+    )
 
 
-def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Row]:
+def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[DataRow]:
     _require_utf8(path)
     csv.field_size_limit(LARGEST_CELL)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -179,11 +183,11 @@ def _csv(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Ro
             if row.reason:
                 yield row
             elif cells and len(cells) != len(names):
-                yield Row(number, {}, "wrong_cells", ",".join(cells))
+                yield DataRow(number, {}, "wrong_cells", ",".join(cells))
             elif any(map(NOT_UTF8.search, cells)):
-                yield Row(number, {}, "not_utf8", ",".join(cells))
+                yield DataRow(number, {}, "not_utf8", ",".join(cells))
             elif cells:  # a blank line has none
-                yield Row(number, dict(zip(names, cells, strict=True)))
+                yield DataRow(number, dict(zip(names, cells, strict=True)))
 
 
 def _require_commas(path: Path, needed: Sequence[str], names: Sequence[str]) -> None:
@@ -193,7 +197,7 @@ def _require_commas(path: Path, needed: Sequence[str], names: Sequence[str]) -> 
             raise InputError(f"{path}: has {word} between its cells; expected commas; save it so")
 
 
-def _record(path: Path, lines: Any, number: int) -> Row | None:
+def _record(path: Path, lines: Any, number: int) -> DataRow | None:
     """Read one row of CSV.
 
     Raises:
@@ -202,7 +206,7 @@ def _record(path: Path, lines: Any, number: int) -> Row | None:
     """
     begun = lines.line_num + 1
     try:
-        return Row(number, {"cells": next(lines)})
+        return DataRow(number, {"cells": next(lines)})
     except StopIteration:
         return None
     except csv.Error as error:
@@ -211,10 +215,10 @@ def _record(path: Path, lines: Any, number: int) -> Row | None:
                 f"{path} row {number} (lines {begun} to {lines.line_num}): a quote is open or "
                 f"stray ({error}); expected it closed, and quotes inside a cell doubled"
             ) from None
-        return Row(number, {}, "not_csv", str(error))
+        return DataRow(number, {}, "not_csv", str(error))
 
 
-def _parquet(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[Row]:
+def _parquet(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterator[DataRow]:
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
@@ -231,7 +235,7 @@ def _parquet(path: Path, needed: Sequence[str], other: Sequence[str]) -> Iterato
 
 def _group(
     file: pq.ParquetFile, path: Path, group: int, wanted: Sequence[str], begun: int
-) -> Iterator[Row]:
+) -> Iterator[DataRow]:
     number = begun
     try:
         for batch in file.iter_batches(BATCH, [group], list(wanted)):
@@ -239,7 +243,7 @@ def _group(
             for cells in zip(*columns, strict=True):
                 broken = any(cell is BROKEN for cell in cells)
                 values = {} if broken else dict(zip(wanted, cells, strict=True))
-                yield Row(number, values, "not_utf8" if broken else "")
+                yield DataRow(number, values, "not_utf8" if broken else "")
                 number += 1
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # dates, say
         last = begun + file.metadata.row_group(group).num_rows - 1

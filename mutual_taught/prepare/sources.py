@@ -17,7 +17,7 @@ from mutual_taught.method.splits import assign_splits
 from mutual_taught.prepare import conversations, rows
 from mutual_taught.prepare import embedded as prompts
 from mutual_taught.prepare.conversations import BadRowError, Prompt
-from mutual_taught.prepare.rows import Row
+from mutual_taught.prepare.rows import DataRow
 from mutual_taught.terminal.progress import bar
 from mutual_taught.terminal.signs import excerpt
 
@@ -72,7 +72,7 @@ def read(data: Data, seed: int, screen: Screen) -> Read:
     return found
 
 
-def _collected(listed: Iterable[Row], columns: Columns, source: str, screen: Screen) -> Read:
+def _collected(listed: Iterable[DataRow], columns: Columns, source: str, screen: Screen) -> Read:
     """Read rows as prompts; of those that are the same prompt the first that is fit is kept."""
     found = Read({}, [])
     known: set[str] = set()
@@ -107,14 +107,14 @@ def again(data: Data, seed: int) -> Iterator[tuple[tuple[str, int], Prompt | Non
                 yield (path, row.number), None, bad.text
 
 
-def _parsed(row: Row, columns: Columns, source: str) -> Prompt:
+def _parsed(row: DataRow, columns: Columns, source: str) -> Prompt:
     if row.reason:
         raise BadRowError(row.reason, row.text)
     return conversations.read_prompt(row.values, columns, source)
 
 
 def _prompt(
-    row: Row, columns: Columns, source: str, known: Iterable[str], screen: Screen
+    row: DataRow, columns: Columns, source: str, known: Iterable[str], screen: Screen
 ) -> Prompt:
     prompt = _parsed(row, columns, source)
     text = prompt.messages[-1]["content"]
@@ -317,7 +317,7 @@ def require_watched(folder: Path) -> None:
             )
 
 
-def _open(data: Data, seed: int) -> tuple[str, Columns, Iterator[Row]]:
+def _open(data: Data, seed: int) -> tuple[str, Columns, Iterator[DataRow]]:
     """Give what the source is called in `prompts`, its columns and its rows."""
     if data.source == "embedded":
         return "embedded", EMBEDDED, _embedded(data, seed)
@@ -329,7 +329,7 @@ def _open(data: Data, seed: int) -> tuple[str, Columns, Iterator[Row]]:
     return path.name, data.columns, listed
 
 
-def _open_given(given: Given) -> tuple[str, Columns, Iterator[Row]]:
+def _open_given(given: Given) -> tuple[str, Columns, Iterator[DataRow]]:
     """Give what preferences are called in `prompts`, their columns and the rows of a part."""
     path, part = Path(given.path), given.part
     needed = [*conversations.needed(given.columns), *([] if part is None else ["part"])]
@@ -338,7 +338,7 @@ def _open_given(given: Given) -> tuple[str, Columns, Iterator[Row]]:
     return path.name, given.columns, of_part
 
 
-def _embedded(data: Data, seed: int) -> Iterator[Row]:
+def _embedded(data: Data, seed: int) -> Iterator[DataRow]:
     templates = prompts.read_templates(Path(data.path))
     _, sizes = split_plan(data)
     if None in sizes.values():
@@ -346,10 +346,10 @@ def _embedded(data: Data, seed: int) -> Iterator[Row]:
             "params.yaml: data.splits has prompts null; expected a number with source embedded"
         )
     for number, row in enumerate(prompts.expand(templates, POOL, seed, "run"), 1):
-        yield Row(number, row)
+        yield DataRow(number, row)
 
 
-def _hub(data: Data) -> Iterator[Row]:
+def _hub(data: Data) -> Iterator[DataRow]:
     from datasets import load_dataset
 
     try:
@@ -362,4 +362,4 @@ def _hub(data: Data) -> Iterator[Row]:
             "expected it on the hub; check the id and the network"
         ) from None
     for number, row in enumerate(listed, 1):
-        yield Row(number, dict(row))
+        yield DataRow(number, dict(row))

@@ -28,7 +28,7 @@ class Spread(NamedTuple):
     n: int
 
 
-class Row(NamedTuple):
+class ComparisonRow(NamedTuple):
     """A row of the comparison.
 
     `runs` has one run, or one for each seed; `numbers` the summary over them; `change` the paired
@@ -42,7 +42,7 @@ class Row(NamedTuple):
     notes: tuple[str, ...]
 
 
-def single(runs: Sequence[Run], against: str) -> list[Row]:
+def single(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
     """Compare every run with the baseline, over the prompts of both.
 
     Args:
@@ -56,7 +56,7 @@ def single(runs: Sequence[Run], against: str) -> list[Row]:
     return [_row(run.name, (run,), base) for run in runs]
 
 
-def pooled(runs: Sequence[Run], against: str) -> list[Row]:
+def pooled(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
     """Compare runs over seeds: those that differ only in `seed` are one row.
 
     A row is compared with the baseline seed by seed, over the prompts that both runs of a seed
@@ -106,7 +106,7 @@ def _stem(name: str) -> str:
     return head if ending and seed.isdecimal() else name
 
 
-def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> Row:
+def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> ComparisonRow:
     runs = by_seed(group)
     names = dict.fromkeys(key for run in runs.values() for key in run.summary or {})
     numbers = {
@@ -121,9 +121,11 @@ def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> Row:
         f"{name}: has the seed of another run of its row, and is left out" for name in left_out
     ]
     if group == base:
-        return Row(name, group, numbers, None, tuple(notes))
+        return ComparisonRow(name, group, numbers, None, tuple(notes))
     change, remarks = paired(runs, by_seed(base), single=len(group) == len(base) == 1)
-    return Row(name, group, numbers, change, (*notes, *(f"{name}: {note}" for note in remarks)))
+    return ComparisonRow(
+        name, group, numbers, change, (*notes, *(f"{name}: {note}" for note in remarks))
+    )
 
 
 def by_seed(group: tuple[Run, ...]) -> dict[object, Run]:
@@ -202,7 +204,7 @@ def gold(run: Run) -> dict[str, float]:
     return dict(zip(means["prompt_id"].to_pylist(), means["gold_mean"].to_pylist(), strict=True))
 
 
-def changed(rows: Sequence[Row], seeds: bool) -> dict[str, list[object]]:
+def changed(rows: Sequence[ComparisonRow], seeds: bool) -> dict[str, list[object]]:
     """List the parameters that differ between rows: key to the value of each row, None if unknown.
 
     Args:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mutual_taught.reading.compare import Row, Spread, changed
+from mutual_taught.reading.compare import ComparisonRow, Spread, changed
 
 NONE = "–"
 
 
-def table(rows: Sequence[Row], seeds: bool) -> list[list[str]]:
+def table(rows: Sequence[ComparisonRow], seeds: bool) -> list[list[str]]:
     """Lay out the comparison: a header, then a row for each.
 
     Columns: the name, how many seeds if they are pooled, parameters that differ, the paired change
@@ -36,7 +36,7 @@ def table(rows: Sequence[Row], seeds: bool) -> list[list[str]]:
     return found
 
 
-def as_json(rows: Sequence[Row], seeds: bool) -> str:
+def as_json(rows: Sequence[ComparisonRow], seeds: bool) -> str:
     """Give the comparison as a list of objects, numbers in full."""
     differing = changed(rows, seeds)
     return json.dumps(
@@ -48,7 +48,7 @@ def as_json(rows: Sequence[Row], seeds: bool) -> str:
     )
 
 
-def as_csv(rows: Sequence[Row], seeds: bool) -> str:
+def as_csv(rows: Sequence[ComparisonRow], seeds: bool) -> str:
     """Give the comparison as CSV, numbers in full; what is not known is empty."""
     differing, names = changed(rows, seeds), _names(rows)
     sink = io.StringIO()
@@ -66,7 +66,7 @@ def as_csv(rows: Sequence[Row], seeds: bool) -> str:
     return sink.getvalue()
 
 
-def _record(row: Row, differing: Mapping[str, object]) -> dict[str, Any]:
+def _record(row: ComparisonRow, differing: Mapping[str, object]) -> dict[str, Any]:
     return {
         "experiment": row.name,
         "runs": [run.name for run in row.runs],
@@ -77,11 +77,11 @@ def _record(row: Row, differing: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
+def _names(rows: Sequence[ComparisonRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.numbers))
 
 
-def _value(value: object, row: Row) -> str:
+def _value(value: object, row: ComparisonRow) -> str:
     if row.runs[0].values is None:
         return NONE
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -6,7 +6,7 @@ from pathlib import Path
 from mutual_taught.artifacts import files
 from mutual_taught.method.statistics import Interval
 from mutual_taught.reading import compare, comparison, runs
-from mutual_taught.reading.compare import Row
+from mutual_taught.reading.compare import ComparisonRow
 from mutual_taught.reading.runs import Run
 from mutual_taught.report import before_after, contents, forest, page, story, words
 from mutual_taught.report.before_after import Change
@@ -45,7 +45,9 @@ def write(names: Sequence[str], out: Path) -> tuple[Path, list[str]]:
     return out / NAME, notes
 
 
-def sections(single: Sequence[Row], pooled: Sequence[Row], notes: Sequence[str]) -> list[Section]:
+def sections(
+    single: Sequence[ComparisonRow], pooled: Sequence[ComparisonRow], notes: Sequence[str]
+) -> list[Section]:
     """Lay out the page.
 
     Args:
@@ -83,7 +85,7 @@ def sections(single: Sequence[Row], pooled: Sequence[Row], notes: Sequence[str])
     return [section for section in found if section.filled]
 
 
-def differences(row: Row, base: Row) -> list[Change]:
+def differences(row: ComparisonRow, base: ComparisonRow) -> list[Change]:
     """Compare a row's responses with the baseline's: seed by seed, over the prompts of both.
 
     Args:
@@ -117,7 +119,7 @@ def _first_teacher(run: Run) -> dict[str, object]:
     return {key: value for key, value in flat.items() if key.startswith(of)}
 
 
-def _story(changes: dict[str, list[Change]], base: Row) -> Iterator[str]:
+def _story(changes: dict[str, list[Change]], base: ComparisonRow) -> Iterator[str]:
     if not changes:
         seeds = " with other seeds" if len(base.runs) > 1 else ""
         yield f"Nothing to compare: there is only {base.name}{seeds}."
@@ -161,7 +163,7 @@ def _pictures(changes: dict[str, list[Change]], base: str) -> Iterator[Picture]:
         )
 
 
-def _seeds(rows: Sequence[Row]) -> Grid:
+def _seeds(rows: Sequence[ComparisonRow]) -> Grid:
     names = dict.fromkeys(name for row in rows for name in row.numbers)
     return Grid(
         "Mean over seeds",
@@ -170,7 +172,7 @@ def _seeds(rows: Sequence[Row]) -> Grid:
     )
 
 
-def _over(row: Row, name: str) -> str:
+def _over(row: ComparisonRow, name: str) -> str:
     values = [
         run.summary[name]
         for run in compare.by_seed(row.runs).values()

@@ -21,7 +21,14 @@ from mutual_taught.models.packed import rows as packing
 from mutual_taught.models.packed.forward import packed_logps, packed_rewards
 from mutual_taught.models.packed.pieces import Layout
 from mutual_taught.models.packed.pooled import scores_packed
-from mutual_taught.models.packed.rows import Group, Row, branch_logps, fill, pack, share_prefix
+from mutual_taught.models.packed.rows import (
+    Group,
+    PackedRow,
+    branch_logps,
+    fill,
+    pack,
+    share_prefix,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +74,7 @@ def classifier() -> LlamaForSequenceClassification:
     return LlamaForSequenceClassification(config()).eval()
 
 
-def seen(row: Row) -> list[list[int]]:
+def seen(row: PackedRow) -> list[list[int]]:
     """Say which tokens (columns) each token of a row (rows) sees, by its layout."""
     assert row.layout
     found = torch.zeros(*[row.input_ids.shape[1]] * 2, dtype=torch.int)

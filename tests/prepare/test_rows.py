@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mutual_taught.errors import InputError, MissingFileError
-from mutual_taught.prepare.rows import Row, keyed, read
+from mutual_taught.prepare.rows import DataRow, keyed, read
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -46,8 +46,8 @@ def test_rows_of_every_format_are_counted_as_their_owner_counts_them(tmp_path: P
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "p.parquet")
     for path, first in ((lines, 1), (sheet, 2), (tmp_path / "p.parquet", 1)):
         assert list(read(path, ["prompt"], [])) == [
-            Row(first, {"prompt": "a"}),
-            Row(first + 1, {"prompt": "b"}),
+            DataRow(first, {"prompt": "a"}),
+            DataRow(first + 1, {"prompt": "b"}),
         ]
 
 
@@ -122,7 +122,7 @@ def test_header_that_is_not_csv_is_one_line(tmp_path: Path) -> None:
 
 def test_blank_lines_before_the_header_are_counted(tmp_path: Path) -> None:
     path = save(tmp_path / "p.csv", "\n\nprompt,id\na,1\n")
-    assert list(read(path, ["prompt"], [])) == [Row(4, {"prompt": "a", "id": "1"})]
+    assert list(read(path, ["prompt"], [])) == [DataRow(4, {"prompt": "a", "id": "1"})]
     assert list(read(save(tmp_path / "q.csv", "\n\n"), ["prompt"], [])) == []
 
 
@@ -185,7 +185,7 @@ def test_column_that_no_row_has_is_one_line(tmp_path: Path) -> None:
 
 
 def test_names_of_columns_that_cannot_be_printed_are_one_line() -> None:
-    rows = iter([Row(1, {"\ud83d\x1b": 1})])
+    rows = iter([DataRow(1, {"\ud83d\x1b": 1})])
     with pytest.raises(InputError, match=r"it has \\ud83d\\x1b; set data.columns$"):
         list(keyed(rows, ["prompt"], "p.jsonl"))
 
@@ -261,7 +261,7 @@ def test_parquet_reads_only_the_columns_it_needs(tmp_path: Path) -> None:
     table = pa.table({"messages": [[USER]], "id": [1], "instruction_ids": [["a"]]})
     pq.write_table(table, tmp_path / "p.parquet")
     assert list(read(tmp_path / "p.parquet", ["messages"], ["instruction_ids", "kwargs"])) == [
-        Row(1, {"messages": [USER], "instruction_ids": ["a"]})
+        DataRow(1, {"messages": [USER], "instruction_ids": ["a"]})
     ]
 
 

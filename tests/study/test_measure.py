@@ -9,7 +9,7 @@ from mutual_taught.artifacts import tables
 from study import measure, outcomes
 from study.outcomes import Numbers
 from study.plan import Unit
-from study.results import Row, read, write
+from study.results import ResultRow, read, write
 
 COMMAS, BULLETS = "punctuation:no_comma", "detectable_format:number_bullet_lists"
 GOOD, BAD = "* one\n* two", "one, two"  # follows both instructions, follows none
@@ -145,7 +145,7 @@ def test_numbers_of_stages_are_kept_by_stage_and_name(numbers: Numbers) -> None:
 
 def test_rows_are_written_in_one_order(tmp_path: Path) -> None:
     about = Unit("mutual", 1, "float32")._asdict()
-    listed = [Row(1, "gold", "", "b", 0.5, 2), Row(0, "gold", "", "a", 0.25, 2)]
+    listed = [ResultRow(1, "gold", "", "b", 0.5, 2), ResultRow(0, "gold", "", "a", 0.25, 2)]
     for name, rows in (("one", listed), ("two", listed[::-1])):
         write(tmp_path / name, about, rows)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -8,7 +8,7 @@ from mutual_taught.errors import InputError
 from study import plan as planning
 from study import report, results
 from study.plan import Unit
-from study.results import Row
+from study.results import ResultRow
 
 ARMS = """
 testbeds: {study: {preset: tiny}}
@@ -36,19 +36,19 @@ ABOUT = {
 }
 
 
-def rows(gain: float, right: float) -> list[Row]:
+def rows(gain: float, right: float) -> list[ResultRow]:
     """Four prompts: gold rises by `gain` in each, r_t is right on a share of pairs."""
-    found = [Row(t, "eval.active", "", "", 1.0, 1) for t in (0, 1)]
-    found.append(Row(1, "train_rm.steps", "", "", 3.0, 1))
+    found = [ResultRow(t, "eval.active", "", "", 1.0, 1) for t in (0, 1)]
+    found.append(ResultRow(1, "train_rm.steps", "", "", 3.0, 1))
     for prompt in "abcd":
         for t in (0, 1):
             found += [
-                Row(t, "gold", "", prompt, 0.25 + gain * t, 4),
-                Row(t, "passed", "", prompt, 0.0, 4),
-                Row(t, "length", "", prompt, 10.0 + 2 * t, 4),
-                Row(t, "cut", "", prompt, 0.0, 4),
-                Row(t, "own_samples.rt", "", prompt, right if t else 0.5, 2),
-                Row(t, "own_samples.r0", "", prompt, 0.5, 2),
+                ResultRow(t, "gold", "", prompt, 0.25 + gain * t, 4),
+                ResultRow(t, "passed", "", prompt, 0.0, 4),
+                ResultRow(t, "length", "", prompt, 10.0 + 2 * t, 4),
+                ResultRow(t, "cut", "", prompt, 0.0, 4),
+                ResultRow(t, "own_samples.rt", "", prompt, right if t else 0.5, 2),
+                ResultRow(t, "own_samples.r0", "", prompt, 0.5, 2),
             ]
     # D_M: the label is right on a and b, the margin's sign on a, b and c; d ties.
     for prompt, own, previous, margin in (
@@ -59,7 +59,7 @@ def rows(gain: float, right: float) -> list[Row]:
     ):
         values = {"dm.gold": own, "dm.gold_previous": previous, "dm.margin": margin}
         values |= {"dm.margin_in_epsilon": margin, "dm.kept": 1.0}
-        found += [Row(1, name, "", prompt, value, 1) for name, value in values.items()]
+        found += [ResultRow(1, name, "", prompt, value, 1) for name, value in values.items()]
     return found
 
 

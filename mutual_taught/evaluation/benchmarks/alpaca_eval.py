@@ -22,7 +22,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Prompt,
     Prompts,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.length_controlled import DRAWS, Rows, apart
 from mutual_taught.method.arrays import Floats
 from mutual_taught.method.length_control import lc_minimal
@@ -72,7 +72,7 @@ def read(paths: Sequence[Path]) -> Prompts:
     ]
 
 
-def _instruction(row: Row) -> tuple[str, str]:
+def _instruction(row: BenchmarkRow) -> tuple[str, str]:
     part = row.values.get("dataset")
     return files.text(row, "instruction"), part if isinstance(part, str) else ""
 
@@ -141,7 +141,7 @@ def annotations(prompts: Prompts, path: Path) -> list[Annotation]:
     return [rows[place] for place in joined.in_order(names, named, path)]
 
 
-def _annotation(row: Row) -> Annotation:
+def _annotation(row: BenchmarkRow) -> Annotation:
     outputs = tuple(row.values.get(name) for name in ("output_1", "output_2"))
     if not all(isinstance(text, str) for text in outputs):
         raise BadRowError("output_1 or output_2 is no text; expected both sides' answers")
@@ -155,7 +155,7 @@ def _annotation(row: Row) -> Annotation:
     )
 
 
-def _preference(row: Row) -> float:
+def _preference(row: BenchmarkRow) -> float:
     """Take a preference; 0 is a draw to AlpacaEval, null a response that could not be read."""
     if "preference" not in row.values:
         raise BadRowError("lacks preference; the judge has not spoken")

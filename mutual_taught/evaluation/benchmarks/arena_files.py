@@ -11,7 +11,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import files
 from mutual_taught.evaluation.benchmarks.base import Prompt, Prompts
 from mutual_taught.evaluation.benchmarks.bradley_terry import VERDICTS
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.terminal.signs import excerpt
 
 QUESTIONS = "rows of uid, category and prompt (text), such as question.jsonl"
@@ -57,19 +57,19 @@ def read(paths: Sequence[Path], only: str = "") -> Prompts:
     return prompts
 
 
-def _question(row: Row, only: str) -> Prompt:
+def _question(row: BenchmarkRow, only: str) -> Prompt:
     if row.values.get("prompt") is None and isinstance(row.values.get("turns"), list):
         turns = row.values["turns"]
         if len(turns) != 1 or not isinstance(turns[0], dict):
             raise BadRowError(f"turns is {excerpt(turns)!r}; expected one with content")
-        text = files.text(Row(row.path, row.number, turns[0]), "content")
+        text = files.text(BenchmarkRow(row.path, row.number, turns[0]), "content")
     else:
         text = files.text(row, "prompt")
     category = only or files.text(row, "category")
     return Prompt(_uid(row), category, [{"role": "user", "content": text}])
 
 
-def _uid(row: Row) -> str:
+def _uid(row: BenchmarkRow) -> str:
     old = "uid" not in row.values and "question_id" in row.values
     return files.text(row, "question_id" if old else "uid")
 
@@ -119,7 +119,7 @@ def judgements(paths: Sequence[Path], only: str = "") -> tuple[list[Judgement], 
     return said, [row for row in rows if isinstance(row, Marked)]
 
 
-def _judged(row: Row, only: str) -> Judgement | Marked:
+def _judged(row: BenchmarkRow, only: str) -> Judgement | Marked:
     if "games" not in row.values and ("messages" in row.values or "metadata" in row.values):
         return Marked(_uid(row), _model(row), _counts(row))
     named = row.values.get("baseline")
@@ -135,12 +135,12 @@ def _judged(row: Row, only: str) -> Judgement | Marked:
     )
 
 
-def _model(row: Row) -> str:
+def _model(row: BenchmarkRow) -> str:
     """Take a model's name without its owner's, as the leaderboard shows it."""
     return files.text(row, "model").split("/")[-1]
 
 
-def _verdicts(row: Row) -> tuple[str, str] | None:
+def _verdicts(row: BenchmarkRow) -> tuple[str, str] | None:
     """Take the verdicts; a game that failed or was not understood takes the other one with it."""
     games = files.taken(row, "games")
     if not isinstance(games, list) or len(games) != 2:
@@ -156,7 +156,7 @@ def _verdicts(row: Row) -> tuple[str, str] | None:
     return scores[0], scores[1]
 
 
-def _counts(row: Row) -> tuple[float, ...]:
+def _counts(row: BenchmarkRow) -> tuple[float, ...]:
     """Take a response's style; a count is a number, or one a kind of mark."""
     metadata = row.values.get("metadata")
     if not isinstance(metadata, dict):

@@ -17,7 +17,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     record_table,
     rewards_of,
 )
-from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.files import BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import lengths_as_scores, measured
 from mutual_taught.method.statistics import Floats, bootstrap
 
@@ -39,7 +39,7 @@ def read(paths: Sequence[Path]) -> Items:
     return items
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     messages = files.prompt(row, "messages", "prompt")
     responses = files.texts(row, "responses", 2)
     labels = files.numbers(row, "labels", len(responses))

@@ -16,7 +16,7 @@ SPEAKERS = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
 T = TypeVar("T")
 
 
-class Row(NamedTuple):
+class BenchmarkRow(NamedTuple):
     """A row of a file, from 1: a line of JSONL, an entry of a JSON array, a row of Parquet."""
 
     path: Path
@@ -28,7 +28,7 @@ class BadRowError(ValueError):
     """What is wrong with a row, such as `chosen is 3; expected text`."""
 
 
-def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> list[T]:
+def parsed(paths: Sequence[Path], parse: Callable[[BenchmarkRow], T], expected: str) -> list[T]:
     """Read all rows of some files; one bad row refuses its file, with all the others it has.
 
     Args:
@@ -48,7 +48,7 @@ def parsed(paths: Sequence[Path], parse: Callable[[Row], T], expected: str) -> l
             try:
                 if isinstance(values, str):
                     raise BadRowError(values)
-                found.append(parse(Row(path, number, values)))
+                found.append(parse(BenchmarkRow(path, number, values)))
             except BadRowError as error:
                 bad.append(f"row {number}: {error}")
         if bad:
@@ -85,7 +85,7 @@ def require_distinct(names: Sequence[str], paths: Sequence[Path]) -> None:
         )
 
 
-def text(row: Row, name: str) -> str:
+def text(row: BenchmarkRow, name: str) -> str:
     """Take a column as text.
 
     Raises:
@@ -97,7 +97,7 @@ def text(row: Row, name: str) -> str:
     return value
 
 
-def texts(row: Row, name: str, least: int = 1) -> list[str]:
+def texts(row: BenchmarkRow, name: str, least: int = 1) -> list[str]:
     """Take a column as a list of texts, of which there are at least so many; they may be blank."""
     value = taken(row, name)
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
@@ -107,7 +107,7 @@ def texts(row: Row, name: str, least: int = 1) -> list[str]:
     return value
 
 
-def numbers(row: Row, name: str, count: int) -> list[float]:
+def numbers(row: BenchmarkRow, name: str, count: int) -> list[float]:
     """Take a column as a list of so many numbers; true and false count as 1 and 0."""
     value = taken(row, name)
     listed = value if isinstance(value, list) else []
@@ -123,7 +123,7 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and abs(value) < LARGEST  # not NaN either
 
 
-def taken(row: Row, name: str) -> Any:
+def taken(row: BenchmarkRow, name: str) -> Any:
     """Take a column.
 
     Raises:
@@ -134,7 +134,7 @@ def taken(row: Row, name: str) -> Any:
     return row.values[name]
 
 
-def name(row: Row) -> str:
+def name(row: BenchmarkRow) -> str:
     """Give what a row calls itself in `id`, or its file's name and its number."""
     own = row.values.get("id")
     if own is not None and not (isinstance(own, str | int) and str(own).strip()):
@@ -142,12 +142,12 @@ def name(row: Row) -> str:
     return f"{row.path.stem}:{row.number:06d}" if own is None else str(own)
 
 
-def subset(row: Row) -> str:
+def subset(row: BenchmarkRow) -> str:
     """Give a row's `subset`; none is the empty text."""
     return "" if row.values.get("subset") is None else text(row, "subset")
 
 
-def prompt(row: Row, *names: str) -> list[Message]:
+def prompt(row: BenchmarkRow, *names: str) -> list[Message]:
     """Take the first column that is there as a prompt: a text, or turns that end in the user's.
 
     Args:
@@ -189,7 +189,7 @@ def turns(value: object, name: str) -> list[Message]:
     return found
 
 
-def response(row: Row, name: str, messages: Sequence[Message]) -> str:
+def response(row: BenchmarkRow, name: str, messages: Sequence[Message]) -> str:
     """Take a response: a text, or a conversation that is the prompt's and ends in the response.
 
     Raises:

@@ -11,7 +11,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import checkers, files
 from mutual_taught.evaluation.benchmarks.base import SEED, Metrics, Prompt, Prompts
 from mutual_taught.evaluation.benchmarks.checkers import Family
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.method.statistics import bootstrap
 from mutual_taught.terminal.signs import excerpt
 
@@ -39,8 +39,8 @@ def read(paths: Sequence[Path], family: Family) -> Prompts:
     return prompts
 
 
-def _parser(family: Family) -> Callable[[Row], Prompt]:
-    def parse(row: Row) -> Prompt:
+def _parser(family: Family) -> Callable[[BenchmarkRow], Prompt]:
+    def parse(row: BenchmarkRow) -> Prompt:
         text, names = files.text(row, "prompt"), files.texts(row, "instruction_id_list")
         values = [_without_nulls(one) for one in _objects(row, len(names))]
         for name, one in zip(names, values, strict=True):
@@ -51,14 +51,14 @@ def _parser(family: Family) -> Callable[[Row], Prompt]:
     return parse
 
 
-def _key(row: Row) -> str:
+def _key(row: BenchmarkRow) -> str:
     key = files.taken(row, "key")
     if isinstance(key, bool) or not isinstance(key, int | str) or not str(key).strip():
         raise BadRowError(f"key is {excerpt(key)!r}; expected a number or text")
     return str(key)
 
 
-def _objects(row: Row, count: int) -> list[Mapping[str, Any]]:
+def _objects(row: BenchmarkRow, count: int) -> list[Mapping[str, Any]]:
     value = files.taken(row, "kwargs")
     if not isinstance(value, list) or not all(isinstance(one, dict | None) for one in value):
         raise BadRowError(f"kwargs is {excerpt(value)!r}; expected a list of objects")

@@ -11,7 +11,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Scores,
     groups_of,
 )
-from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.files import BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 
@@ -33,7 +33,7 @@ def read(paths: Sequence[Path]) -> Items:
     return items
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     messages = files.prompt(row, "messages", "prompt")
     both = [files.response(row, name, messages) for name in ("chosen", "rejected")]
     if both[0] == both[1]:

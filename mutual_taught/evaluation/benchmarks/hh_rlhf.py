@@ -17,7 +17,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Scores,
     groups_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.models.message import Message
@@ -53,11 +53,11 @@ def read(paths: Sequence[Path]) -> Items:
     return sorted((item._replace(note=note) for item in items), key=lambda item: item.item_id)
 
 
-def _content(row: Row) -> str:
+def _content(row: BenchmarkRow) -> str:
     return f"{row.values['chosen']}\n\nRejected:{row.values['rejected']}"
 
 
-def _item(row: Row) -> Item | None:
+def _item(row: BenchmarkRow) -> Item | None:
     *before, chosen = _turns(row, "chosen")
     *other, rejected = _turns(row, "rejected")
     if before != other:
@@ -68,7 +68,7 @@ def _item(row: Row) -> Item | None:
     return Item(name, subset, before, responses, reading.RIGHT_WRONG)
 
 
-def _turns(row: Row, name: str) -> list[Message]:
+def _turns(row: BenchmarkRow, name: str) -> list[Message]:
     """Read a conversation that begins with Human: and ends with Assistant:."""
     text = files.text(row, name)
     before, *rest = TURN.split(text)

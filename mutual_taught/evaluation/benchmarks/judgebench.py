@@ -15,7 +15,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Scores,
     groups_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.terminal.signs import excerpt
@@ -44,7 +44,7 @@ def read(paths: Sequence[Path]) -> Items:
     return reading.read(paths, _item, EXPECTED)
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     source, label = files.text(row, "source"), files.text(row, "label")
     category = next((to for start, to in CATEGORIES.items() if source.startswith(start)), None)
     if category is None:

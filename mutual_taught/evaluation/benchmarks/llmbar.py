@@ -15,7 +15,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Scores,
     groups_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.keys import prompt_id
@@ -43,7 +43,7 @@ def read(paths: Sequence[Path]) -> Items:
     return items
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     subset = row.path.absolute().parent.name
     if subset not in ITEMS:
         raise InputError(

@@ -22,7 +22,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Scores,
     compared,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.keys import prompt_id
@@ -43,7 +43,7 @@ READINGS = ("strict", "loose")
 class Verdict(NamedTuple):
     """What a program says of one model's response to a prompt."""
 
-    row: Row
+    row: BenchmarkRow
     language: str
     model: str
     prompt: str
@@ -78,7 +78,7 @@ def read(paths: Sequence[Path]) -> Items:
     return sorted(decided, key=lambda item: item.item_id)
 
 
-def _verdict(row: Row) -> Verdict:
+def _verdict(row: BenchmarkRow) -> Verdict:
     language, mark, model = row.path.absolute().parent.name.partition(FOLDER)
     if not mark or _reading(row.path) not in READINGS:
         raise InputError(

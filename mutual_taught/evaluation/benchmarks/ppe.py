@@ -19,7 +19,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     compared,
     rewards_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import lengths_as_scores, share_table
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.method.statistics import Floats, ranked_right
@@ -53,7 +53,7 @@ def read(paths: Sequence[Path]) -> Items:
     return items
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     subset = _set(row.path)
     names = [f"response_{place}" for place in range(1, _responses(row) + 1)]
     responses = [reading.response(row, name) for name in names]
@@ -77,7 +77,7 @@ def _set(path: Path) -> str:
     )
 
 
-def _responses(row: Row) -> int:
+def _responses(row: BenchmarkRow) -> int:
     """Count the responses of a row: the columns response_1, response_2 and so on."""
     count = sum(name.startswith("response_") for name in row.values)
     if count < 2:

@@ -7,13 +7,13 @@ from pathlib import Path
 from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import files
 from mutual_taught.evaluation.benchmarks.base import Item, Items, Metrics
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.terminal.signs import excerpt
 
 RIGHT_WRONG = (1.0, 0.0)  # labels of a pair, the chosen response first
 
 
-def read(paths: Sequence[Path], item: Callable[[Row], Item], expected: str) -> Items:
+def read(paths: Sequence[Path], item: Callable[[BenchmarkRow], Item], expected: str) -> Items:
     """Read the items of some files; the order of their rows does not count.
 
     Args:
@@ -32,7 +32,7 @@ def read(paths: Sequence[Path], item: Callable[[Row], Item], expected: str) -> I
     return sorted((one for _, one in found), key=lambda one: one.item_id)
 
 
-def require_once(named: Sequence[tuple[Row, str]]) -> None:
+def require_once(named: Sequence[tuple[BenchmarkRow, str]]) -> None:
     """Refuse rows that are there twice: they would count twice.
 
     Args:
@@ -41,7 +41,7 @@ def require_once(named: Sequence[tuple[Row, str]]) -> None:
     Raises:
         InputError: naming the first few, each with the row it repeats.
     """
-    first: dict[str, Row] = {}
+    first: dict[str, BenchmarkRow] = {}
     twice = [
         f"row {row.number} ({excerpt(name)}) is row {first[name].number} of {first[name].path}"
         for row, name in named
@@ -54,7 +54,7 @@ def require_once(named: Sequence[tuple[Row, str]]) -> None:
         )
 
 
-def response(row: Row, name: str) -> str:
+def response(row: BenchmarkRow, name: str) -> str:
     """Take a column as a response: any text, because published responses may be blank.
 
     Raises:
@@ -66,7 +66,7 @@ def response(row: Row, name: str) -> str:
     return value
 
 
-def one_of(row: Row, name: str, known: Sequence[str]) -> str:
+def one_of(row: BenchmarkRow, name: str, known: Sequence[str]) -> str:
     """Take a column whose value is one of a list.
 
     Raises:

@@ -15,7 +15,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     Scores,
     groups_of,
 )
-from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.files import BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table, shares
 from mutual_taught.evaluation.benchmarks.resampling import Mean, mix
 
@@ -79,7 +79,7 @@ def read(paths: Sequence[Path]) -> Items:
     return items
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     subset = reading.one_of(row, "subset", list(ITEMS))
     responses = [reading.response(row, name) for name in ("chosen", "rejected")]
     name = f"{subset}:{files.taken(row, 'id')}"

@@ -22,7 +22,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     record_table,
     rewards_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.method.statistics import Floats
 from mutual_taught.terminal.signs import excerpt
@@ -71,7 +71,7 @@ def _partner(name: str) -> str:
     return f"{'ref' if kind == 'tied' else 'tied'}:{number}"
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     subset = reading.one_of(row, "subset", list(ITEMS))
     right, wrong = files.texts(row, "chosen"), files.texts(row, "rejected")
     for name, texts in (("num_correct", right), ("num_incorrect", wrong)):

@@ -19,7 +19,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     groups_of,
     rewards_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.pairs import share_table
 from mutual_taught.evaluation.benchmarks.resampling import Mean
 from mutual_taught.method.statistics import Floats
@@ -47,14 +47,14 @@ def read(paths: Sequence[Path]) -> Items:
     return items
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     domain = _domain(row)
     responses = [*_styles(row, "chosen"), *_styles(row, "rejected")]
     name = f"{domain}:{files.taken(row, 'id')}"
     return Item(name, domain, files.prompt(row, "prompt"), responses, [1.0] * 3 + [0.0] * 3)
 
 
-def _domain(row: Row) -> str:
+def _domain(row: BenchmarkRow) -> str:
     if row.values.get("domain") is not None:
         return reading.one_of(row, "domain", list(ITEMS))
     named = re.fullmatch(r"(.+)_filtered", row.path.stem)
@@ -66,7 +66,7 @@ def _domain(row: Row) -> str:
     return named[1]
 
 
-def _styles(row: Row, name: str) -> list[str]:
+def _styles(row: BenchmarkRow, name: str) -> list[str]:
     texts = files.texts(row, name)
     if len(texts) != 3:
         raise BadRowError(f"{name} has {len(texts)} texts; expected 3 styles: {excerpt(texts)}")

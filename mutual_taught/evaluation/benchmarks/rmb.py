@@ -19,7 +19,7 @@ from mutual_taught.evaluation.benchmarks.base import (
     record_table,
     rewards_of,
 )
-from mutual_taught.evaluation.benchmarks.files import BadRowError, Row
+from mutual_taught.evaluation.benchmarks.files import BadRowError, BenchmarkRow
 from mutual_taught.evaluation.benchmarks.resampling import Mean, mix
 from mutual_taught.method.statistics import Floats
 from mutual_taught.terminal.signs import excerpt
@@ -52,7 +52,7 @@ def _by_kind(items: Items) -> Items:
     return [item._replace(subset=item.item_id.partition(":")[0]) for item in items]
 
 
-def _item(row: Row) -> Item:
+def _item(row: BenchmarkRow) -> Item:
     kind, _, scenario = (path := files.text(row, "category_path")).partition("/")
     goal = scenario.partition("/")[0]
     if kind not in KINDS or goal not in GOALS:

@@ -10,7 +10,7 @@ from transformers import PretrainedConfig
 
 from mutual_taught.errors import InputError
 from mutual_taught.models.packed import attention
-from mutual_taught.models.packed.rows import Group, Row, pack
+from mutual_taught.models.packed.rows import Group, PackedRow, pack
 
 SWITCH = "MUTUAL_TAUGHT_FLEX"
 # Both begin with the same 20 tokens.
@@ -107,7 +107,7 @@ def agrees(
 
 
 def outputs(
-    row: Row, heads: int, shared: int, size: int, kind: torch.dtype, cap: float | None = None
+    row: PackedRow, heads: int, shared: int, size: int, kind: torch.dtype, cap: float | None = None
 ) -> list[Tensor]:
     """Attend from random states; give the result and, on a GPU, the gradients.
 

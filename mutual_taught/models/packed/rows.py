@@ -29,7 +29,7 @@ class Group(NamedTuple):
         return len(self.prefix) + sum(map(len, self.branches))
 
 
-class Row(NamedTuple):
+class PackedRow(NamedTuple):
     """Groups laid end to end; what all of them begin with stands once, at the start.
 
     input_ids, position_ids: shape (1, L). layout: who sees whom. For flex_attention the mask says
@@ -107,7 +107,9 @@ def _stand(groups: Sequence[Group], branch_of: NDArray[np.int64]) -> _Places:
     return _Places(branch_of, own, np.where(own, own.cumsum() - 1, within), sizes, shared)
 
 
-def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool = False) -> Row:
+def pack(
+    groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool = False
+) -> PackedRow:
     """Lay groups into one row: a branch sees its prefix and itself, positions restart.
 
     What all prefixes begin with, such as a system prompt, is read once and seen by all groups.
@@ -149,7 +151,7 @@ def pack(groups: Sequence[Group], device: torch.device | str = "cpu", flex: bool
     mask = _blocks(places, device) if flex else torch.zeros((1, 1, 1, 1), dtype=SIGN, device=device)
     targets = [token for _, branches in groups for tokens in branches for token in tokens]
     own, place = places.own, places.place
-    return Row(
+    return PackedRow(
         torch.from_numpy(np.array(ids)[own]).to(device)[None],
         torch.from_numpy(np.concatenate(positions)[own]).to(device)[None],
         mask,
@@ -272,7 +274,7 @@ class _LogProbs(torch.autograd.Function):
         return logits, None
 
 
-def branch_logps(logits: Tensor, row: Row) -> list[Tensor]:
+def branch_logps(logits: Tensor, row: PackedRow) -> list[Tensor]:
     """Give the log-probability of every branch's tokens.
 
     Args:
@@ -286,7 +288,7 @@ def branch_logps(logits: Tensor, row: Row) -> list[Tensor]:
     return list(torch.split(chosen, row.lengths))
 
 
-def balance_loss(gates: Sequence[Tensor], row: Row, chosen: int) -> Tensor:
+def balance_loss(gates: Sequence[Tensor], row: PackedRow, chosen: int) -> Tensor:
     """Give the load-balancing loss of a mixture of experts, over all tokens that branches read.
 
     A token counts once for every branch that reads it, as if each branch stood with its prefix in

@@ -12,12 +12,12 @@ import pytest
 
 from mutual_taught.errors import InputError, MissingFileError
 from mutual_taught.evaluation.benchmarks import files
-from mutual_taught.evaluation.benchmarks.files import Row
+from mutual_taught.evaluation.benchmarks.files import BenchmarkRow
 
 ROWS = [{"prompt": "a\u2028b"}, {"prompt": "c"}]
 
 
-def prompt(row: Row) -> tuple[int, str]:
+def prompt(row: BenchmarkRow) -> tuple[int, str]:
     return row.number, files.text(row, "prompt")
 
 
@@ -25,8 +25,8 @@ def read(path: Path) -> list[tuple[int, str]]:
     return files.parsed([path], prompt, "rows of prompt")
 
 
-def row(**values: Any) -> Row:
-    return Row(Path("f.jsonl"), 3, values)
+def row(**values: Any) -> BenchmarkRow:
+    return BenchmarkRow(Path("f.jsonl"), 3, values)
 
 
 def test_a_line_ends_at_a_line_feed_and_at_no_other_sign(tmp_path: Path) -> None:
