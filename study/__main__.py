@@ -11,7 +11,7 @@ from mutual_taught.pipeline import devices
 from mutual_taught.terminal import process
 from study import plan as planning
 from study import results, runner
-from study.plan import ROOT, Plan, Unit
+from study.plan import ROOT, StudyPlan, Unit
 
 PATH = click.Path(path_type=Path)
 GB = 1e9
@@ -169,7 +169,7 @@ def _of(folder: Path, testbed: str) -> Path:
     return folder if testbed == planning.DEFAULT else folder / testbed
 
 
-def _chosen(plan: Plan, patterns: tuple[str, ...]) -> list[Unit]:
+def _chosen(plan: StudyPlan, patterns: tuple[str, ...]) -> list[Unit]:
     return planning.chosen(planning.units(plan), patterns)
 
 

@@ -84,7 +84,7 @@ class Testbed(_Part):
     changes: Changes = Field(default_factory=dict, alias="set")
 
 
-class Plan(_Part):
+class StudyPlan(_Part):
     """The whole study, as study/arms.yaml spells it.
 
     Attributes:
@@ -122,7 +122,7 @@ class Unit(NamedTuple):
         return self.seed, self.format
 
 
-def load(path: Path = ARMS, testbed: str = DEFAULT) -> Plan:
+def load(path: Path = ARMS, testbed: str = DEFAULT) -> StudyPlan:
     """Read the study on one of its testbeds.
 
     Raises:
@@ -132,7 +132,7 @@ def load(path: Path = ARMS, testbed: str = DEFAULT) -> Plan:
     if not path.is_file():
         raise MissingFileError(f"{path} does not exist; expected a study such as {ARMS.name}")
     try:
-        plan = Plan.model_validate({**params.read(path), "chosen": testbed})
+        plan = StudyPlan.model_validate({**params.read(path), "chosen": testbed})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
@@ -151,7 +151,7 @@ def _check(name: str, known: Mapping[str, object], where: str) -> None:
         raise InputError(f"{where} {name!r}; {near.advice(name, sorted(known))}")
 
 
-def units(plan: Plan) -> list[Unit]:
+def units(plan: StudyPlan) -> list[Unit]:
     """List every unit once, in order: block by block, format by format, seed by seed, arm by arm.
 
     All arms of a seed stand together, because they share what they have in common.
@@ -185,7 +185,7 @@ def chosen(listed: Sequence[Unit], patterns: Sequence[str]) -> list[Unit]:
     ]
 
 
-def values(plan: Plan, unit: Unit) -> dict[str, Any]:
+def values(plan: StudyPlan, unit: Unit) -> dict[str, Any]:
     """Give the params.yaml of a unit, checked as every stage checks it.
 
     The testbed's preset, its changes, the arm's ablations, the arm's changes, the seed, the format.

@@ -10,7 +10,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.terminal.signs import visible
 from study import choice, figures, outcomes, results
 from study.outcomes import Numbers
-from study.plan import ROOT, Block, Plan, Unit, units, values
+from study.plan import ROOT, Block, StudyPlan, Unit, units, values
 from study.statistics import Estimate, estimate, holm
 
 PAGE = ROOT / "docs" / "study.md"
@@ -23,7 +23,7 @@ Table = list[list[str]]
 BINS = ("≤ −1", "(−1, −.5]", "(−.5, 0]", "(0, .5]", "(.5, 1]", "(1, 2]", "> 2")
 
 
-def write(plan: Plan, folder: Path, page: Path = PAGE) -> None:
+def write(plan: StudyPlan, folder: Path, page: Path = PAGE) -> None:
     """Put tables and figures into a page, between the two marks; the rest of the page stays.
 
     Raises:
@@ -39,13 +39,13 @@ def write(plan: Plan, folder: Path, page: Path = PAGE) -> None:
     write_bytes(page, "\n".join([head + BEGIN, "", *lines, END + end]).encode())
 
 
-def belongs(plan: Plan, result: results.Result) -> bool:
+def belongs(plan: StudyPlan, result: results.Result) -> bool:
     """Tell whether a result is of this study, on the testbed that is reported."""
     arm = result.unit.arm
     return arm in plan.arms and result.about["testbed"] == plan.testbed(arm)
 
 
-def body(plan: Plan, found: Sequence[results.Result], pictures: Path) -> Iterator[str]:
+def body(plan: StudyPlan, found: Sequence[results.Result], pictures: Path) -> Iterator[str]:
     """Write the part of the page that follows from results."""
     done = [Numbers(result) for result in found if result.about["status"] == results.DONE]
     yield from _ran(plan, found)
@@ -70,7 +70,7 @@ def of_block(block: Block, done: Sequence[Numbers]) -> Studied:
     return listed
 
 
-def _ran(plan: Plan, found: Sequence[results.Result]) -> Iterator[str]:
+def _ran(plan: StudyPlan, found: Sequence[results.Result]) -> Iterator[str]:
     """Say what was run, where and by which code, and what was not."""
     listed = units(plan)
     by_unit = {result.unit: result for result in found}
@@ -119,7 +119,7 @@ def _families(listed: Sequence[Unit]) -> list[str]:
 
 
 def _block(
-    block: Block, plan: Plan, studied: Studied, first: Sequence[Numbers], pictures: Path
+    block: Block, plan: StudyPlan, studied: Studied, first: Sequence[Numbers], pictures: Path
 ) -> Iterator[str]:
     """Write the part of a block; `first` are the units of the arm it is compared with."""
     yield f"### Block {block.name}"
@@ -154,7 +154,7 @@ def _block(
             yield ""
 
 
-def _checked(block: Block, plan: Plan, studied: Studied) -> Iterator[str]:
+def _checked(block: Block, plan: StudyPlan, studied: Studied) -> Iterator[str]:
     """Say which runs are sound, and which candidate the rule chooses once all runs are there."""
     found = []
     for arm in block.arms:

@@ -20,7 +20,7 @@ from mutual_taught.pipeline.watchdog import started_by, watch
 from mutual_taught.terminal import process
 from study import machine, measure, preferences, results, stages
 from study.cache import Cache, remove
-from study.plan import ROOT, Plan, Unit, values
+from study.plan import ROOT, StudyPlan, Unit, values
 
 COPIED = ("data", "presets")  # what stages read of the project, from the folder they run in
 CHANGED = "the code changed while the unit ran; run it --again"
@@ -53,7 +53,7 @@ class Outcome(NamedTuple):
     here: int
 
 
-def run(plan: Plan, unit: Unit, places: Places, most: float) -> None:
+def run(plan: StudyPlan, unit: Unit, places: Places, most: float) -> None:
     """Compute a unit and write its results; what it refuses is its result, too.
 
     A unit that was killed goes on: finished stages come from the cache, and a stage that was at
@@ -84,7 +84,7 @@ def run(plan: Plan, unit: Unit, places: Places, most: float) -> None:
     cache.shrink(most)
 
 
-def attempt(plan: Plan, unit: Unit, folder: Path, cache: Cache) -> Outcome:
+def attempt(plan: StudyPlan, unit: Unit, folder: Path, cache: Cache) -> Outcome:
     """Compute a unit; whatever goes wrong is an outcome, because the next unit may go well."""
     try:
         os.chdir(prepare(plan, unit, folder))
@@ -110,7 +110,7 @@ def _compute(cache: Cache) -> Outcome:
     return Outcome(results.DONE, "", [*rows, *measure.rows(Path("run"))], seconds, here)
 
 
-def described(plan: Plan, unit: Unit, status: str, line: str) -> dict[str, Any]:
+def described(plan: StudyPlan, unit: Unit, status: str, line: str) -> dict[str, Any]:
     """Say what a unit was, on which machine and by which code."""
     return {
         **unit._asdict(),
@@ -126,7 +126,7 @@ def described(plan: Plan, unit: Unit, status: str, line: str) -> dict[str, Any]:
     }
 
 
-def prepare(plan: Plan, unit: Unit, folder: Path) -> Path:
+def prepare(plan: StudyPlan, unit: Unit, folder: Path) -> Path:
     """Lay out what the stages of a unit read: params.yaml, data and presets; what is there stays.
 
     Raises:

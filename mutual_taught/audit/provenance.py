@@ -36,7 +36,7 @@ def drawing(
 
 def plan_of(
     stage: str, t: int, count: int, decoding: blocks.Decoding, settings: blocks.Params
-) -> shards.Plan:
+) -> shards.DrawPlan:
     """Give the plan by which a stage draws, as params.yaml has it; arguments as of `make_plan`."""
     given = blocks.Drawing(settings.engine, settings.tokens, settings.seed)
     return shards.make_plan(stage, t, count, decoding, given)

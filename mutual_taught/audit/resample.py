@@ -37,7 +37,7 @@ class Draws(NamedTuple):
     table: tables.Table
     policy: Path
     prompts: pa.Table
-    plan: shards.Plan
+    plan: shards.DrawPlan
     step: int | None = None
     prefix: str = ""
 

@@ -42,7 +42,7 @@ class Task(NamedTuple):
 Measure = Callable[[Task, Path, Path], "Measured"]
 
 
-class Plan(NamedTuple):
+class EvaluationPlan(NamedTuple):
     """What is to be done; nothing of it is refused any more by names, kinds or formats."""
 
     model: Checkpoint
@@ -62,7 +62,7 @@ class Result(NamedTuple):
 
 def plan(
     model: Path, names: Sequence[str], source: Source, out: Path | None, compare: Path | None
-) -> Plan:
+) -> EvaluationPlan:
     """Look at models, benchmarks, files and the place of the results, without torch.
 
     Raises:
@@ -95,7 +95,7 @@ def plan(
         require_free(home / name)
     _require_judged(names, source)
     tasks = [_task(name, source, home / name) for name in names]
-    return Plan(found[0], found[1] if compare else None, tasks, source)
+    return EvaluationPlan(found[0], found[1] if compare else None, tasks, source)
 
 
 def require_free(out: Path) -> None:
@@ -149,7 +149,7 @@ def _task(name: str, source: Source, out: Path) -> Task:
     return Task(name, out, prompts=benchmarks.of_policies(name).read(paths))
 
 
-def run(planned: Plan, terms: Terms) -> Iterator[Result]:
+def run(planned: EvaluationPlan, terms: Terms) -> Iterator[Result]:
     """Measure benchmark after benchmark; each is given when its results are written.
 
     Results appear whole or not at all; an interrupted run goes on with its finished shards, which
@@ -170,7 +170,7 @@ def run(planned: Plan, terms: Terms) -> Iterator[Result]:
             work.finish()
 
 
-def _judged(planned: Plan) -> Iterator[Result]:
+def _judged(planned: EvaluationPlan) -> Iterator[Result]:
     """Measure verdicts on responses that were exported before."""
     from mutual_taught.measuring import benchmark
 

@@ -24,7 +24,7 @@ ADDED = {name: GENERATIONS.columns[name] for name in OWN}
 Row = dict[str, Any]
 
 
-class Plan(NamedTuple):
+class SamplePlan(NamedTuple):
     """Whose responses are drawn, and to which rows."""
 
     model: Checkpoint
@@ -41,7 +41,7 @@ class Count(NamedTuple):
     unread: str
 
 
-def plan(file: Path, model: Path, out: Path) -> Plan:
+def plan(file: Path, model: Path, out: Path) -> SamplePlan:
     """Look at everything that can be wrong, without torch.
 
     Raises:
@@ -56,10 +56,10 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
     rowfile.require_place(out, read.columns, list(ADDED))
     parsed = [rowfile.parse(row, named) for row in read.rows]
     rowfile.require_some(parsed, file)
-    return Plan(checkpoint, read, parsed, out)
+    return SamplePlan(checkpoint, read, parsed, out)
 
 
-def run(planned: Plan, terms: Terms) -> Count:
+def run(planned: SamplePlan, terms: Terms) -> Count:
     """Draw the responses and write a row for each; an interrupted run goes on."""
     from mutual_taught.measuring import benchmark, limits, ready
     from mutual_taught.measuring.responses import Question, answer

@@ -25,7 +25,7 @@ EXPECTED = (
 )
 
 
-class Plan(NamedTuple):
+class ScorePlan(NamedTuple):
     """What is scored: the file's rows as prompts with responses, and what these are called."""
 
     model: Checkpoint
@@ -44,7 +44,7 @@ class Count(NamedTuple):
     unscored: int
 
 
-def plan(file: Path, model: Path, out: Path) -> Plan:
+def plan(file: Path, model: Path, out: Path) -> ScorePlan:
     """Look at everything that can be wrong, without torch.
 
     Raises:
@@ -59,7 +59,7 @@ def plan(file: Path, model: Path, out: Path) -> Plan:
     rowfile.require_place(out, read.columns, [name for name, _ in added(sides)])
     parsed = [rowfile.parse(row, named) for row in read.rows]
     rowfile.require_some(parsed, file)
-    return Plan(checkpoint, read, parsed, sides, out)
+    return ScorePlan(checkpoint, read, parsed, sides, out)
 
 
 def added(sides: Sequence[str]) -> list[tuple[str, pa.DataType]]:
@@ -85,7 +85,7 @@ def _responses(read: Read) -> tuple[Columns, Sequence[str]]:
     raise InputError(f"{read.path}: has {', '.join(there)}; expected {EXPECTED}; rename columns")
 
 
-def run(planned: Plan, terms: Terms) -> Count:
+def run(planned: ScorePlan, terms: Terms) -> Count:
     """Score the rows and write the file with rewards; an interrupted run goes on."""
     from mutual_taught.measuring import benchmark, limits, ready
     from mutual_taught.measuring.rewards import Conversation, score

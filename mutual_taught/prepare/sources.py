@@ -24,7 +24,7 @@ from mutual_taught.terminal.signs import excerpt
 POOL = 4096  # embedded prompts made, whatever the splits take of them
 EMBEDDED = Columns(messages=None, prompt="prompt", chosen=None, rejected=None)
 REASONS_SHOWN, ROWS_SHOWN = 10, 5
-Plan = tuple[dict[str, float], dict[str, int | None]]
+SplitPlan = tuple[dict[str, float], dict[str, int | None]]
 Screen = Callable[[Prompt], str]  # the reason why the models cannot read it, or nothing
 
 
@@ -214,7 +214,7 @@ def tables(data: Data, seed: int, screen: Screen) -> tuple[pa.Table, pa.Table, i
     )
 
 
-def _split(found: Read, plan: Plan, seed: int) -> dict[str, str]:
+def _split(found: Read, plan: SplitPlan, seed: int) -> dict[str, str]:
     """Name the split of every prompt that one takes."""
     ids = [prompt.prompt_id for prompt in found.kept.values()]
     splits = assign_splits(ids, *plan, seed)
@@ -282,7 +282,7 @@ def gold_pairs(path: Path | None) -> pa.Table:
     return GOLD_PAIRS.schema.empty_table() if path is None else read_table(path, GOLD_PAIRS)
 
 
-def given_plan(data: Data) -> Plan:
+def given_plan(data: Data) -> SplitPlan:
     """Name every policy part with its share of the given preferences, and its size."""
     parts = [f"policy_{part}" for part in range(1, data.policy_parts + 1)]
     return dict.fromkeys(parts, 1 / data.policy_parts), dict.fromkeys(
@@ -290,7 +290,7 @@ def given_plan(data: Data) -> Plan:
     )
 
 
-def split_plan(data: Data) -> Plan:
+def split_plan(data: Data) -> SplitPlan:
     """Name every split with its share of the prompts and its size."""
     parts = [f"policy_{part}" for part in range(1, data.policy_parts + 1)]
     splits = data.splits

@@ -22,7 +22,7 @@ from mutual_taught.terminal.progress import Tally, bar, title
 Drawn = tuple[pa.Table, dict[str, object]]
 
 
-class Plan(NamedTuple):
+class DrawPlan(NamedTuple):
     """Whose seeds are used, how responses are drawn, and how the work is cut."""
 
     stage: str
@@ -53,7 +53,7 @@ class Plan(NamedTuple):
 
 
 def sample_prompts(
-    sampler: Sampler, prompts: pa.Table, plan: Plan, parts: Path, name: str
+    sampler: Sampler, prompts: pa.Table, plan: DrawPlan, parts: Path, name: str
 ) -> pa.Table:
     """Draw responses to all prompts; finished shards in `parts` are not drawn again.
 
@@ -97,7 +97,7 @@ def sample_prompts(
     return pa.concat_tables(part.replace_schema_metadata() for part in finished)
 
 
-def redraw(sampler: Sampler, prompts: pa.Table, plan: Plan, shard: int) -> pa.Table:
+def redraw(sampler: Sampler, prompts: pa.Table, plan: DrawPlan, shard: int) -> pa.Table:
     """Draw one shard again: rows of `responses`, sorted.
 
     Args:
@@ -112,7 +112,7 @@ def redraw(sampler: Sampler, prompts: pa.Table, plan: Plan, shard: int) -> pa.Ta
     return tables.RESPONSES.sorted(_rows(sampler, asked, responses))
 
 
-def _requests(sampler: Sampler, prompts: pa.Table, plan: Plan) -> list[tuple[str, Request]]:
+def _requests(sampler: Sampler, prompts: pa.Table, plan: DrawPlan) -> list[tuple[str, Request]]:
     requests = []
     for prompt, messages in zip(
         prompts["prompt_id"].to_pylist(), prompts["messages"].to_pylist(), strict=True
@@ -152,7 +152,9 @@ def _rows(sampler: Sampler, asked: Sequence[tuple[str, Request]], responses: Res
     return pa.table(rows, tables.RESPONSES.schema)
 
 
-def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawing: Drawing) -> Plan:
+def make_plan(
+    stage: str, iteration: int, count: int, decoding: Decoding, drawing: Drawing
+) -> DrawPlan:
     """Put together what decides the draws of a stage.
 
     Args:
@@ -163,7 +165,7 @@ def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawin
         drawing: engine, limits and the run's seed.
     """
     decode = Decode(decoding.temperature, decoding.top_p, decoding.max_new_tokens)
-    return Plan(
+    return DrawPlan(
         stage,
         iteration,
         drawing.seed,
@@ -174,7 +176,7 @@ def make_plan(stage: str, iteration: int, count: int, decoding: Decoding, drawin
     )
 
 
-def draw(policy: Path, prompts: pa.Table, plan: Plan, sampler: Sampler, name: str) -> Drawn:
+def draw(policy: Path, prompts: pa.Table, plan: DrawPlan, sampler: Sampler, name: str) -> Drawn:
     """Draw responses by a plan, going on from the shards that an interrupted run finished.
 
     Args:

@@ -15,7 +15,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation import gold_tables
 from mutual_taught.evaluation.judges.endpoint import key_of
 from mutual_taught.method.selection import Judge, seeds_of
-from mutual_taught.sampling.shards import Plan, draw, make_plan
+from mutual_taught.sampling.shards import DrawPlan, draw, make_plan
 from mutual_taught.sampling.start import start_sampler
 from mutual_taught.scoring import shards
 from mutual_taught.scoring.start import start_scorer
@@ -117,7 +117,7 @@ def _responses(
         make_plan(stage, iteration, terms.duel.responses_per_prompt, terms.duel, terms.drawing)
         for stage in seeds_of(terms.duel.draws)
     )
-    plans: list[Plan] = [previous, *[candidates] * (len(folders) - 1)]
+    plans: list[DrawPlan] = [previous, *[candidates] * (len(folders) - 1)]
     with start_sampler(terms.drawing.engine, candidates.context, terms.drawing.tokens) as running:
         drawn = [
             draw(folder, prompts, plan, running, f"duel@{iteration}-{folder.name}")[0]

@@ -6,11 +6,11 @@ import pyarrow as pa
 
 from mutual_taught.artifacts import tables
 from mutual_taught.config.blocks import Drawing
-from mutual_taught.sampling.shards import Drawn, Plan, draw
+from mutual_taught.sampling.shards import Drawn, DrawPlan, draw
 from mutual_taught.sampling.start import start_sampler
 
 
-def single_answers(policy: Path, prompts: pa.Table, plan: Plan, drawing: Drawing) -> Drawn:
+def single_answers(policy: Path, prompts: pa.Table, plan: DrawPlan, drawing: Drawing) -> Drawn:
     """Draw one answer to each prompt of the reward split.
 
     Returns:

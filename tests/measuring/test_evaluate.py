@@ -18,7 +18,7 @@ from mutual_taught.errors import InputError
 from mutual_taught.evaluation.benchmarks import generic_pairs
 from mutual_taught.evaluation.benchmarks.base import Metrics
 from mutual_taught.measuring import benchmark, evaluate, settings, table
-from mutual_taught.measuring.evaluate import Plan, Result, Source
+from mutual_taught.measuring.evaluate import EvaluationPlan, Result, Source
 from mutual_taught.models import chat
 from mutual_taught.models.load import RewardModel, device
 from mutual_taught.models.packed.forward import packed_rewards
@@ -41,11 +41,11 @@ def values(here: Path) -> Path:
     return path
 
 
-def plan(model: Path, data: Path, compare: Path | None = None) -> Plan:
+def plan(model: Path, data: Path, compare: Path | None = None) -> EvaluationPlan:
     return evaluate.plan(model, ["pairs"], Source(data), Path("found"), compare)
 
 
-def run(planned: Plan, values: Path) -> Result:
+def run(planned: EvaluationPlan, values: Path) -> Result:
     [result] = evaluate.run(planned, settings.read(values, settings.Given(max_length=128)))
     return result
 

@@ -23,7 +23,7 @@ order:
 """
 
 
-def written(folder: Path, text: str = TEXT) -> planning.Plan:
+def written(folder: Path, text: str = TEXT) -> planning.StudyPlan:
     path = folder / "arms.yaml"
     path.write_text(text)
     return planning.load(path)
