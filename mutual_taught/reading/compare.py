@@ -8,7 +8,7 @@ import numpy as np
 
 from mutual_taught.errors import InputError
 from mutual_taught.method.statistics import Interval, bootstrap
-from mutual_taught.reading.runs import Run
+from mutual_taught.reading.runs import ComparedRun
 from mutual_taught.terminal import near
 
 SEED = 1  # of the intervals' resampling, the same for all rows
@@ -36,13 +36,13 @@ class ComparisonRow(NamedTuple):
     """
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[ComparedRun, ...]
     numbers: Mapping[str, Spread]
     change: Interval | None
     notes: tuple[str, ...]
 
 
-def single(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
+def single(runs: Sequence[ComparedRun], against: str) -> list[ComparisonRow]:
     """Compare every run with the baseline, over the prompts of both.
 
     Args:
@@ -56,7 +56,7 @@ def single(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
     return [_row(run.name, (run,), base) for run in runs]
 
 
-def pooled(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
+def pooled(runs: Sequence[ComparedRun], against: str) -> list[ComparisonRow]:
     """Compare runs over seeds: those that differ only in `seed` are one row.
 
     A row is compared with the baseline seed by seed, over the prompts that both runs of a seed
@@ -69,7 +69,7 @@ def pooled(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
     Raises:
         InputError: no run and no row has the name.
     """
-    groups: list[list[Run]] = []
+    groups: list[list[ComparedRun]] = []
     for run in sorted(runs, key=lambda run: run.summary is None):
         for group in groups:
             if run.values is not None and _but_seed(group[0]) == _but_seed(run):
@@ -85,17 +85,17 @@ def pooled(runs: Sequence[Run], against: str) -> list[ComparisonRow]:
     return [_row(_title(group), group, base) for group in rows]
 
 
-def _named(name: str, known: Mapping[str, tuple[Run, ...]]) -> tuple[Run, ...]:
+def _named(name: str, known: Mapping[str, tuple[ComparedRun, ...]]) -> tuple[ComparedRun, ...]:
     if name not in known:
         raise InputError(f"no row is called {name!r}; {near.advice(name, known)}")
     return known[name]
 
 
-def _but_seed(run: Run) -> dict[str, Any] | None:
+def _but_seed(run: ComparedRun) -> dict[str, Any] | None:
     return None if run.values is None else {**run.values, "seed": None}
 
 
-def _title(group: tuple[Run, ...]) -> str:
+def _title(group: tuple[ComparedRun, ...]) -> str:
     """Name a row by its experiments, without the seed's ending."""
     name = next((run.name for run in group if _stem(run.name) != run.name), group[0].name)
     return _stem(name) if len(group) > 1 else group[0].name
@@ -106,7 +106,7 @@ def _stem(name: str) -> str:
     return head if ending and seed.isdecimal() else name
 
 
-def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> ComparisonRow:
+def _row(name: str, group: tuple[ComparedRun, ...], base: tuple[ComparedRun, ...]) -> ComparisonRow:
     runs = by_seed(group)
     names = dict.fromkeys(key for run in runs.values() for key in run.summary or {})
     numbers = {
@@ -128,9 +128,9 @@ def _row(name: str, group: tuple[Run, ...], base: tuple[Run, ...]) -> Comparison
     )
 
 
-def by_seed(group: tuple[Run, ...]) -> dict[object, Run]:
+def by_seed(group: tuple[ComparedRun, ...]) -> dict[object, ComparedRun]:
     """Index runs by their seed; of two with one seed, the first that has results."""
-    found: dict[object, Run] = {}
+    found: dict[object, ComparedRun] = {}
     for run in sorted(group, key=lambda run: run.summary is None):
         found.setdefault(run.values.get("seed") if run.values else run.name, run)
     return found
@@ -159,7 +159,7 @@ def over_seeds(values: Sequence[float]) -> Interval:
 
 
 def paired(
-    own: Mapping[object, Run], base: Mapping[object, Run], single: bool
+    own: Mapping[object, ComparedRun], base: Mapping[object, ComparedRun], single: bool
 ) -> tuple[Interval | None, list[str]]:
     """Give the mean difference of gold on the same prompts, its 95 % interval, and what to know.
 
@@ -195,7 +195,7 @@ def paired(
     return bootstrap(np.array(changes), SEED, groups), notes
 
 
-def gold(run: Run) -> dict[str, float]:
+def gold(run: ComparedRun) -> dict[str, float]:
     """Give the mean gold of every prompt that has one; empty without a run's responses."""
     if run.generations is None:
         return {}

@@ -26,7 +26,7 @@ Values = Mapping[str, Any]
 Find = Callable[[str], Path | None]  # where a file of the run is, by its path such as run/0/policy
 
 
-class Run(NamedTuple):
+class ComparedRun(NamedTuple):
     """What is compared of a run: None where it could not be read, and `notes` says why."""
 
     name: str
@@ -43,7 +43,7 @@ class Lock(NamedTuple):
     ran_with: Mapping[str, object]
 
 
-def read(names: Sequence[str]) -> list[Run]:
+def read(names: Sequence[str]) -> list[ComparedRun]:
     """Read runs: a folder as it is, another name as an experiment, commit, branch or tag.
 
     Args:
@@ -66,7 +66,7 @@ def _experiments(repo: "Repo") -> list[str]:
     return sorted(name for name, _ in listed)
 
 
-def _one(name: str, repo: "Repo | None") -> Run:
+def _one(name: str, repo: "Repo | None") -> ComparedRun:
     folder = _folder(name)
     if folder is not None:
         return _of_folder(name, folder)
@@ -80,7 +80,7 @@ def _folder(name: str) -> Path | None:
     return path if (path / params.PARAMS).is_file() or (path / "0").is_dir() else None
 
 
-def _of_folder(name: str, folder: Path) -> Run:
+def _of_folder(name: str, folder: Path) -> ComparedRun:
     bare = not (folder / params.PARAMS).is_file()
     project, run = (folder.parent, folder) if bare else (folder, folder / "run")
 
@@ -94,7 +94,7 @@ def _of_folder(name: str, folder: Path) -> Run:
     return _run(name, values, locked, find, "dvc repro or dvc pull")
 
 
-def _of_commit(name: str, repo: "Repo") -> Run:
+def _of_commit(name: str, repo: "Repo") -> ComparedRun:
     from dvc.scm import RevError, resolve_rev
 
     try:
@@ -155,7 +155,9 @@ def _lock(text: str, where: str) -> Lock:
     return Lock(outs, ran)
 
 
-def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy: str) -> Run:
+def _run(
+    name: str, values: Values | None, lock: Lock | None, find: Find, remedy: str
+) -> ComparedRun:
     """Read what is compared of a run's last iteration; a file that is not here is no error."""
     notes = []
     last = f"run/{_last(name, values, find)}"
@@ -176,7 +178,7 @@ def _run(name: str, values: Values | None, lock: Lock | None, find: Find, remedy
             notes.append(f"{name}: {last}/eval: {error}")
     if summary is None or drawn is None:
         notes.append(f"{name}: the results of {last} are not here; {remedy}")
-    return Run(name, values, summary, generations, tuple(notes))
+    return ComparedRun(name, values, summary, generations, tuple(notes))
 
 
 def _numbers(path: Path) -> Mapping[str, float]:

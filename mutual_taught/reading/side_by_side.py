@@ -7,7 +7,7 @@ from mutual_taught.artifacts import files
 from mutual_taught.method.statistics import Interval
 from mutual_taught.reading import compare, comparison, runs
 from mutual_taught.reading.compare import ComparisonRow
-from mutual_taught.reading.runs import Run
+from mutual_taught.reading.runs import ComparedRun
 from mutual_taught.report import before_after, contents, forest, page, story, words
 from mutual_taught.report.before_after import Change
 from mutual_taught.report.page import Grid, Picture, Section
@@ -111,7 +111,7 @@ def differences(row: ComparisonRow, base: ComparisonRow) -> list[Change]:
     return [change for change in found if same or change.name != REWARD]
 
 
-def _first_teacher(run: Run) -> dict[str, object]:
+def _first_teacher(run: ComparedRun) -> dict[str, object]:
     """List the parameters that r_0 follows from; a trained one also from policy and seed."""
     flat = dict(compare.leaves(run.values or {}))
     trained = flat.get("models.reward_model.source") == "trained"

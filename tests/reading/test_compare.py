@@ -17,14 +17,14 @@ from mutual_taught.artifacts import files
 from mutual_taught.cli import main
 from mutual_taught.errors import InputError
 from mutual_taught.reading import compare, comparison, runs
-from mutual_taught.reading.runs import Run
+from mutual_taught.reading.runs import ComparedRun
 from mutual_taught.terminal import columns
 from tests import project
 
 
 def run(
     name: str, seed: int = 1, beta: float = 0.1, gold: float = 0.5, **prompts: list[float | None]
-) -> Run:
+) -> ComparedRun:
     """A run of two parameters; its responses' gold by prompt."""
     rows = [(prompt, value) for prompt, values in prompts.items() for value in values]
     generations = pa.table(
@@ -34,7 +34,7 @@ def run(
         }
     )
     values = {"seed": seed, "dpo": {"beta": beta}}
-    return Run(name, values, {"gold": gold}, generations)
+    return ComparedRun(name, values, {"gold": gold}, generations)
 
 
 def test_gold_of_a_prompt_is_the_mean_of_its_responses_that_have_one() -> None:

@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from mutual_taught.cli import main
 from mutual_taught.reading import compare, side_by_side
-from mutual_taught.reading.runs import Run
+from mutual_taught.reading.runs import ComparedRun
 from mutual_taught.report import page
 
 
-def run(name: str, seed: int, beta: float, golds: list[float], summary: float) -> Run:
+def run(name: str, seed: int, beta: float, golds: list[float], summary: float) -> ComparedRun:
     """A run whose eval responses have these golds, one response a prompt."""
     size = len(golds)
     generations = pa.table(
@@ -26,7 +26,7 @@ def run(name: str, seed: int, beta: float, golds: list[float], summary: float) -
             "reward_r0": golds,
         }
     )
-    return Run(name, {"seed": seed, "dpo": {"beta": beta}}, {"gold": summary}, generations)
+    return ComparedRun(name, {"seed": seed, "dpo": {"beta": beta}}, {"gold": summary}, generations)
 
 
 RUNS = (
@@ -112,7 +112,7 @@ def test_command_writes_the_page_beside_the_run(
     assert "select_policy.win_rate_threshold" in text
 
 
-def story_of(*runs: Run) -> list[str]:
+def story_of(*runs: ComparedRun) -> list[str]:
     rows = compare.single(runs, runs[0].name)
     return list(side_by_side.sections(rows, rows, [])[0].lines)
 

@@ -59,7 +59,7 @@ def repo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return repo
 
 
-class Run:
+class TerminalRun:
     """A run on a terminal of its own, and its stage."""
 
     def __init__(self, repo: Path, deaf: bool = False) -> None:
@@ -104,8 +104,8 @@ class Run:
 
 
 @pytest.fixture
-def started(repo: Path) -> Iterator[Run]:
-    run = Run(repo)
+def started(repo: Path) -> Iterator[TerminalRun]:
+    run = TerminalRun(repo)
     yield run
     run.process.kill()
     os.close(run.terminal)
@@ -130,7 +130,9 @@ def until(reached: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("age", [0.0, interrupt.YOUNG], ids=["at its start", "at work"])
-def test_ctrl_c_ends_the_stage_and_dvc_before_the_run(repo: Path, started: Run, age: float) -> None:
+def test_ctrl_c_ends_the_stage_and_dvc_before_the_run(
+    repo: Path, started: TerminalRun, age: float
+) -> None:
     time.sleep(age)
     old = time.time() - started.stage.create_time() > interrupt.YOUNG  # so on a busy machine
     started.type(b"\x03")
@@ -144,7 +146,7 @@ def test_ctrl_c_ends_the_stage_and_dvc_before_the_run(repo: Path, started: Run, 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_signal_to_the_run_alone_ends_stage_and_dvc_too(
-    repo: Path, started: Run, number: signal.Signals
+    repo: Path, started: TerminalRun, number: signal.Signals
 ) -> None:
     started.process.send_signal(number)
     assert started.ended() == 128 + number
@@ -153,7 +155,7 @@ def test_signal_to_the_run_alone_ends_stage_and_dvc_too(
 
 
 def test_second_ctrl_c_kills_a_stage_that_does_not_end(repo: Path) -> None:
-    run = Run(repo, deaf=True)
+    run = TerminalRun(repo, deaf=True)
     run.type(b"\x03")
     time.sleep(interrupt.ONE_WISH + 0.2)
     assert run.stage.is_running()
@@ -163,7 +165,7 @@ def test_second_ctrl_c_kills_a_stage_that_does_not_end(repo: Path) -> None:
     again(repo)
 
 
-def test_stage_and_dvc_end_when_the_run_is_killed(repo: Path, started: Run) -> None:
+def test_stage_and_dvc_end_when_the_run_is_killed(repo: Path, started: TerminalRun) -> None:
     dvc = started.process.pid
     below = psutil.Process(dvc).children(recursive=True)
     started.process.kill()
@@ -173,7 +175,9 @@ def test_stage_and_dvc_end_when_the_run_is_killed(repo: Path, started: Run) -> N
     again(repo)
 
 
-def test_ctrl_z_stops_the_stage_and_it_goes_on_with_the_run(repo: Path, started: Run) -> None:
+def test_ctrl_z_stops_the_stage_and_it_goes_on_with_the_run(
+    repo: Path, started: TerminalRun
+) -> None:
     started.type(b"\x1a")
     until(lambda: started.stage.status() == psutil.STATUS_STOPPED)
     until(lambda: psutil.Process(started.process.pid).status() == psutil.STATUS_STOPPED)
