@@ -7,7 +7,7 @@ from mutual_taught.artifacts import decision, files, joins, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
 from mutual_taught.audit import faults, provenance, response_tables
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.config import blocks, params
 from mutual_taught.evaluation import describe
 from mutual_taught.method.selection import seeds_of, select_checkpoint
@@ -24,7 +24,7 @@ PREVIOUS = (
 )
 
 
-def responses(of: Iteration) -> Faults:
+def responses(of: CheckedIteration) -> Faults:
     """The iteration's prompts were answered M times each, with the seeds they should have."""
     if not of.began:
         return
@@ -44,7 +44,7 @@ def responses(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), describe.responses(data))
 
 
-def _drawn(of: Iteration, data: pa.Table, sample: blocks.Sample) -> Faults:
+def _drawn(of: CheckedIteration, data: pa.Table, sample: blocks.Sample) -> Faults:
     """Responses are what a draw can be: seeds, texts, ends, and the sign of log-probs."""
     path, table = of.path(tables.RESPONSES), tables.RESPONSES
     yield from response_tables.seeds(of, table, data, ("sample", of.t))
@@ -53,7 +53,7 @@ def _drawn(of: Iteration, data: pa.Table, sample: blocks.Sample) -> Faults:
     yield from faults.first(path, table, data, "logprob", bad, "a log-prob, at most 0")
 
 
-def rewards(of: Iteration) -> Faults:
+def rewards(of: CheckedIteration) -> Faults:
     """Every response has a reward, or the reason why it has none."""
     if not of.began:
         return
@@ -72,7 +72,7 @@ def rewards(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), describe.rewards(scored))
 
 
-def ranked(of: Iteration) -> Faults:
+def ranked(of: CheckedIteration) -> Faults:
     """Pairs are those that the rule picks of the responses and their rewards."""
     if not of.began:
         return
@@ -94,7 +94,7 @@ def ranked(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, actual, {**counted, "length_slope": slope})
 
 
-def _references(of: Iteration, pairs: pa.Table) -> Faults:
+def _references(of: CheckedIteration, pairs: pa.Table) -> Faults:
     """Kept pairs have the reference's log-probs; the sampler's are those of the responses."""
     path, table = of.path(tables.RANKED_PAIRS), tables.RANKED_PAIRS
     if of.settings.rank_pairs.reference_logps == "sampler":
@@ -109,7 +109,7 @@ def _references(of: Iteration, pairs: pa.Table) -> Faults:
         yield from faults.first(path, table, pairs, name, bad, wanted)
 
 
-def duels(of: Iteration) -> Faults:
+def duels(of: CheckedIteration) -> Faults:
     """Every candidate duelled on every selection prompt, and its judge decides the outcome."""
     if not of.began:
         return
@@ -126,7 +126,7 @@ def duels(of: Iteration) -> Faults:
     yield from _fought(of, data)
 
 
-def _replies(of: Iteration, data: pa.Table) -> Faults:
+def _replies(of: CheckedIteration, data: pa.Table) -> Faults:
     """A language model's stored replies are to these very duels; it is not asked again."""
     rule, path = of.settings.select_policy, of.path(tables.DUELS)
     if rule.judge != "openai" or rule.judge_model is None:
@@ -140,7 +140,7 @@ def _replies(of: Iteration, data: pa.Table) -> Faults:
         yield from faults.first(path, tables.DUELS, data, name, bad, "a reply to this duel")
 
 
-def _fought(of: Iteration, data: pa.Table) -> Faults:
+def _fought(of: CheckedIteration, data: pa.Table) -> Faults:
     """All candidates duelled as often as they should, with the same responses of pi_{t-1}."""
     path, steps = of.path(tables.DUELS), read_steps(of.here / "checkpoints")
     wanted = of.settings.duel.responses_per_prompt
@@ -157,7 +157,7 @@ def _fought(of: Iteration, data: pa.Table) -> Faults:
         )
 
 
-def selected(of: Iteration) -> Faults:
+def selected(of: CheckedIteration) -> Faults:
     """The policy is the candidate that wins most, or the previous one if it wins too seldom."""
     before = decision.read(of.before / "decision.json")
     now = decision.read(of.here / "decision.json")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import faults, response_tables
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.evaluation.judge import (
     MODELS,
     Systems,
@@ -26,7 +26,7 @@ OUTPUTS = "model_outputs.json"
 REWARDS = ("reward_chosen", "reward_rejected")
 
 
-def check(of: Iteration) -> Faults:
+def check(of: CheckedIteration) -> Faults:
     """Recompute gold, judgements, own pairs and metrics; a stopped iteration's are copies."""
     if not of.active:
         yield from _copied(of)
@@ -38,7 +38,7 @@ def check(of: Iteration) -> Faults:
     yield from _measured(of)
 
 
-def _copied(of: Iteration) -> Faults:
+def _copied(of: CheckedIteration) -> Faults:
     """A stopped iteration's evaluation is the previous one's, with `active` 0."""
     actual, expected = (files.read_json(at / "eval" / OUTPUTS, list) for at in (of.here, of.before))
     if actual != expected:
@@ -48,12 +48,12 @@ def _copied(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), {**copied, "active": 0.0})
 
 
-def _systems(of: Iteration) -> Systems:
+def _systems(of: CheckedIteration) -> Systems:
     base = of._replace(key="0").table(tables.GENERATIONS)
     return Systems(of.table(tables.GENERATIONS), base, of.previous_table(tables.GENERATIONS))
 
 
-def _generations(of: Iteration) -> Faults:
+def _generations(of: CheckedIteration) -> Faults:
     """The eval prompts were answered with iteration 0's seeds; gold and outputs follow."""
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
     prompts, longest = of.run.split("eval"), of.settings.eval.max_new_tokens
@@ -69,7 +69,7 @@ def _generations(of: Iteration) -> Faults:
         yield Fault(outputs, "the file", "another", "the first answers of generations")
 
 
-def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
+def _without_rewards(of: CheckedIteration, own: pa.Table) -> Faults:
     """A response has all rewards, or the reason why it has none."""
     path = of.path(tables.GENERATIONS)
     unscored = own["reward_rt"].is_null().to_numpy()
@@ -85,7 +85,7 @@ def _without_rewards(of: Iteration, own: pa.Table) -> Faults:
     yield from response_tables.unscored(of, tables.GENERATIONS, own, asked)
 
 
-def _as_base(of: Iteration, own: pa.Table) -> Faults:
+def _as_base(of: CheckedIteration, own: pa.Table) -> Faults:
     """At t = 1 r_{t-1} is r_0. At t = 0 every model is its own base."""
     same = {} if of.t > 1 else {"reward_previous": "reward_r0"}
     same |= {} if of.t else {"reward_rt": "reward_r0", "base_logprob": "logprob"}
@@ -94,14 +94,14 @@ def _as_base(of: Iteration, own: pa.Table) -> Faults:
         yield from faults.compare(of.path(tables.GENERATIONS), tables.GENERATIONS, own, expected)
 
 
-def _judged(of: Iteration) -> Faults:
+def _judged(of: CheckedIteration) -> Faults:
     """Judgements are of these responses against those of iteration 0 and of the one before."""
     path, judgements = of.path(tables.JUDGEMENTS), of.table(tables.JUDGEMENTS)
     expected = tables.JUDGEMENTS.sorted(judge(_systems(of)))
     yield from faults.compare(path, tables.JUDGEMENTS, judgements, expected)
 
 
-def _measured(of: Iteration) -> Faults:
+def _measured(of: CheckedIteration) -> Faults:
     """The numbers are those of the responses, the judgements and the scores of pairs."""
     metrics, seed = of.metrics("eval"), of.settings.seed
     expected = {
@@ -112,7 +112,7 @@ def _measured(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), expected)
 
 
-def _own_pairs(of: Iteration) -> Faults:
+def _own_pairs(of: CheckedIteration) -> Faults:
     """The pairs of own responses are those whose gold differs, with these responses' rewards."""
     scores = of.table(tables.RM_SCORES)
     actual = scores.filter(pc.equal(scores["set"], "own_samples"))
@@ -122,7 +122,7 @@ def _own_pairs(of: Iteration) -> Faults:
         yield from faults.compare(of.path(tables.RM_SCORES), tables.RM_SCORES, actual, expected)
 
 
-def _gold_pairs(of: Iteration) -> Faults:
+def _gold_pairs(of: CheckedIteration) -> Faults:
     """The gold pairs scored are those held out, and r_0's scores are those of iteration 0."""
     held_out = of.held_out()
     path, scores = of.path(tables.RM_SCORES), of.table(tables.RM_SCORES)

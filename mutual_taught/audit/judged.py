@@ -5,7 +5,7 @@ from collections import defaultdict
 from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.evaluation.judges import verdict_tables
 from mutual_taught.evaluation.judges.reply import Reply
 from mutual_taught.steps import judge
@@ -13,7 +13,7 @@ from mutual_taught.steps import judge
 NOTHING = Reply("", None, 0, 0)
 
 
-def check(of: Iteration) -> Faults:
+def check(of: CheckedIteration) -> Faults:
     """Verdicts are of these responses, read as their style reads them, and the numbers follow."""
     if of.key not in of.settings.judge.iterations:
         return
@@ -35,7 +35,7 @@ def check(of: Iteration) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), expected)
 
 
-def _asked(of: Iteration) -> judge.JudgeInputs:
+def _asked(of: CheckedIteration) -> judge.JudgeInputs:
     responses = {
         "policy": of.table(tables.GENERATIONS),
         "base": of._replace(key="0").table(tables.GENERATIONS),

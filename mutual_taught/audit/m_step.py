@@ -5,13 +5,13 @@ import pyarrow as pa
 from mutual_taught.artifacts import files, joins, tables
 from mutual_taught.audit import faults, provenance, response_tables
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.evaluation import describe, gold_tables
 from mutual_taught.method.calibration import Calibration
 from mutual_taught.steps import build_pairs, weights
 
 
-def answers(of: Iteration) -> Faults:
+def answers(of: CheckedIteration) -> Faults:
     """Both policies answered the reward prompts once each, with the seeds they should have."""
     if of.began:
         yield from _previous(of)
@@ -25,7 +25,7 @@ def answers(of: Iteration) -> Faults:
         yield from _drawn(of, tables.ANSWERS, "answer", ("answer", of.t))
 
 
-def _previous(of: Iteration) -> Faults:
+def _previous(of: CheckedIteration) -> Faults:
     """Previous answers that are reused are those of iteration t - 1."""
     own, stored = of.path(tables.PREVIOUS_ANSWERS), tables.ANSWERS.path(of.before)
     digests = of.run.digest(own, tables.PREVIOUS_ANSWERS), of.run.digest(stored, tables.ANSWERS)
@@ -33,7 +33,7 @@ def _previous(of: Iteration) -> Faults:
         yield Fault(own, "the table", "another", f"a copy of {stored}")
 
 
-def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]) -> Faults:
+def _drawn(of: CheckedIteration, table: tables.Table, stage: str, drew: tuple[str, int]) -> Faults:
     """Answers are to the reward prompts; `drew` is the stage, and its t, whose seeds they have."""
     path, data = of.path(table), of.table(table)
     yield from response_tables.asked(path, data["prompt_id"], of.run.split("reward"))
@@ -46,7 +46,7 @@ def _drawn(of: Iteration, table: tables.Table, stage: str, drew: tuple[str, int]
     yield from faults.numbers(of.metrics(stage), actual, describe.responses(data))
 
 
-def pairs(of: Iteration) -> Faults:
+def pairs(of: CheckedIteration) -> Faults:
     """Pseudo pairs, their tolerance and the mix are what the rule makes of the answers."""
     if not of.active:
         return
@@ -71,7 +71,7 @@ def pairs(of: Iteration) -> Faults:
     yield from _mixed(of, expected, epsilon)
 
 
-def _mixed(of: Iteration, pseudo: pa.Table, epsilon: float | None) -> Faults:
+def _mixed(of: CheckedIteration, pseudo: pa.Table, epsilon: float | None) -> Faults:
     """The mix is of this iteration's pairs, and of those that are carried on."""
     sources = build_pairs.Sources(
         of.table(tables.RANKED_PAIRS),
@@ -94,7 +94,7 @@ def _mixed(of: Iteration, pseudo: pa.Table, epsilon: float | None) -> Faults:
     yield from faults.numbers(metrics, files.read_json(metrics), expected)
 
 
-def _calibration(of: Iteration) -> Calibration | None:
+def _calibration(of: CheckedIteration) -> Calibration | None:
     """Fit again how right pseudo labels are, where pairs count by it."""
     if of.settings.build_pairs.weights == "none":
         return None

@@ -7,7 +7,7 @@ from typing import get_args
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import MANIFEST, STEP, read_manifest, read_steps
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.config import blocks, fields, learning, params
 from mutual_taught.evaluation.gold_tables import INSTRUCTIONS
 from mutual_taught.sampling import shards
@@ -90,7 +90,9 @@ def terms(key: str, settings: blocks.Params) -> dict[str, files.Json]:
     }
 
 
-def _with_prompts(of: Iteration, by_table: Mapping[str, files.Json]) -> dict[str, files.Json]:
+def _with_prompts(
+    of: CheckedIteration, by_table: Mapping[str, files.Json]
+) -> dict[str, files.Json]:
     """Add the digests of the prompts that were answered."""
     asked: dict[str, files.Json] = {}
     for name, split in ASKED.items():
@@ -117,7 +119,7 @@ def _with_prompts(of: Iteration, by_table: Mapping[str, files.Json]) -> dict[str
     return {name: {**own, **asked.get(name, {})} for name, own in by_table.items()}
 
 
-def _instructions(of: Iteration, split: str) -> str:
+def _instructions(of: CheckedIteration, split: str) -> str:
     """Hash the instructions by which programs judge responses to a split's prompts."""
     columns = of.run.columns(*of.run.split_file(split))
     return tables.joined({name: columns[name] for name in INSTRUCTIONS})
@@ -152,7 +154,7 @@ def _fits(actual: object, expected: object) -> bool:
     return actual == expected
 
 
-def made_from(of: Iteration) -> Faults:
+def made_from(of: CheckedIteration) -> Faults:
     """Every artifact names, by digest, the artifacts it was really made from."""
     inputs = _inputs(of)
     by_table = _with_prompts(of, terms(of.key, of.settings))
@@ -169,7 +171,7 @@ def made_from(of: Iteration) -> Faults:
 
 
 def _tables(
-    of: Iteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
+    of: CheckedIteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
 ) -> Faults:
     """Tables name the digests of their inputs, and the parameters that decide them."""
     for table in (*tables.EXCHANGED, tables.REWARD_TRAINING):
@@ -200,7 +202,7 @@ def _sources(table: tables.Table, settings: blocks.Params) -> dict[str, str]:
     return named
 
 
-def _candidates(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
+def _candidates(of: CheckedIteration, inputs: Mapping[str, Digest]) -> Faults:
     """Candidates were trained from the right policy, on this iteration's pairs, as params say."""
     dpo = params.load(learning.Dpo, of.key)
     start = "base_policy" if dpo.start == "base" else "policy"
@@ -211,7 +213,7 @@ def _candidates(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
         yield from agrees(folder / MANIFEST, read_manifest(folder).made_by, expected, "made_by")
 
 
-def _reward_model(of: Iteration, inputs: Mapping[str, Digest]) -> Faults:
+def _reward_model(of: CheckedIteration, inputs: Mapping[str, Digest]) -> Faults:
     """r_t is r_{t-1} where it is fixed; else it was trained on the mix, from where params say."""
     rule, folder = params.load(learning.TrainRm, of.key), of.here / "reward_model"
     if rule.fixed:
@@ -242,7 +244,7 @@ def checkpoints(folder: Path) -> list[Path]:
     return [place / STEP.format(step) for step in read_steps(place)]
 
 
-def _duellists(of: Iteration) -> Faults:
+def _duellists(of: CheckedIteration) -> Faults:
     """The policies that duelled are the previous one and all candidates there are."""
     candidates = checkpoints(of.here)
     expected = [read_manifest(folder).digest for folder in (of.before / "policy", *candidates)]
@@ -255,7 +257,7 @@ def _duellists(of: Iteration) -> Faults:
 
 
 def _evaluated(
-    of: Iteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
+    of: CheckedIteration, inputs: Mapping[str, Digest], by_table: Mapping[str, files.Json]
 ) -> Faults:
     """An evaluation is of this iteration's own models."""
     taught_by = inputs["reward_model"] if of.t else inputs["base_reward_model"]
@@ -271,10 +273,10 @@ def _evaluated(
         yield from agrees(of.path(table), tables.provenance(of.table(table)), expected)
 
 
-def _inputs(of: Iteration) -> dict[str, Digest]:
+def _inputs(of: CheckedIteration) -> dict[str, Digest]:
     """Name what an artifact of an iteration may be made from; a digest is found when asked for."""
 
-    def rows(iteration: Iteration, table: tables.Table) -> Digest:
+    def rows(iteration: CheckedIteration, table: tables.Table) -> Digest:
         return lambda: iteration.run.digest(iteration.path(table), table)
 
     def model(folder: Path) -> Digest:
@@ -295,7 +297,11 @@ def _inputs(of: Iteration) -> dict[str, Digest]:
 
 
 def _made_by(
-    of: Iteration, folder: Path, inputs: Mapping[str, Digest], parent: str, names: Sequence[str]
+    of: CheckedIteration,
+    folder: Path,
+    inputs: Mapping[str, Digest],
+    parent: str,
+    names: Sequence[str],
 ) -> Faults:
     """A trained model is of the right kind and base, and names its parent and its tables."""
     manifest = read_manifest(folder)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import STEP, read_steps
 from mutual_taught.audit.provenance import plan_of, previous_draw
-from mutual_taught.audit.run import Iteration, Run
+from mutual_taught.audit.run import CheckedIteration, Run
 from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
 from mutual_taught.method.selection import seeds_of
@@ -143,7 +143,7 @@ def some(everything: Sequence[T], count: int, seed: int) -> list[T]:
     return random.Random(seed).sample(everything, min(count, len(everything)))
 
 
-def iterations(run: Path) -> Iterator[Iteration]:
+def iterations(run: Path) -> Iterator[CheckedIteration]:
     """List the iterations that a run holds.
 
     Raises:
@@ -159,10 +159,10 @@ def iterations(run: Path) -> Iterator[Iteration]:
                 "remove it, or use the run's own params.yaml"
             )
     reader = Run(run, keys)
-    return (Iteration(reader, key, settings) for key in keys)
+    return (CheckedIteration(reader, key, settings) for key in keys)
 
 
-def _drawn(of: Iteration) -> Iterator[Draws]:
+def _drawn(of: CheckedIteration) -> Iterator[Draws]:
     """List an iteration's tables of drawn responses, if it is active."""
     settings = of.settings
     if of.began:
@@ -183,7 +183,7 @@ def _drawn(of: Iteration) -> Iterator[Draws]:
         yield Draws(path, tables.GENERATIONS, policy, of.run.split("eval"), plan)
 
 
-def _sampled(of: Iteration) -> Iterator[Draws]:
+def _sampled(of: CheckedIteration) -> Iterator[Draws]:
     """The responses, unless they were given."""
     sample = params.load(blocks.Sample, of.key)
     if sample.source == "given":
@@ -193,7 +193,7 @@ def _sampled(of: Iteration) -> Iterator[Draws]:
     yield Draws(path, tables.RESPONSES, policy, of.policy_prompts(), plan)
 
 
-def _duelled(of: Iteration) -> Iterator[Draws]:
+def _duelled(of: CheckedIteration) -> Iterator[Draws]:
     """The responses of pi_{t-1}, which stand beside each candidate's, and the candidates'."""
     settings, prompts = of.settings.duel, of.run.split("selection")
     candidates, previous = (

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from mutual_taught.artifacts import tables
 from mutual_taught.audit import scored
 from mutual_taught.audit.resample import LOGPS, Floats, as_made, furthest, iterations, some
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.audit.scored import Scoring
 from mutual_taught.config import blocks, fields, params
 from mutual_taught.errors import InputError
@@ -135,7 +135,7 @@ def _scored(scorer: Scorer, asked: Sequence[Asked], max_length: int) -> Floats:
     return np.asarray(scores["reward"].to_numpy(zero_copy_only=False).reshape(len(asked), -1))
 
 
-def _measured(of: Iteration) -> Iterator[Passes]:
+def _measured(of: CheckedIteration) -> Iterator[Passes]:
     """List the log-probs that are of a pass of their own: DPO's reference's, and pi_0's."""
     if of.began and of.settings.rank_pairs.reference_logps == "trainer":
         kept = pc.sum(of.table(tables.RANKED_PAIRS)["kept"]).as_py()
@@ -146,7 +146,7 @@ def _measured(of: Iteration) -> Iterator[Passes]:
         yield Passes(path, "base_logprob", count, partial(_of_responses, of))
 
 
-def _of_pairs(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
+def _of_pairs(of: CheckedIteration) -> tuple[Frozen, Sequence[Group], Floats]:
     """Give DPO's reference, the kept pairs, and their log-probs."""
     path, ranked = of.path(tables.RANKED_PAIRS), of.table(tables.RANKED_PAIRS)
     rule = as_made(of.settings.rank_pairs, tables.provenance(ranked))
@@ -159,7 +159,7 @@ def _of_pairs(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
     return model.model, reference.pair_groups(pairs, kept, model), stored
 
 
-def _of_responses(of: Iteration) -> tuple[Frozen, Sequence[Group], Floats]:
+def _of_responses(of: CheckedIteration) -> tuple[Frozen, Sequence[Group], Floats]:
     """Give pi_0, the responses to the eval prompts, and their log-probs under it."""
     own, settings = of.table(tables.GENERATIONS), of.settings
     engine = as_made(settings.engine, tables.provenance(own))

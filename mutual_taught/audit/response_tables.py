@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mutual_taught.artifacts import joins, tables
 from mutual_taught.audit import faults
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import Iteration, Reader
+from mutual_taught.audit.run import CheckedIteration, Reader
 from mutual_taught.keys import sampling_seeds
 from mutual_taught.models.chat import texts
 from mutual_taught.models.packed.conversations import Asked, fit_responses
@@ -22,7 +22,7 @@ BLOCK = 4096  # responses read at once
 
 
 def seeds(
-    of: Iteration, table: tables.Table, data: pa.Table, drew: tuple[str, int], side: str = ""
+    of: CheckedIteration, table: tables.Table, data: pa.Table, drew: tuple[str, int], side: str = ""
 ) -> Faults:
     """Every response's seed is that of its stage, iteration, prompt and index.
 
@@ -103,7 +103,7 @@ def _read(path: Path, table: tables.Table, data: pa.Table, reader: Reader, side:
 
 
 def unscored(
-    of: Iteration, table: tables.Table, data: pa.Table, asked: pa.Table, side: str = ""
+    of: CheckedIteration, table: tables.Table, data: pa.Table, asked: pa.Table, side: str = ""
 ) -> Faults:
     """A response without a reward is one that the reward model cannot read, for the reason given.
 

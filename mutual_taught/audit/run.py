@@ -103,7 +103,7 @@ def _digests(read: Future[pa.Table]) -> dict[str, str]:
     return tables.column_digests(read.result())
 
 
-class Iteration(NamedTuple):
+class CheckedIteration(NamedTuple):
     """An iteration that is checked, by its key in params.yaml; 0 is the start."""
 
     run: Run

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import provenance
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.method.reuse import reuse_shift
 from mutual_taught.models.packed.conversations import Asked
 from mutual_taught.scoring import shards
@@ -50,7 +50,7 @@ class Scoring(NamedTuple):
         return 1 if self.prompts is None else -(-self.prompts // size)
 
 
-def listed(of: Iteration) -> Iterator[Scoring]:
+def listed(of: CheckedIteration) -> Iterator[Scoring]:
     """List what the reward models of an iteration scored."""
     if of.began:
         yield _responses(of)
@@ -64,25 +64,25 @@ def listed(of: Iteration) -> Iterator[Scoring]:
         yield from _gold_pairs(of)
 
 
-def _responses(of: Iteration) -> Scoring:
+def _responses(of: CheckedIteration) -> Scoring:
     count = len(of.policy_prompts())
     path, judge = of.path(tables.REWARDS), of.before / "reward_model"
     return Scoring(path, "reward", judge, count, partial(_responses_stored, of))
 
 
-def _responses_stored(of: Iteration) -> Stored:
+def _responses_stored(of: CheckedIteration) -> Stored:
     path, drawn = of.path(tables.RESPONSES), of.table(tables.RESPONSES)
     asked = shards.by_prompt(drawn, path, of.run.split("policy"), path)
     return Stored(asked, _by_prompt(of.table(tables.REWARDS)["reward"], len(asked)))
 
 
-def _duels(of: Iteration) -> Scoring:
+def _duels(of: CheckedIteration) -> Scoring:
     count = len(of.run.split("selection"))
     path, judge = of.path(tables.DUELS), of.before / "reward_model"
     return Scoring(path, "rewards", judge, count, partial(_duels_stored, of))
 
 
-def _duels_stored(of: Iteration) -> Stored:
+def _duels_stored(of: CheckedIteration) -> Stored:
     """The responses of pi_{t-1} come first, then those of each candidate, as they were scored."""
     data, path = of.table(tables.DUELS), of.path(tables.DUELS)
     parts = [
@@ -101,13 +101,13 @@ def _duels_stored(of: Iteration) -> Stored:
     return Stored(asked, np.concatenate(stored, axis=1))
 
 
-def _answers(of: Iteration) -> Scoring:
+def _answers(of: CheckedIteration) -> Scoring:
     count = len(of.run.split("reward"))
     path, judge = of.path(tables.ANSWER_REWARDS), of.before / "reward_model"
     return Scoring(path, "rewards", judge, count, partial(_answers_stored, of))
 
 
-def _answers_stored(of: Iteration) -> Stored:
+def _answers_stored(of: CheckedIteration) -> Stored:
     """The answers of pi_t come first, then those of pi_{t-1}."""
     data, path = of.table(tables.ANSWER_REWARDS), of.path(tables.ANSWER_REWARDS)
     texts = [of.table(table)["response"] for table in (tables.ANSWERS, tables.PREVIOUS_ANSWERS)]
@@ -115,13 +115,13 @@ def _answers_stored(of: Iteration) -> Stored:
     return _stored(data["prompt_id"], texts, rewards, of.run.split("reward"), path)
 
 
-def _shift(of: Iteration) -> Scoring:
+def _shift(of: CheckedIteration) -> Scoring:
     """How far r_{t-1} favours reused answers, beyond what r_0 does: of rewards stored nowhere."""
     path, base = of.metrics("answer"), of.run.folder / "0" / "reward_model"
     return Scoring(path, "previous_shift", base, None, partial(_shift_stored, of))
 
 
-def _shift_stored(of: Iteration) -> Stored:
+def _shift_stored(of: CheckedIteration) -> Stored:
     asked, rewards, _ = _answers_stored(of)
 
     def follows(base_rewards: Floats) -> Floats:
@@ -132,7 +132,7 @@ def _shift_stored(of: Iteration) -> Stored:
     return Stored(asked, np.array([stated], np.float64), follows)
 
 
-def _generations(of: Iteration) -> Iterator[Scoring]:
+def _generations(of: CheckedIteration) -> Iterator[Scoring]:
     """The responses to the eval prompts were scored under r_t, under r_{t-1} and under r_0."""
     path, count = of.path(tables.GENERATIONS), len(of.run.split("eval"))
     start = of.run.folder / "0"
@@ -142,20 +142,20 @@ def _generations(of: Iteration) -> Iterator[Scoring]:
         yield Scoring(path, name, judge, count, partial(_generations_stored, of, name))
 
 
-def _generations_stored(of: Iteration, column: str) -> Stored:
+def _generations_stored(of: CheckedIteration, column: str) -> Stored:
     path, own = of.path(tables.GENERATIONS), of.table(tables.GENERATIONS)
     asked = shards.by_prompt(own, path, of.run.split("eval"), path)
     return Stored(asked, _by_prompt(own[column], len(asked)))
 
 
-def _gold_pairs(of: Iteration) -> Iterator[Scoring]:
+def _gold_pairs(of: CheckedIteration) -> Iterator[Scoring]:
     """Held-out gold pairs were scored under r_t; r_0's scores are those of iteration 0."""
     if held_out := len(of.held_out()):
         path, judge = of.path(tables.RM_SCORES), of.here / "reward_model"
         yield Scoring(path, "rewards", judge, held_out, partial(_gold_pairs_stored, of))
 
 
-def _gold_pairs_stored(of: Iteration) -> Stored:
+def _gold_pairs_stored(of: CheckedIteration) -> Stored:
     scores, pairs = of.table(tables.RM_SCORES), of.held_out()
     of_rt = pc.and_(pc.equal(scores["set"], "gold_pairs"), pc.equal(scores["reward_model"], "rt"))
     rows = scores.filter(of_rt)

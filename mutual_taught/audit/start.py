@@ -12,7 +12,7 @@ from mutual_taught.artifacts.manifests import MANIFEST, hashes, read_manifest
 from mutual_taught.audit import faults, integrity
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.provenance import agrees, learnt
-from mutual_taught.audit.run import Iteration, Run
+from mutual_taught.audit.run import CheckedIteration, Run
 from mutual_taught.config import blocks, inputs, params
 from mutual_taught.config.blocks import SUBSET
 from mutual_taught.keys import places, prompt_ids
@@ -134,7 +134,7 @@ def _sourced(run: Run, whole: pa.Table, settings: blocks.Params) -> Faults:
     yield from faults.compare(path, table, dropped, expected)
 
 
-def gold_pairs(of: Iteration) -> Faults:
+def gold_pairs(of: CheckedIteration) -> Faults:
     """The gold pairs are those of the file that params.yaml names, if it is here."""
     path, table = tables.GOLD_PAIRS.path(of.here), tables.GOLD_PAIRS
     yield from integrity.altered(of.run, path, table)
@@ -149,7 +149,7 @@ def gold_pairs(of: Iteration) -> Faults:
     yield from faults.compare(path, table, found, expected)
 
 
-def _subset(of: Iteration, path: Path, found: pa.Table, named: str) -> Faults:
+def _subset(of: CheckedIteration, path: Path, found: pa.Table, named: str) -> Faults:
     """Pairs of a subset of the hub, which is not asked: what they say of themselves is right."""
     table, rows = tables.GOLD_PAIRS, len(found)
     ids = prompt_ids(found["messages"].combine_chunks())
@@ -167,7 +167,7 @@ def _subset(of: Iteration, path: Path, found: pa.Table, named: str) -> Faults:
     yield from agrees(path, tables.provenance(found), said)
 
 
-def reward_model(of: Iteration) -> Faults:
+def reward_model(of: CheckedIteration) -> Faults:
     """r_0 was trained on the seed preferences that fit, in as many steps; or was given."""
     metrics, place = of.here / METRICS, of.run.seed_pairs()
     yield from integrity.altered(of.run, *place)
@@ -243,7 +243,7 @@ def _dropped_places(dropped: pa.Table) -> list[Place]:
     return list(zip(dropped["file"].to_pylist(), dropped["row"].to_pylist(), strict=True))
 
 
-def base(of: Iteration) -> Faults:
+def base(of: CheckedIteration) -> Faults:
     """The prompts and both models are those that params.yaml names, and the run is begun."""
     data = prepared(of.here, of.settings)
     for table in (tables.ALL_PROMPTS, tables.DROPPED_PROMPTS):

@@ -3,7 +3,7 @@
 from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import faults, provenance
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import EVAL, Iteration
+from mutual_taught.audit.run import EVAL, CheckedIteration
 from mutual_taught.config import learning, params
 
 SAMPLING = ("answer_previous", "sample", "score", "rank_pairs", "dpo")
@@ -12,7 +12,7 @@ LEARNT = ("answers", "answer_rewards", "pseudo_pairs", "reward_pairs")
 LEARNING = ("answer", "build_pairs", "train_rm")
 
 
-def empty(of: Iteration) -> Faults:
+def empty(of: CheckedIteration) -> Faults:
     """Tables are empty, and say so, exactly where the iteration was stopped."""
     active, began = of.active, of.began
     trains = of.t > 0 and active and not params.load(learning.TrainRm, of.key).fixed
@@ -32,7 +32,7 @@ def empty(of: Iteration) -> Faults:
             yield Fault(path, "the table", state, wanted)
 
 
-def carried_on(of: Iteration) -> Faults:
+def carried_on(of: CheckedIteration) -> Faults:
     """What a stopped iteration carries on is the previous one's, and its stages did nothing."""
     if of.active:
         return

@@ -14,7 +14,7 @@ from mutual_taught.artifacts.manifests import MANIFEST, STEPS, read_manifest, re
 from mutual_taught.audit import faults, schedule
 from mutual_taught.audit.faults import Fault, Faults
 from mutual_taught.audit.provenance import checkpoints
-from mutual_taught.audit.run import Iteration
+from mutual_taught.audit.run import CheckedIteration
 from mutual_taught.config import learning, params
 from mutual_taught.steps import train_rm
 from mutual_taught.training import dpo, reward
@@ -30,7 +30,7 @@ LAST = {
 ROUNDING = 1e-4  # of means that training takes in float32, and that are taken here in float64
 
 
-def policy(of: Iteration) -> Faults:
+def policy(of: CheckedIteration) -> Faults:
     """DPO met all kept pairs, left the candidates it should have, and says so."""
     if not of.began:
         return
@@ -49,7 +49,7 @@ def policy(of: Iteration) -> Faults:
     yield from faults.numbers(of.metrics("dpo"), files.read_json(of.metrics("dpo")), trained)
 
 
-def _left(of: Iteration, expected: list[int], kept: int) -> Faults:
+def _left(of: CheckedIteration, expected: list[int], kept: int) -> Faults:
     """The candidates are of these steps, and say so."""
     place = of.here / "checkpoints"
     actual = read_steps(place)
@@ -67,7 +67,7 @@ def _made_in(folder: Path, step: int) -> Faults:
 
 
 def _dpo_curve(
-    of: Iteration, curve: schedule.Curve, planned: int, settings: learning.Dpo
+    of: CheckedIteration, curve: schedule.Curve, planned: int, settings: learning.Dpo
 ) -> Faults:
     """A curve has all steps, and margins and changes that follow from its rewards."""
     path = of.here / "curves" / "dpo.csv"
@@ -84,7 +84,7 @@ def candidates(planned: int, settings: learning.Dpo) -> list[int]:
     return due[-settings.keep_checkpoints :] if settings.keep_checkpoints else due
 
 
-def reward_model(of: Iteration) -> Faults:
+def reward_model(of: CheckedIteration) -> Faults:
     """Every epoch met every pair of the mix once, and the curve is that of these pairs."""
     if not of.active:
         return
@@ -113,7 +113,7 @@ def reward_model(of: Iteration) -> Faults:
 
 
 def _reward_curve(
-    of: Iteration, curve: schedule.Curve, planned: int, settings: learning.TrainRm
+    of: CheckedIteration, curve: schedule.Curve, planned: int, settings: learning.TrainRm
 ) -> Faults:
     """A curve has all steps, and means that follow from the rewards of the pairs."""
     path = of.here / "curves" / "train_rm.csv"
@@ -168,7 +168,7 @@ def _weights(data: pa.Table, mix: pa.Table) -> NDArray[np.float64]:
     return weights
 
 
-def _rows(of: Iteration, data: pa.Table, each: int) -> Faults:
+def _rows(of: CheckedIteration, data: pa.Table, each: int) -> Faults:
     """Margins, epochs and what was right follow from the other columns."""
     margins = data["reward_chosen"].to_numpy() - data["reward_rejected"].to_numpy()
     expected = {
@@ -182,7 +182,7 @@ def _rows(of: Iteration, data: pa.Table, each: int) -> Faults:
         yield from faults.first(path, table, data, name, bad, "what the other columns give")
 
 
-def _met(of: Iteration, data: pa.Table, plan: Sequence[int], epochs: int) -> Faults:
+def _met(of: CheckedIteration, data: pa.Table, plan: Sequence[int], epochs: int) -> Faults:
     """Steps have as many pairs as a batch, and every epoch has every pair of the mix once."""
     path = of.path(tables.REWARD_TRAINING)
     counted = np.bincount(data["step"].to_numpy())[1:].tolist()

@@ -20,7 +20,7 @@ from mutual_taught.audit import (
     training,
 )
 from mutual_taught.audit.faults import Fault, Faults
-from mutual_taught.audit.run import EVAL, Iteration, Run
+from mutual_taught.audit.run import EVAL, CheckedIteration, Run
 from mutual_taught.config import params
 from mutual_taught.errors import MutualTaughtError
 from mutual_taught.reading import formats, run_state
@@ -51,7 +51,7 @@ def verify(folder: Path, models: bool = True) -> Iterator[Fault]:
     run.forget([folder / "0" / "prompts.parquet"])
     for key in run.keys:
         run.ahead(run.listed(key))
-        of = Iteration(run, key, settings)
+        of = CheckedIteration(run, key, settings)
         for check in _checks(of):
             yield from guarded(of.here, check)
         if models:
@@ -70,7 +70,7 @@ def _iterations(folder: Path, there: set[str], wanted: list[str]) -> Faults:
         yield Fault(folder / name, "the iteration", state, f"{', '.join(wanted)} (params.yaml)")
 
 
-def _checks(of: Iteration) -> list[Faults]:
+def _checks(of: CheckedIteration) -> list[Faults]:
     """List what is checked of an iteration."""
     checks = [
         stopped.empty(of),
@@ -128,7 +128,7 @@ def guarded(folder: Path, check: Iterator[T]) -> Iterator[T | Fault]:
         yield Fault(folder, "an artifact", f"at odds with the others ({reason})", "a whole run")
 
 
-def _summary(of: Iteration) -> Faults:
+def _summary(of: CheckedIteration) -> Faults:
     """The summary and the alarms are those of the metrics of all iterations so far."""
     keys = of.run.keys[: of.run.keys.index(of.key) + 1]
     history = [

@@ -22,7 +22,7 @@ from mutual_taught.terminal.signs import fit, visible
 SHOWN = (*markdown.STAGES, "judge")  # a stage that only some runs have, so no report depends on it
 
 
-class Iteration(NamedTuple):
+class IterationState(NamedTuple):
     """One iteration: `final` is the iteration whose policy it ends with."""
 
     key: str
@@ -44,7 +44,7 @@ class Setting(NamedTuple):
     mixed_formats: tuple[str, ...]
 
 
-def iterations(run: Path, state: State) -> list[Iteration]:
+def iterations(run: Path, state: State) -> list[IterationState]:
     """Read what each iteration did, without those that params.yaml does not have."""
     keys = [key for key in run_state.present(run) if key not in state.leftovers]
     history: list[dict[str, Any]] = [
@@ -52,7 +52,7 @@ def iterations(run: Path, state: State) -> list[Iteration]:
         for key in keys
     ]
     return [
-        Iteration(
+        IterationState(
             key,
             _state(key, history[place]["metrics"]),
             summary.final_iteration(history[: place + 1]),
@@ -120,7 +120,7 @@ def show(run: Path, width: int | None = None) -> State:
     return state
 
 
-def _headline(state: State, listed: list[Iteration]) -> str:
+def _headline(state: State, listed: list[IterationState]) -> str:
     stopped = [one.key for one in listed if one.state.startswith("stopped here")]
     return (
         f"{state.kind} at t = {stopped[0]}" if stopped and state.kind == "stopped" else state.kind
@@ -139,7 +139,7 @@ def _about(given: Setting) -> Iterator[str]:
         yield f"note: {line}"
 
 
-def _print_numbers(console: Console, listed: list[Iteration]) -> None:
+def _print_numbers(console: Console, listed: list[IterationState]) -> None:
     """Print one column an iteration, or one block where the columns do not fit."""
 
     def fitted(text: str) -> str:
@@ -162,7 +162,7 @@ def _print_numbers(console: Console, listed: list[Iteration]) -> None:
             console.print(f"  {label:26}{text}")
 
 
-def _cells(one: Iteration) -> list[str]:
+def _cells(one: IterationState) -> list[str]:
     return [
         one.state,
         str(one.final),
@@ -171,7 +171,7 @@ def _cells(one: Iteration) -> list[str]:
 
 
 def advice(
-    run: Path, state: State, listed: list[Iteration], threshold: float | None
+    run: Path, state: State, listed: list[IterationState], threshold: float | None
 ) -> Iterator[str]:
     """Say where the results are, why a run stopped, or what to do next."""
     known = "select_policy.win_rate_threshold" not in state.changed
@@ -198,11 +198,11 @@ def advice(
         yield f"Leftover: {run / key}, which params.yaml does not have; {run_state.WAY_OUT}."
 
 
-def _history(listed: list[Iteration]) -> list[dict[str, Any]]:
+def _history(listed: list[IterationState]) -> list[dict[str, Any]]:
     return [{"iteration": int(one.key), "metrics": one.metrics} for one in listed]
 
 
-def _stopped(listed: list[Iteration], threshold: float | None) -> Iterator[str]:
+def _stopped(listed: list[IterationState], threshold: float | None) -> Iterator[str]:
     """Say why a run stopped; `threshold` is the τ that it was made with, None if not known."""
     tau = "the share τ" if threshold is None else f"τ = {threshold:.3f}"
     for one in listed:

@@ -7,7 +7,7 @@ import pytest
 
 from mutual_taught.artifacts import tables
 from mutual_taught.audit.provenance import made_from
-from mutual_taught.audit.run import EVAL, Iteration, Run
+from mutual_taught.audit.run import EVAL, CheckedIteration, Run
 from mutual_taught.config import params
 from tests.audit.test_verify_whole import copy
 
@@ -27,7 +27,7 @@ def listed(run: Path) -> list[tuple[Path, tables.Table]]:
 
 
 def faults(run: Path) -> list[str]:
-    of = Iteration(Run(run, ["2"]), "2", params.validate(params.read(params.PARAMS)))
+    of = CheckedIteration(Run(run, ["2"]), "2", params.validate(params.read(params.PARAMS)))
     return [str(one) for one in made_from(of)]
 
 

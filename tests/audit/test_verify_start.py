@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mutual_taught.artifacts import files, tables
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.audit import start
-from mutual_taught.audit.run import Iteration, Run
+from mutual_taught.audit.run import CheckedIteration, Run
 from mutual_taught.cli import main
 from mutual_taught.config import params, presets
 from mutual_taught.prepare import held_out
@@ -128,12 +128,12 @@ def test_gold_pairs_are_compared_with_their_file_only_if_it_is_here(run: Path) -
 SUBSET = "subset:test_prefs"
 
 
-def of_hub(run: Path) -> Iteration:
+def of_hub(run: Path) -> CheckedIteration:
     """Give iteration 0 as it would be with pairs of a subset of the hub, which is not asked."""
     raw = params.read(params.PARAMS)
     data = {"source": "hub", "path": "someone/preferences", "revision": "0" * 40, "subset": "all"}
     raw = {**raw, "data": {**raw["data"], **data}, "eval": {**raw["eval"], "gold_pairs": SUBSET}}
-    return Iteration(Run(run, ["0"]), "0", params.validate(raw))
+    return CheckedIteration(Run(run, ["0"]), "0", params.validate(raw))
 
 
 def as_subset(run: Path, **changes: object) -> list[str]:

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import judged
-from mutual_taught.audit.run import Iteration, Run
+from mutual_taught.audit.run import CheckedIteration, Run
 from mutual_taught.config import params
 from mutual_taught.planning import graph
 from stages import judge as stage
@@ -65,7 +65,7 @@ def turn_on(server: Server, **changes: Any) -> None:
 def faults(run: Path, key: str) -> list[str]:
     params._parse.cache_clear()
     settings = params.validate(params.read(params.PARAMS))
-    of = Iteration(Run(run, ["0", "1", "2"]), key, settings)
+    of = CheckedIteration(Run(run, ["0", "1", "2"]), key, settings)
     return [str(fault) for fault in judged.check(of)]
 
 

@@ -8,17 +8,17 @@ import pytest
 
 from mutual_taught.artifacts import files, tables
 from mutual_taught.audit import e_step, provenance
-from mutual_taught.audit.run import Iteration, Run
+from mutual_taught.audit.run import CheckedIteration, Run
 from mutual_taught.config import params
 from tests import in_process, project
 from tests.audit.test_verify_whole import copy
 from tests.judge_server import serving
 
 
-def of_run(run: Path) -> Iteration:
+def of_run(run: Path) -> CheckedIteration:
     params._parse.cache_clear()
     settings = params.validate(params.read(params.PARAMS))
-    return Iteration(Run(run, ["0", "1"]), "1", settings)
+    return CheckedIteration(Run(run, ["0", "1"]), "1", settings)
 
 
 def faults(run: Path) -> list[str]:
