@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LOOK = 10.0  # seconds to wait for the first sign of a server
 LARGEST_COUNT = 2**31  # of tokens; what says more is not to be believed
 REFUSED = (400, 413, 422)  # the request itself is at fault, such as one that is too long
+SECRET = 8  # letters of a key that can be one: shorter ones, such as "none", stand for no key
 # What the client would tell every server of this machine.
 UNTOLD = ("OS", "Arch", "Runtime", "Runtime-Version", "Lang", "Package-Version", "Async")
 # What some models do not take, by the word in their server's refusal, and what is done then.
@@ -116,7 +117,7 @@ class JudgeClient:
             without = frozenset(self._without)
             try:
                 if (reply := read_reply(self._sent(request, without))) is not None:
-                    return reply
+                    return self._without_key(reply)
                 tried += 1
             except openai.APIStatusError as error:
                 if error.status_code == 400 and self._learnt(str(error), request, without):
@@ -165,7 +166,17 @@ class JudgeClient:
         """Give an error's own words on one line, without the key."""
         cause = error.__cause__
         text = f"{error} {type(cause).__name__}: {cause}" if cause is not None else str(error)
-        return excerpt(text.replace(self._key, "***"))
+        return excerpt(self._masked(text))
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """Mask the key where a server says it back, because replies are stored and shared."""
+        listed = reply.logprobs and {
+            self._masked(token): value for token, value in reply.logprobs.items()
+        }
+        return reply._replace(text=self._masked(reply.text), logprobs=listed)
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._key, "***") if len(self._key) >= SECRET else text
 
     def _fault(self, error: Exception) -> EndpointError:
         return EndpointError(

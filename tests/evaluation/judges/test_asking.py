@@ -209,6 +209,28 @@ def test_a_key_is_taken_from_the_environment_and_told_to_nobody_else(
     assert all(KEY not in path.read_text() for path in tmp_path.rglob("*.jsonl"))
 
 
+def test_a_key_that_a_server_says_back_is_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with serving(lambda _: said(f"m: {KEY}", {KEY: -0.5})) as server:
+        ask(server, tmp_path, key_variable="JUDGE_KEY")
+    with opened(tmp_path / "verdicts.jsonl") as store:
+        reply = next(iter(store.replies.values()))
+    assert (reply.text, reply.logprobs) == ("m: ***", {"***": -0.5})
+    assert all(KEY not in path.read_text() for path in tmp_path.rglob("*.jsonl"))
+
+
+def test_a_key_too_short_to_be_secret_leaves_verdicts_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "m")
+    with serving(lambda _: said("m")) as server:
+        ask(server, tmp_path, key_variable="JUDGE_KEY")
+    with opened(tmp_path / "verdicts.jsonl") as store:
+        assert {reply.text for reply in store.replies.values()} == {"m"}
+
+
 def test_a_key_that_is_not_set_is_refused_before_anything_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
