@@ -24,9 +24,15 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-# What a shell starts in the background is deaf to Ctrl-C, and so would be what tests interrupt.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background is deaf to Ctrl-C, and what nohup starts to a terminal that
+# goes. So would be what tests interrupt.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGHUP, signal.SIG_DFL),
+    (signal.SIGTERM, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 if TYPE_CHECKING:
     from mutual_taught.models.load import Policy, RewardModel
