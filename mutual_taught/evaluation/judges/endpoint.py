@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOOK = 10.0  # seconds to wait for the first sign of a server
 LARGEST_COUNT = 2**31  # of tokens; what says more is not to be believed
 REFUSED = (400, 413, 422)  # the request itself is at fault, such as one that is too long
-SECRET = 8  # letters of a key that can be one: shorter ones, such as "none", stand for no key
+SECRET = 8  # letters of a key that verdicts cannot have by chance, as they can have "m"
 # What the client would tell every server of this machine.
 UNTOLD = ("OS", "Arch", "Runtime", "Runtime-Version", "Lang", "Package-Version", "Async")
 # What some models do not take, by the word in their server's refusal, and what is done then.
@@ -166,17 +166,17 @@ class JudgeClient:
         """Give an error's own words on one line, without the key."""
         cause = error.__cause__
         text = f"{error} {type(cause).__name__}: {cause}" if cause is not None else str(error)
-        return excerpt(self._masked(text))
+        known = self.settings.key_variable is not None
+        return excerpt(text.replace(self._key, "***") if known else text)
 
     def _without_key(self, reply: Reply) -> Reply:
         """Mask the key where a server says it back, because replies are stored and shared."""
+        if len(self._key) < SECRET:
+            return reply
         listed = reply.logprobs and {
-            self._masked(token): value for token, value in reply.logprobs.items()
+            token.replace(self._key, "***"): value for token, value in reply.logprobs.items()
         }
-        return reply._replace(text=self._masked(reply.text), logprobs=listed)
-
-    def _masked(self, text: str) -> str:
-        return text.replace(self._key, "***") if len(self._key) >= SECRET else text
+        return reply._replace(text=reply.text.replace(self._key, "***"), logprobs=listed)
 
     def _fault(self, error: Exception) -> EndpointError:
         return EndpointError(
