@@ -231,6 +231,15 @@ def test_a_key_too_short_to_be_secret_leaves_verdicts_as_they_are(
         assert {reply.text for reply in store.replies.values()} == {"m"}
 
 
+def test_a_short_key_is_not_shown_in_errors_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "k-7")
+    with serving(fault="401") as server, pytest.raises(EndpointError, match=r"\*\*\*") as failed:
+        ask(server, tmp_path, key_variable="JUDGE_KEY")
+    assert "k-7" not in str(failed.value)
+
+
 def test_a_key_that_is_not_set_is_refused_before_anything_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
