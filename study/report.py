@@ -27,8 +27,13 @@ def write(plan: StudyPlan, folder: Path, page: Path = PAGE) -> None:
     """Put tables and figures into a page, between the two marks; the rest of the page stays.
 
     Raises:
-        InputError: the page lacks the marks, or a file is no result.
+        InputError: the page or the folder is not there, the page lacks the marks, or a file is no
+            result.
     """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder; expected that of the results; look at --results")
+    if not page.is_file():
+        raise InputError(f"{page}: is no file; expected the page of the study; look at --page")
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text.partition(BEGIN)[2]:
         raise InputError(f"{page}: lacks {BEGIN} and {END}; expected both; put them back")

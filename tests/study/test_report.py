@@ -131,9 +131,20 @@ def test_rule_waits_until_all_runs_are_there(page: Path) -> None:
 
 
 def test_page_without_results_says_so_in_one_line(page: Path) -> None:
-    report.write(planning.load(page.parent / "arms.yaml"), page.parent / "none", page)
+    none = page.parent / "none"
+    none.mkdir()
+    report.write(planning.load(page.parent / "arms.yaml"), none, page)
     within = page.read_text().partition(report.BEGIN)[2].partition(report.END)[0]
     assert within.split("\n\n") == ["", "Of 6 units 0 were run.", ""]
+
+
+def test_folder_or_page_that_is_not_there_is_refused_and_the_page_stays(page: Path) -> None:
+    plan, before = planning.load(page.parent / "arms.yaml"), page.read_bytes()
+    with pytest.raises(InputError, match=r"nowhere: is no folder; .* look at --results"):
+        report.write(plan, page.parent / "nowhere", page)
+    with pytest.raises(InputError, match=r"other\.md: is no file; .* look at --page"):
+        report.write(plan, page.parent / "found", page.parent / "other.md")
+    assert page.read_bytes() == before
 
 
 def test_page_without_marks_is_refused_in_one_line(page: Path) -> None:
