@@ -37,6 +37,11 @@ class Candidate(NamedTuple):
     loss: str
     rate: float
 
+    @property
+    def sound(self) -> int:
+        """Count the sound runs."""
+        return sum(check.sound for check in self.checks)
+
 
 def check(numbers: Numbers) -> Check:
     """Check a run.
@@ -81,6 +86,24 @@ def policy_prompts(values: Mapping[str, Mapping[str, object]]) -> int:
     return int(splits["policy"]["prompts"] or 1 << 30)
 
 
+def settled(candidates: Sequence[Candidate], runs: int) -> Candidate | None:
+    """Choose as soon as no run that waits can change the choice, else None.
+
+    It can where a candidate, if all its runs that wait were sound, had as many sound runs as the
+    best of those whose runs are all there.
+
+    Args:
+        candidates: all there are, each with the runs that were made.
+        runs: how many each is to have.
+    """
+    ready = [one for one in candidates if len(one.checks) == runs]
+    best = max((one.sound for one in ready), default=-1)
+    waiting = [one for one in candidates if len(one.checks) < runs]
+    if any(one.sound + runs - len(one.checks) >= best for one in waiting):
+        return None
+    return choose(ready)
+
+
 def choose(candidates: Sequence[Candidate]) -> Candidate:
     """Choose among candidates whose runs are all there.
 
@@ -92,9 +115,8 @@ def choose(candidates: Sequence[Candidate]) -> Candidate:
     Args:
         candidates: at least one, each with the same number of runs.
     """
-    sound = [sum(check.sound for check in one.checks) for one in candidates]
-    best = max(sound)
-    compete = [one for one, count in zip(candidates, sound, strict=True) if count == best]
+    best = max(one.sound for one in candidates)
+    compete = [one for one in candidates if one.sound == best]
     highest = max(one.change for one in compete)
     near = [one for one in compete if one.change >= highest - ALIKE]
     return min(near, key=lambda one: (one.prompts, one.loss != "nca_pair", one.rate, -one.change))

@@ -172,7 +172,7 @@ def _checked(block: Block, plan: StudyPlan, studied: Studied) -> Iterator[str]:
         [
             one.name,
             str(len(one.checks)),
-            str(sum(check.sound for check in one.checks)),
+            str(one.sound),
             *(str(sum(each)) for each in zip(*one.checks, strict=True)),
             _minus(f"{one.change:+.3f}"),
         ]
@@ -182,10 +182,16 @@ def _checked(block: Block, plan: StudyPlan, studied: Studied) -> Iterator[str]:
     wanted = len(block.seeds) * len(block.formats)
     if block.rule != "choose":
         return
-    if len(found) == len(block.arms) and all(len(one.checks) == wanted for one in found):
-        yield f"By the rule: **{choice.choose(found).name}**."
-    else:
+    chosen = choice.settled(found, wanted) if len(found) == len(block.arms) else None
+    if chosen is None:
         yield f"The rule waits for {wanted} runs of each candidate."
+    elif all(len(one.checks) == wanted for one in found):
+        yield f"By the rule: **{chosen.name}**."
+    else:
+        yield (
+            f"By the rule: **{chosen.name}**. Runs that were not made cannot change it: had all "
+            "been sound, none of their candidates would have as many sound runs."
+        )
     yield ""
 
 

@@ -1,6 +1,6 @@
 """The rule that chooses the laptop preset, worked by hand."""
 
-from study.choice import Candidate, Check, choose
+from study.choice import Candidate, Check, choose, settled
 
 SOUND, STOPPED = Check(True, True, True, True), Check(False, True, True, True)
 
@@ -42,3 +42,19 @@ def test_of_candidates_still_alike_nca_and_the_lower_rate_come_first() -> None:
     listed = [candidate("a", 0.2, loss="bco_pair"), candidate("b", 0.2, rate=1e-4)]
     assert choose(listed).name == "b"
     assert choose([*listed, candidate("c", 0.195)]).name == "c"
+
+
+def test_choice_waits_while_a_run_could_change_it() -> None:
+    sound = candidate("a", 0.1)
+    assert settled([sound, candidate("b", 0.3, checks=(SOUND,))], 2) is None
+    assert settled([sound, candidate("b", 0.3, checks=())], 2) is None
+    mixed = candidate("a", 0.1, checks=(SOUND, STOPPED))
+    assert settled([mixed, candidate("b", 0.3, checks=(STOPPED,))], 2) is None
+    assert settled([candidate("b", 0.3, checks=(STOPPED,))], 2) is None
+
+
+def test_choice_is_settled_once_no_waiting_run_can_change_it() -> None:
+    listed = [candidate("a", 0.1), candidate("b", 0.3, checks=(STOPPED,))]
+    assert settled(listed, 2) == listed[0]
+    listed.append(candidate("c", 0.2))
+    assert settled(listed, 2) == listed[2]
