@@ -206,6 +206,9 @@ def judge(
     from mutual_taught.measuring import judge as judging
     from mutual_taught.measuring import settings
 
+    by_rewards = {"reward_model": reward_model, "max_length": max_length}
+    asks, scores = kind in ("alpaca_eval", "arena_hard"), kind == "reward_model"
+    _refuse_unused({**({} if asks else given), **({} if scores else by_rewards)}, kind)
     planned = judging.plan(own, other, prompts, out)
     terms = settings.read(values, settings.Given(max_length=max_length, seed=seed))
     if kind == "verifiable":
@@ -219,3 +222,12 @@ def judge(
     for line in judging.lines(judged):
         process.say(line)
     process.say(f"{out}: {len(planned.compared)} comparisons")
+
+
+def _refuse_unused(given: dict[str, Any], kind: str) -> None:
+    """Refuse options that only other judges look at; they would change nothing, in silence."""
+    for parameter in click.get_current_context().command.params:
+        if parameter.name in given and given[parameter.name] is not None:
+            raise click.UsageError(
+                f"{parameter.opts[0]} is of another judge; expected none with --judge {kind}"
+            )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from mutual_taught.artifacts.schemas import GENERATIONS
+from mutual_taught.artifacts.schemas import GENERATIONS, TEXT
 from mutual_taught.evaluation import gold
 from mutual_taught.measuring import checkpoints, rowfile
 from mutual_taught.measuring.checkpoints import Checkpoint
@@ -18,9 +18,10 @@ from mutual_taught.prepare.conversations import Prompt
 # The columns of `generations` that a policy alone gives: no reward, nothing of pi_0.
 OWN = (
     *("prompt_id", "response_index", "response", "token_ids", "length_tokens", "length_chars"),
-    *("finish_reason", "seed", "logprob", "gold", "passed", "reason"),
+    *("finish_reason", "seed", "logprob", "gold", "passed"),
 )
-ADDED = {name: GENERATIONS.columns[name] for name in OWN}
+# `skipped` says why a row has no response; `reason` is left to scoring, which says so of rewards.
+ADDED = {**{name: GENERATIONS.columns[name] for name in OWN}, "skipped": TEXT}
 Row = dict[str, Any]
 
 
@@ -103,11 +104,11 @@ def _screened(parsed: Sequence[Parsed], policy: Path, terms: Terms) -> list[Pars
 def _cells(parsed: Parsed, responses: dict[str, list[Row]]) -> Iterator[Row]:
     """Give the cells that a row gains, once for each response; empty ones where it is no prompt."""
     if parsed.prompt is None:
-        yield {**dict.fromkeys(ADDED), "reason": parsed.reason}
+        yield {**dict.fromkeys(ADDED), "skipped": parsed.reason}
         return
     for row in responses[parsed.prompt.prompt_id]:
         text = row["response"]
-        more = {"length_chars": len(text), **_gold(parsed.prompt, text), "reason": ""}
+        more = {"length_chars": len(text), **_gold(parsed.prompt, text), "skipped": ""}
         yield {name: {**row, **more}[name] for name in ADDED}
 
 

@@ -75,7 +75,7 @@ def test_responses_and_conversations_of_other_formats_have_the_same_rewards(
 
 @pytest.mark.slow
 def test_a_row_gains_its_responses_with_the_columns_of_generations(
-    policy_folder: Path, here: Path
+    policy_folder: Path, reward_folder: Path, here: Path
 ) -> None:
     verifiable = {"instruction_ids": ["punctuation:no_comma"], "instruction_kwargs": ["{}"]}
     file = written(
@@ -93,14 +93,19 @@ def test_a_row_gains_its_responses_with_the_columns_of_generations(
     found = lines(here / "out.jsonl")
     assert [row["mine"] for row in found] == [1, 1, 2, 2, 3, 3, 4, 5]
     assert list(found[0]) == ["prompt", "mine", *sample.ADDED]
-    assert set(sample.ADDED) <= set(tables.GENERATIONS.columns)
+    assert {*sample.ADDED} - {"skipped"} <= set(tables.GENERATIONS.columns)
     assert [row["response"] for row in found[:2]] == [row["response"] for row in found[4:6]]
     assert [row["response_index"] for row in found[:6]] == [0, 1] * 3
     assert found[0]["gold"] is None
     assert 0 <= found[2]["gold"] <= 1
     assert all(row["length_tokens"] == len(row["token_ids"]) <= 8 for row in found[:6])
-    assert [row["reason"] for row in found] == [""] * 6 + ["special_token", "too_long"]
+    assert [row["skipped"] for row in found] == [""] * 6 + ["special_token", "too_long"]
     assert (count.rows, count.responses) == (5, 6)
+    assert scored(here / "out.jsonl", reward_folder, here / "rewards.jsonl").rewards > 0
+    rewards = lines(here / "rewards.jsonl")  # random weights say control signs, which are refused
+    assert {row["reason"] for row in rewards[:6]} <= {"", "control_sign"}
+    assert all(row["reason"] and row["reward"] is None for row in rewards[6:])
+    assert [row["skipped"] for row in rewards] == [row["skipped"] for row in found]
 
 
 @pytest.mark.slow

@@ -221,3 +221,21 @@ def test_numbers_of_something_else_are_not_written_over(out: str, here: Path) ->
     assert done.exit_code == 1
     assert f"{out}: holds other things than verdicts; expected a new folder" in done.output
     assert Path("taken/metrics.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        ("verifiable", "--reward-model", "run/2/reward_model"),
+        ("verifiable", "--key-variable", ""),
+        ("reward_model", "--model", "a-judge"),
+        ("alpaca_eval", "--max-length", "64"),
+    ],
+)
+def test_options_of_another_judge_are_refused(
+    kind: str, option: str, value: str, here: Path
+) -> None:
+    done = judge("own.jsonl", "other.json", "--judge", kind, option, value)
+    assert done.exit_code == 2
+    assert f"{option} is of another judge; expected none with --judge {kind}" in done.output
+    assert not Path("judged").exists()
