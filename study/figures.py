@@ -67,6 +67,25 @@ def _step(numbers: Numbers, t: int) -> list[tuple[float, float]]:
     return [(float(found.label.mean() - found.reward.mean()), gain)]
 
 
+def runs(studied: Studied) -> bytes | None:
+    """Draw every run by itself: gold and mean length by iteration, a colour a format."""
+    figure = _figure()
+    axes = figure.subplots(1, 2)
+    for place, ((_, number_format), own) in enumerate(studied.items()):
+        look = {"color": f"C{place}", "marker": "o", "alpha": 0.6, "linewidth": 1}
+        for one in own:
+            steps = range(one.last + 1)
+            name = number_format if one is own[0] else None
+            axes[0].plot(steps, [_gold(one, t) for t in steps], label=name, **look)
+            axes[1].plot(steps, [one.average(t, "length") for t in steps], **look)
+    for place, what in enumerate(("gold", "length of answers, tokens")):
+        axes[place].set_xlabel("iteration")
+        axes[place].set_ylabel(what)
+        axes[place].set_xticks(steps)
+    axes[0].legend(fontsize=8)
+    return _png(figure)
+
+
 def _figure() -> "Figure":
     import matplotlib
 
@@ -86,3 +105,4 @@ ALL: Sequence[tuple[str, str, Callable[[Studied], bytes | None]]] = (
     ("gold", "Gold by iteration", gold),
     ("labels", "Labels and what r_t gains", labels),
 )
+RUNS = ("runs", "Gold and length of every run", runs)

@@ -136,6 +136,7 @@ def _block(
     yield from table(["arm", "what it is"], [[arm, plan.arms[arm].is_] for arm in block.arms])
     if block.rule is not None:
         yield from _checked(block, plan, studied)
+        yield from _each(studied)
     yield "**The policy.** Final against π_0, same prompts; ranges are over seeds."
     yield ""
     yield from table(POLICY, [_policy(key, own) for key, own in studied.items()])
@@ -151,7 +152,8 @@ def _block(
     everything = [numbers for own in studied.values() for numbers in own]
     yield from _by_margin(everything)
     yield from _by_instruction(everything)
-    for name, title, draw in figures.ALL:
+    drawn = figures.ALL if block.rule != "show" else (*figures.ALL, figures.RUNS)
+    for name, title, draw in drawn:
         if (content := draw(studied)) is not None:
             file = f"study-{block.name}-{name}.png"
             write_bytes(pictures / file, content)
@@ -195,7 +197,50 @@ def _checked(block: Block, plan: StudyPlan, studied: Studied) -> Iterator[str]:
     yield ""
 
 
+def _stored(one: Numbers, measure: str) -> str:
+    """Write a difference as the run's last evaluation has it, with its interval over prompts."""
+    mean, low, high = (one.number(one.last, f"{measure}.{n}") for n in ("mean", "ci_lo", "ci_hi"))
+    return shown(Estimate(mean, low, high, float("nan"), 1))
+
+
 CHECKS = ("go on", "gold rises", "length in bounds", "chosen stays likely")
+RUNS = [
+    "run",
+    "win rate on D_MS",
+    "gold, t = 0, 1, …",
+    "change of gold",
+    "length, ratio",
+    "chosen log-prob",
+    "r_t − r_0, own samples",
+    "sound",
+]
+
+
+def _each(studied: Studied) -> Iterator[str]:
+    """Give every run by itself."""
+    yield "**Every run.** Of the chosen log-prob the lowest change in an iteration is shown."
+    yield ""
+    rows = [_run(one) for own in studied.values() for one in own]
+    yield from table(RUNS, rows)
+
+
+def _run(one: Numbers) -> list[str]:
+    steps = range(one.last + 1)
+    known = [one.number(t, "select_policy.win_rate") for t in steps[1:]]
+    checked = choice.check(one)
+    failed = [name for name, held in zip(CHECKS, checked, strict=True) if not held]
+    return [
+        one.unit.name,
+        ", ".join("stopped" if np.isnan(rate) else f"{rate:.2f}" for rate in known),
+        ", ".join(f"{one.average(t, 'gold'):.3f}" for t in steps),
+        _stored(one, "eval.policy.gold_vs_base"),
+        f"{one.average(one.last, 'length') / one.average(0, 'length'):.2f}",
+        _minus(f"{_displacement(one):.1f}"),
+        _stored(one, "eval.reward_model.own_samples.difference"),
+        "yes" if checked.sound else f"no: {', '.join(failed)}",
+    ]
+
+
 POLICY = [
     "arm, format",
     "seeds",

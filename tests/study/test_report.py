@@ -39,7 +39,10 @@ ABOUT = {
 def rows(gain: float, right: float) -> list[ResultRow]:
     """Four prompts: gold rises by `gain` in each, r_t is right on a share of pairs."""
     found = [ResultRow(t, "eval.active", "", "", 1.0, 1) for t in (0, 1)]
-    found.append(ResultRow(1, "train_rm.steps", "", "", 3.0, 1))
+    numbers = {"train_rm.steps": 3.0, "select_policy.win_rate": 0.75}
+    numbers |= {"dpo.chosen_logp_change": -5.5, "eval.policy.gold_vs_base.mean": 0.5}
+    numbers |= {f"eval.policy.gold_vs_base.ci_{end}": at for end, at in (("lo", 0.4), ("hi", 0.6))}
+    found += [ResultRow(1, name, "", "", value, 1) for name, value in numbers.items()]
     for prompt in "abcd":
         for t in (0, 1):
             found += [
@@ -65,7 +68,11 @@ def rows(gain: float, right: float) -> list[ResultRow]:
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    (tmp_path / "arms.yaml").write_text(ARMS)
+    return written(tmp_path, ARMS)
+
+
+def written(tmp_path: Path, arms: str) -> Path:
+    (tmp_path / "arms.yaml").write_text(arms)
     for seed in (1, 2):
         for arm, gain, right in (("mutual", 0.5, 1.0), ("fixed", 0.25, 0.5)):
             unit = Unit(arm, seed, "float32")
@@ -128,6 +135,16 @@ def test_labels_are_judged_where_gold_differs(page: Path) -> None:
 
 def test_rule_waits_until_all_runs_are_there(page: Path) -> None:
     assert "The rule waits for 3 runs of each candidate." in page.read_text()
+
+
+def test_every_run_has_a_row_and_a_line_where_runs_are_shown(tmp_path: Path) -> None:
+    page = written(tmp_path, ARMS.replace("rule: choose", "rule: show"))
+    found = row(page, "mutual-s2-float32")
+    assert found[1:7] == ["0.75", "0.250, 0.750", "+0.500 [0.400, 0.600]", "1.20", "−5.5", "–"]
+    assert found[7] == "no: chosen stays likely"
+    assert row(page, "fixed-s1-float32")[1] == "0.75"
+    assert "](pictures/study-core-runs.png)" in page.read_text()
+    assert (tmp_path / "pictures" / "study-core-runs.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_page_without_results_says_so_in_one_line(page: Path) -> None:
