@@ -38,6 +38,7 @@ VOLATILE = {
     "bos_token_id",
     "use_cache",
 }
+FOUND = {"local_files_only", "name_or_path"}  # of tokenizer_config.json
 TOKENIZER = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -92,12 +93,20 @@ def place(kind: str, folder: Path, tokens: Tokens, asked: Mapping[str, object]) 
         "config": config,
         **asked,
         "max_length": tokens.max_length,
-        "files": {name: sha256(folder / name) for name in TOKENIZER if (folder / name).is_file()},
+        "files": {name: _decides(folder / name) for name in TOKENIZER if (folder / name).is_file()},
         "code": _code(),
         "versions": work.versions(),
         "device": device().type,
     }
     return work.root() / "checks" / f"{digest(whole)[:32]}.json"
+
+
+def _decides(path: Path) -> str:
+    """Hash what a file of the tokenizer decides: how it was found on loading is written into it."""
+    if path.name != "tokenizer_config.json":
+        return sha256(path)
+    found = read_json(path)
+    return digest({name: value for name, value in found.items() if name not in FOUND})
 
 
 @functools.cache

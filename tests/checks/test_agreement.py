@@ -1,5 +1,6 @@
 """What is computed of a model against a plain pass of transformers, before a run."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,11 @@ def test_a_policy_that_agrees_is_read_packed_and_looked_at_once(
     monkeypatch.setattr(policies, "_policy", lambda *_: pytest.fail("looked at again"))
     monkeypatch.setattr(drawn, "_compare", lambda *_: pytest.fail("looked at again"))
     assert compare_sampling(policy_folder, TOKENS) == found
+    trained = here / "trained"  # transformers writes into it how the tokenizer was loaded
+    shutil.copytree(policy_folder, trained)
+    file = trained / "tokenizer_config.json"
+    write_json(file, {**read_json(file), "local_files_only": True})
+    assert compare_sampling(trained, TOKENS) == found
 
 
 def test_other_limits_are_looked_at_anew(here: Path, policy_folder: Path) -> None:
