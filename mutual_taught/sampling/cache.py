@@ -44,7 +44,7 @@ class RoomyLayer(DynamicLayer):  # type: ignore[misc]
             length = self.keys.shape[-2]
             held = self._room if self._room[0].data_ptr() == self.keys.data_ptr() else None
             keys, values = held or (self.keys, self.values)
-            self._fill((keys[indices], values[indices]), length)
+            self._fill((keys.index_select(0, indices), values.index_select(0, indices)), length)
 
     def _fill(self, room: tuple[Tensor, Tensor], length: int) -> None:
         """Hold a room, filled up to so many tokens."""

@@ -11,7 +11,7 @@ from mutual_taught.models.load import Policy, device
 from mutual_taught.models.packed.rows import shared_length
 from mutual_taught.models.sight import sees_all
 from mutual_taught.sampling.cache import RoomyCache
-from mutual_taught.sampling.race import draw_tokens, keys_at
+from mutual_taught.sampling.race import draw_tokens, few, keys_at
 from mutual_taught.terminal.progress import Moved, ignore
 
 SHRINK_AT = 0.85  # share of rows still open: to leave, the cache is copied, which must pay
@@ -101,7 +101,7 @@ class _Rows:
         source = torch.repeat_interleave(torch.arange(len(requests)), counts).to(self.where)
         self.cache.batch_select_indices(source)
         self.mask, self.position = self.mask[source], self.position[source]
-        self._take(logits[source])
+        self._take(logits.index_select(0, source))
 
     def left(self) -> int:
         """Count the responses that have not ended."""
@@ -155,10 +155,9 @@ class _Rows:
         self._take(output.logits[:, -1])
 
     def _take(self, logits: Tensor) -> None:
-        logits = logits.float()
         keys = keys_at(self.seeds[self.batch], self.time)
         drawn = draw_tokens(logits, keys, self.decode.temperature, self.decode.top_p)
-        logps = logits.gather(1, drawn[:, None]).squeeze(1) - logits.logsumexp(dim=1)
+        logps = _logps(logits, drawn)
         open_rows = ~self.ended
         rows = self.batch[open_rows]
         self.tokens[rows, self.time] = drawn[open_rows]
@@ -181,6 +180,12 @@ class _Rows:
             ended = tokens[-1] in self.policy.stop_ids
             found.append(Draw(tokens, "stop" if ended else "length", logprob))
         return found
+
+
+def _logps(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Give the raw log-prob of each row's token, in float32, shape (rows,)."""
+    total = torch.cat([part.float().logsumexp(dim=1) for part in torch.split(logits, few(logits))])
+    return logits.gather(1, tokens[:, None]).squeeze(1).float() - total
 
 
 def _left_padded(rows: Sequence[Sequence[int]], where: torch.device) -> Tensor:

@@ -1,8 +1,11 @@
 """One token a row, by an exponential race among the nucleus; noise is keyed, not streamed."""
 
+import torch
 from torch import Tensor
 
-TOP = 256  # candidates looked at first: nuclei are rarely wider, and sorting a vocabulary is dear
+# Candidates looked at: sorting a vocabulary is dear, and nuclei that wide are rare.
+TOPS = (256, 4096, None)
+CACHED = 1 << 19  # logits: 2 MB in float32
 
 GOLDEN, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB  # splitmix64's
 BITS = 52  # of a uniform number; with the half that keeps it off 0 and 1 they fill a float64
@@ -51,7 +54,7 @@ def draw_tokens(logits: Tensor, keys: Tensor, temperature: float, top_p: float) 
     log p_v + Gumbel noise.) Where candidates stand among each other decides nothing.
 
     Args:
-        logits: float32, shape (rows, vocabulary).
+        logits: shape (rows, vocabulary); counted in float32.
         keys: of each row's next token, int64, shape (rows,).
         temperature: divides the logits.
         top_p: size of the nucleus.
@@ -61,20 +64,45 @@ def draw_tokens(logits: Tensor, keys: Tensor, temperature: float, top_p: float) 
 
     Source: ours; the paper names only temperature and top-p.
     """
-    scaled = logits / temperature
-    total = scaled.logsumexp(dim=1, keepdim=True)
-    values, ids = _ordered(*scaled.topk(min(TOP, scaled.shape[1]), dim=1))
-    probs = (values - total).exp()
+    drawn = torch.empty_like(keys)
+    rows = torch.arange(len(keys), device=keys.device)
+    for top in TOPS:
+        wide = []
+        for part in torch.split(rows, few(logits)):
+            scaled = logits.index_select(0, part).float().div_(temperature)
+            drawn[part], wider = _draw_among(scaled, keys[part], top_p, top)
+            wide.append(part[wider])
+        rows = torch.cat(wide)
+        if not len(rows):
+            break
+    return drawn
+
+
+def few(logits: Tensor) -> int:
+    """Say how many rows of logits to look at together: on a CPU those that fit into its caches."""
+    return max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+
+
+def _draw_among(
+    scaled: Tensor, keys: Tensor, top_p: float, top: int | None
+) -> tuple[Tensor, Tensor]:
+    """Draw among the most probable tokens: `top` of them, or all.
+
+    Returns:
+        Token ids, and whether the nucleus may be wider, bool, both of shape (rows,).
+    """
+    if top is None or top >= scaled.shape[1]:
+        values, ids = scaled.sort(dim=1, descending=True, stable=True)
+    else:
+        values, ids = _ordered(*scaled.topk(top, dim=1))
+    probs = (values - scaled.logsumexp(dim=1, keepdim=True)).exp()
     kept = nucleus(probs, top_p)
     drawn = _first(probs * kept, ids, keys)
+    if values.shape[1] == scaled.shape[1]:
+        return drawn, torch.zeros_like(drawn, dtype=torch.bool)
     # A nucleus that takes the last candidate may go on behind it, and equals of the last that topk
     # left out may have lower ids.
-    wide = (kept & (values == values[:, -1:])).any(dim=1).nonzero().squeeze(1)
-    if len(wide) and ids.shape[1] < scaled.shape[1]:
-        values, ids = scaled[wide].sort(dim=1, descending=True, stable=True)
-        probs = (values - total[wide]).exp()
-        drawn[wide] = _first(probs * nucleus(probs, top_p), ids, keys[wide])
-    return drawn
+    return drawn, (kept & (values == values[:, -1:])).any(dim=1)
 
 
 def nucleus(probs: Tensor, top_p: float) -> Tensor:

@@ -466,10 +466,13 @@ def test_reward_is_read_at_the_last_token_even_if_it_is_the_padding(
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_attention_of_one_token_a_row_is_that_of_the_fused_kernel(masked: bool) -> None:
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-6), (torch.bfloat16, 2e-2)])
+def test_attention_of_one_token_a_row_is_that_of_the_fused_kernel(
+    masked: bool, dtype: torch.dtype, near: float
+) -> None:
     generator = torch.Generator().manual_seed(0)
-    query = torch.randn(3, 4, 1, 8, generator=generator)
-    key, value = (torch.randn(3, 2, 7, 8, generator=generator) for _ in range(2))
+    query = torch.randn(3, 4, 1, 8, generator=generator).to(dtype)
+    key, value = (torch.randn(3, 2, 7, 8, generator=generator).to(dtype) for _ in range(2))
     mask = torch.ones(3, 1, 1, 7, dtype=torch.bool)
     mask[0, ..., :3] = mask[2, ..., 2:5] = False
     seen = mask if masked else None
@@ -477,7 +480,7 @@ def test_attention_of_one_token_a_row_is_that_of_the_fused_kernel(masked: bool) 
         found, _ = attention.attend(torch.nn.Identity(), query, key, value, seen)
     keys, values = (states.repeat_interleave(2, dim=1) for states in (key, value))
     expected = torch.nn.functional.scaled_dot_product_attention(query, keys, values, seen)
-    torch.testing.assert_close(found, expected.transpose(1, 2), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found, expected.transpose(1, 2), rtol=near, atol=near)
 
 
 @pytest.mark.parametrize("masked", [True, False])

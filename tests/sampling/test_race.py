@@ -1,16 +1,20 @@
 """The race by hand, its distribution against exact shares, and what it couples."""
 
-from math import log
+from math import inf, log
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from mutual_taught.sampling import race
 from mutual_taught.sampling.race import draw_tokens, exponentials, keys_at, nucleus
 
 # splitmix64 from seed 0 gives, first to third (Steele, Lea and Flood, 2014)
 STREAM = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+
+# of nuclei, as draws look at 256 tokens, at 4096, at all
+WIDTHS = ((1, 256), (256, 4096), (4096, 6001))
 
 
 def fits(counts: NDArray[np.int64], expected: NDArray[np.float64], freedom: int) -> bool:
@@ -129,6 +133,26 @@ def test_row_that_needs_the_whole_vocabulary_changes_no_other_row() -> None:
         keys = keys_at(torch.tensor([seed, 99]), 0)
         alone = draw_tokens(peaked[None], keys[:1], 0.8, 0.95)
         assert draw_tokens(rows, keys, 0.8, 0.95)[0] == alone[0]
+
+
+@pytest.mark.parametrize("cached", [race.CACHED, 6000])
+def test_draws_are_those_of_a_whole_sort_for_nuclei_of_any_width(
+    cached: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(race, "CACHED", cached)  # rows looked at together: all, or one at a time
+    chance = np.random.default_rng(6)
+    scales = np.repeat([0.01, 1.0, 2.0, 5.0, 12.0], 8)[:, None]
+    logits = torch.from_numpy(chance.normal(size=(40, 6000)) * scales).float()
+    logits[::4] = logits[::4].round()  # many ties
+    keys = keys_at(torch.arange(40), 1)
+    scaled = logits / 0.8
+    values, ids = scaled.sort(dim=1, descending=True, stable=True)
+    kept = nucleus((values - scaled.logsumexp(dim=1, keepdim=True)).exp(), 0.95)
+    widths = kept.sum(dim=1)
+    assert all(((low <= widths) & (widths < high)).any() for low, high in WIDTHS)
+    times = exponentials(keys, ids) / (values - scaled.logsumexp(dim=1, keepdim=True)).exp()
+    first = times.masked_fill(~kept, inf).argmin(dim=1, keepdim=True)
+    assert draw_tokens(logits, keys, 0.8, 0.95).tolist() == ids.gather(1, first)[:, 0].tolist()
 
 
 @pytest.mark.parametrize("vocabulary", [30, 500])

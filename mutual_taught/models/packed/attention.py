@@ -235,7 +235,11 @@ def _one(
     scale = size**-0.5 if scaling is None else scaling
     # (rows, heads, 1, size) to (rows, key heads, heads / key heads, size): heads become queries.
     own = query.reshape(rows, key.shape[1], -1, size)
-    scores = torch.matmul(own, key.transpose(2, 3)).float() * scale
+    if key.dtype == torch.float32:
+        scores = torch.matmul(own, key.transpose(2, 3))
+    else:  # keys laid out the other way would be copied
+        scores = torch.matmul(key, own.transpose(2, 3)).transpose(2, 3)
+    scores = scores.float() * scale
     if softcap is not None:
         scores = softcap * torch.tanh(scores / softcap)
     found = torch.matmul(_masked(scores, mask).softmax(dim=3).to(value.dtype), value)
