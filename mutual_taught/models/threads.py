@@ -2,8 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Barrier, Event, Lock
+from queue import SimpleQueue
+from threading import Barrier, Event, Lock, Thread
 from typing import TypeVar
 
 import torch
@@ -60,18 +60,9 @@ def side_by_side(
         for number, item in items.items():
             yield number, work(model, item, seen)
         return
-    count = min(count, len(items))
-    models, ready, stop, lock = (
-        [_twin(model) for _ in range(count)],
-        Barrier(count),
-        Event(),
-        Lock(),
-    )
-
-    def begin() -> None:
-        torch.set_num_threads(each)  # of this thread
-        read_apart()
-        ready.wait()
+    models = _twins(model, min(count, len(items)))
+    left, ended = iter(items.items()), SimpleQueue[tuple[int, Found] | BaseException]()
+    ready, stop, lock = Barrier(len(models)), Event(), Lock()
 
     def tell(told: Told) -> None:
         with lock:
@@ -79,24 +70,45 @@ def side_by_side(
                 raise StoppedError
             seen(told)
 
-    def compute(item: Item) -> Found:
-        own = models.pop()
+    def compute(own: Model) -> None:
         try:
-            return work(own, item, tell)
-        finally:
-            models.append(own)
+            torch.set_num_threads(each)  # of this thread
+            read_apart()
+            ready.wait()  # from here on nobody sets anything
+            while not stop.is_set():
+                with lock:
+                    pair = next(left, None)
+                if pair is None:
+                    return
+                number, item = pair
+                ended.put((number, work(own, item, tell)))
+        except BaseException as error:
+            ended.put(error)
 
-    pool = ThreadPoolExecutor(count, "shard", begin)
+    workers = [Thread(target=compute, args=(one,), name="shard", daemon=True) for one in models]
     try:
-        asked = {pool.submit(compute, item): number for number, item in items.items()}
-        for done in as_completed(asked):
-            yield asked[done], done.result()
+        for worker in workers:
+            worker.start()
+        for _ in items:
+            found = ended.get()
+            if isinstance(found, BaseException):
+                raise found
+            yield found
     finally:
         stop.set()
-        pool.shutdown(cancel_futures=True)
+        ready.abort()  # if not all have begun
+        for worker in workers:
+            if worker.ident is not None:  # it was started
+                worker.join()
         torch.set_num_threads(before)  # what threads to come begin with
 
 
-def _twin(model: Model) -> Model:
-    """Copy a model but for its weights."""
-    return copy.deepcopy(model, {id(weight): weight for weight in model.parameters()})
+def _twins(model: Model, count: int) -> list[Model]:
+    """Give a model and copies of it with the same weights; it alone if it cannot be copied."""
+    found = [model]
+    try:
+        while len(found) < count:
+            found.append(copy.deepcopy(model, {id(one): one for one in model.parameters()}))
+    except Exception:  # a model may hold anything, such as a lock
+        return [model]
+    return found

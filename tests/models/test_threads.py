@@ -17,6 +17,8 @@ Seen = Callable[[int], object]
 class Holding(nn.Module):
     """Adds a weight to what it holds of the last forward pass, as some models hold positions."""
 
+    lock: object = None
+
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1))
@@ -37,10 +39,11 @@ def test_threads_are_shared_out_by_their_number_alone() -> None:
 
 def test_threads_share_weights_and_hold_the_rest_for_themselves() -> None:
     model, seen = Holding(), list[int]()
-    weights, at_once = set[int](), list[int]()
+    weights, models, at_once = set[int](), set[int](), list[int]()
 
     def work(own: Holding, item: float, tell: Seen) -> float:
         weights.add(own.weight.data_ptr())
+        models.add(id(own))
         at_once.append(torch.get_num_threads())
         tell(1)
         result: float = own(item)
@@ -49,10 +52,24 @@ def test_threads_share_weights_and_hold_the_rest_for_themselves() -> None:
     found = dict(side_by_side(model, {n: float(n) for n in range(6)}, work, seen.append))
     assert found == {n: n + 1.0 for n in range(6)}
     assert weights == {model.weight.data_ptr()}
+    assert len(models) == 2
     assert at_once == [1] * 6
     assert seen == [1] * 6
     assert torch.get_num_threads() == 2
-    assert model.held == 0.0
+
+
+def test_model_that_cannot_be_copied_computes_alone() -> None:
+    model, found = Holding(), set[int]()
+    model.lock = threading.Lock()  # no copy of it can be made
+
+    def work(own: Holding, item: float, _: Seen) -> float:
+        found.add(id(own))
+        assert torch.get_num_threads() == 1
+        result: float = own(item)
+        return result
+
+    assert dict(side_by_side(model, {0: 1.0, 1: 2.0}, work, ignore)) == {0: 2.0, 1: 3.0}
+    assert found == {id(model)}
 
 
 def test_error_of_one_ends_the_other() -> None:
