@@ -1,47 +1,67 @@
 """The candidates of the laptop preset: valid, as docs/study.md lists them, alike in all else."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
-from mutual_taught.config import params, presets
+from mutual_taught.config import params
+from study import plan as planning
+from study.plan import Unit
 from tests import project
 
 LAPTOP = project.ROOT / "presets" / "laptop.yaml"
-FOLDER = project.ROOT / "study" / "candidates"
-CANDIDATES = sorted(FOLDER.glob("*.yaml"))
-each_candidate = pytest.mark.parametrize("path", CANDIDATES, ids=lambda path: path.stem)
+PLAN = planning.load()
+[CHOOSING] = [block for block in PLAN.order if block.rule == "choose"]
+each_candidate = pytest.mark.parametrize("name", CHOOSING.arms)
 
 
-def changed(path: Path) -> dict[str, Any]:
-    values = copy.deepcopy(params.read(LAPTOP))
-    presets.merge(values, params.read(path))
+def changed(name: str) -> dict[str, Any]:
+    """Give a candidate's params, but for its seed and number format, as the preset has them."""
+    values, laptop = planning.values(PLAN, Unit(name, 101, "float32")), params.read(LAPTOP)
+    values["seed"] = laptop["seed"]
+    for block, key in planning.FORMAT_KEYS:
+        values[block][key] = laptop[block][key]
     return values
 
 
 def listed() -> dict[str, list[str]]:
-    """List the table's cells by candidate: prompts, learning rate."""
+    """List the table's cells by candidate: prompts, learning rate, share of longer pairs."""
     text = (project.ROOT / "docs" / "study.md").read_text(encoding="utf-8")
     table = text.split("| candidate,")[1].split("\n\n")[0]
     cells = [line.strip("| ").replace("`", "").split(" | ") for line in table.splitlines()[2:]]
     return {name: rest for name, *rest in cells}
 
 
+def share(name: str) -> float:
+    """Give the share of r_0's pairs whose chosen response is the longer one, in percent."""
+    settings = PLAN.arms[name].preferences
+    path = settings.path if settings and settings.path else "data/seed_preferences.parquet"
+    pairs = pq.read_table(project.ROOT / path)
+    train = pairs.filter(pc.equal(pairs["part"], "train"))
+    sides = [pc.utf8_length(train[side]).to_numpy() for side in ("chosen", "rejected")]
+    return 100 * float((sides[0] > sides[1]).mean())
+
+
 def test_the_rule_names_every_candidate() -> None:
-    assert set(listed()) == {path.stem for path in CANDIDATES}
-    assert len(CANDIDATES) == 4
+    assert list(listed()) == CHOOSING.arms
+    files = {Path(name) for arm in CHOOSING.arms for name in PLAN.arms[arm].ablations}
+    assert {project.ROOT / path for path in files} == set(
+        (project.ROOT / "study" / "candidates").glob("*.yaml")
+    )
 
 
 @each_candidate
-def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(path: Path) -> None:
-    values, laptop = changed(path), params.read(LAPTOP)
-    params.validate(values, path)
-    prompts, rate = listed()[path.stem]
+def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(name: str) -> None:
+    values, laptop = changed(name), params.read(LAPTOP)
+    prompts, rate, longer = listed()[name]
     splits, dpo = values["data"]["splits"], values["dpo"]
     assert prompts == f"{splits['policy']['prompts']}, {splits['reward']['prompts']}"
     assert (dpo["loss_type"], dpo["learning_rate"]) == ("nca_pair", float(rate))
+    # By characters; the command that made them counts tokens.
+    assert share(name) == pytest.approx(float(longer.removesuffix(" %")), abs=1.25)
     # Two candidates of a policy: at half of the steps, and at the end.
     steps = splits["policy"]["prompts"] // dpo["batch_size"] * dpo["epochs"]
     assert dpo["save_steps"] * 2 == steps
@@ -53,4 +73,4 @@ def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(path:
 
 
 def test_laptop_preset_is_one_of_the_candidates() -> None:
-    assert params.read(LAPTOP) in [changed(path) for path in CANDIDATES]
+    assert params.read(LAPTOP) in [changed(name) for name in CHOOSING.arms]
