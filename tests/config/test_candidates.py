@@ -10,6 +10,7 @@ import pytest
 from mutual_taught.config import params
 from study import plan as planning
 from study.plan import Unit
+from study.preferences import TRAIN, longer
 from tests import project
 
 LAPTOP = project.ROOT / "presets" / "laptop.yaml"
@@ -40,9 +41,7 @@ def share(name: str) -> float:
     settings = PLAN.arms[name].preferences
     path = settings.path if settings and settings.path else "data/seed_preferences.parquet"
     pairs = pq.read_table(project.ROOT / path)
-    train = pairs.filter(pc.equal(pairs["part"], "train"))
-    sides = [pc.utf8_length(train[side]).to_numpy() for side in ("chosen", "rejected")]
-    return 100 * float((sides[0] > sides[1]).mean())
+    return 100 * float(longer(pairs.filter(pc.equal(pairs["part"], TRAIN))).mean())
 
 
 def test_the_rule_names_every_candidate() -> None:
@@ -56,12 +55,12 @@ def test_the_rule_names_every_candidate() -> None:
 @each_candidate
 def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(name: str) -> None:
     values, laptop = changed(name), params.read(LAPTOP)
-    prompts, rate, longer = listed()[name]
+    prompts, rate, percent = listed()[name]
     splits, dpo = values["data"]["splits"], values["dpo"]
     assert prompts == f"{splits['policy']['prompts']}, {splits['reward']['prompts']}"
     assert (dpo["loss_type"], dpo["learning_rate"]) == ("nca_pair", float(rate))
     # By characters; the command that made them counts tokens.
-    assert share(name) == pytest.approx(float(longer.removesuffix(" %")), abs=1.25)
+    assert share(name) == pytest.approx(float(percent.removesuffix(" %")), abs=1.25)
     # Two candidates of a policy: at half of the steps, and at the end.
     steps = splits["policy"]["prompts"] // dpo["batch_size"] * dpo["epochs"]
     assert dpo["save_steps"] * 2 == steps
