@@ -11,7 +11,7 @@ preset, 5 responses each, temperature 0.8, top-p 0.95. Variants of a workload ta
 repeat; medians are compared. The rate is of tokens of responses, the end token included: responses
 are random, so their lengths differ between engines.
 
-- ours: the transformers engine. Prompts of similar lengths share a batch.
+- ours: the transformers engine, two shards. Prompts of similar lengths share a batch.
 - generate: `model.generate` with its own attention, the same dtype, sizes of batches, sampling, KV
   cache and inference mode; `sorted` has our batches, `unsorted` those of the prompts as they come.
 - vllm and raw vllm: all requests at once, in one and the same vLLM; raw is `LLM.generate` alone.
@@ -45,7 +45,8 @@ from mutual_taught.sampling.sampler import Sampler
 
 TEMPLATES = Path(__file__).parent.parent / "data" / "templates.yaml"
 BATCH, WIDTH, ROOM = 80, 5, 512
-MIXED = 12  # prompts of that workload
+SHARDS = 2  # of the transformers engine
+MIXED = 24  # prompts of that workload
 TOKENS = blocks.Tokens(max_prompt_tokens=448, max_length=ROOM, date=None)
 DECODE = Decode(0.8, 0.95, 48)
 PAGE = "The harbour was quiet, and the boats lay side by side in the morning light. "
@@ -94,12 +95,14 @@ def requests(tokenizer: Any, count: int, width: int, mixed: bool = False) -> lis
     ]
 
 
-def ours(sampler: Sampler, asked: Sequence[Request]) -> Run:
-    """Make a run of one of our engines."""
+def ours(sampler: Sampler, asked: Sequence[Request], shards: int = 1) -> Run:
+    """Make a run of one of our engines; of two shards or more, a CPU draws two at a time."""
+    size = -(-len(asked) // shards)
+    cut = {number: asked[number * size : (number + 1) * size] for number in range(shards)}
 
     def run() -> int:
-        [(_, responses)] = sampler.answer({0: asked}, DECODE)
-        return sum(len(draw.token_ids) for draws in responses for draw in draws)
+        found = sampler.answer(cut, DECODE)
+        return sum(len(d.token_ids) for _, shard in found for draws in shard for d in draws)
 
     return run
 
@@ -183,7 +186,7 @@ def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate
     stops = sampler.policy.stop_ids
     held, start_plain = timed(lambda: load_plain(folder, stops, dtype))
     found = {}
-    for workload, count, batch in (("chat", 16, BATCH), ("full", 16, BATCH), ("mixed", MIXED, 40)):
+    for workload, count, batch in (("chat", 32, BATCH), ("full", 32, BATCH), ("mixed", MIXED, 40)):
         sampler.settings = settings("transformers", batch, dtype)
         ended = frozenset({10**6}) if workload == "full" else stops
         sampler.policy = sampler.policy._replace(stop_ids=ended)
@@ -195,7 +198,7 @@ def transformers_rates(folder: Path, repeats: int, dtype: str) -> dict[str, Rate
             cut = list(transformers.batches(asked, sampler.settings, DECODE.max_new_tokens))
         ending = frozenset() if workload == "full" else stops
         runs = {
-            f"{workload}: ours": ours(sampler, asked),
+            f"{workload}: ours": ours(sampler, asked, SHARDS),
             f"{workload}: {order} generate": plain(held._replace(stop_ids=ending), asked, cut),
         }
         begun = dict(zip(runs, (start_ours, start_plain), strict=True))
@@ -225,7 +228,7 @@ def sweep(folder: Path, dtype: str) -> dict[str, float]:
     sizes = [(count, WIDTH) for count in (100, 400, 1600)] + [(100, 1), (100, 10)]
     found = {}
     for count, width in sizes:
-        _, seconds = timed(ours(sampler, requests(sampler.tokenizer, count, width)))
+        _, seconds = timed(ours(sampler, requests(sampler.tokenizer, count, width), SHARDS))
         found[f"{count} prompts, M = {width}"] = seconds
     sampler.close()
     return found

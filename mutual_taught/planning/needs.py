@@ -15,6 +15,9 @@ from mutual_taught.planning.workload import Work, at
 BYTES = {"float32": 4, "bfloat16": 2, "bfloat16_stochastic": 2}
 PROCESS = 500_000_000  # of Python, torch and transformers: 0.44 to 0.53 GB with the tiny model
 GROWTH = 32  # tokens by which the key-value cache grows at once (generate.CHUNK)
+# What a CPU holds of each of the shards that it computes at a time (models/threads.py): there the
+# logits of two are less than what one takes at most.
+OF_A_SHARD, SHARDS = ("key-value cache", "activations"), 2
 SHARDED = ("fsdp2", "zero3")
 STATE = "resumable checkpoints"  # of the training at work: they go when it has ended
 SAVED = 2  # resumable checkpoints that stay
@@ -25,7 +28,8 @@ class Need(NamedTuple):
     """Bytes by what needs them, and the parameter that makes them fewer.
 
     value: of the parameter, as far as it counts. fixed: bytes that stay whatever it is. least: a
-    smaller value changes nothing. step: only its multiples make a difference.
+    smaller value changes nothing. step: only its multiples make a difference. in_shards: whether a
+    CPU computes several shards at a time.
     """
 
     parts: Mapping[str, int]
@@ -34,6 +38,7 @@ class Need(NamedTuple):
     fixed: int
     least: int = 1
     step: int = 1
+    in_shards: bool = False
 
     @property
     def total(self) -> int:
@@ -69,11 +74,18 @@ def of_stage(stage: str, params: Params, models: Shapes, gpus: bool) -> Need | N
     needs = [one for one in make(here, models) if one] if make else []
     if not needs:
         return None
-    need = max(needs, key=lambda one: one.total)
     if gpus:
-        return need
+        return max(needs, key=lambda one: one.total)
+    need = max(map(_on_cpu, needs), key=lambda one: one.total)
     parts = {"the process": PROCESS, **need.parts}
     return need._replace(parts=parts, fixed=need.fixed + PROCESS)
+
+
+def _on_cpu(need: Need) -> Need:
+    if not need.in_shards:
+        return need
+    parts = {name: n * SHARDS if name in OF_A_SHARD else n for name, n in need.parts.items()}
+    return need._replace(parts=parts)
 
 
 def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
@@ -97,7 +109,8 @@ def drawing(block: Decoding, count: int, shape: Shape, params: Params) -> Need:
     cache = held * (shape.layers + 1) * 2 * shape.kv_width * size
     logits = 3 * rows * shape.vocabulary * 4
     parts = {"weights": shape.weights * size, "key-value cache": cache, "logits": logits}
-    return Need(parts, "engine.batch_size", rows, parts["weights"], least=count, step=count)
+    weights = parts["weights"]
+    return Need(parts, "engine.batch_size", rows, weights, count, step=count, in_shards=True)
 
 
 def _vllm(block: Decoding, shape: Shape, engine: Engine, prompt: int) -> Need:
@@ -122,7 +135,7 @@ def scoring(shape: Shape, params: Params) -> Need:
     size = BYTES[params.score.dtype]
     tokens = max(params.score.token_budget, params.tokens.max_length)
     need = _reading(shape, size, tokens, "score.token_budget", logits=False)
-    return need._replace(least=params.tokens.max_length)
+    return need._replace(least=params.tokens.max_length, in_shards=True)
 
 
 def referring(params: Params, models: Shapes) -> Need:

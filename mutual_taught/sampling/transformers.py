@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mutual_taught.checks import preflight
 from mutual_taught.config import blocks
 from mutual_taught.models.load import Policy, load_policy
+from mutual_taught.models.threads import side_by_side
 from mutual_taught.sampling import keyed
 from mutual_taught.sampling.agreement import require_sampling
 from mutual_taught.sampling.keyed import Decode, Request, Seen
@@ -35,19 +36,20 @@ class Transformers:
     def answer(
         self, shards: Mapping[int, Sequence[Request]], decode: Decode, seen: Seen = ignore
     ) -> Iterator[tuple[int, Responses]]:
-        """Draw shard after shard, each in batches of prompts of similar lengths."""
-        for number, requests in shards.items():
-            yield number, self._shard(requests, decode, seen)
+        """Draw the shards, each in batches of prompts of similar lengths."""
+        policy = self.policy
+        assert policy is not None
 
-    def _shard(self, requests: Sequence[Request], decode: Decode, seen: Seen) -> Responses:
-        assert self.policy is not None
-        found: Responses = [[] for _ in requests]
-        for batch in batches(requests, self.settings, decode.max_new_tokens):
-            asked = [requests[place] for place in batch]
-            draws = keyed.sample(self.policy, asked, decode, seen)
-            for place, responses in zip(batch, draws, strict=True):
-                found[place] = responses
-        return found
+        def shard(model: PreTrainedModel, requests: Sequence[Request], seen: Seen) -> Responses:
+            found: Responses = [[] for _ in requests]
+            for batch in batches(requests, self.settings, decode.max_new_tokens):
+                asked = [requests[place] for place in batch]
+                draws = keyed.sample(policy._replace(model=model), asked, decode, seen)
+                for place, responses in zip(batch, draws, strict=True):
+                    found[place] = responses
+            return found
+
+        yield from side_by_side(policy.model, shards, shard, seen)
 
     def close(self) -> None:
         """Let go of the weights."""

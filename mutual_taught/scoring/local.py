@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mutual_taught.checks import preflight
 from mutual_taught.checks.rewards import compare_reward_model
 from mutual_taught.config import blocks
 from mutual_taught.models.load import RewardModel, load_reward_model
 from mutual_taught.models.packed.rows import Group
+from mutual_taught.models.threads import side_by_side
 from mutual_taught.scoring import rewards
 from mutual_taught.scoring.rewards import Rewards
 from mutual_taught.terminal.progress import Counted, ignore
@@ -39,11 +40,14 @@ class Local:
     def score(
         self, shards: Mapping[int, Sequence[Group]], seen: Counted = ignore
     ) -> Iterator[tuple[int, Rewards]]:
-        """Score shard after shard."""
-        assert self.reward_model is not None
-        for number, groups in shards.items():
-            budget = self.settings.token_budget
-            yield number, rewards.score(self.reward_model, groups, budget, seen)
+        """Score the shards."""
+        reward_model, budget = self.reward_model, self.settings.token_budget
+        assert reward_model is not None
+
+        def shard(model: PreTrainedModel, groups: Sequence[Group], seen: Counted) -> Rewards:
+            return rewards.score(reward_model._replace(model=model), groups, budget, seen)
+
+        yield from side_by_side(reward_model.model, shards, shard, seen)
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -253,6 +253,15 @@ def test_memory_of_sampling_is_weights_cache_and_logits() -> None:
     assert need.param == "engine.batch_size"
 
 
+def test_a_cpu_holds_the_caches_of_two_shards() -> None:
+    one, two = (needs.of_stage("sample@1", DRAWING, EIGHT, gpus=gpus) for gpus in (True, False))
+    assert one is not None
+    assert two is not None
+    cache = one.parts["key-value cache"]
+    assert two.total == one.total + cache + needs.PROCESS
+    assert two.fitting(two.total) == one.value
+
+
 def test_tokens_bound_the_cache_of_a_batch_but_never_part_the_responses_to_a_prompt() -> None:
     def cache(tokens: int) -> int:
         engine = DRAWING.engine.model_copy(update={"batch_tokens": tokens})

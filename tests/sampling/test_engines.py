@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest, require_whole
@@ -146,3 +147,16 @@ def test_draws_do_not_depend_on_how_many_tokens_a_batch_holds(
             [(_, found)] = sampler.answer(asked, Decode(0.8, 0.95, 6))
         drawn.append([[draw.token_ids for draw in responses] for responses in found])
     assert drawn[0] == drawn[1] == drawn[2]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_two_shards_at_a_time_have_the_draws_of_one_at_a_time(
+    here: Path, policy_folder: Path, dtype: str
+) -> None:
+    asked = {n: [Request([7] * (2 + n + k), [n, k]) for k in range(1 + n % 3)] for n in range(9)}
+    with start_sampler(TRANSFORMERS.model_copy(update={"dtype": dtype}), 32, TOKENS) as sampler:
+        sampler.load(policy_folder)
+        both = dict(sampler.answer(asked, Decode(0.8, 0.95, 12)))
+        torch.set_num_threads(1)  # of two threads, each shard has one
+        assert dict(sampler.answer(asked, Decode(0.8, 0.95, 12))) == both

@@ -90,6 +90,15 @@ def test_the_order_in_which_prompts_are_given_changes_no_bit(
     assert score_all(scorer, reward_folder, mixed, TOKENS, "other").equals(whole)
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_two_shards_at_a_time_have_the_rewards_of_one_at_a_time(
+    here: Path, scorer: Counting
+) -> None:
+    both = run(scorer, ASKED, here / "both")
+    torch.set_num_threads(1)  # of two threads, each shard has one
+    assert run(scorer, ASKED, here / "one").equals(both)
+
+
 def test_finished_shards_are_not_scored_again_and_the_bytes_are_the_same(
     here: Path, scorer: Counting
 ) -> None:

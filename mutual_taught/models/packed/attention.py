@@ -7,6 +7,7 @@ packed rows it is transformers' plain `sdpa`, with the cap on scores that some m
 In shapes, L are the tokens of a row; `shared` is the number of key-value heads.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -36,7 +37,7 @@ class _Reading:
 
     No argument of a model: some decoders drop those they do not know. It stays after the forward
     pass because gradient checkpointing makes parts of that again on the way back, in a thread of
-    autograd's; hence neither a context variable nor a thread's own.
+    autograd's; hence no context variable, and a thread's own only where it asked for one.
     """
 
     layout: Layout | None = None
@@ -45,7 +46,17 @@ class _Reading:
     attended = 0
 
 
-_row = _Reading()
+_everybodys, _own = _Reading(), threading.local()
+
+
+def read_apart() -> None:
+    """Give this thread, which does not train, rows of its own: others read at the same time."""
+    _own.row = _Reading()
+
+
+def _reading() -> _Reading:
+    row: _Reading = getattr(_own, "row", _everybodys)
+    return row
 
 
 @contextmanager
@@ -59,19 +70,21 @@ def reading(layout: Layout | None, mask: Tensor | BlockMask) -> Iterator[None]:
     Raises:
         LayoutLostError: a layer attended in another way, or none attended by this module.
     """
-    _row.layout, _row.mask, _row.open, _row.attended = layout, mask, True, 0
+    row = _reading()
+    row.layout, row.mask, row.open, row.attended = layout, mask, True, 0
     try:
         yield
     finally:
-        _row.open = False
-    if not _row.attended:
+        row.open = False
+    if not row.attended:
         raise LayoutLostError("its layers do not attend by transformers' attention interface")
 
 
 def _mask(*arguments: Any, **options: Any) -> Tensor | BlockMask | None:
     """Give the mask of the row that is being read; outside of one, that of sdpa."""
-    if _row.open:
-        return _row.mask
+    row = _reading()
+    if row.open:
+        return row.mask
     made: Tensor | None = sdpa_mask(*arguments, **options)
     return made
 
@@ -106,15 +119,16 @@ def attend(
     Raises:
         LayoutLostError: a packed row is being read, and the layer made another mask.
     """
+    row = _reading()
     if isinstance(attention_mask, BlockMask):
-        _row.attended += 1
+        row.attended += 1
         return _flex(query, key, value, attention_mask, scaling, softcap), None
     if attention_mask is not None and attention_mask.dtype == SIGN:
-        _row.attended += 1
-        if _row.layout is None or len(_row.layout.place) != query.shape[2]:
+        row.attended += 1
+        if row.layout is None or len(row.layout.place) != query.shape[2]:
             raise LayoutLostError("it attends over something else than the row's tokens")
-        return attend_row(query, key, value, _row.layout, scaling, softcap), None
-    if _row.open:
+        return attend_row(query, key, value, row.layout, scaling, softcap), None
+    if row.open:
         raise LayoutLostError("its attention has a mask or bias of its own")
     if query.shape[2] == 1 and not torch.is_grad_enabled():
         if query.device.type == "cpu" or softcap is not None:
