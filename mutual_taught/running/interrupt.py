@@ -3,11 +3,12 @@
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 
 import psutil
@@ -19,9 +20,8 @@ YOUNG = 3.0  # seconds in which a stage imports: its SIGINT would be a traceback
 POLL = 0.1
 ONE_WISH = 1.0  # seconds in which signals are one: timeout(1) sends two, so does a closed terminal
 MARK = "DVC_STAGE"  # DVC sets it for a stage and what that starts
+HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
 NOTICE = "interrupted; waiting for dvc and its stage to end (again: kill them)"
-
-Handler = Callable[[int, FrameType | None], object]
 
 
 class InterruptedRunError(MutualTaughtError, RuntimeError):
@@ -47,18 +47,20 @@ class Ending:
         self.signal: int | None = None
         self.since = 0.0
 
-    def receive(self, number: int, _frame: FrameType | None = None) -> None:
-        """Handle a signal that asks to end."""
-        if self.signal is None:
+    def receive(self, number: int) -> None:
+        """Handle a signal: one that asks to stop for a while, or to end."""
+        if number == signal.SIGTSTP:
+            self._pause()
+        elif self.signal is None:
             self.signal, self.since = number, time.monotonic()
             threading.Thread(target=self._interrupt, daemon=True).start()
         elif time.monotonic() - self.since > ONE_WISH:
             self._tell(signal.SIGKILL)
 
-    def pause(self, _number: int, _frame: FrameType | None) -> None:
+    def _pause(self) -> None:
         """Stop DVC's group and this process; both go on together."""
         self._tell(signal.SIGSTOP)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # not one step further
         self._tell(signal.SIGCONT)
 
     def _tell(self, number: int) -> None:
@@ -108,25 +110,54 @@ def ended_by_signals(dvc: "subprocess.Popen[str]") -> Iterator[None]:
         InterruptedRunError: a signal ended it.
     """
     ending = Ending(dvc)
-    wanted: dict[signal.Signals, Handler] = {
-        signal.SIGINT: ending.receive,
-        signal.SIGTERM: ending.receive,
-        signal.SIGHUP: ending.receive,
-        signal.SIGTSTP: ending.pause,
-    }
-    before = {number: signal.getsignal(number) for number in wanted}
-    kept = [number for number in wanted if before[number] is not signal.SIG_IGN]
-    for number in kept:
-        signal.signal(number, wanted[number])
-    try:
-        yield
-    except BaseException:
-        if ending.signal is None:  # else the terminal was closed, and its signal is at work
-            ending.receive(signal.SIGTERM)  # nobody reads what it says any more
-        raise
-    finally:
-        dvc.wait()
-        for number in kept:
-            signal.signal(number, before[number])
+    kept = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
+    with _heard(kept, ending) as hear:
+        try:
+            yield
+        except BaseException:
+            if ending.signal is None:  # else the terminal was closed, and its signal is at work
+                hear(signal.SIGTERM)  # nobody reads what it says any more
+            raise
+        finally:
+            dvc.wait()
     if ending.signal is not None:
         raise InterruptedRunError(ending.signal)
+
+
+@contextlib.contextmanager
+def _heard(numbers: Collection[int], ending: Ending) -> Iterator[Callable[[int], object]]:
+    """Handle signals in a thread of their own, as they come.
+
+    A handler of Python's runs in the main thread, between two of its steps. A signal that comes
+    just before that thread waits for DVC would be handled only after the wait.
+
+    Returns:
+        What handles a signal as if it had come.
+    """
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+
+    def listen() -> None:
+        while came := theirs.recv(1):
+            if came[0] in HEARD:  # what is handled otherwise comes, too
+                ending.receive(came[0])
+
+    listener = threading.Thread(target=listen, daemon=True)
+    listener.start()
+    before = {number: signal.getsignal(number) for number in numbers}
+    wakeup = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
+    for number in numbers:
+        signal.signal(number, _nothing)
+    try:
+        yield lambda number: ours.send(bytes([number]))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(wakeup)
+        ours.close()
+        listener.join()
+        theirs.close()
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """Let a signal be written to the wake-up socket, which is all that Python is to do with it."""

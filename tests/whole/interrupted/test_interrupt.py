@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,6 +112,7 @@ def started(repo: Path) -> Iterator[TerminalRun]:
     run = TerminalRun(repo)
     yield run
     run.process.kill()
+    run.process.wait()
     os.close(run.terminal)
 
 
@@ -215,6 +217,27 @@ def test_dvc_that_runs_no_stage_is_interrupted_itself(monkeypatch: pytest.Monkey
     assert (dvc.returncode, caught.value.code) == (7, 143)
     assert time.monotonic() - begun > 1.0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_signal_is_handled_though_the_main_thread_goes_on_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that comes just before it waits; here another thread receives it."""
+    monkeypatch.setattr(interrupt, "PATIENCE", 0.2)
+    dvc = idle()
+    later = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
+    later.start()
+
+    def wait() -> None:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            dvc.wait()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    with pytest.raises(interrupt.InterruptedRunError) as caught, interrupt.ended_by_signals(dvc):
+        wait()
+    assert (dvc.returncode, caught.value.code) == (7, 143)
 
 
 def test_two_signals_at_once_are_one_wish_and_kill_nothing(
