@@ -34,7 +34,7 @@ def shares(threads: int) -> tuple[int, int]:
     return count, threads // count
 
 
-def side_by_side(
+def two_at_a_time(
     model: Model,
     items: Mapping[int, Item],
     work: "Work[Model, Item, Told, Found]",

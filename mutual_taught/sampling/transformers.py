@@ -8,7 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mutual_taught.checks import preflight
 from mutual_taught.config import blocks
 from mutual_taught.models.load import Policy, load_policy
-from mutual_taught.models.threads import side_by_side
+from mutual_taught.models.threads import two_at_a_time
 from mutual_taught.sampling import keyed
 from mutual_taught.sampling.agreement import require_sampling
 from mutual_taught.sampling.keyed import Decode, Request, Seen
@@ -49,7 +49,7 @@ class Transformers:
                     found[place] = responses
             return found
 
-        yield from side_by_side(policy.model, shards, shard, seen)
+        yield from two_at_a_time(policy.model, shards, shard, seen)
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -10,7 +10,7 @@ from mutual_taught.checks.rewards import compare_reward_model
 from mutual_taught.config import blocks
 from mutual_taught.models.load import RewardModel, load_reward_model
 from mutual_taught.models.packed.rows import Group
-from mutual_taught.models.threads import side_by_side
+from mutual_taught.models.threads import two_at_a_time
 from mutual_taught.scoring import rewards
 from mutual_taught.scoring.rewards import Rewards
 from mutual_taught.terminal.progress import Counted, ignore
@@ -47,7 +47,7 @@ class Local:
         def shard(model: PreTrainedModel, groups: Sequence[Group], seen: Counted) -> Rewards:
             return rewards.score(reward_model._replace(model=model), groups, budget, seen)
 
-        yield from side_by_side(reward_model.model, shards, shard, seen)
+        yield from two_at_a_time(reward_model.model, shards, shard, seen)
 
     def close(self) -> None:
         """Let go of the weights."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mutual_taught.models.threads import shares, side_by_side
+from mutual_taught.models.threads import shares, two_at_a_time
 from mutual_taught.terminal.progress import ignore
 
 Seen = Callable[[int], object]
@@ -49,7 +49,7 @@ def test_threads_share_weights_and_hold_the_rest_for_themselves() -> None:
         result: float = own(item)
         return result
 
-    found = dict(side_by_side(model, {n: float(n) for n in range(6)}, work, seen.append))
+    found = dict(two_at_a_time(model, {n: float(n) for n in range(6)}, work, seen.append))
     assert found == {n: n + 1.0 for n in range(6)}
     assert weights == {model.weight.data_ptr()}
     assert len(models) == 2
@@ -68,7 +68,7 @@ def test_model_that_cannot_be_copied_computes_alone() -> None:
         result: float = own(item)
         return result
 
-    assert dict(side_by_side(model, {0: 1.0, 1: 2.0}, work, ignore)) == {0: 2.0, 1: 3.0}
+    assert dict(two_at_a_time(model, {0: 1.0, 1: 2.0}, work, ignore)) == {0: 2.0, 1: 3.0}
     assert found == {id(model)}
 
 
@@ -83,7 +83,7 @@ def test_error_of_one_ends_the_other() -> None:
             time.sleep(0.001)
 
     with pytest.raises(ValueError, match="bad shard"):
-        list(side_by_side(Holding(), {0: 0, 1: 1, 2: 2}, work, told.append))
+        list(two_at_a_time(Holding(), {0: 0, 1: 1, 2: 2}, work, told.append))
     assert not [one for one in threading.enumerate() if one.name.startswith("shard")]
     assert torch.get_num_threads() == 2
 
@@ -95,7 +95,7 @@ def test_nothing_goes_on_once_no_more_is_asked_for() -> None:
             time.sleep(0.001)
         return item
 
-    found = side_by_side(Holding(), {0: 0, 1: 1}, work, ignore)
+    found = two_at_a_time(Holding(), {0: 0, 1: 1}, work, ignore)
     assert next(found) == (0, 0)
     assert isinstance(found, Iterator)
     found.close()  # type: ignore[attr-defined]

@@ -13,6 +13,7 @@ from mutual_taught.config.blocks import Params
 from mutual_taught.config.inputs import Model
 from mutual_taught.config.learning import Lora
 from mutual_taught.errors import InputError
+from mutual_taught.models import threads
 from mutual_taught.planning import fits, machine, needs, plan, rates, shapes, timing, workload
 from mutual_taught.planning.machine import Machine, Speed
 from mutual_taught.planning.needs import Need, Shapes
@@ -260,6 +261,7 @@ def test_a_cpu_holds_the_caches_of_two_shards() -> None:
     cache = one.parts["key-value cache"]
     assert two.total == one.total + cache + needs.PROCESS
     assert two.fitting(two.total) == one.value
+    assert needs.SHARDS == threads.MOST
 
 
 def test_tokens_bound_the_cache_of_a_batch_but_never_part_the_responses_to_a_prompt() -> None:
