@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 import psutil
@@ -21,6 +21,7 @@ POLL = 0.1
 ONE_WISH = 1.0  # seconds in which signals are one: timeout(1) sends two, so does a closed terminal
 MARK = "DVC_STAGE"  # DVC sets it for a stage and what that starts
 HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP)
+END = 0  # no signal's number
 NOTICE = "interrupted; waiting for dvc and its stage to end (again: kill them)"
 
 
@@ -98,66 +99,66 @@ def _stages(pid: int) -> Iterator[psutil.Process]:
 
 
 @contextlib.contextmanager
-def ended_by_signals(dvc: "subprocess.Popen[str]") -> Iterator[None]:
-    """Pass signals on to a DVC while it runs, and wait for it however this process goes on.
+def ended_by_signals(
+    start: Callable[[], "subprocess.Popen[str]"],
+) -> Iterator["subprocess.Popen[str]"]:
+    """Start a DVC, pass signals on to it while it runs, and wait for it whatever happens here.
 
-    A signal that is ignored, as SIGHUP is under nohup, stays so.
+    A handler of Python's runs in the main thread, between two of its steps: a signal that comes
+    just before that thread waits for DVC would be handled only after the wait. So a thread of its
+    own reads them, from a socket where they wait while DVC is started. A signal that is ignored, as
+    SIGHUP is under nohup, stays so.
 
     Args:
-        dvc: in a process group of its own.
+        start: starts DVC in a process group of its own.
 
     Raises:
         InterruptedRunError: a signal ended it.
     """
-    ending = Ending(dvc)
-    kept = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
-    with _heard(kept, ending) as hear:
+    theirs, ours = socket.socketpair()
+    ours.setblocking(False)
+    with theirs, ours, _written(ours):
+        dvc = start()
+        ending = Ending(dvc)
+        listener = threading.Thread(target=_listen, args=(theirs, ending), daemon=True)
         try:
-            yield
+            listener.start()
+            yield dvc
         except BaseException:
             if ending.signal is None:  # else the terminal was closed, and its signal is at work
-                hear(signal.SIGTERM)  # nobody reads what it says any more
+                ours.send(bytes([signal.SIGTERM]))  # nobody reads what it says any more
             raise
         finally:
             dvc.wait()
+            ours.send(bytes([END]))  # after what came
+            listener.join()
     if ending.signal is not None:
         raise InterruptedRunError(ending.signal)
 
 
+def _listen(signals: socket.socket, ending: Ending) -> None:
+    """Handle signals as they come."""
+    while (number := signals.recv(1)[0]) != END:
+        if number in HEARD:  # what is handled otherwise comes, too
+            with contextlib.suppress(OSError, RuntimeError):  # the next one is heard all the same
+                ending.receive(number)
+
+
 @contextlib.contextmanager
-def _heard(numbers: Collection[int], ending: Ending) -> Iterator[Callable[[int], object]]:
-    """Handle signals in a thread of their own, as they come.
-
-    A handler of Python's runs in the main thread, between two of its steps. A signal that comes
-    just before that thread waits for DVC would be handled only after the wait.
-
-    Returns:
-        What handles a signal as if it had come.
-    """
-    theirs, ours = socket.socketpair()
-    ours.setblocking(False)
-
-    def listen() -> None:
-        while came := theirs.recv(1):
-            if came[0] in HEARD:  # what is handled otherwise comes, too
-                ending.receive(came[0])
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
+def _written(place: socket.socket) -> Iterator[None]:
+    """Let signals do no more than be written to a socket, a byte each."""
+    numbers = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.getsignal(number) for number in numbers}
-    wakeup = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
+    wakeup = signal.set_wakeup_fd(place.fileno(), warn_on_full_buffer=False)
     for number in numbers:
         signal.signal(number, _nothing)
     try:
-        yield lambda number: ours.send(bytes([number]))
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(wakeup)
-        ours.close()
-        listener.join()
-        theirs.close()
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """Let a signal be written to the wake-up socket, which is all that Python is to do with it."""
+    """Leave a signal to who reads the socket."""

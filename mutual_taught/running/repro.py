@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from mutual_taught.errors import InputError, TrainingError
@@ -93,7 +94,8 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
         schedule.SCHEDULE: str(run.resolve()),
     }
     options = [OPTIONS[name] for name, wanted in flags._asdict().items() if wanted]
-    dvc = subprocess.Popen(
+    start = partial(
+        subprocess.Popen,
         [sys.executable, "-m", "dvc", "repro", *options, *targets],
         process_group=0,
         stdin=subprocess.DEVNULL,
@@ -102,7 +104,7 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
         errors="replace",
         env={**os.environ, **environment},
     )
-    with ended_by_signals(dvc):
+    with ended_by_signals(start) as dvc:
         lines = list(_shown(dvc))
     taken.sweep()
     if dvc.returncode != 0:
@@ -144,13 +146,14 @@ def dvc(arguments: Sequence[str]) -> int:
     Raises:
         InterruptedRunError: the user ended it, and the stage it ran.
     """
-    running = subprocess.Popen(
+    start = partial(
+        subprocess.Popen,
         [sys.executable, "-m", "dvc", *arguments],
         process_group=0,
         text=True,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PATH": _path()},
     )
-    with ended_by_signals(running):
+    with ended_by_signals(start) as running:
         code = running.wait()
     return code if code >= 0 else 128 - code  # as a shell says that a signal killed it

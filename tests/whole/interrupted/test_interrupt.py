@@ -21,6 +21,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from mutual_taught.running import interrupt
+from mutual_taught.running.interrupt import ended_by_signals
 from tests import project
 
 STAGE = """
@@ -210,13 +211,13 @@ def idle() -> "subprocess.Popen[str]":
 def test_dvc_that_runs_no_stage_is_interrupted_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may fetch for hours; but it is given time first, because it may be writing dvc.lock."""
     monkeypatch.setattr(interrupt, "PATIENCE", 1.0)
-    dvc = idle()
     begun = time.monotonic()
-    with pytest.raises(interrupt.InterruptedRunError) as caught, interrupt.ended_by_signals(dvc):
+    with pytest.raises(interrupt.InterruptedRunError) as caught, ended_by_signals(idle) as dvc:
         os.kill(os.getpid(), signal.SIGTERM)
     assert (dvc.returncode, caught.value.code) == (7, 143)
     assert time.monotonic() - begun > 1.0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_signal_is_handled_though_the_main_thread_goes_on_waiting(
@@ -224,20 +225,75 @@ def test_signal_is_handled_though_the_main_thread_goes_on_waiting(
 ) -> None:
     """As one that comes just before it waits; here another thread receives it."""
     monkeypatch.setattr(interrupt, "PATIENCE", 0.2)
-    dvc = idle()
-    later = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM))
-    later.start()
 
-    def wait() -> None:
+    def wait(dvc: "subprocess.Popen[str]") -> None:
+        later = [
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)),
+            threading.Timer(30, dvc.kill),
+        ]
+        for timer in later:
+            timer.start()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
             dvc.wait()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            later[1].cancel()
 
-    with pytest.raises(interrupt.InterruptedRunError) as caught, interrupt.ended_by_signals(dvc):
-        wait()
+    with pytest.raises(interrupt.InterruptedRunError) as caught, ended_by_signals(idle) as dvc:
+        wait(dvc)
     assert (dvc.returncode, caught.value.code) == (7, 143)
+
+
+def test_signal_that_comes_while_dvc_is_started_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interrupt, "PATIENCE", 0.2)
+
+    def start() -> "subprocess.Popen[str]":
+        os.kill(os.getpid(), signal.SIGINT)
+        dvc = idle()
+        os.kill(os.getpid(), signal.SIGHUP)  # one wish
+        return dvc
+
+    with pytest.raises(interrupt.InterruptedRunError) as caught, ended_by_signals(start) as dvc:
+        dvc.wait()
+    assert (dvc.returncode, caught.value.code) == (7, 130)
+
+
+def test_dvc_that_cannot_be_started_leaves_signals_as_they_were() -> None:
+    def start() -> "subprocess.Popen[str]":
+        raise OSError
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(OSError), ended_by_signals(start):  # noqa: PT011 - any
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_signal_that_cannot_be_passed_on_makes_nobody_deaf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where no thread can be started any more; another signal still kills."""
+    monkeypatch.setattr(interrupt, "ONE_WISH", 0.1)
+    take = interrupt.Ending.receive
+
+    def full(ending: interrupt.Ending, number: int) -> None:
+        if ending.signal is not None:
+            take(ending, number)
+            return
+        ending.signal, ending.since = number, time.monotonic()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(interrupt.Ending, "receive", full)
+
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(interrupt.InterruptedRunError), ended_by_signals(idle) as dvc:
+        twice()
+    assert dvc.returncode == -signal.SIGKILL
 
 
 def test_two_signals_at_once_are_one_wish_and_kill_nothing(
@@ -245,13 +301,12 @@ def test_two_signals_at_once_are_one_wish_and_kill_nothing(
 ) -> None:
     """`timeout` sends two, to its child and to the group; a terminal that is closed does, too."""
     monkeypatch.setattr(interrupt, "PATIENCE", 0.5)
-    dvc = idle()
 
     def both() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
 
-    with pytest.raises(interrupt.InterruptedRunError), interrupt.ended_by_signals(dvc):
+    with pytest.raises(interrupt.InterruptedRunError), ended_by_signals(idle) as dvc:
         both()
     assert dvc.returncode == 7  # not killed: it may be writing dvc.lock
 
