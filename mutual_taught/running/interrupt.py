@@ -147,10 +147,10 @@ def _listen(signals: socket.socket, ending: Ending) -> None:
 @contextlib.contextmanager
 def _written(place: socket.socket) -> Iterator[None]:
     """Let signals do no more than be written to a socket, a byte each."""
-    numbers = [number for number in HEARD if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.getsignal(number) for number in numbers}
+    found = {number: signal.getsignal(number) for number in HEARD}
+    before = {number: kind for number, kind in found.items() if kind is not signal.SIG_IGN}
     wakeup = signal.set_wakeup_fd(place.fileno(), warn_on_full_buffer=False)
-    for number in numbers:
+    for number in before:
         signal.signal(number, _nothing)
     try:
         yield
