@@ -29,7 +29,7 @@ def changed(name: str) -> dict[str, Any]:
 
 
 def listed() -> dict[str, list[str]]:
-    """List the table's cells by candidate: prompts, learning rate, share of longer pairs."""
+    """List the table's cells by candidate: prompts, rate, share of longer pairs, pair."""
     text = (project.ROOT / "docs" / "study.md").read_text(encoding="utf-8")
     table = text.split("| candidate,")[1].split("\n\n")[0]
     cells = [line.strip("| ").replace("`", "").split(" | ") for line in table.splitlines()[2:]]
@@ -55,10 +55,11 @@ def test_the_rule_names_every_candidate() -> None:
 @each_candidate
 def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(name: str) -> None:
     values, laptop = changed(name), params.read(LAPTOP)
-    prompts, rate, percent = listed()[name]
-    splits, dpo = values["data"]["splits"], values["dpo"]
+    prompts, rate, percent, pair = listed()[name]
+    splits, dpo, ranked = values["data"]["splits"], values["dpo"], values["rank_pairs"]
     assert prompts == f"{splits['policy']['prompts']}, {splits['reward']['prompts']}"
     assert (dpo["loss_type"], dpo["learning_rate"]) == ("nca_pair", float(rate))
+    assert pair == ranked["chosen"] + ", length-neutral" * ranked["length_neutral"]
     # By characters; the command that made them counts tokens.
     assert share(name) == pytest.approx(float(percent.removesuffix(" %")), abs=1.25)
     # Two candidates of a policy: at half of the steps, and at the end.
@@ -68,6 +69,8 @@ def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(name:
         splits[split]["prompts"] = laptop["data"]["splits"][split]["prompts"]
     for key in ("loss_type", "learning_rate", "save_steps"):
         dpo[key] = laptop["dpo"][key]
+    for key in ("chosen", "length_neutral"):
+        ranked[key] = laptop["rank_pairs"][key]
     assert values == laptop
 
 
