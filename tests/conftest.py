@@ -90,8 +90,9 @@ def reward_model(reward_folder: Path) -> "RewardModel":
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, with work in progress inside it."""
+    """An empty working directory, with work in progress inside it, in which nothing was done."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("mutual_taught.pipeline.work._ENTERED", [])
     monkeypatch.delenv("DVC_ROOT", raising=False)
     return tmp_path
 
