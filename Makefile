@@ -29,8 +29,8 @@ run: setup ## the whole method on an embedded 135M model, or go on
 test: setup ## all tests
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-test-fast: setup ## those without a real model, DVC or another process
-	@python -m pytest -m "not slow"
+test-fast: setup ## those without a real model, a whole run, DVC or another process
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
 test-whole: test-architectures test-audit test-measuring test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-judges test-alpaca test-extras ## all of tests/whole

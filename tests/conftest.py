@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     from mutual_taught.models.load import Policy, RewardModel
 
 
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Count a test of a whole run among the slow ones: the run is made first, by all stages."""
+    for item in items:
+        if {"finished", "stopped"} & set(item.fixturenames):
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer policy with its manifest; read it, never write into it."""

@@ -39,6 +39,7 @@ def changed(before: str, after: str) -> list[str]:
     return [line for line in lines if line[0] in "+-"]
 
 
+@pytest.mark.slow
 @each_preset
 def test_dvc_writes_a_preset_as_it_is_with_every_ablation(name: str, tmp_path: Path) -> None:
     for ablations in [[], *([one] for one in ABLATIONS)]:
@@ -81,12 +82,14 @@ def test_an_iteration_added_by_dvc_adds_only_its_lines(name: str, tmp_path: Path
     assert [line.removeprefix("+").strip() for line in said] == keys
 
 
+@pytest.mark.slow
 @each_preset
 def test_every_preset_is_known_with_any_ablation(name: str, tmp_path: Path) -> None:
     for ablations in [[], *([one] for one in ABLATIONS)]:
         assert presets.known(write(presets.compose(name, ablations), tmp_path)), ablations
 
 
+@pytest.mark.slow
 def test_presets_with_several_ablations_are_known_in_any_order(tmp_path: Path) -> None:
     """The first two set the same key, and so do the last two: whichever comes last stands."""
     several = ["random-pairs", "highest-reward", "positive-only", "no-filter"]

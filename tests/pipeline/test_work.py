@@ -131,6 +131,7 @@ def test_parts_of_a_killed_experiment_are_found_by_its_next_try(here: Path) -> N
     again.communicate("\n")
 
 
+@pytest.mark.slow
 def test_run_in_the_workspace_is_refused_while_an_experiment_does_the_same(here: Path) -> None:
     other = experiment(here, "one", "other")
     assert said(other) == "at work"

@@ -133,6 +133,7 @@ def test_failure_of_dvc_is_the_exit_code(repo: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_grid_has_the_plain_method_and_every_ablation_for_each_seed(repo: Path) -> None:
     wanted = grid.trials(2, [], None)
     rows = ["plain", *presets.names()]
@@ -143,6 +144,7 @@ def test_grid_has_the_plain_method_and_every_ablation_for_each_seed(repo: Path) 
     assert by_name["no-filter-s2"] == ("seed=2", "build_pairs.filter='none'")
 
 
+@pytest.mark.slow
 def test_rows_of_the_grid_differ_in_seed_alone(repo: Path) -> None:
     for one, two in zip(*[iter(grid.trials(2, [], None))] * 2, strict=True):
         first, second = overrides.checked(one.overrides), overrides.checked(two.overrides)
@@ -158,6 +160,7 @@ def test_grid_of_another_preset_says_so_in_the_names(repo: Path) -> None:
     assert overrides.checked(trial.overrides) == wanted
 
 
+@pytest.mark.slow
 def test_ablation_that_is_in_force_already_is_no_second_plain_row(repo: Path) -> None:
     project.set_param(repo / "params.yaml", "train_rm.fixed", True)
     names = [trial.name for trial in grid.trials(1, [], None)]

@@ -26,6 +26,9 @@ MADE_BY = {"prepare_policy": ("run/0/policy",), "prepare_reward_model": ("run/0/
 Edit = Callable[[pa.Table], pa.Table]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny preset up to the ranked pairs of iteration 1."""

@@ -54,6 +54,7 @@ def alike(fought: pa.Table) -> int:
     return sum(own == theirs for own, theirs in pairs)
 
 
+@pytest.mark.slow
 def test_coupled_draws_of_the_same_policy_tie_and_independent_ones_do_not(
     here: Path, policy_folder: Path, reward_folder: Path
 ) -> None:
@@ -78,6 +79,7 @@ def test_seeds_are_those_of_the_candidates_and_of_pi_before(
             )
 
 
+@pytest.mark.slow
 def test_several_draws_have_an_index_each_and_the_first_are_those_of_one(
     here: Path, policy_folder: Path, reward_folder: Path
 ) -> None:

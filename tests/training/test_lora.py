@@ -98,6 +98,7 @@ def test_adapter_is_kept_as_peft_reads_it_and_is_in_the_manifest(
         torch.testing.assert_close(value, whole[name])
 
 
+@pytest.mark.slow
 def test_interrupted_training_of_adapters_ends_with_the_same_weights(
     policy_folder: Path, tmp_path: Path
 ) -> None:

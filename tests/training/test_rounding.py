@@ -137,6 +137,7 @@ def exported(policy: Path, place: Path, dtype: ExportDtype) -> list[Path]:
     return sorted((place / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_every_candidate_says_what_it_kept_and_is_what_the_rule_gives(
     policy_folder: Path, tmp_path: Path
 ) -> None:
@@ -161,6 +162,7 @@ def test_every_candidate_says_what_it_kept_and_is_what_the_rule_gives(
     assert numbers["bfloat16"]["export_update_kept_min"] <= last != 1.0
 
 
+@pytest.mark.slow
 def test_rounding_by_lot_gives_the_same_files_again(policy_folder: Path, tmp_path: Path) -> None:
     one, other = (
         [
