@@ -29,7 +29,7 @@ run: setup ## the whole method on an embedded 135M model, or go on
 test: setup ## all tests
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
-test-fast: setup ## those without a real model, a whole run, DVC or another process
+test-fast: setup ## no real model, no whole run, no DVC, no other process
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
