@@ -35,7 +35,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from bench.turns import in_turn, show, timed
 from mutual_taught.config import blocks, inputs
 from mutual_taught.models.chat import prompt_tokens
-from mutual_taught.models.load import DTYPES
+from mutual_taught.models.precision import DTYPES, to_compute_in
 from mutual_taught.prepare import base_models as start
 from mutual_taught.prepare import embedded as prompts
 from mutual_taught.sampling import transformers, vllm
@@ -175,7 +175,7 @@ def started(name: str, folder: Path, dtype: str) -> Any:
 def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
     """Load the model as transformers does by itself."""
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=DTYPES[dtype], trust_remote_code=False
+        folder, dtype=to_compute_in(dtype), trust_remote_code=False
     )
     return Plain(model.eval(), stop_ids)
 

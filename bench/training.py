@@ -53,12 +53,12 @@ from trl.trainer.reward_trainer import DataCollatorForPreference as RewardCollat
 
 from bench.turns import in_turn, show
 from mutual_taught.config.learning import Dpo, RewardOptimisation, Training
-from mutual_taught.models.load import DTYPES, device
+from mutual_taught.models.load import device
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.forward import packed_logps, packed_rewards
 from mutual_taught.models.packed.pooled import scores_packed
 from mutual_taught.models.packed.rows import share_prefix
-from mutual_taught.models.precision import fast_dtype
+from mutual_taught.models.precision import fast_dtype, to_compute_in
 from mutual_taught.prepare.base_models import _tiny_tokenizer
 from mutual_taught.training import dpo as train_policy
 from mutual_taught.training import reward as train_reward
@@ -477,7 +477,7 @@ def work_of(kind: str, case: Case) -> tuple[int, float]:
 
 def fastest() -> float:
     """Give what a large product reaches here in our format, in operations a second."""
-    kind, size = DTYPES[TRAINING.precision], 8192 if WHERE.type == "cuda" else 2048
+    kind, size = to_compute_in(TRAINING.precision), 8192 if WHERE.type == "cuda" else 2048
     one, other = (torch.randn(size, size, device=WHERE, dtype=kind) for _ in range(2))
     seconds = []
     for _ in range(10):

@@ -28,9 +28,9 @@ from mutual_taught.models.message import Message
 from mutual_taught.models.packed import attention
 from mutual_taught.models.packed.pooled import scores_packed
 from mutual_taught.models.packed.whole import Rows
+from mutual_taught.models.precision import to_compute_in
 from mutual_taught.models.sight import stretches
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 EXAMPLE: list[Message] = [{"role": "user", "content": "What is a good name for a boat?"}]
 # Numbers of modules that drop something while a model trains, beside those of nn.Dropout.
 NOISE = re.compile("drop")
@@ -79,7 +79,7 @@ def load_policy(folder: Path, dtype: str, rows: Rows | None = None) -> Policy:
     model: Any = load_whole(
         AutoModelForCausalLM,
         folder,
-        dtype=DTYPES[dtype],
+        dtype=to_compute_in(dtype),
         attn_implementation=_attention(AutoModelForCausalLM, load_config(folder)),
     )
     model.generation_config = plain_settings(model.generation_config)
@@ -135,7 +135,7 @@ def load_reward_model(folder: Path, dtype: str, rows: Rows | None = None) -> Rew
     model: Any = load_whole(
         AutoModelForSequenceClassification,
         folder,
-        dtype=DTYPES[dtype],
+        dtype=to_compute_in(dtype),
         attn_implementation=_attention(AutoModelForSequenceClassification, load_config(folder)),
     )
     read_as(model, rows)

@@ -6,17 +6,18 @@ from typing import TypeVar
 import torch
 
 from mutual_taught.config.fields import Block, Dtype
+from mutual_taught.models import products
 
 B = TypeVar("B", bound=Block)
 INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def settle(block: B) -> B:
     """Replace every `auto` of a block: bfloat16 where the chip has it, else float32.
 
-    Of processors, those of x86-64 with AVX-512 BF16 or AMX are known to have it. Others compute
-    bfloat16 slowly: a packed step took 278 s on one with only AVX2 (135M, 16 reward pairs, 2
-    cores). A chosen bfloat16 is kept there, with a warning.
+    Of processors, those of x86-64 with AVX-512 BF16 or AMX are known to have it. Elsewhere bfloat16
+    gains nothing over float32. A chosen bfloat16 is kept there, with a warning.
     """
     fast = fast_dtype()
     chosen = {name: fast for name, value in block if value == "auto"}
@@ -24,7 +25,7 @@ def settle(block: B) -> B:
     if slow and fast == "float32":
         print(
             f"{block.key}.{slow[0]} is bfloat16; this machine is not known to compute it fast, "
-            "and may be many times slower than in float32; say auto or float32",
+            "and may be slower than in float32; say auto or float32",
             file=sys.stderr,
         )
     return block.model_copy(update=chosen)
@@ -39,3 +40,13 @@ def fast_dtype() -> Dtype:
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     has = torch.cpu.get_capabilities()
     return "bfloat16" if any(has.get(name) for name in INSTRUCTIONS) else "float32"
+
+
+def to_compute_in(name: str) -> torch.dtype:
+    """Give torch's name of a format, made ready for this process to compute in.
+
+    A processor on which torch has no kernels for products of bfloat16 gets ours (`products`).
+    """
+    if name == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        products.in_float32()
+    return DTYPES[name]

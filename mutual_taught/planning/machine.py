@@ -91,10 +91,11 @@ def speed(machine: Machine, dtype: str) -> Speed:
     """
     import torch
 
+    from mutual_taught.models.precision import to_compute_in
+
     where = torch.device("cuda" if machine.devices else "cpu")
     side = 8192 if machine.devices else 1024
-    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
-    one = torch.ones(side, side, device=where, dtype=kind)
+    one = torch.ones(side, side, device=where, dtype=to_compute_in(dtype))
     seconds = _best(lambda: one @ one, where.type)
     block = torch.ones(2**28 if machine.devices else 2**26, device=where, dtype=torch.uint8)
     copied = _best(block.clone, where.type)

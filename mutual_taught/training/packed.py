@@ -16,6 +16,7 @@ from transformers import TrainerState
 from mutual_taught.errors import TrainingError
 from mutual_taught.models.packed.forward import learn
 from mutual_taught.models.packed.rows import fill
+from mutual_taught.models.precision import to_compute_in
 
 Pair = Mapping[str, Any]
 Seen = tuple[str, float, float, int]
@@ -62,12 +63,12 @@ def compute_in(model: nn.Module, precision: str) -> None:
     """
     forward = model.forward
     where = next(model.parameters()).device.type
-    low = precision == "bfloat16"
+    kind = to_compute_in(precision)
 
     @functools.wraps(forward)
     def inside(*arguments: Any, **options: Any) -> Any:
         # No cast is kept for a second use: in shards a layer's weights are given back after it.
-        with torch.autocast(where, torch.bfloat16, enabled=low, cache_enabled=False):
+        with torch.autocast(where, kind, enabled=kind != torch.float32, cache_enabled=False):
             return forward(*arguments, **options)
 
     model.forward = inside
