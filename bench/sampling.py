@@ -1,7 +1,7 @@
 """Our sampling engines against plain `generate` and raw vLLM, in one run, on one model.
 
     python -m bench.sampling                          # SmolLM2-135M, float32, on a CPU
-    python -m bench.sampling --dtype bfloat16         # where the CPU has it; slow where not
+    python -m bench.sampling --dtype bfloat16         # without its instructions, too
     python -m bench.sampling --json out.json
     python -m bench.sampling --long                   # also the cost against prompts and M
     .venv-vllm/bin/python -m bench.sampling           # also the vllm rows (make test-vllm first)

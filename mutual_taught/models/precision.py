@@ -47,6 +47,6 @@ def to_compute_in(name: str) -> torch.dtype:
 
     A processor on which torch has no kernels for products of bfloat16 gets ours (`products`).
     """
-    if name == "bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if name == "bfloat16" and not products.torch_has_them():
         products.in_float32()
     return DTYPES[name]

@@ -38,9 +38,35 @@ def test_product_is_that_of_float32_rounded_once(product: Callable[..., Tensor])
     assert torch.equal(found, product(*(values.float() for values in low)).bfloat16())
 
 
+@pytest.mark.parametrize("piece", [1, 48, 100])
+def test_large_matrix_is_taken_in_pieces_of_columns(
+    monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    whole = ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T
+    monkeypatch.setattr(products, "PIECE", piece)
+    assert torch.equal(ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T, whole)
+
+
+def test_wrong_shapes_are_refused_before_any_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "PIECE", 1)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        ROWS[0].bfloat16() @ OTHERS[0].bfloat16()
+
+
+def test_what_is_repeated_is_made_float32_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    repeated = OTHERS[0].bfloat16().T.expand(5, 16, 8)
+    wide = products._wide(repeated)
+    assert (wide.shape, wide.dtype) == (repeated.shape, torch.float32)
+    assert wide.untyped_storage().nbytes() == 4 * 16 * 8
+    found = torch.bmm(ROWS.bfloat16(), repeated)
+    assert torch.equal(found, torch.matmul(ROWS.bfloat16(), OTHERS[0].bfloat16().T))
+
+
 def test_other_formats_stay_as_they_are() -> None:
     found = [ROWS @ OTHERS.transpose(1, 2), ROWS[0].double() @ OTHERS[0].double().T]
+    low = ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T
     products.in_float32.cache_clear()
+    assert torch.allclose(low, ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T, rtol=0.01)
     assert torch.equal(found[0], ROWS @ OTHERS.transpose(1, 2))
     assert torch.equal(found[1], ROWS[0].double() @ OTHERS[0].double().T)
 
@@ -73,13 +99,20 @@ def test_a_layer_and_attention_learn_as_in_float32_but_for_rounding() -> None:
 def test_products_are_replaced_only_where_torch_has_no_kernels_for_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
+    asked = list[str]()
     monkeypatch.setattr(products, "in_float32", lambda: asked.append("replaced"))
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(products, "torch_has_them", lambda: True)
     assert precision.to_compute_in("bfloat16") == torch.bfloat16
     assert not asked
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    monkeypatch.setattr(products, "torch_has_them", lambda: False)
     assert precision.to_compute_in("float32") == torch.float32
     assert not asked
     assert precision.to_compute_in("bfloat16") == torch.bfloat16
     assert asked
+
+
+def test_a_build_of_torch_without_onednn_has_no_such_kernels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert not products.torch_has_them()
