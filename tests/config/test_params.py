@@ -109,7 +109,7 @@ def test_no_key_is_one_that_dvc_leaves_out_of_what_it_looks_runs_up_by() -> None
 
 
 def test_number_like_5e_07_is_a_number_as_in_yaml_1_2(write: Any) -> None:
-    write("learning_rate: 5.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
+    write("learning_rate: 2.0e-5\n  batch_size: 8", "learning_rate: 5e-07\n  batch_size: 8")
     assert params.load(learning.Dpo).learning_rate == 5e-7
 
 
@@ -179,7 +179,7 @@ FAULTS = {
         "select_policy.win_rate_threshold is '60%'; expected a valid number",
     ),
     "quoted number": (
-        "learning_rate: 5.0e-5\n  batch_size: 8",
+        "learning_rate: 2.0e-5\n  batch_size: 8",
         "learning_rate: '5e-07'\n  batch_size: 8",
         "dpo.learning_rate is '5e-07'; expected a valid number; write it without quotes",
     ),
@@ -228,8 +228,8 @@ FAULTS = {
         "the previous policy)",
     ),
     "rewards without length where no reward decides": (
-        "chosen: shortest_above_mean   # shortest_above_mean | highest | random | given"
-        "\n  length_neutral: false",
+        "chosen: highest               # shortest_above_mean | highest | random | given"
+        "\n  length_neutral: true",
         "chosen: given\n  length_neutral: true",
         "rank_pairs: expected length_neutral false with chosen given (no reward decides there)",
     ),
@@ -323,7 +323,7 @@ FAULTS = {
     "given preferences without their rule": (
         "source: policy ",
         "source: given ",
-        "sample.source of iteration 1 is given, rank_pairs.chosen is shortest_above_mean; "
+        "sample.source of iteration 1 is given, rank_pairs.chosen is highest; "
         "expected both given, or neither",
     ),
     "no room for an answer": (

@@ -87,7 +87,7 @@ def test_given_responses_are_not_drawn_and_a_fixed_reward_model_is_not_trained()
     values = preset(
         "laptop",
         sample={"source": "given"},
-        rank_pairs={"chosen": "given"},
+        rank_pairs={"chosen": "given", "length_neutral": False},
         data={"columns": columns},
         train_rm={"fixed": True},
     )
