@@ -44,7 +44,7 @@ def test_large_matrix_is_taken_in_pieces_of_columns(
 ) -> None:
     whole = ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T
     monkeypatch.setattr(products, "PIECE", piece)
-    assert torch.equal(ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T, whole)
+    torch.testing.assert_close(ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T, whole)
 
 
 def test_wrong_shapes_are_refused_before_any_piece(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,8 +58,8 @@ def test_what_is_repeated_is_made_float32_once(monkeypatch: pytest.MonkeyPatch) 
     wide = products._wide(repeated)
     assert (wide.shape, wide.dtype) == (repeated.shape, torch.float32)
     assert wide.untyped_storage().nbytes() == 4 * 16 * 8
-    found = torch.bmm(ROWS.bfloat16(), repeated)
-    assert torch.equal(found, torch.matmul(ROWS.bfloat16(), OTHERS[0].bfloat16().T))
+    expected = torch.matmul(ROWS.bfloat16(), OTHERS[0].bfloat16().T)
+    torch.testing.assert_close(torch.bmm(ROWS.bfloat16(), repeated), expected)
 
 
 def test_other_formats_stay_as_they_are() -> None:
