@@ -47,7 +47,7 @@ def test_large_matrix_is_taken_in_pieces_of_columns(
     torch.testing.assert_close(ROWS[0].bfloat16() @ OTHERS[0].bfloat16().T, whole)
 
 
-def test_wrong_shapes_are_refused_before_any_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_shapes_are_refused_in_pieces_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "PIECE", 1)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         ROWS[0].bfloat16() @ OTHERS[0].bfloat16()
