@@ -11,7 +11,7 @@ from mutual_taught.pipeline import devices
 from mutual_taught.terminal import process
 from study import plan as planning
 from study import results, runner
-from study.plan import ROOT, StudyPlan, Unit
+from study.plan import ROOT, Unit
 
 PATH = click.Path(path_type=Path)
 GB = 1e9
@@ -63,8 +63,12 @@ def main() -> None:
 def list_units(arms: Path, testbed: str, units: tuple[str, ...], found: Path) -> None:
     """List the units in their order, and what became of each."""
     found = _of(found, testbed)
-    for unit in _chosen(planning.load(arms, testbed), units):
-        click.echo(f"{unit.name:45} {_state(results.path(found, unit))}")
+    plan = planning.load(arms, testbed)
+    needed = set(planning.units(plan, closed=False))
+    for unit in planning.chosen(planning.units(plan), units):
+        place = results.path(found, unit)
+        state = _state(place) if unit in needed or place.exists() else "not needed"
+        click.echo(f"{unit.name:45} {state}")
 
 
 @main.command(cls=_Command)
@@ -101,7 +105,7 @@ def run(
     """Run the units that have no result, in order; go on where the last time ended."""
     shared, plan = _devices(device), planning.load(arms, testbed)
     found, work = _of(found, testbed), _of(work, testbed)
-    listed = _chosen(plan, units)
+    listed = planning.chosen(planning.units(plan, closed=bool(units)), units)
     waiting = runner.pending(listed, found, again)
     click.echo(f"{len(waiting)} of {len(listed)} units to run")
     places = {"--arms": arms, "--results": found, "--work": work, "--cache": cache}
@@ -167,10 +171,6 @@ def report(arms: Path, testbed: str, found: Path, page: Path) -> None:
 def _of(folder: Path, testbed: str) -> Path:
     """Give each testbed but the first a folder of its own: units have the same names on all."""
     return folder if testbed == planning.DEFAULT else folder / testbed
-
-
-def _chosen(plan: StudyPlan, patterns: tuple[str, ...]) -> list[Unit]:
-    return planning.chosen(planning.units(plan), patterns)
 
 
 def _devices(asked: str | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from mutual_taught.terminal import near
 
 ROOT = Path(__file__).resolve().parents[1]
 ARMS = ROOT / "study" / "arms.yaml"
-DEFAULT = "study"  # testbed
+DEFAULT = "laptop"  # testbed
 # Of the forward passes; weights are float32 in both.
 FORMAT_KEYS = (("engine", "dtype"), ("rank_pairs", "reference_dtype"), ("training", "precision"))
 
@@ -66,7 +66,7 @@ class Block(_Part):
 
     `against` is the arm with which the report compares the others; null for no comparison. `rule`
     says what the block decides about the laptop preset, by study/choice.py: which candidate, or
-    whether the chosen one holds.
+    whether the chosen one holds. Of a `closed` block no unit is run any more, unless it is named.
     """
 
     name: str = Field(min_length=1)
@@ -75,6 +75,7 @@ class Block(_Part):
     formats: list[Format] = Field(min_length=1)
     against: str | None = None
     rule: Literal["choose", "show"] | None = None
+    closed: bool = False
 
 
 class Testbed(_Part):
@@ -151,14 +152,19 @@ def _check(name: str, known: Mapping[str, object], where: str) -> None:
         raise InputError(f"{where} {name!r}; {near.advice(name, sorted(known))}")
 
 
-def units(plan: StudyPlan) -> list[Unit]:
+def units(plan: StudyPlan, closed: bool = True) -> list[Unit]:
     """List every unit once, in order: block by block, format by format, seed by seed, arm by arm.
 
     All arms of a seed stand together, because they share what they have in common.
+
+    Args:
+        plan: the study.
+        closed: with the units of closed blocks.
     """
     listed = (
         Unit(arm, seed, number_format)
         for block in plan.order
+        if closed or not block.closed
         for number_format in block.formats
         for seed in block.seeds
         for arm in block.arms

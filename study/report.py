@@ -99,10 +99,15 @@ def _ran(plan: StudyPlan, found: Sequence[results.Result]) -> Iterator[str]:
     if bad:
         rows = [[r.unit.name, r.about["status"], quoted(r.about["line"])] for r in bad]
         yield from table(["unit", "ended", "line"], rows)
+    needed = set(units(plan, closed=False))
     left = [unit for unit in listed if unit not in by_unit]
-    if left:
-        yield f"Not run: {', '.join(_families(left))}."
-        yield ""
+    for said, own in (
+        ("Not run", [unit for unit in left if unit in needed]),
+        ("Not needed any more", [unit for unit in left if unit not in needed]),
+    ):
+        if own:
+            yield f"{said}: {', '.join(_families(own))}."
+            yield ""
 
 
 def _by_machine(done: Sequence[results.Result]) -> dict[str, list[results.Result]]:

@@ -12,7 +12,7 @@ from study.plan import Unit
 
 TEXT = """
 testbeds:
-  study: {preset: tiny, set: {dpo: {beta: 0.5}}}
+  laptop: {preset: tiny, set: {dpo: {beta: 0.5}}}
   other: {preset: tiny}
 arms:
   mutual: {is: both learn}
@@ -39,6 +39,22 @@ def test_units_stand_block_by_block_and_each_once(tmp_path: Path) -> None:
     ]
 
 
+def test_a_closed_block_has_no_unit_that_waits(tmp_path: Path) -> None:
+    plan = written(tmp_path, TEXT.replace("{name: one,", "{name: one, closed: true,"))
+    assert planning.units(plan, closed=False) == [
+        Unit("mutual", 1, "float32"),
+        Unit("mutual", 1, "bfloat16"),
+    ]
+    assert len(planning.units(plan)) == 5
+    path, found = str(tmp_path / "arms.yaml"), str(tmp_path / "results")
+    listed = CliRunner().invoke(main, ["list", "--arms", path, "--results", found]).output
+    assert [line.split(None, 1)[1] for line in listed.splitlines()] == [
+        "not needed", "waits", "not needed", "not needed", "waits",
+    ]  # fmt: skip
+    said = CliRunner().invoke(main, ["run", "--hours", "0", "--arms", path, "--results", found])
+    assert said.output.startswith("2 of 2 units to run")
+
+
 def test_an_arm_changes_the_testbed_its_ablations_first(tmp_path: Path) -> None:
     plan = written(tmp_path)
     found = planning.values(plan, Unit("fixed", 7, "bfloat16"))
@@ -51,11 +67,11 @@ def test_an_arm_changes_the_testbed_its_ablations_first(tmp_path: Path) -> None:
 
 def test_an_arm_starts_from_the_testbed_asked_for_or_from_its_own(tmp_path: Path) -> None:
     path = tmp_path / "arms.yaml"
-    path.write_text(TEXT.replace("{is: both learn}", "{is: both learn, testbed: study}"))
+    path.write_text(TEXT.replace("{is: both learn}", "{is: both learn, testbed: laptop}"))
     plan = planning.load(path, "other")
     betas = [planning.values(plan, Unit(arm, 1, "float32"))["dpo"]["beta"] for arm in plan.arms]
     assert betas == [0.5, 0.2]
-    assert [plan.testbed(arm) for arm in plan.arms] == ["study", "other"]
+    assert [plan.testbed(arm) for arm in plan.arms] == ["laptop", "other"]
     with pytest.raises(InputError, match=r"asked for is the testbed 'third'; expected one of"):
         planning.load(path, "third")
 
@@ -85,8 +101,9 @@ def test_an_unknown_key_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_every_arm_of_the_study_is_valid_and_differs_from_the_others(arm: str) -> None:
     plan = planning.load()
     own = planning.values(plan, Unit(arm, 1, "bfloat16")), plan.arms[arm].preferences
+    (choosing,) = (block.arms for block in plan.order if block.rule == "choose")
     for other in plan.arms:
-        if other != arm and "laptop" not in (arm, other):  # which is the candidate that was chosen
+        if other != arm and (arm in choosing) == (other in choosing):  # one became the preset
             found = planning.values(plan, Unit(other, 1, "bfloat16"))
             assert own != (found, plan.arms[other].preferences), other
 

@@ -11,7 +11,7 @@ from study.plan import Unit
 from study.results import ResultRow
 
 ARMS = """
-testbeds: {study: {preset: tiny}}
+testbeds: {laptop: {preset: tiny}}
 arms:
   mutual: {is: both learn}
   fixed: {is: r_0 stays, with: [fixed-reward-model]}
@@ -25,7 +25,7 @@ order:
 """
 PAGE = f"# Study\n\n{report.BEGIN}\nan earlier report\n{report.END}\nafter\n"
 ABOUT = {
-    "testbed": "study",
+    "testbed": "laptop",
     "machine": "a machine",
     "date": "2026-01-01",
     "commit": "abc",
@@ -104,6 +104,8 @@ def test_units_that_ended_badly_and_those_not_run_are_listed(page: Path) -> None
     assert row(page, "mutual-s3-float32")[1:] == ["refused", "too&#124;few"]
     assert "Of 6 units 5 were run." in page.read_text()
     assert "Not run: fixed in float32 (seeds 3)." in page.read_text()
+    closed = written(page.parent, ARMS.replace("rule: choose", "closed: true"))
+    assert "Not needed any more: fixed in float32 (seeds 3)." in closed.read_text()
     assert row(page, "a machine") == ["a machine", "4", "2.0", "2026-01-01", "abc"]
 
 

@@ -18,7 +18,7 @@ from study.plan import ROOT, Unit
 
 pytestmark = pytest.mark.slow
 ARMS = """
-testbeds: {study: {preset: tiny, set: {iterations: {"2": null}}}}
+testbeds: {laptop: {preset: tiny, set: {iterations: {"2": null}}}}
 arms:
   mutual: {is: both learn}
   fixed: {is: r_0 stays, with: [fixed-reward-model]}

@@ -10,7 +10,7 @@ from study.cache import Cache
 from study.plan import Unit
 
 ARMS = """
-testbeds: {study: {preset: tiny}}
+testbeds: {laptop: {preset: tiny}}
 arms:
   wrong: {is: a value that no stage takes, set: {dpo: {beta: -1}}}
   many: {is: more pairs than there are, preferences: {pairs: 100000}}
