@@ -98,13 +98,14 @@ def _labels(t: int, folder: Path, asked: Instructions) -> Iterator[ResultRow]:
     """Measure the M-step's pairs on D_M: gold of both sides, margin in units of epsilon, kept.
 
     From these follow the share of labels that are right by gold, and that of r_{t-1}'s own sign.
+    The margin is pi_t's reward minus the other, also where gold chooses the other.
     """
     pairs = tables.read(tables.PSEUDO_PAIRS.path(folder), tables.PSEUDO_PAIRS)
     if not len(pairs):
         return
     epsilon = tables.provenance(pairs).get("tolerance") or math.nan
     for row in pairs.to_pylist():
-        prompt, margin = row["prompt_id"], row["reward_margin"]
+        prompt, rewards = row["prompt_id"], (row["reward"], row["previous_reward"])
         ids, kwargs = asked[prompt]
         sides = {"dm.gold": row["response"], "dm.gold_previous": row["previous_response"]}
         for name, text in sides.items():
@@ -113,7 +114,8 @@ def _labels(t: int, folder: Path, asked: Instructions) -> Iterator[ResultRow]:
             for instruction, value in zip(ids, kwargs, strict=True):
                 follows = [gold.gold(text, [instruction], [value])]
                 yield from _mean(t, name, instruction, prompt, follows)
-        if margin is not None:
+        if None not in rewards:
+            margin = rewards[0] - rewards[1]
             yield from _mean(t, "dm.margin", "", prompt, [margin])
             yield from _mean(t, "dm.margin_in_epsilon", "", prompt, [margin / epsilon])
         yield from _mean(t, "dm.kept", "", prompt, [row["kept"]])

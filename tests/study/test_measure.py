@@ -98,7 +98,11 @@ def numbers(tmp_path: Path) -> Numbers:
         "previous_response": [BAD, GOOD, GOOD],
         "reward": [1.0, 0.0, 1.0],
         "previous_reward": [0.0, 0.5, 1.5],
-        "reward_margin": [1.0, -0.5, -0.5],
+        "reward_margin": [
+            1.0,
+            0.5,
+            None,
+        ],  # as where gold labels: of the chosen one; a tie has none
         "kept": [True, True, False],
         "reason": ["", "", "same_text"],
     }
