@@ -9,8 +9,8 @@ import click
 from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.pipeline import devices
 from mutual_taught.terminal import process
+from study import made_of, results, runner
 from study import plan as planning
-from study import results, runner
 from study.plan import ROOT, Unit
 
 PATH = click.Path(path_type=Path)
@@ -107,6 +107,8 @@ def run(
     found, work = _of(found, testbed), _of(work, testbed)
     listed = planning.chosen(planning.units(plan, closed=bool(units)), units)
     waiting = runner.pending(listed, found, again)
+    finished = [unit for unit in listed if unit not in waiting]
+    made_of.check(plan, (results.read(results.path(found, unit)) for unit in finished), found)
     click.echo(f"{len(waiting)} of {len(listed)} units to run")
     places = {"--arms": arms, "--results": found, "--work": work, "--cache": cache}
     command = [text for name, path in places.items() for text in (name, str(path.resolve()))]
@@ -116,6 +118,7 @@ def run(
         shared,
         work.resolve() / "logs",
         found.resolve(),
+        again,
         (*command, "--cache-gb", str(cache_gb), "--testbed", testbed),
     )
 

@@ -61,6 +61,18 @@ def check(numbers: Numbers) -> Check:
     )
 
 
+def needed(runs: int) -> tuple[int, int, int, int]:
+    """Give in how many runs each bound of a check must hold for the preset: all but one go on."""
+    return max(runs - 1, 1), runs, runs, runs
+
+
+def verdict(held: int, missing: int, least: int) -> str:
+    """Say whether a bound holds in enough runs; the missing ones may still decide."""
+    if held >= least:
+        return "holds"
+    return "fails" if held + missing < least else "open"
+
+
 def candidate(
     name: str, runs: Sequence[Numbers], values: Mapping[str, Mapping[str, object]]
 ) -> Candidate:

@@ -66,6 +66,11 @@ def alone(own: Values) -> Sample:
     return paired(own, {})
 
 
+def joined(samples: Sequence[Sample]) -> Sample:
+    """Put samples of one seed together: a prompt of several units stands there several times."""
+    return Sample(*(np.concatenate(columns) for columns in zip(*samples, strict=True)))
+
+
 def change(numbers: Numbers, measure: str, subset: str = "") -> Sample:
     """Compare the final policy with pi_0 on the same prompts."""
     return paired(

@@ -8,10 +8,10 @@ import numpy as np
 from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.errors import InputError
 from mutual_taught.terminal.signs import visible
-from study import choice, figures, outcomes, results
+from study import choice, figures, made_of, outcomes, results
 from study.outcomes import Numbers
 from study.plan import ROOT, Block, StudyPlan, Unit, units, values
-from study.statistics import Estimate, estimate, holm
+from study.statistics import Estimate, Sample, estimate, holm
 
 PAGE = ROOT / "docs" / "study.md"
 PICTURES = "pictures"
@@ -37,9 +37,11 @@ def write(plan: StudyPlan, folder: Path, page: Path = PAGE) -> None:
     text = page.read_text(encoding="utf-8")
     if BEGIN not in text or END not in text.partition(BEGIN)[2]:
         raise InputError(f"{page}: lacks {BEGIN} and {END}; expected both; put them back")
-    found = [one for one in results.read_all(folder) if belongs(plan, one)]
+    listed = results.read_all(folder)
+    found = [one for one in listed if belongs(plan, one)]
+    made_of.check(plan, found, folder)
     head, _, rest = text.partition(BEGIN)
-    lines = [*body(plan, found, page.parent / PICTURES)]
+    lines = [*_strangers(plan, listed), *body(plan, found, page.parent / PICTURES)]
     end = rest.partition(END)[2]
     write_bytes(page, "\n".join([head + BEGIN, "", *lines, END + end]).encode())
 
@@ -48,6 +50,14 @@ def belongs(plan: StudyPlan, result: results.Result) -> bool:
     """Tell whether a result is of this study, on the testbed that is reported."""
     arm = result.unit.arm
     return arm in plan.arms and result.about["testbed"] == plan.testbed(arm)
+
+
+def _strangers(plan: StudyPlan, listed: Sequence[results.Result]) -> Iterator[str]:
+    """Name the results of arms that the study does not have."""
+    names = [one.unit.name for one in listed if one.unit.arm not in plan.arms]
+    if names:
+        yield f"Left out, because the study has no such arm: {', '.join(map(quoted, names))}."
+        yield ""
 
 
 def body(plan: StudyPlan, found: Sequence[results.Result], pictures: Path) -> Iterator[str]:
@@ -142,7 +152,7 @@ def _block(
     if block.rule is not None:
         yield from _checked(block, plan, studied)
         yield from _each(studied)
-    yield "**The policy.** Final against π_0, same prompts; ranges are over seeds."
+    yield "**The policy.** Final against π_0, same prompts; in round brackets: the range of seeds."
     yield ""
     yield from table(POLICY, [_policy(key, own) for key, own in studied.items()])
     yield "**The reward model.** r_t against r_0 on the same pairs, after the last iteration."
@@ -188,6 +198,7 @@ def _checked(block: Block, plan: StudyPlan, studied: Studied) -> Iterator[str]:
     yield from table(["arm", "runs", "sound", *CHECKS, "mean change of gold"], rows)
     wanted = len(block.seeds) * len(block.formats)
     if block.rule != "choose":
+        yield from _verdict(found, wanted)
         return
     chosen = choice.settled(found, wanted) if len(found) == len(block.arms) else None
     if chosen is None:
@@ -202,10 +213,25 @@ def _checked(block: Block, plan: StudyPlan, studied: Studied) -> Iterator[str]:
     yield ""
 
 
+def _verdict(found: Sequence[choice.Candidate], wanted: int) -> Iterator[str]:
+    """Say of each bound in how many runs it held, and in how many it has to."""
+    for one in found:
+        missing = wanted - len(one.checks)
+        said = [
+            f"{name} in {held} of {len(one.checks)} ({choice.verdict(held, missing, least)}: at "
+            f"least {least} of {wanted})"
+            for name, least, held in zip(
+                CHECKS, choice.needed(wanted), map(sum, zip(*one.checks, strict=True)), strict=True
+            )
+        ]
+        yield f"{one.name}: {'; '.join(said)}. The time of a run is not among them."
+        yield ""
+
+
 def _stored(one: Numbers, measure: str) -> str:
     """Write a difference as the run's last evaluation has it, with its interval over prompts."""
     mean, low, high = (one.number(one.last, f"{measure}.{n}") for n in ("mean", "ci_lo", "ci_hi"))
-    return shown(Estimate(mean, low, high, float("nan"), 1))
+    return shown(Estimate(mean, low, high, float("nan"), (mean,)))
 
 
 CHECKS = ("go on", "gold rises", "length in bounds", "chosen stays likely")
@@ -333,29 +359,38 @@ def _contrasts(against: str, found: Sequence[Numbers], studied: Studied) -> Iter
         arms = [arm for arm, other in studied if other == number_format and arm != against]
         if not first or not arms:
             continue
-        golds, gains = (
-            [_contrast(first, studied[arm, number_format], of) for arm in arms]
-            for of in (_final_gold, _gain)
-        )
-        corrected = [holm([one.p for one in each]) for each in (golds, gains)]
+        outs = [[_contrast(first, studied[arm, number_format], of) for arm in arms] for of in OF]
+        corrected = [holm([one.p for one in each]) for each in outs]
         rows = [
-            [arm, str(gold.seeds), shown(gold), _p(p_gold), shown(gain), _p(p_gain)]
-            for arm, gold, p_gold, gain, p_gain in zip(
-                arms, golds, corrected[0], gains, corrected[1], strict=True
-            )
+            [
+                arm,
+                *(
+                    text
+                    for each, ps in zip(outs, corrected, strict=True)
+                    for text in (shown(each[place]), _p(ps[place]), _seeds(each[place]))
+                ),
+            ]
+            for place, arm in enumerate(arms)
         ]
-        yield f"**Against {against}**, {number_format}, p corrected for {len(arms)} arms (Holm)."
+        yield (
+            f"**Against {against}**, {number_format}, on the same seeds. p is corrected for "
+            f"{len(arms)} arms (Holm), each outcome by itself."
+        )
         yield ""
-        head = ["arm", "seeds", "final gold, minus its", "p", "gain of r_t, minus its", "p"]
-        yield from table(head, rows)
+        head = [text for name in OUTCOMES for text in (f"{name}, minus its", "p", "by seed")]
+        yield from table(["arm", *head], rows)
 
 
-def _final_gold(numbers: Numbers) -> outcomes.Values:
-    return numbers.prompts(numbers.last, "gold")
+def _seeds(found: Estimate) -> str:
+    return ", ".join(_minus(f"{value:+.3f}") for value in found.each)
 
 
-def _gain(numbers: Numbers) -> outcomes.Values:
-    return outcomes.gain(numbers, "own_samples")
+OUTCOMES = ("final gold", "final pass rate", "gain of r_t")
+OF: Sequence[Callable[[Numbers], outcomes.Values]] = (
+    lambda numbers: numbers.prompts(numbers.last, "gold"),
+    lambda numbers: numbers.prompts(numbers.last, "passed"),
+    lambda numbers: outcomes.gain(numbers, "own_samples"),
+)
 
 
 def _contrast(
@@ -408,24 +443,41 @@ LABEL_AND_REWARD = ("label", "reward")
 
 def _by_margin(everything: Sequence[Numbers]) -> Iterator[str]:
     """Say by the margin how often a label is right, over all M-steps of a block."""
-    flat = [outcomes.labels(one, t) for one in everything for t in range(1, one.last + 1)]
     limits = list(zip(outcomes.EDGES, outcomes.EDGES[1:], strict=False))
-    samples = [outcomes.label_sample(flat, outcomes.between(*each)) for each in limits]
-    if not any(len(sample.sums) for sample in samples):
+    steps = _by_seed(everything)
+    samples = [
+        [outcomes.label_sample(of_seed, outcomes.between(*each)) for of_seed in steps]
+        for each in limits
+    ]
+    if not any(len(sample.sums) for each in samples for sample in each):
         return
-    yield "Label right by margin / ε, all M-steps of the block together:"
+    yield "Label right by margin / ε, all M-steps of the block together, each once:"
     yield ""
     rows = [
-        ["pairs", *(str(len(sample.sums)) for sample in samples)],
+        ["pairs", *(str(sum(len(sample.sums) for sample in each)) for each in samples)],
         [
             "label right",
             *(
-                shown(estimate([sample._replace(other_counts=sample.counts * 0)]), signed=False)
-                for sample in samples
+                shown(
+                    estimate([sample._replace(other_counts=sample.counts * 0) for sample in each]),
+                    signed=False,
+                )
+                for each in samples
             ),
         ],
     ]
     yield from table(["margin / ε", *BINS], rows)
+
+
+def _by_seed(everything: Sequence[Numbers], subset: str = "") -> list[list[outcomes.Labels]]:
+    """List the M-steps of every seed; one that several units share counts once."""
+    found: dict[int, dict[bytes, outcomes.Labels]] = {}
+    for one in everything:
+        for t in range(1, one.last + 1):
+            step = outcomes.labels(one, t, subset)
+            same = b"".join(column.tobytes() for column in (step.label, step.reward, step.margin))
+            found.setdefault(one.unit.seed, {})[same] = step
+    return [list(steps.values()) for steps in found.values()]
 
 
 def _by_instruction(everything: Sequence[Numbers]) -> Iterator[str]:
@@ -433,15 +485,19 @@ def _by_instruction(everything: Sequence[Numbers]) -> Iterator[str]:
     names = sorted({name for one in everything for name in one.subsets("follows")})
     rows = []
     for name in names:
-        learnt = estimate([outcomes.change(one, "follows", name) for one in everything])
-        flat = [outcomes.labels(one, t, name) for one in everything for t in range(1, one.last + 1)]
+        learnt: dict[int, list[Sample]] = {}
+        for one in everything:
+            own = outcomes.change(one, "follows", name)
+            learnt.setdefault(one.unit.seed, []).append(own)
+        flat = [step for of_seed in _by_seed(everything, name) for step in of_seed]
         label, reward = (
             np.concatenate([getattr(f, each) for f in flat] or [np.zeros(0)])
             for each in LABEL_AND_REWARD
         )
-        rows.append([name, shown(learnt), _share(label, count=True), _share(reward)])
+        together = estimate([outcomes.joined(own) for own in learnt.values()])
+        rows.append([name, shown(together), _share(label, count=True), _share(reward)])
     if rows:
-        yield "By instruction, all units of the block together:"
+        yield "By instruction, all units of the block together, by seed:"
         yield ""
         yield from table(["instruction", "followed, change", "label right", "r right"], rows)
 
@@ -466,12 +522,15 @@ def quoted(text: str) -> str:
 
 
 def shown(found: Estimate, signed: bool = True) -> str:
-    """Write an estimate with its interval."""
+    """Write an estimate: with its interval, or with the range of two seeds."""
     if not np.isfinite(found.mean):
         return "–"
     sign = "+" if signed else ""
-    low, high = (_minus(f"{value:.3f}") for value in (found.low, found.high))
-    return f"{_minus(f'{found.mean:{sign}.3f}')} [{low}, {high}]"
+    mean, low, high = (
+        _minus(f"{value:{form}}")
+        for value, form in ((found.mean, f"{sign}.3f"), (found.low, ".3f"), (found.high, ".3f"))
+    )
+    return f"{mean} ({low} to {high})" if found.seeds == 2 else f"{mean} [{low}, {high}]"
 
 
 def _minus(text: str) -> str:

@@ -1,5 +1,6 @@
 """Units one after the other, or several at once, each in a process of its own."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
         devices: values of CUDA_VISIBLE_DEVICES that jobs take in turn; none leaves it as it is.
         logs: folder of what the units say.
         results: folder of what they find.
+        again: units that ended badly are run once more.
         command: the arguments after `python -m study unit NAME` that every unit gets.
     """
 
@@ -38,6 +40,7 @@ class Settings(NamedTuple):
     devices: tuple[str, ...]
     logs: Path
     results: Path
+    again: bool
     command: tuple[str, ...]
 
 
@@ -48,6 +51,7 @@ class Job(NamedTuple):
     place: int
     process: subprocess.Popen[bytes]
     log: IO[bytes]
+    lock: IO[bytes]
 
 
 def pending(units: Sequence[Unit], folder: Path, again: bool) -> list[Unit]:
@@ -77,6 +81,8 @@ def run(
 ) -> list[Unit]:
     """Run units until none is left or the time is over; those at work then are finished.
 
+    A unit that another run on the same folders is at, or has finished since, is left to it.
+
     Args:
         waiting: units in order.
         settings: how.
@@ -92,12 +98,20 @@ def run(
     signal.signal(signal.SIGTERM, _stop)
     deadline = time.monotonic() + settings.hours * 3600
     waiting, at_work, faults = list(waiting), list[Job](), list[str]()
+    known = [unit for unit in waiting if results.path(settings.results, unit).exists()]
+    once_more = set(known if settings.again else ())
     try:
         while at_work or (waiting and time.monotonic() < deadline):
             while waiting and len(at_work) < settings.jobs and time.monotonic() < deadline:
                 unit = take(waiting, [job.unit for job in at_work])
                 waiting.remove(unit)
-                at_work.append(_begin(unit, _free(at_work), settings))
+                if (lock := _lock(unit, settings)) is None:
+                    click.echo(f"{unit.name}: another run is at it")
+                elif unit not in once_more and results.path(settings.results, unit).exists():
+                    click.echo(f"{unit.name}: another run finished it")
+                    lock.close()
+                else:
+                    at_work.append(_begin(unit, _free(at_work), settings, lock))
             time.sleep(PATIENCE)
             for job in [job for job in at_work if job.process.poll() is not None]:
                 at_work.remove(job)
@@ -105,6 +119,7 @@ def run(
                 if not results.path(settings.results, job.unit).exists():
                     failed(job.unit, said(job.process.returncode, settings.logs, job.unit))
                 ended(job.unit)
+                job.lock.close()
                 about = results.read(results.path(settings.results, job.unit)).about
                 faults = [*faults, about["line"]] if about["status"] == results.FAILED else []
                 stop_if_alike(faults)
@@ -114,6 +129,7 @@ def run(
         for job in at_work:
             job.process.wait()
             job.log.close()
+            job.lock.close()
     return waiting
 
 
@@ -141,7 +157,19 @@ def _free(at_work: Sequence[Job]) -> int:
     return next(place for place in range(len(at_work) + 1) if place not in taken)
 
 
-def _begin(unit: Unit, place: int, settings: Settings) -> Job:
+def _lock(unit: Unit, settings: Settings) -> IO[bytes] | None:
+    """Take a unit's lock, which goes back when this process ends; None if another has it."""
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    lock = (settings.logs / f"{unit.name}.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def _begin(unit: Unit, place: int, settings: Settings, lock: IO[bytes]) -> Job:
     """Start a unit's process; what it says goes into its log."""
     settings.logs.mkdir(parents=True, exist_ok=True)
     path = results.path(settings.results, unit)
@@ -156,7 +184,7 @@ def _begin(unit: Unit, place: int, settings: Settings) -> Job:
         stderr=subprocess.STDOUT,
     )
     click.echo(f"{unit.name}: begun, log in {settings.logs / f'{unit.name}.log'}")
-    return Job(unit, place, process, log)
+    return Job(unit, place, process, log, lock)
 
 
 def environment(place: int, settings: Settings) -> dict[str, str]:

@@ -1,13 +1,15 @@
-"""Statistics of the study: seeds and prompts resampled together, and Holm's correction."""
+"""Statistics of the study: Student's t over seeds, and Holm's correction."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import mpmath
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-DRAWS = 4_000
+DRAWS = 4_000  # of prompts, where there is one seed
 
 
 class Sample(NamedTuple):
@@ -27,48 +29,64 @@ class Sample(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A difference, its 95 % interval, the two-sided p of no difference, how many seeds."""
+    """A difference, its bounds, the two-sided p of no difference, and that of each seed.
+
+    Attributes:
+        mean: over seeds, each counting alike.
+        low: with three seeds or more, the lower end of Student's 95 % interval over them; with two,
+            the lower of both; with one, the lower end of an interval over its prompts.
+        high: likewise.
+        p: of Student's t over the seeds; NaN with fewer than three.
+        each: the difference of every seed.
+    """
 
     mean: float
     low: float
     high: float
     p: float
-    seeds: int
+    each: tuple[float, ...]
+
+    @property
+    def seeds(self) -> int:
+        """Count the seeds."""
+        return len(self.each)
 
 
-def estimate(samples: Sequence[Sample], seed: int = 1) -> Estimate:
-    """Give mean(sums / counts) - mean(other_sums / other_counts) with its interval.
+NOTHING = Estimate(np.nan, np.nan, np.nan, np.nan, ())
 
-    Seeds are drawn with replacement, then the prompts of each drawn seed. Both sides keep the same
-    prompts, so the comparison stays paired. The mean is over all responses of all seeds.
 
-    With few seeds such an interval is too narrow: of n seeds by about sqrt((n - 1) / n). With one
-    seed it is over prompts only.
+def estimate(samples: Sequence[Sample]) -> Estimate:
+    """Give mean(sums / counts) - mean(other_sums / other_counts) with its bounds.
+
+    A seed's difference is one observation: its prompts and its draws are its own, so its spread
+    over seeds holds theirs. An interval that resamples three or five seeds would be too narrow.
 
     Args:
         samples: one a seed.
-        seed: of the resampling.
 
     Returns:
-        NaN where there is nothing to compare; p is 2 min(share <= 0, share >= 0), at most 1.
+        NaN where there is nothing to compare.
     """
     kept = [np.stack(sample) for sample in samples if sample.counts.sum() > 0]
-    if not kept:
-        return Estimate(np.nan, np.nan, np.nan, np.nan, 0)
-    rng = np.random.default_rng(seed)
-    totals = np.zeros((DRAWS, 4))
-    for _ in kept:
-        drawn = rng.integers(0, len(kept), DRAWS)
-        for place, columns in enumerate(kept):
-            rows = np.flatnonzero(drawn == place)
-            prompts = rng.integers(0, columns.shape[1], (len(rows), columns.shape[1]))
-            totals[rows] += columns[:, prompts].sum(2).T
-    draws = _difference(totals)
-    draws = draws[np.isfinite(draws)]
-    mean = float(_difference(sum(columns.sum(1) for columns in kept)[None])[0])
-    low, high = np.percentile(draws, [2.5, 97.5])
-    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum())) + 1
-    return Estimate(mean, float(low), float(high), min(1.0, 2 * tail / (len(draws) + 1)), len(kept))
+    each = tuple(float(_difference(columns.sum(1)[None])[0]) for columns in kept)
+    if not each:
+        return NOTHING
+    mean = float(np.mean(each))
+    if len(each) == 1:
+        return Estimate(mean, *_over_prompts(kept[0]), np.nan, each)
+    if len(each) == 2:
+        return Estimate(mean, min(each), max(each), np.nan, each)
+    error = float(np.std(each, ddof=1)) / len(each) ** 0.5
+    half = quantile(len(each) - 1) * error
+    return Estimate(mean, mean - half, mean + half, two_sided(mean, error, len(each) - 1), each)
+
+
+def _over_prompts(columns: Floats) -> tuple[float, float]:
+    """Give a 95 % interval of one seed's difference; both sides keep the same prompts."""
+    drawn = np.random.default_rng(1).integers(0, columns.shape[1], (DRAWS, columns.shape[1]))
+    draws = _difference(columns[:, drawn].sum(2).T)
+    low, high = np.percentile(draws[np.isfinite(draws)], [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _difference(totals: Floats) -> Floats:
@@ -77,6 +95,28 @@ def _difference(totals: Floats) -> Floats:
         own = totals[:, 0] / totals[:, 1]
         other = np.where(totals[:, 3] > 0, totals[:, 2] / totals[:, 3], 0.0)
     return np.asarray(own - other)
+
+
+def two_sided(mean: float, error: float, freedom: int) -> float:
+    """Give the p of Student's t for a mean and its standard error.
+
+    Args:
+        mean: what is tested against 0.
+        error: its standard error; 0 is a mean without spread.
+        freedom: degrees of it, at least 1.
+    """
+    if error == 0.0:
+        return float(mean == 0.0)
+    inside = freedom / (freedom + (mean / error) ** 2)
+    return float(mpmath.betainc(freedom / 2, 0.5, 0, inside, regularized=True))
+
+
+@functools.cache
+def quantile(freedom: int) -> float:
+    """Give the t that 5 % lie beyond, on both sides together."""
+    return float(
+        mpmath.findroot(lambda t: two_sided(t, 1.0, freedom) - 0.05, (1.9, 13.0), solver="anderson")
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

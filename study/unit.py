@@ -18,7 +18,7 @@ from mutual_taught.errors import MutualTaughtError, first_line
 from mutual_taught.pipeline import work
 from mutual_taught.pipeline.watchdog import started_by, watch
 from mutual_taught.terminal import process
-from study import machine, measure, preferences, results, stages
+from study import machine, made_of, measure, preferences, results, stages
 from study.cache import Cache, remove
 from study.plan import ROOT, StudyPlan, Unit, values
 
@@ -116,6 +116,7 @@ def described(plan: StudyPlan, unit: Unit, status: str, line: str) -> dict[str, 
         **unit._asdict(),
         "is": plan.arms[unit.arm].is_,
         "testbed": plan.testbed(unit.arm),
+        **(made_of.made_of(plan, unit) if status == results.DONE else {}),
         "status": status,
         "line": line,
         "machine": machine.kind(),

@@ -111,19 +111,24 @@ def test_units_that_ended_badly_and_those_not_run_are_listed(page: Path) -> None
 
 def test_policy_is_compared_with_the_base_on_the_same_prompts(page: Path) -> None:
     found = row(page, "mutual, float32")
-    assert found[1:5] == ["2", "1 of 1", "0.250 (0.250 to 0.250)", "+0.500 [0.500, 0.500]"]
+    assert found[1:5] == ["2", "1 of 1", "0.250 (0.250 to 0.250)", "+0.500 (0.500 to 0.500)"]
     assert found[8] == "1.20 (1.20 to 1.20)"
 
 
 def test_reward_model_is_compared_with_the_first_on_the_same_pairs(page: Path) -> None:
     found = row(page, "mutual, float32", 1)
-    assert found[2:5] == ["1.000 [1.000, 1.000]", "0.500 [0.500, 0.500]", "+0.500 [0.500, 0.500]"]
+    assert found[2:5] == [
+        "1.000 (1.000 to 1.000)",
+        "0.500 (0.500 to 0.500)",
+        "+0.500 (0.500 to 0.500)",
+    ]
 
 
 def test_arms_are_compared_with_the_one_that_is_named(page: Path) -> None:
     found = row(page, "fixed", 2)
-    assert found[:3] == ["fixed", "2", "−0.250 [−0.250, −0.250]"]
-    assert found[4] == "−0.500 [−0.500, −0.500]"
+    assert found[1:4] == ["−0.250 (−0.250 to −0.250)", "–", "−0.250, −0.250"]
+    assert found[4:6] == ["+0.000 (0.000 to 0.000)", "–"]  # nobody passes
+    assert found[7:] == ["−0.500 (−0.500 to −0.500)", "–", "−0.500, −0.500"]
 
 
 def test_labels_are_judged_where_gold_differs(page: Path) -> None:
@@ -132,7 +137,8 @@ def test_labels_are_judged_where_gold_differs(page: Path) -> None:
     assert found[1:6] == ["2", "6", "2", "0.667", "1.000"]
     assert found[6].startswith("−0.333")
     assert found[8] == "0.000 (n 2)"
-    assert row(page, "pairs")[1:] == ["0", "0", "4", "4", "0", "4", "0"]
+    # Both arms of a seed have the same M-step, which counts once.
+    assert row(page, "pairs")[1:] == ["0", "0", "2", "2", "0", "2", "0"]
 
 
 def test_rule_waits_until_all_runs_are_there(page: Path) -> None:
@@ -145,6 +151,9 @@ def test_every_run_has_a_row_and_a_line_where_runs_are_shown(tmp_path: Path) -> 
     assert found[1:7] == ["0.75", "0.250, 0.750", "+0.500 [0.400, 0.600]", "1.20", "−5.5", "–"]
     assert found[7] == "no: chosen stays likely"
     assert row(page, "fixed-s1-float32")[1] == "0.75"
+    said = "gold rises in 2 of 2 (open: at least 3 of 3); length in bounds in 2 of 2 (open: at "
+    assert f"mutual: go on in 2 of 2 (holds: at least 2 of 3); {said}" in page.read_text()
+    assert "chosen stays likely in 0 of 2 (fails: at least 3 of 3)." in page.read_text()
     assert "](pictures/study-core-runs.png)" in page.read_text()
     assert (tmp_path / "pictures" / "study-core-runs.png").read_bytes().startswith(b"\x89PNG")
 

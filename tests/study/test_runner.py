@@ -30,3 +30,24 @@ def test_a_study_stops_where_three_units_in_a_row_fail_by_one_fault() -> None:
         runner.stop_if_alike(others)
     with pytest.raises(InputError, match=r"3 units in a row failed: no space; .* run with --again"):
         runner.stop_if_alike(["other", "no space", "no space", "no space"])
+
+
+def test_a_unit_of_another_run_is_left_to_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = runner.Settings(
+        1.0, 1, (), tmp_path / "logs", tmp_path, False, ("--arms", "none.yaml")
+    )
+    begun: list[Unit] = []
+    held = runner._lock(ONE, settings)
+    assert held is not None
+    waiting = runner.pending([ONE, SAME], tmp_path, False)
+    results.write(results.path(tmp_path, SAME), {**SAME._asdict(), "status": results.DONE}, [])
+    assert runner.run(waiting, settings, lambda unit, why: begun.append(unit), begun.append) == []
+    assert not begun
+    said = ["a-s1-float32: another run is at it", "b-s1-float32: another run finished it"]
+    assert capsys.readouterr().out.splitlines() == said
+    held.close()
+    free = runner._lock(ONE, settings)
+    assert free is not None
+    free.close()

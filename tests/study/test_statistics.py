@@ -1,9 +1,9 @@
-"""Intervals over seeds and prompts, and Holm's correction, worked by hand."""
+"""Intervals over seeds, and Holm's correction, worked by hand."""
 
 import numpy as np
 import pytest
 
-from study.statistics import Sample, estimate, holm
+from study.statistics import Sample, estimate, holm, quantile
 
 
 def sample(own: list[float], other: list[float], counts: list[float] | None = None) -> Sample:
@@ -11,24 +11,57 @@ def sample(own: list[float], other: list[float], counts: list[float] | None = No
     return Sample(np.array(own), n, np.array(other), n)
 
 
-def test_estimate_is_over_all_responses_of_all_seeds() -> None:
-    # Seed one: 3 of 4 against 1 of 4; seed two: 1 of 2 against 1 of 2. In all 4/6 - 2/6.
-    found = estimate([sample([2.0, 1.0], [1.0, 0.0], [2.0, 2.0]), sample([1.0, 0.0], [1.0, 0.0])])
-    assert found.mean == pytest.approx(1 / 3)
-    assert found.seeds == 2
+def same(difference: float) -> Sample:
+    return sample([difference] * 9, [0.0] * 9)
 
 
-def test_an_equal_difference_everywhere_has_no_width_and_a_small_p() -> None:
-    found = estimate([sample([1.0, 1.0], [0.5, 0.5]), sample([0.5, 0.5], [0.0, 0.0])])
-    assert (found.mean, found.low, found.high) == (0.5, 0.5, 0.5)
-    assert found.p < 0.001
+def test_every_seed_counts_alike_however_many_responses_it_has() -> None:
+    # Seed one: 3 of 4 against 1 of 4; seed two: 1 of 2 against 0 of 2. Both are 1/2.
+    first = sample([2.0, 1.0], [1.0, 0.0], [2.0, 2.0])
+    found = estimate([first, sample([1.0, 0.0], [0.0, 0.0])])
+    assert (found.mean, found.each, found.seeds) == (0.5, (0.5, 0.5), 2)
+    assert estimate([first, same(0.0)]).mean == 0.25
 
 
-def test_interval_holds_the_spread_of_the_seeds() -> None:
-    # Prompts of a seed are alike, so only the seeds' means vary: 0 and 1, of two draws.
-    found = estimate([sample([0.0] * 9, [0.0] * 9), sample([1.0] * 9, [0.0] * 9)])
-    assert (found.low, found.high) == (0.0, 1.0)
-    assert found.p == pytest.approx(0.5, abs=0.05)  # both draws are the first seed: 1 of 4, twice
+def test_interval_of_three_seeds_is_students() -> None:
+    # Differences 0.1, 0.2, 0.3: mean 0.2, standard error 0.1 / sqrt(3), t with 2 degrees of freedom
+    # 3.4641, and 5 % lie beyond 4.3027. With 2 degrees p is 1 - t / sqrt(2 + t^2).
+    found = estimate([same(0.1), same(0.2), same(0.3)])
+    error = 0.1 / 3**0.5
+    assert (found.low, found.high) == pytest.approx(
+        (0.2 - 4.3027 * error, 0.2 + 4.3027 * error), abs=1e-5
+    )
+    assert found.p == pytest.approx(1 - 3.4641 / (2 + 3.4641**2) ** 0.5, abs=1e-4)
+
+
+def test_quantiles_are_those_of_the_tables() -> None:
+    found = [quantile(freedom) for freedom in (1, 2, 4, 9, 30)]
+    assert found == pytest.approx([12.706, 4.303, 2.776, 2.262, 2.042], abs=6e-4)
+
+
+def test_two_seeds_have_a_range_and_no_p() -> None:
+    found = estimate([same(0.0), same(1.0)])
+    assert (found.mean, found.low, found.high) == (0.5, 0.0, 1.0)
+    assert np.isnan(found.p)
+
+
+def test_one_seed_has_an_interval_over_its_prompts() -> None:
+    found = estimate([sample([1.0, 0.0] * 50, [0.0] * 100)])
+    assert (found.low, found.high) == pytest.approx((0.4, 0.6), abs=0.02)  # 0.5 +- 1.96 * 0.05
+    assert np.isnan(found.p)
+
+
+def test_an_equal_difference_of_all_seeds_has_no_width() -> None:
+    found = estimate([same(0.5)] * 3)
+    assert (found.mean, found.low, found.high, found.p) == (0.5, 0.5, 0.5, 0.0)
+    assert estimate([same(0.0)] * 3).p == 1.0
+
+
+def test_chance_is_found_in_one_of_twenty() -> None:
+    # Five seeds whose true differences are spread around 0: the interval misses it in 5 %.
+    rng = np.random.default_rng(3)
+    missed = [estimate([same(d) for d in rng.normal(0, 0.1, 5)]).p < 0.05 for _ in range(1000)]
+    assert 0.03 < np.mean(missed) < 0.07
 
 
 def test_nothing_is_subtracted_where_there_is_no_other_side() -> None:
