@@ -127,8 +127,9 @@ def _length_moved(of: Numbers) -> Iterator[Alarm]:
             way = "longer" if now > before else "shorter"
             moved = f"answers are {abs(now / before - 1):.0%} {way} than those of π_{sign}"
             both = f"{moved} ({before:.1f}, now {now:.1f} tokens)"
-            advice = "rank_pairs.length_neutral true, and look at length_spearman of the reward"
-            yield Alarm("length_moved", of.t, both, f"{advice} model (docs/metrics.md)")
+            advice = "rank_pairs.length_neutral true, or a lower dpo.learning_rate where it is"
+            where = "length_spearman of the reward model (docs/metrics.md)"
+            yield Alarm("length_moved", of.t, both, f"{advice}, and look at {where}")
             return
 
 
