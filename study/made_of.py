@@ -1,11 +1,12 @@
 """What a unit was made of: a result of other values is not taken for the unit's."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from mutual_taught.artifacts import files
 from mutual_taught.errors import InputError
+from mutual_taught.reading.compare import leaves
 from study import results
 from study.plan import ROOT, StudyPlan, Unit, values
 from study.results import Result
@@ -45,7 +46,7 @@ def check(plan: StudyPlan, found: Iterable[Result], folder: Path) -> None:
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Name the first value that differs; "" if none does."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     steps = [sorted(one.get(PARAMS, {}).get("iterations", {})) for one in (before, now)]
     if PARAMS in before and steps[0] != steps[1]:
         return f"iterations {', '.join(steps[0])}, now {', '.join(steps[1])}"
@@ -57,11 +58,3 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         ),
         "",
     )
-
-
-def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value

@@ -144,8 +144,8 @@ def _block(
     """Write the part of a block; `first` are the units of the arm it is compared with."""
     yield f"### Block {block.name}"
     yield ""
-    if not studied:
-        yield "No unit of it was run."
+    if {arm for arm, _ in studied} <= {block.against}:  # that arm's tables stand in another block
+        yield f"No unit of it was run{f' but of {block.against}' if studied else ''}."
         yield ""
         return
     yield from table(["arm", "what it is"], [[arm, plan.arms[arm].is_] for arm in block.arms])

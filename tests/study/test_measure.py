@@ -98,11 +98,8 @@ def numbers(tmp_path: Path) -> Numbers:
         "previous_response": [BAD, GOOD, GOOD],
         "reward": [1.0, 0.0, 1.0],
         "previous_reward": [0.0, 0.5, 1.5],
-        "reward_margin": [
-            1.0,
-            0.5,
-            None,
-        ],  # as where gold labels: of the chosen one; a tie has none
+        # As where gold labels: the chosen one's minus the other's; a tie has none.
+        "reward_margin": [1.0, 0.5, None],
         "kept": [True, True, False],
         "reason": ["", "", "same_text"],
     }

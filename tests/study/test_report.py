@@ -131,6 +131,14 @@ def test_arms_are_compared_with_the_one_that_is_named(page: Path) -> None:
     assert found[7:] == ["−0.500 (−0.500 to −0.500)", "–", "−0.500, −0.500"]
 
 
+def test_a_block_with_nothing_but_what_it_is_compared_with_has_no_tables(page: Path) -> None:
+    for unit in (Unit("fixed", seed, "float32") for seed in (1, 2)):
+        results.path(page.parent / "found", unit).unlink()
+    report.write(planning.load(page.parent / "arms.yaml"), page.parent / "found", page)
+    assert "### Block core\n\nNo unit of it was run but of mutual.\n" in page.read_text()
+    assert "![" not in page.read_text()
+
+
 def test_labels_are_judged_where_gold_differs(page: Path) -> None:
     # 2 seeds of 3 pairs: the label right on 4 of 6, the sign on all; of margins <= 0 on none of 2.
     found = row(page, "mutual, float32", 2)
