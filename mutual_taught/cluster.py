@@ -20,7 +20,7 @@ import torch
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.errors import InputError, MutualTaughtError
 from mutual_taught.pipeline import work
-from mutual_taught.terminal.process import begin
+from mutual_taught.terminal import process, shortage
 
 
 class ShardJob(Protocol):
@@ -57,10 +57,10 @@ class Worker:
     What we say in one line comes back as a value, for an exception would come back as a traceback.
     """
 
-    def __init__(self, job: ShardJob, same: Same, threads: int) -> None:
-        begin()  # on another machine nothing was set
+    def __init__(self, job: ShardJob, same: Same, threads: int, stage: str) -> None:
+        process.begin()  # on another machine nothing was set
         torch.set_num_threads(threads)
-        self.job, self.same = job, same
+        self.job, self.same, self.stage = job, same, stage
         self.run: Callable[[int, Any], Any] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -70,8 +70,13 @@ class Worker:
                 self._compare()
                 self.run = self.job.begin()
             result = self.run(row["number"], pickle.loads(row["shard"]))
-        except MutualTaughtError as error:
-            return {"number": row["number"], "result": b"", "error": str(error)}
+        except (MutualTaughtError, OSError, RuntimeError, MemoryError) as error:
+            said: str | None = str(error)
+            if not isinstance(error, MutualTaughtError):
+                said = shortage.told(error, self.stage)
+            if said is None:
+                raise
+            return {"number": row["number"], "result": b"", "error": said}
         return {"number": row["number"], "result": pickle.dumps(result), "error": ""}
 
     def _compare(self) -> None:
@@ -218,13 +223,14 @@ def run(job: ShardJob, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
 
     if not shards:
         return
+    stage = f"a worker of {process.stage() or 'this command'}"
     share = Share.of(ray.cluster_resources(), job.gpus)
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     count = min(share.fitting(nodes), len(shards))
     rows = [{"number": n, "shard": pickle.dumps(shard)} for n, shard in shards.items()]
     done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         Worker,
-        fn_constructor_args=(job, Same.here(job.folder), torch.get_num_threads()),
+        fn_constructor_args=(job, Same.here(job.folder), torch.get_num_threads(), stage),
         compute=ray.data.ActorPoolStrategy(
             min_size=count, max_size=len(shards), max_tasks_in_flight_per_actor=1
         ),

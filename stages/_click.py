@@ -15,7 +15,7 @@ from mutual_taught.errors import MutualTaughtError
 from mutual_taught.pipeline import devices, perf, taken
 from mutual_taught.pipeline.watchdog import started_by, watch
 from mutual_taught.planning import graph, schedule
-from mutual_taught.terminal import process
+from mutual_taught.terminal import process, shortage
 
 PATH = click.Path(path_type=Path)
 DISK = {
@@ -40,25 +40,32 @@ class Stage(click.Command):
         return ["-h", "--help"]
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; disk-full and permission errors are the user's to mend, too."""
+        """Run the command; what the disk or the machine has no room for is the user's, too."""
         try:
             with devices.lent():
                 return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
-        except FileExistsError as error:
-            raise process.refusal(
-                f"{error.filename} exists; expected an empty place; remove it, as dvc repro does"
-            ) from None
-        except (PermissionError, BlockingIOError) as error:
-            raise process.refusal(f"{error.filename}: {error.strerror}") from None
-        except OSError as error:
-            if error.errno not in DISK:
+        except (OSError, RuntimeError, MemoryError) as error:
+            at = process.stage() or str(ctx.info_name)
+            said = shortage.told(error, at) or _of_disk(error)
+            if said is None:
                 raise
-            place, advice = error.filename or "disk", DISK[error.errno]
-            raise process.refusal(
-                f"{place}: {error.strerror}; {advice}, then dvc repro goes on with what is finished"
-            ) from None
+            raise process.refusal(said) from None
+
+
+def _of_disk(error: BaseException) -> str | None:
+    """Give the line of an error of the disk that the user can mend; None for others."""
+    if not isinstance(error, OSError):
+        return None
+    if isinstance(error, FileExistsError):
+        return f"{error.filename} exists; expected an empty place; remove it, as dvc repro does"
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: {error.strerror}"
+    if error.errno not in DISK:
+        return None
+    place, advice = error.filename or "disk", DISK[error.errno]
+    return f"{place}: {error.strerror}; {advice}, then dvc repro goes on with what is finished"
 
 
 def run(command: click.Command) -> None:

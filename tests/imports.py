@@ -38,6 +38,7 @@ CARRIERS = {
     "terminal.near",
     "terminal.process",
     "terminal.progress",
+    "terminal.shortage",
 }
 # Folders that a stage depends on as a whole as soon as it imports one of their modules.
 # Benchmarks are imported by their names, which no import spells.

@@ -20,7 +20,7 @@ from mutual_taught.cli import (
     settings,
 )
 from mutual_taught.errors import MutualTaughtError
-from mutual_taught.terminal import process
+from mutual_taught.terminal import process, shortage
 
 PLACE = {  # what is wrong with a place that the user named, or with the disk
     errno.EACCES,
@@ -46,10 +46,13 @@ class Main(click.Group):
             return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
-        except OSError as error:
-            if error.errno not in PLACE:
+        except (OSError, RuntimeError, MemoryError) as error:
+            said = shortage.told(error, str(ctx.invoked_subcommand))
+            if said is None and isinstance(error, OSError) and error.errno in PLACE:
+                said = f"{error.filename or 'disk'}: {error.strerror}"
+            if said is None:
                 raise
-            raise process.refusal(f"{error.filename or 'disk'}: {error.strerror}") from None
+            raise process.refusal(said) from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)

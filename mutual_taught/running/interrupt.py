@@ -64,6 +64,11 @@ class Ending:
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)  # not one step further
         self._tell(signal.SIGCONT)
 
+    def kill(self) -> None:
+        """End DVC's group at once, and wait until it is gone."""
+        self._tell(signal.SIGKILL)
+        self.dvc.wait()
+
     def _tell(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.dvc.pid, number)
@@ -123,6 +128,10 @@ def ended_by_signals(
         listener = threading.Thread(target=_listen, args=(theirs, ending), daemon=True)
         try:
             listener.start()
+        except RuntimeError:  # no thread can be had, and nothing else would end what has begun
+            ending.kill()
+            raise
+        try:
             yield dvc
         except BaseException:
             if ending.signal is None:  # else the terminal was closed, and its signal is at work

@@ -13,7 +13,7 @@ from mutual_taught.pipeline.watchdog import STARTED_BY
 from mutual_taught.planning import graph, plan, plan_text, schedule
 from mutual_taught.planning.stale import Flags
 from mutual_taught.running.interrupt import ended_by_signals
-from mutual_taught.terminal import near, process
+from mutual_taught.terminal import near, process, shortage
 
 UP_TO_DATE = "Data and pipelines are up to date."
 RUNNING, SAVED = "Running stage '", "Updating lock file"
@@ -104,17 +104,28 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
         errors="replace",
         env={**os.environ, **environment},
     )
+    kills = shortage.kills()
     with ended_by_signals(start) as dvc:
         lines = list(_shown(dvc))
     taken.sweep()
     if dvc.returncode != 0:
         failed = at_work(lines)
         raise TrainingError(
-            f"stage {failed} failed, see above; {AGAIN}"
+            f"stage {failed} failed, see above{_memory(failed, shortage.kills() - kills)}; {AGAIN}"
             if failed
             else f"dvc repro: DVC stopped, and no stage failed; see its line above; {AGAIN}"
         )
     return UP_TO_DATE not in lines
+
+
+def _memory(stage: str, kills: int) -> str:
+    """Say that memory ran out, which a stage that is killed cannot say itself."""
+    if not kills:
+        return ""
+    return (
+        f"; memory ran out meanwhile, and the system killed {kills} of the machine's processes: "
+        f"stop what else uses it{shortage.advice(stage)}"
+    )
 
 
 def _path() -> str:

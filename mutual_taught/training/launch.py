@@ -13,7 +13,7 @@ from mutual_taught.artifacts.files import read_json, write_json
 from mutual_taught.config.learning import Training
 from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
 from mutual_taught.pipeline.watchdog import STARTED_BY, started_by, watch
-from mutual_taught.terminal.process import begin
+from mutual_taught.terminal import process, shortage
 from mutual_taught.training import jobs
 from mutual_taught.training.jobs import TrainingJob
 from mutual_taught.training.loop import Outcome, forget_state, newest_complete
@@ -57,13 +57,13 @@ def _in_processes(job: TrainingJob, place: Path) -> None:
     environment[STARTED_BY] = str(os.getpid())
     with subprocess.Popen(
         command(training, place), stderr=subprocess.PIPE, env=environment
-    ) as process:
+    ) as launcher:
         try:
-            assert process.stderr
-            _pass_on(process.stderr, failed)
-            code = process.wait()
+            assert launcher.stderr
+            _pass_on(launcher.stderr, failed)
+            code = launcher.wait()
         finally:
-            process.terminate()
+            launcher.terminate()
     if failed.exists():
         said = read_json(failed)
         raise KINDS.get(said["kind"], TrainingError)(said["message"])
@@ -104,15 +104,20 @@ def _pass_on(said: IO[bytes], failed: Path) -> None:
 
 def main(place: Path) -> None:
     """Be one of the processes of a training; the first writes what comes of it."""
-    begin()
+    process.begin()
     dvc = started_by()
     threading.Thread(target=watch, args=(dvc,), daemon=True).start()
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
         outcome = jobs.train_here(jobs.read_job(place), place)
-    except MutualTaughtError as error:
-        write_json(place / FAILED, {"kind": type(error).__name__, "message": str(error)})
+    except (MutualTaughtError, OSError, RuntimeError, MemoryError) as error:
+        said: str | None = str(error)
+        if not isinstance(error, MutualTaughtError):
+            said = shortage.told(error, f"a process of {process.stage() or 'this training'}")
+        if said is None:
+            raise
+        write_json(place / FAILED, {"kind": type(error).__name__, "message": said})
         os._exit(1)  # others may wait for this one; the launcher stops them
     if os.environ["RANK"] == "0":
         jobs.write_outcome(outcome, place)

@@ -3,7 +3,9 @@
 import pickle
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -62,7 +64,7 @@ def test_ray_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_worker_with_other_code_refuses_in_one_line(reward_folder: Path) -> None:
     same = Same.here(reward_folder)._replace(code="other")
-    worker = Worker(ScoringJob(reward_folder, SCORE, TOKENS), same, torch.get_num_threads())
+    worker = Worker(ScoringJob(reward_folder, SCORE, TOKENS), same, torch.get_num_threads(), "")
     assert worker({"number": 0, "shard": pickle.dumps([])})["error"] == (
         f"{socket.gethostname()}, a worker with {reward_folder}: its code is {work.code()}; "
         "expected other, as where the stage runs; share the folder, install the same"
@@ -72,8 +74,29 @@ def test_a_worker_with_other_code_refuses_in_one_line(reward_folder: Path) -> No
 def test_a_worker_whose_model_is_not_there_says_so_in_one_line(reward_folder: Path) -> None:
     gone = reward_folder / "gone"
     worker = Worker(
-        ScoringJob(gone, SCORE, TOKENS), Same.here(reward_folder), torch.get_num_threads()
+        ScoringJob(gone, SCORE, TOKENS), Same.here(reward_folder), torch.get_num_threads(), ""
     )
     assert worker({"number": 0, "shard": pickle.dumps([])})["error"] == (
         f"{gone} does not exist; run dvc repro or dvc pull {gone}"
     )
+
+
+class Filling(NamedTuple):
+    """A job for which no memory is left."""
+
+    folder: Path
+    gpus: int = 0
+
+    def begin(self) -> Callable[[int, Any], Any]:
+        """Fail as torch does."""
+        return lambda *_: torch.empty(10**15)
+
+
+def test_a_worker_without_memory_says_so_in_one_line(reward_folder: Path) -> None:
+    stage = "a worker of score@1"
+    worker = Worker(
+        Filling(reward_folder), Same.here(reward_folder), torch.get_num_threads(), stage
+    )
+    said = worker({"number": 0, "shard": pickle.dumps([])})["error"]
+    assert said.startswith("a worker of score@1: no memory is left (")
+    assert said.endswith("or lower score.token_budget")

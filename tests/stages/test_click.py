@@ -85,6 +85,35 @@ def test_error_of_the_disk_is_one_line(error: OSError, said: str) -> None:
     assert result.output.count("\n") == 1
 
 
+LIMITED = """
+import resource, sys
+import click
+from stages._click import Stage
+
+@click.command(cls=Stage)
+def main():
+    import torch
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 36, 1 << 36))
+    torch.ones(1 << 40)
+
+main(prog_name="python -m stages.dpo")
+"""
+
+
+def test_memory_that_is_not_there_is_one_line_with_what_to_lower(here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED],
+        env={**os.environ, "DVC_STAGE": "dvc.yaml:dpo@1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: dpo@1: no memory is left (")
+    advice = "or lower dpo.token_budget, or set training.gradient_checkpointing"
+    assert done.stderr.endswith(f"stop what else uses it, {advice}\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_error_of_ours_is_not_hidden() -> None:
     @click.command(cls=Stage)
     def stage() -> None:

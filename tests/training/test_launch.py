@@ -16,7 +16,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_file
 
-from mutual_taught.artifacts.files import sha256, write_json
+from mutual_taught.artifacts.files import read_json, sha256, write_json
 from mutual_taught.config.learning import BaseRewardModel, Lora, Training, TrainRm
 from mutual_taught.errors import InputError, TrainingError
 from mutual_taught.models.packed.rows import fill
@@ -306,6 +306,33 @@ def test_a_loss_that_is_no_number_in_one_process_is_one_line(
     with pytest.raises(TrainingError, match=r"^step \d: loss is nan on pairs .*p2"):
         train(made._replace(pairs=Dataset.from_list(rows)), tmp_path / "nan")
     assert "Traceback" not in capfd.readouterr().err
+
+
+FULL = """
+import sys
+from pathlib import Path
+import torch
+from mutual_taught.training import jobs, launch
+jobs.read_job = lambda place: None
+jobs.train_here = lambda job, place: torch.empty(10**15)
+launch.main(Path(sys.argv[1]))
+"""
+
+
+def test_memory_that_is_not_there_in_one_process_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "DVC_STAGE": "dpo@1", "LOCAL_RANK": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    said = read_json(tmp_path / launch.FAILED)["message"]
+    assert said.startswith("a process of dpo@1: no memory is left (")
+    assert "or lower dpo.token_budget" in said
 
 
 def test_fewer_processes_than_asked_for_are_refused(

@@ -270,6 +270,26 @@ def test_dvc_that_cannot_be_started_leaves_signals_as_they_were() -> None:
     assert signal.set_wakeup_fd(-1) == -1
 
 
+def test_without_a_thread_that_hears_signals_nothing_is_left_running(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    begun: list[subprocess.Popen[str]] = []
+
+    def start() -> "subprocess.Popen[str]":
+        begun.append(idle())
+        return begun[0]
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(threading.Thread, "start", full)
+    with pytest.raises(RuntimeError, match="new thread"), ended_by_signals(start):
+        pass
+    assert begun[0].returncode == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_signal_that_cannot_be_passed_on_makes_nobody_deaf(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
