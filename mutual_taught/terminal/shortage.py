@@ -40,7 +40,7 @@ def told(error: BaseException, at: str) -> str | None:
         at: the stage, such as `dpo@1`, or the command that ran.
     """
     number = error.errno if isinstance(error, OSError) else None
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()) or type(error).__name__
     if number in FILES:
         return (
             f"{at}: no more files can be opened ({said[:160]}); expected room for some hundred; "
@@ -54,9 +54,11 @@ def told(error: BaseException, at: str) -> str | None:
     full = isinstance(error, RuntimeError) and any(words in said for words in MEMORY)
     if not full and not isinstance(error, MemoryError) and number != errno.ENOMEM:
         return None
+    lower = advice(at)
+    expected = "room for its largest batch" if lower else "some to work with"
     return (
-        f"{at}: no memory is left ({said[:240]}); expected room for its largest batch; stop what "
-        f"else uses it{advice(at)}"
+        f"{at}: no memory is left ({said[:240]}); expected {expected}; "
+        f"stop what else uses it{lower}"
     )
 
 

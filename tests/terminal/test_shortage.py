@@ -75,6 +75,12 @@ def test_other_errors_are_left_alone(error: Exception) -> None:
     assert shortage.told(error, "sample@1") is None
 
 
+def test_where_nothing_can_be_lowered_and_nothing_is_said() -> None:
+    assert shortage.told(MemoryError(), "run") == (
+        "run: no memory is left (MemoryError); expected some to work with; stop what else uses it"
+    )
+
+
 @pytest.mark.parametrize("stage", set(shortage.LOWER) - {"evaluate"})
 def test_what_is_to_be_lowered_is_a_param_that_the_stage_reads(stage: str) -> None:
     source = ast.unparse(ast.parse((ROOT / "stages" / f"{stage}.py").read_text()))
