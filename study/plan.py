@@ -78,6 +78,28 @@ class Block(_Part):
     closed: bool = False
 
 
+class Claim(_Part):
+    """What a hypothesis says of a number, written before the runs that decide it.
+
+    Attributes:
+        of: the hypothesis, such as H3.
+        is_: what is claimed, in words.
+        arm: whose number.
+        minus: the arm whose number is subtracted, seed by seed; null for none.
+        measure: `gold` of the final policy; `gain`, r_t's agreement with gold on its own answers
+            minus r_0's; `label`, how often the M-step's label is right minus how often r_{t-1} is;
+            `length` over pi_0's; `active`, the iterations that went on.
+        within: the claim holds where the whole 95 % interval lies in this range.
+    """
+
+    of: str = Field(min_length=1)
+    is_: str = Field(alias="is", min_length=1)
+    arm: str
+    minus: str | None = None
+    measure: Literal["gold", "gain", "label", "length", "active"]
+    within: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+
 class Testbed(_Part):
     """The values all arms start from."""
 
@@ -92,12 +114,14 @@ class StudyPlan(_Part):
         testbeds: by name; arms start from the one called `chosen`, unless they name another.
         arms: by name.
         order: which units, and in which order.
+        claims: what the hypotheses say.
         chosen: name of the testbed that was asked for.
     """
 
     testbeds: dict[str, Testbed] = Field(min_length=1)
     arms: dict[str, Arm]
     order: list[Block] = Field(min_length=1)
+    claims: list[Claim] = Field(default_factory=list)
     chosen: str = DEFAULT
 
     def testbed(self, arm: str) -> str:
@@ -141,6 +165,9 @@ def load(path: Path = ARMS, testbed: str = DEFAULT) -> StudyPlan:
     for block in plan.order:
         for name in [*block.arms, *filter(None, [block.against])]:
             _check(name, plan.arms, f"{path}: order {block.name} names arm")
+    for claim in plan.claims:
+        for name in filter(None, [claim.arm, claim.minus]):
+            _check(name, plan.arms, f"{path}: a claim of {claim.of} names arm")
     _check(testbed, plan.testbeds, f"{path}: asked for is the testbed")
     for name, arm in plan.arms.items():
         _check(arm.testbed or testbed, plan.testbeds, f"{path}: arm {name} names testbed")

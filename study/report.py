@@ -8,7 +8,7 @@ import numpy as np
 from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.errors import InputError
 from mutual_taught.terminal.signs import visible
-from study import choice, figures, made_of, outcomes, results
+from study import choice, claims, figures, made_of, outcomes, results
 from study.outcomes import Numbers
 from study.plan import ROOT, Block, StudyPlan, Unit, units, values
 from study.statistics import Estimate, Sample, estimate, holm
@@ -64,9 +64,63 @@ def body(plan: StudyPlan, found: Sequence[results.Result], pictures: Path) -> It
     """Write the part of the page that follows from results."""
     done = [Numbers(result) for result in found if result.about["status"] == results.DONE]
     yield from _ran(plan, found)
+    yield from _claimed(plan, done)
     for block in plan.order if found else []:
         first = [one for one in done if one.unit.arm == block.against]
         yield from _block(block, plan, of_block(block, done), first, pictures)
+
+
+def _claimed(plan: StudyPlan, done: Sequence[Numbers]) -> Iterator[str]:
+    """Say what came of every claim that any unit speaks of."""
+    found = claims.judge(plan, done)
+    known = [one for one in found if one.estimate.seeds]
+    if not known:
+        return
+    yield "### The hypotheses"
+    yield ""
+    yield (
+        "Each claim has its range in `study/arms.yaml`. It holds where the whole 95 % interval "
+        "over seeds lies within, and is wrong where all of it lies outside. Below three seeds it "
+        "waits. No interval is corrected for the number of claims."
+    )
+    yield ""
+    head = ["", "claim", "arm", "measured", "seeds", "range", "so it"]
+    yield from table(head, [_claim(one) for one in known])
+    waiting = list(dict.fromkeys(_whose(one) for one in found if not one.estimate.seeds))
+    if waiting:
+        yield f"No unit speaks yet of what is claimed of {', '.join(waiting)}."
+        yield ""
+
+
+def _claim(one: claims.Found) -> list[str]:
+    claim, low, high = one.claim, *one.claim.within
+    differs = claim.measure in ("gain", "label")
+    ends = [_minus(f"{end:g}") for end in (low, high)]
+    bounds = f"{ends[0]} to {ends[1]}"
+    if np.isinf(low) or np.isinf(high):
+        bounds = f"below {ends[1]}" if np.isinf(low) else f"above {ends[0]}"
+    return [
+        claim.of,
+        claim.is_,
+        _whose(one),
+        f"{MEASURED[claim.measure]} {shown(one.estimate, bool(claim.minus) or differs)}",
+        f"{one.estimate.seeds} of {one.wanted}",
+        bounds,
+        one.state,
+    ]
+
+
+MEASURED = {
+    "gold": "final gold",
+    "gain": "r_t − r_0",
+    "label": "label − r",
+    "length": "length, ratio",
+    "active": "iterations that went on",
+}
+
+
+def _whose(one: claims.Found) -> str:
+    return one.claim.arm + (f" minus {one.claim.minus}" if one.claim.minus else "")
 
 
 def of_block(block: Block, done: Sequence[Numbers]) -> Studied:

@@ -166,6 +166,31 @@ def test_every_run_has_a_row_and_a_line_where_runs_are_shown(tmp_path: Path) -> 
     assert (tmp_path / "pictures" / "study-core-runs.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_claims_are_told_with_what_came_of_them(tmp_path: Path) -> None:
+    text = (
+        f"{ARMS}claims:\n"
+        "  - {of: H1, is: it is so, arm: mutual, minus: fixed, measure: gold,"
+        " within: [-.inf, 0.03]}\n"
+    )
+    page = written(tmp_path, text)
+    assert row(page, "H1")[1:] == [
+        "it is so",
+        "mutual minus fixed",
+        "final gold +0.250 (0.250 to 0.250)",
+        "2 of 3",
+        "below 0.03",
+        "waits",
+    ]
+    other = text.replace("gold", "length").replace("minus: fixed, ", "").replace("-.inf", "0")
+    assert row(written(tmp_path, other), "H1")[2:] == [
+        "mutual",
+        "length, ratio 1.200 (1.200 to 1.200)",
+        "2 of 3",
+        "0 to 0.03",
+        "waits",
+    ]
+
+
 def test_page_without_results_says_so_in_one_line(page: Path) -> None:
     none = page.parent / "none"
     none.mkdir()

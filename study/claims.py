@@ -1,0 +1,85 @@
+"""What came of the hypotheses: each claim of study/arms.yaml against the stored results."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from study import outcomes
+from study.outcomes import Numbers
+from study.plan import Claim, StudyPlan, units
+from study.statistics import NOTHING, Estimate, Sample, estimate
+
+FORMAT = "float32"
+LEAST = 3  # seeds, of which an interval can be had
+
+
+class Found(NamedTuple):
+    """What is known of a claim: its estimate, how many seeds it is to have, and what came."""
+
+    claim: Claim
+    estimate: Estimate
+    wanted: int
+    state: str
+
+
+def judge(plan: StudyPlan, done: Sequence[Numbers]) -> list[Found]:
+    """Judge every claim by the units of its arms in float32, with seeds that the study has.
+
+    Args:
+        plan: the study.
+        done: the units that ended well.
+    """
+    listed = [unit for unit in units(plan) if unit.format == FORMAT]
+    by_arm: dict[str, dict[int, Numbers]] = {}
+    for one in done:
+        if one.unit in listed:
+            by_arm.setdefault(one.unit.arm, {})[one.unit.seed] = one
+    found = []
+    for claim in plan.claims:
+        arms = [claim.arm, *filter(None, [claim.minus])]
+        wanted = set.intersection(*({u.seed for u in listed if u.arm == arm} for arm in arms))
+        number = _number(claim, [by_arm.get(arm, {}) for arm in arms])
+        found.append(Found(claim, number, len(wanted), _state(claim, number)))
+    return found
+
+
+def _number(claim: Claim, found: Sequence[Mapping[int, Numbers]]) -> Estimate:
+    """Give the number of a claim, a seed an observation, of the seeds that all its arms have."""
+    of, seeds = MEASURES[claim.measure], sorted(set.intersection(*map(set, found)))
+    each = [[estimate([of(units[seed])]).mean for units in found] for seed in seeds]
+    return estimate([_one(own - sum(rest)) for own, *rest in each]) if each else NOTHING
+
+
+def _one(value: float) -> Sample:
+    """Make a sample of one number."""
+    known = float(np.isfinite(value))
+    return Sample(*(np.array([each]) for each in (value if known else 0.0, known, 0.0, 0.0)))
+
+
+def _state(claim: Claim, found: Estimate) -> str:
+    """Say what came of a claim: the whole interval lies within its range, outside, or neither."""
+    low, high = claim.within
+    if found.seeds < LEAST:
+        return "waits"
+    if low <= found.low and found.high <= high:
+        return "holds"
+    return "is wrong" if found.high < low or found.low > high else "is not shown"
+
+
+def _labels(numbers: Numbers) -> Sample:
+    steps = [outcomes.labels(numbers, t) for t in range(1, numbers.last + 1)]
+    return outcomes.label_sample(steps)
+
+
+def _length(numbers: Numbers) -> Sample:
+    return _one(numbers.average(numbers.last, "length") / numbers.average(0, "length"))
+
+
+MEASURES: Mapping[str, Callable[[Numbers], Sample]] = {
+    "gold": lambda numbers: outcomes.alone(numbers.prompts(numbers.last, "gold")),
+    "gain": lambda numbers: outcomes.agreement(numbers, "own_samples"),
+    "label": _labels,
+    "length": _length,
+    "active": lambda numbers: _one(float(numbers.active())),
+}
