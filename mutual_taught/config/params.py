@@ -337,8 +337,13 @@ def _explain(error: ErrorDetails, block: type[Block], prefix: str) -> str:
             return f"{name} is {value!r}; expected a block of keys"
     expected = error["msg"].removeprefix("Input should be ")
     wants_number = "number" in expected or "integer" in expected
-    quoted = wants_number and isinstance(value, str) and _numeric(value)
-    return f"{name} is {value!r}; expected {expected}{'; write it without quotes' * quoted}"
+    advice = ""
+    if wants_number and isinstance(value, str) and _numeric(value):
+        advice = "; write it without quotes"
+    if expected == "a valid string" and not isinstance(value, (dict, list, type(None))):
+        # YAML reads a commit of digits as a number, a date as a date.
+        advice = "; write it in quotes"
+    return f"{name} is {value!r}; expected {expected}{advice}"
 
 
 def _siblings(block: type[Block], loc: tuple[int | str, ...]) -> list[str]:

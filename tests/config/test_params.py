@@ -277,7 +277,7 @@ FAULTS = {
     "unquoted prev": (
         SECOND,
         SECOND.replace("prev: '1'", "prev: 1"),
-        "iterations.2.prev is 1; expected a valid string",
+        "iterations.2.prev is 1; expected a valid string; write it in quotes",
     ),
     "gap between iterations": (
         "'2': {",
