@@ -66,17 +66,13 @@ class Worker:
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Turn a shard into its result."""
         try:
-            if self.run is None:
-                self._compare()
-                self.run = self.job.begin()
-            result = self.run(row["number"], pickle.loads(row["shard"]))
-        except (MutualTaughtError, OSError, RuntimeError, MemoryError) as error:
-            said: str | None = str(error)
-            if not isinstance(error, MutualTaughtError):
-                said = shortage.told(error, self.stage)
-            if said is None:
-                raise
-            return {"number": row["number"], "result": b"", "error": said}
+            with shortage.as_ours(self.stage):
+                if self.run is None:
+                    self._compare()
+                    self.run = self.job.begin()
+                result = self.run(row["number"], pickle.loads(row["shard"]))
+        except MutualTaughtError as error:
+            return {"number": row["number"], "result": b"", "error": str(error)}
         return {"number": row["number"], "result": pickle.dumps(result), "error": ""}
 
     def _compare(self) -> None:

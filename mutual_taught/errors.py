@@ -29,6 +29,10 @@ class TrainingError(MutualTaughtError, RuntimeError):
     """A training run went wrong in a way that must not be continued past."""
 
 
+class ShortageError(MutualTaughtError, RuntimeError):
+    """The machine has no more memory, processes or files to give: see `terminal.shortage`."""
+
+
 def first_line(error: BaseException) -> str:
     """Give an error of another library in one line: its kind, and the first line if it says any."""
     lines = str(error).strip().splitlines()

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import click
 import psutil
 
 from mutual_taught.artifacts.files import NUMBER
-from mutual_taught.errors import MutualTaughtError
+from mutual_taught.errors import MutualTaughtError, ShortageError
 from mutual_taught.pipeline import devices, perf, taken
 from mutual_taught.pipeline.watchdog import started_by, watch
 from mutual_taught.planning import graph, schedule
@@ -42,22 +43,18 @@ class Stage(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the disk or the machine has no room for is the user's, too."""
         try:
-            with devices.lent():
+            with shortage.as_ours(process.stage() or str(ctx.info_name)), devices.lent():
                 return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
-        except (OSError, RuntimeError, MemoryError) as error:
-            at = process.stage() or str(ctx.info_name)
-            said = shortage.told(error, at) or _of_disk(error)
-            if said is None:
+        except OSError as error:
+            if (said := _of_disk(error)) is None:
                 raise
             raise process.refusal(said) from None
 
 
-def _of_disk(error: BaseException) -> str | None:
+def _of_disk(error: OSError) -> str | None:
     """Give the line of an error of the disk that the user can mend; None for others."""
-    if not isinstance(error, OSError):
-        return None
     if isinstance(error, FileExistsError):
         return f"{error.filename} exists; expected an empty place; remove it, as dvc repro does"
     if isinstance(error, PermissionError):
@@ -77,7 +74,12 @@ def run(command: click.Command) -> None:
         return
     # Looked for now, not in the thread: later it may be gone, and another in its place.
     dvc = started_by()
-    threading.Thread(target=watch, args=(dvc,), daemon=True).start()
+    try:
+        with shortage.as_ours(stage):
+            threading.Thread(target=watch, args=(dvc,), daemon=True).start()
+    except ShortageError as error:
+        process.refusal(str(error)).show()
+        sys.exit(1)
     with schedule.noted(stage, dvc), taken.noted(stage, _outs(stage)):
         command()
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from mutual_taught.config import params, presets
 from mutual_taught.errors import InputError, MissingFileError
@@ -78,8 +78,14 @@ class Block(_Part):
     closed: bool = False
 
 
+def _ascending(ends: list[float]) -> list[float]:
+    if not ends[0] < ends[1]:
+        raise ValueError("expected a lower and a higher end")
+    return ends
+
+
 class Claim(_Part):
-    """What a hypothesis says of a number, written before the runs that decide it.
+    """What a hypothesis says of a number (docs/study.md has what was known when it was written).
 
     Attributes:
         of: the hypothesis, such as H3.
@@ -97,7 +103,7 @@ class Claim(_Part):
     arm: str
     minus: str | None = None
     measure: Literal["gold", "gain", "label", "length", "active"]
-    within: Annotated[list[float], Field(min_length=2, max_length=2)]
+    within: Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
 class Testbed(_Part):

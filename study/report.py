@@ -103,7 +103,7 @@ def _claim(one: claims.Found) -> list[str]:
         claim.of,
         claim.is_,
         _whose(one),
-        f"{MEASURED[claim.measure]} {shown(one.estimate, bool(claim.minus) or differs)}",
+        f"{MEASURED[claim.measure]} {_known(one.estimate, bool(claim.minus) or differs)}",
         f"{one.estimate.seeds} of {one.wanted}",
         bounds,
         one.state,
@@ -117,6 +117,12 @@ MEASURED = {
     "length": "length, ratio",
     "active": "iterations that went on",
 }
+
+
+def _known(found: Estimate, signed: bool) -> str:
+    """Write an estimate; of one seed the number alone, as its prompts are no longer known here."""
+    text = shown(found, signed)
+    return text if found.seeds > 1 else text.partition(" ")[0]
 
 
 def _whose(one: claims.Found) -> str:

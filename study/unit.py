@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.config import params
-from mutual_taught.errors import MutualTaughtError, first_line
+from mutual_taught.errors import MutualTaughtError, ShortageError, first_line
 from mutual_taught.pipeline import work
 from mutual_taught.pipeline.watchdog import started_by, watch
 from mutual_taught.terminal import process
@@ -90,7 +90,12 @@ def attempt(plan: StudyPlan, unit: Unit, folder: Path, cache: Cache) -> Outcome:
         os.chdir(prepare(plan, unit, folder))
         return _compute(cache)
     except click.ClickException as error:
-        return Outcome(results.REFUSED, error.format_message(), [], 0.0, 0)
+        # What a stage refuses is a result of the arm; that the machine is full is none.
+        full = isinstance(error.__context__, ShortageError)
+        status = results.FAILED if full else results.REFUSED
+        return Outcome(status, error.format_message(), [], 0.0, 0)
+    except ShortageError as error:
+        return Outcome(results.FAILED, str(error), [], 0.0, 0)
     except MutualTaughtError as error:
         return Outcome(results.REFUSED, str(error), [], 0.0, 0)
     except Exception as error:

@@ -46,7 +46,7 @@ class Main(click.Group):
             return super().invoke(ctx)
         except MutualTaughtError as error:
             raise process.refusal(str(error)) from None
-        except (OSError, RuntimeError, MemoryError) as error:
+        except Exception as error:
             said = shortage.told(error, str(ctx.invoked_subcommand))
             if said is None and isinstance(error, OSError) and error.errno in PLACE:
                 said = f"{error.filename or 'disk'}: {error.strerror}"

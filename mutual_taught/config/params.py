@@ -1,5 +1,6 @@
 """Reading `params.yaml`: every block typed and range-checked; one line says what is wrong."""
 
+import datetime
 import functools
 from collections.abc import Mapping
 from pathlib import Path
@@ -343,7 +344,8 @@ def _explain(error: ErrorDetails, block: type[Block], prefix: str) -> str:
     if expected == "a valid string" and not isinstance(value, (dict, list, type(None))):
         # YAML reads a commit of digits as a number, a date as a date.
         advice = "; write it in quotes"
-    return f"{name} is {value!r}; expected {expected}{advice}"
+    is_ = value.isoformat() if isinstance(value, datetime.date) else repr(value)
+    return f"{name} is {is_}; expected {expected}{advice}"
 
 
 def _siblings(block: type[Block], loc: tuple[int | str, ...]) -> list[str]:

@@ -128,8 +128,11 @@ def ended_by_signals(
         listener = threading.Thread(target=_listen, args=(theirs, ending), daemon=True)
         try:
             listener.start()
-        except RuntimeError:  # no thread can be had, and nothing else would end what has begun
-            ending.kill()
+        except (
+            RuntimeError,
+            MemoryError,
+        ):
+            ending.kill()  # without the thread nothing else would end what has begun
             raise
         try:
             yield dvc

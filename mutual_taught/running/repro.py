@@ -104,9 +104,12 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
         errors="replace",
         env={**os.environ, **environment},
     )
-    kills = shortage.kills()
+    kills, lines = shortage.kills(), list[str]()
     with ended_by_signals(start) as dvc:
-        lines = list(_shown(dvc))
+        for line in _shown(dvc):
+            lines.append(line)
+            if line.startswith(RUNNING):
+                kills = shortage.kills()
     taken.sweep()
     if dvc.returncode != 0:
         failed = at_work(lines)
@@ -119,11 +122,11 @@ def repro(targets: Sequence[str], flags: Flags, run: Path) -> bool:
 
 
 def _memory(stage: str, kills: int) -> str:
-    """Say that memory ran out, which a stage that is killed cannot say itself."""
+    """Say that the system killed for memory, which a stage that is killed cannot say itself."""
     if not kills:
         return ""
     return (
-        f"; memory ran out meanwhile, and the system killed {kills} of the machine's processes: "
+        f"; if nothing is said above, it was killed: memory ran out meanwhile ({kills} killed); "
         f"stop what else uses it{shortage.advice(stage)}"
     )
 

@@ -11,7 +11,7 @@ import torch
 
 from mutual_taught.artifacts.files import read_json, write_json
 from mutual_taught.config.learning import Training
-from mutual_taught.errors import InputError, MutualTaughtError, TrainingError
+from mutual_taught.errors import InputError, MutualTaughtError, ShortageError, TrainingError
 from mutual_taught.pipeline.watchdog import STARTED_BY, started_by, watch
 from mutual_taught.terminal import process, shortage
 from mutual_taught.training import jobs
@@ -21,7 +21,7 @@ from mutual_taught.training.settings import optimizer
 
 FAILED = "failed.json"
 DEFAULTS = {"PYTHONWARNINGS": "ignore::FutureWarning", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-KINDS = {"InputError": InputError, "TrainingError": TrainingError}
+KINDS = {kind.__name__: kind for kind in (InputError, ShortageError, TrainingError)}
 
 
 def train(job: TrainingJob, place: Path) -> Outcome:
@@ -106,18 +106,14 @@ def main(place: Path) -> None:
     """Be one of the processes of a training; the first writes what comes of it."""
     process.begin()
     dvc = started_by()
-    threading.Thread(target=watch, args=(dvc,), daemon=True).start()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
-        outcome = jobs.train_here(jobs.read_job(place), place)
-    except (MutualTaughtError, OSError, RuntimeError, MemoryError) as error:
-        said: str | None = str(error)
-        if not isinstance(error, MutualTaughtError):
-            said = shortage.told(error, f"a process of {process.stage() or 'this training'}")
-        if said is None:
-            raise
-        write_json(place / FAILED, {"kind": type(error).__name__, "message": said})
+        with shortage.as_ours(f"a process of {process.stage() or 'this training'}"):
+            threading.Thread(target=watch, args=(dvc,), daemon=True).start()
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            outcome = jobs.train_here(jobs.read_job(place), place)
+    except MutualTaughtError as error:
+        write_json(place / FAILED, {"kind": type(error).__name__, "message": str(error)})
         os._exit(1)  # others may wait for this one; the launcher stops them
     if os.environ["RANK"] == "0":
         jobs.write_outcome(outcome, place)

@@ -114,6 +114,31 @@ def test_memory_that_is_not_there_is_one_line_with_what_to_lower(here: Path) -> 
     assert done.stderr.count("\n") == 1
 
 
+THREADLESS = """
+import threading
+import click
+from stages import _click
+
+def full(thread):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = full
+_click.run(click.Command("dpo"))
+"""
+
+
+def test_no_thread_to_watch_dvc_with_is_one_line(here: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", THREADLESS],
+        env={**os.environ, "DVC_STAGE": "dvc.yaml:dpo@1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: dpo@1: no process or thread can be started (")
+    assert done.stderr.count("\n") == 1
+
+
 def test_error_of_ours_is_not_hidden() -> None:
     @click.command(cls=Stage)
     def stage() -> None:

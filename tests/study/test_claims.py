@@ -90,6 +90,28 @@ def test_what_is_measured(tmp_path: Path, measure: str, each: tuple[float, ...])
     assert judged(tmp_path, measure, "0", "1", *THREE).estimate.each == pytest.approx(each)
 
 
+@pytest.mark.parametrize("values", [(0.0, 0.0, 0.9), (0.1, 0.05, 0.3)])
+def test_a_number_that_cannot_be_negative_needs_no_lower_end(
+    tmp_path: Path, values: tuple[float, ...]
+) -> None:
+    done = [unit("mutual", seed, value) for seed, value in enumerate(values, 1)]
+    found = judged(tmp_path, "length", "-.inf", "2", *done)
+    assert found.estimate.low < 0
+    assert found.state == "holds"
+
+
+def test_the_ranges_of_the_study_leave_open_what_an_interval_may_pass() -> None:
+    for claim in planning.load().claims:
+        if claim.measure in ("active", "length"):
+            assert claim.within[0] == -float("inf")
+
+
+@pytest.mark.parametrize("low", ["1.0", "1.5", ".nan"])
+def test_a_range_must_ascend(tmp_path: Path, low: str) -> None:
+    with pytest.raises(InputError, match=r"claims\.0\.within: .*a lower and a higher end"):
+        judged(tmp_path, "gold", low, "1.0")
+
+
 def test_a_claim_of_an_arm_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"a claim of H names arm 'mutal'; .*did you mean 'mutual'"

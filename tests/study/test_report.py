@@ -181,6 +181,9 @@ def test_claims_are_told_with_what_came_of_them(tmp_path: Path) -> None:
         "below 0.03",
         "waits",
     ]
+    results.path(tmp_path / "found", Unit("fixed", 2, "float32")).unlink()
+    report.write(planning.load(tmp_path / "arms.yaml"), tmp_path / "found", page)
+    assert row(page, "H1")[3:5] == ["final gold +0.250", "1 of 3"]
     other = text.replace("gold", "length").replace("minus: fixed, ", "").replace("-.inf", "0")
     assert row(written(tmp_path, other), "H1")[2:] == [
         "mutual",

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import click
 import pytest
 
+from mutual_taught.errors import ShortageError
+from stages._click import Stage
 from study import plan as planning
 from study import results, stages, unit
 from study.cache import Cache
@@ -30,6 +33,25 @@ def test_refused_values_are_a_result(here: Path) -> None:
     found = attempt("wrong", here)
     assert (found.status, found.rows) == (results.REFUSED, [])
     assert found.line == "params of wrong-s1-float32: dpo.beta is -1; expected greater than 0"
+
+
+@pytest.mark.parametrize("in_stage", [True, False])
+def test_a_machine_that_is_full_is_a_failure_and_no_result_of_the_arm(
+    here: Path, monkeypatch: pytest.MonkeyPatch, in_stage: bool
+) -> None:
+    @click.command(cls=Stage)
+    def stage() -> None:
+        raise MemoryError
+
+    def compute(_: Cache) -> None:
+        if in_stage:
+            stage.main([], standalone_mode=False)
+        raise ShortageError("full")
+
+    monkeypatch.setattr(unit, "_compute", compute)
+    found = attempt("plain", here)
+    assert found.status == results.FAILED
+    assert ("no memory is left" if in_stage else "full") in found.line
 
 
 def test_refused_preferences_are_a_result(here: Path) -> None:
