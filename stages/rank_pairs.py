@@ -32,8 +32,10 @@ def main(
     joins.same_keys(drawn, scored, tables.REWARDS, rewards)
     with perf.measure(out, "rank_pairs") as measured:
         width = joins.width(drawn, responses)
-        slope = rank_pairs.length_slope(drawn, scored, width) if settings.length_neutral else None
-        ranked = rank_pairs.rank(drawn, scored, width, settings.chosen, slope)
+        rule, slope = rank_pairs.Rule(settings.chosen, settings.ended_only), None
+        if settings.length_neutral:
+            slope = rank_pairs.length_slope(drawn, scored, width, rule)
+        ranked = rank_pairs.rank(drawn, scored, width, rule, slope)
         rank_pairs.require_kept(ranked, out)
         from mutual_taught.steps import reference
 

@@ -77,18 +77,20 @@ def ranked(of: CheckedIteration) -> Faults:
     if not of.began:
         return
     drawn, path = of.table(tables.RESPONSES), of.path(tables.RANKED_PAIRS)
-    pairs, rule = of.table(tables.RANKED_PAIRS), of.settings.rank_pairs
+    pairs, settings = of.table(tables.RANKED_PAIRS), of.settings.rank_pairs
     width = joins.width(drawn, of.path(tables.RESPONSES))
     scored = of.table(tables.REWARDS)
-    slope = rank_pairs.length_slope(drawn, scored, width) if rule.length_neutral else None
-    expected = rank_pairs.rank(drawn, scored, width, rule.chosen, slope)
+    rule, slope = rank_pairs.Rule(settings.chosen, settings.ended_only), None
+    if settings.length_neutral:
+        slope = rank_pairs.length_slope(drawn, scored, width, rule)
+    expected = rank_pairs.rank(drawn, scored, width, rule, slope)
     yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
     if (stated := tables.provenance(pairs).get("length_slope")) != slope:
         yield Fault(path, "length_slope", str(stated), str(slope))
     yield from _references(of, pairs)
     metrics = of.metrics("rank_pairs")
     actual = files.read_json(metrics)
-    if rule.reference_logps == "sampler":  # these need the model
+    if settings.reference_logps == "sampler":  # these need the model
         actual = {name: value for name, value in actual.items() if "difference" not in name}
     counted = {"active": 1.0, **joins.counts(pairs["kept"], pairs["reason"])}
     yield from faults.numbers(metrics, actual, {**counted, "length_slope": slope})

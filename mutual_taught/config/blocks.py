@@ -177,6 +177,7 @@ class RankPairs(Block):
     key: ClassVar[str] = "rank_pairs"
     chosen: ChosenRule
     length_neutral: bool = Field(description="rewards are compared without what length brings")
+    ended_only: bool = Field(description="responses cut at the token limit take no part")
     reference: Literal["previous", "base"] = Field(description="DPO's: pi_{t-1} or pi_0")
     reference_logps: Literal["trainer", "sampler"]
     reference_dtype: Precision
@@ -191,6 +192,8 @@ class RankPairs(Block):
             )
         if self.length_neutral and self.chosen == "given":
             raise ValueError("length_neutral false with chosen given (no reward decides there)")
+        if self.ended_only and self.chosen == "given":
+            raise ValueError("ended_only false with chosen given (no reward decides there)")
         return self
 
     def decides(self) -> dict[str, Any]:

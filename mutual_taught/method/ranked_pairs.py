@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from mutual_taught.method.arrays import Bools, Floats, Ints
-from mutual_taught.method.reasons import UNSCORED
+from mutual_taught.method.reasons import CUT, UNSCORED
 
 ChosenRule = Literal["shortest_above_mean", "highest", "random", "given"]
 
@@ -90,12 +90,30 @@ def _mean(rewards: Floats, scored: Bools) -> Floats:
     return np.asarray(total / np.maximum(scored.sum(axis=1, keepdims=True), 1))
 
 
-def filter_ranked_pairs(chosen: Ints, unscored: Bools, blank: Bools, same: Bools) -> list[str]:
+def ended(rewards: Floats, cut: Bools) -> Floats:
+    """Leave responses that were cut at the token limit out: they get no reward.
+
+    A response that was cut has no end-of-sequence token. As the chosen one it teaches the policy
+    to go on for ever; beside one that ended, as the rejected one, the reverse.
+
+    Args:
+        rewards: shape (prompts, M), NaN where a response has none.
+        cut: whether it was cut, same shape.
+
+    Source: ours; the paper is silent.
+    """
+    return np.where(cut, np.nan, rewards)
+
+
+def filter_ranked_pairs(
+    chosen: Ints, unscored: Bools, cut: Bools, blank: Bools, same: Bools
+) -> list[str]:
     """Decide which ranked pairs are kept: a pair that is dropped gets no second choice.
 
     Args:
         chosen: column of the chosen response, -1 where there is no pair, shape (prompts,).
         unscored: whether that is because too few responses have a reward, shape (prompts,).
+        cut: whether they would have been enough with those that were cut, shape (prompts,).
         blank: whether either side has no visible text, shape (prompts,).
         same: whether both sides are the same text, shape (prompts,).
 
@@ -104,5 +122,6 @@ def filter_ranked_pairs(chosen: Ints, unscored: Bools, blank: Bools, same: Bools
 
     Source: ours; the paper is silent.
     """
-    reasons = [UNSCORED, "rewards_alike", "blank", "same_text"]
-    return list(np.select([unscored, chosen < 0, blank, same], reasons, "").tolist())
+    reasons = [CUT, UNSCORED, "rewards_alike", "blank", "same_text"]
+    conditions = [unscored & cut, unscored, chosen < 0, blank, same]
+    return list(np.select(conditions, reasons, "").tolist())

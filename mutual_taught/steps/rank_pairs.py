@@ -2,9 +2,9 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -12,25 +12,38 @@ from mutual_taught.artifacts.joins import sides
 from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
 from mutual_taught.method import length
-from mutual_taught.method.ranked_pairs import ChosenRule, filter_ranked_pairs, rank_pairs
-from mutual_taught.method.reasons import UNSCORED
+from mutual_taught.method.arrays import Bools, Floats, Ints
+from mutual_taught.method.ranked_pairs import ChosenRule, ended, filter_ranked_pairs, rank_pairs
+from mutual_taught.method.reasons import CUT, UNSCORED
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 REFERENCE = ("reference_chosen_logps", "reference_rejected_logps")
 DISAGREE = 2.0
+SIDES = 2
+LENGTH = "length"  # finish_reason of a response that was cut at the token limit
 
 
-def length_slope(responses: pa.Table, rewards: pa.Table, width: int) -> float:
+class Rule(NamedTuple):
+    """How a pair is picked.
+
+    chosen: how the chosen response is.
+    ended_only: whether responses that were cut at the token limit take no part.
+    """
+
+    chosen: ChosenRule
+    ended_only: bool = False
+
+
+def length_slope(responses: pa.Table, rewards: pa.Table, width: int, rule: Rule) -> float:
     """Estimate what a token more brings under r_{t-1}, in logits: see `length.length_slope`."""
-    return length.length_slope(*_of_prompts(responses, rewards, width))
+    values, lengths, cut = _of_prompts(responses, rewards, width)
+    return length.length_slope(ended(values, cut & rule.ended_only), lengths)
 
 
 def rank(
     responses: pa.Table,
     rewards: pa.Table,
     width: int,
-    rule: ChosenRule,
+    rule: Rule,
     slope: float | None = None,
 ) -> pa.Table:
     """Pick every prompt's pair.
@@ -39,17 +52,18 @@ def rank(
         responses: table `responses`, M rows a prompt, sorted.
         rewards: table `rewards`, the same rows; a null is no reward.
         width: M.
-        rule: how chosen is picked.
+        rule: how a pair is picked.
         slope: what a token more brings, which is taken from the rewards before; None: nothing is.
 
     Returns:
         Table `ranked_pairs` without the reference log-probs, one row a prompt. Its rewards are
         r_{t-1}'s own, whatever the slope.
     """
-    values, lengths = _of_prompts(responses, rewards, width)
+    values, lengths, cut = _of_prompts(responses, rewards, width)
     lots = responses["seed"].to_numpy().reshape(values.shape)
-    compared = values if slope is None else length.length_neutral(values, lengths, slope)
-    pairs = rank_pairs(compared, lengths, lots, rule)
+    left = ended(values, cut & rule.ended_only)
+    compared = left if slope is None else length.length_neutral(left, lengths, slope)
+    pairs = rank_pairs(compared, lengths, lots, rule.chosen)
     rows = np.arange(len(values))
     texts = responses["response"].combine_chunks()
     chosen, rejected = (
@@ -58,7 +72,8 @@ def rank(
     )
     blank = pc.or_(is_blank(chosen), is_blank(rejected)).to_numpy(zero_copy_only=False)
     same = pc.equal(chosen, rejected).to_numpy(zero_copy_only=False)
-    reasons = filter_ranked_pairs(pairs.chosen, pairs.unscored, blank, same)
+    enough = np.isfinite(values).sum(axis=1) >= SIDES
+    reasons = filter_ranked_pairs(pairs.chosen, pairs.unscored, enough, blank, same)
     none = pairs.chosen < 0
     return pa.table(
         {
@@ -73,10 +88,11 @@ def rank(
     )
 
 
-def _of_prompts(responses: pa.Table, rewards: pa.Table, width: int) -> tuple[Floats, Ints]:
-    """Lay out rewards and lengths in tokens, shape (prompts, M) each."""
+def _of_prompts(responses: pa.Table, rewards: pa.Table, width: int) -> tuple[Floats, Ints, Bools]:
+    """Lay out rewards, lengths in tokens, and which were cut, shape (prompts, M) each."""
     values, lengths = rewards["reward"].to_numpy(), responses["length_tokens"].to_numpy()
-    return values.reshape(-1, width), lengths.reshape(-1, width)
+    cut = pc.equal(responses["finish_reason"], LENGTH).to_numpy(zero_copy_only=False)
+    return values.reshape(-1, width), lengths.reshape(-1, width), cut.reshape(-1, width)
 
 
 def sampled_logps(ranked: pa.Table, responses: pa.Table) -> Floats:
@@ -121,6 +137,8 @@ def require_kept(ranked: pa.Table, folder: Path) -> None:
         advice = "sample more responses, or look at the reward model"
         if UNSCORED in reasons:
             advice = "raise tokens.max_length, or sample shorter responses"
+        if CUT in reasons:
+            advice = "raise sample.max_new_tokens, or set rank_pairs.ended_only false"
         raise InputError(
             f"{folder}: no pair is left of {len(ranked)} prompts ({listed}); expected at least "
             f"one; {advice}"

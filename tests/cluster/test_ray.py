@@ -106,6 +106,7 @@ def measure(policy: Path, responses: pa.Table, prompts: pa.Table, workers: Worke
     }
     settings = RankPairs(
         length_neutral=False,
+        ended_only=False,
         chosen="highest",
         reference="previous",
         reference_logps="trainer",

@@ -43,6 +43,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
     "paper-pairs": ({"rank_pairs.chosen", "rank_pairs.length_neutral"}, "rank_pairs"),
     "random-pairs": ({"rank_pairs.chosen"}, "rank_pairs"),
     "length-neutral": ({"rank_pairs.length_neutral"}, "rank_pairs"),
+    "ended-only": ({"rank_pairs.ended_only"}, "rank_pairs"),
     "sampler-logps": ({"rank_pairs.reference_logps"}, "rank_pairs"),
     "base-reference": ({"rank_pairs.reference"}, "rank_pairs"),
     "base-start": ({"dpo.start"}, "dpo"),
@@ -76,7 +77,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
 # Ablations that change tables of their own share a run, which shows the effects of all.
-TOGETHER = ("length-neutral", "base-answers", "gold-labels", "gold-selection")
+TOGETHER = ("length-neutral", "ended-only", "base-answers", "gold-labels", "gold-selection")
 RUNS = [
     ("fixed-reward-model", "sampler-logps", "paper-pairs"),
     ("no-selection", "positive-only", "highest-reward"),

@@ -233,6 +233,13 @@ FAULTS = {
         "chosen: given\n  length_neutral: true",
         "rank_pairs: expected length_neutral false with chosen given (no reward decides there)",
     ),
+    "only ended responses where no reward decides": (
+        "chosen: highest               # shortest_above_mean | highest | random | given"
+        "\n  length_neutral: true          # true: rewards are compared without what length brings"
+        "\n  ended_only: false",
+        "chosen: given\n  length_neutral: false\n  ended_only: true",
+        "rank_pairs: expected ended_only false with chosen given (no reward decides there)",
+    ),
     "stored answers of the base policy": (
         "previous: fresh\n  against: previous",
         "previous: reuse\n  against: base",

@@ -48,6 +48,7 @@ def rank(
     reasons = filter_ranked_pairs(
         found.chosen,
         found.unscored,
+        np.array([False]),
         np.array([chosen in blank or rejected in blank]),
         np.array([letters[chosen] == letters[rejected]]),
     )
@@ -366,7 +367,7 @@ def test_unscored_responses_change_nothing_about_the_others(
         assert np.where(one < 0, -1, one + 2).tolist() == other.tolist()
 
 
-flags = st.lists(st.tuples(st.integers(-2, 4), st.booleans(), st.booleans()), max_size=8)
+flags = st.lists(st.tuples(st.integers(-3, 4), st.booleans(), st.booleans()), max_size=8)
 
 
 @given(flags)
@@ -374,11 +375,14 @@ def test_every_ranked_pair_is_kept_or_has_the_first_reason_that_holds(
     pairs: list[tuple[int, bool, bool]],
 ) -> None:
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
-    unscored = columns[0] < -1
-    found = filter_ranked_pairs(columns[0], unscored, columns[1] == 1, columns[2] == 1)
+    # -2 and -3 stand for too few rewards, -3 for too few only without those that were cut.
+    few, cut = columns[0] < -1, columns[0] != -2
+    found = filter_ranked_pairs(columns[0], few, cut, columns[1] == 1, columns[2] == 1)
     assert found == [
-        "unscored"
-        if chosen < -1
+        "cut"
+        if chosen == -3
+        else "unscored"
+        if chosen == -2
         else "rewards_alike"
         if chosen < 0
         else "blank"

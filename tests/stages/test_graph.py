@@ -189,6 +189,7 @@ CHANGES: dict[tuple[str, object], set[str]] = {
     ("select_policy.ties", "loss"): after("select_policy", 1) | every(2),
     ("rank_pairs.chosen", "shortest_above_mean"): after("rank_pairs", 1) | every(2),
     ("rank_pairs.length_neutral", False): after("rank_pairs", 1) | every(2),
+    ("rank_pairs.ended_only", True): after("rank_pairs", 1) | every(2),
     ("rank_pairs.reference", "base"): after("rank_pairs", 1) | every(2),
     ("build_pairs.filter", "none"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,
     ("build_pairs.labels", "verifiable"): after("build_pairs", 1) | every(2) - NOT_BY_REWARDS,

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
-from mutual_taught.steps.rank_pairs import compare_margins, length_slope, rank, sampled_logps
+from mutual_taught.steps.rank_pairs import (
+    Rule,
+    compare_margins,
+    length_slope,
+    rank,
+    require_kept,
+    sampled_logps,
+)
 
 Response = tuple[int, int, str]
 any_response = st.tuples(
@@ -45,10 +52,11 @@ def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Response]]) 
         "response_index": [row % width for row in range(len(flat))],
     }
     rewards, lengths, texts = zip(*flat, strict=True)
-    zeros = [0] * len(flat)
-    drawn = pa.table({**keys, "response": texts, "length_tokens": lengths, "seed": zeros})
+    zeros, ends = [0] * len(flat), ["stop"] * len(flat)
+    told = {"length_tokens": lengths, "finish_reason": ends, "seed": zeros}
+    drawn = pa.table({**keys, "response": texts, **told})
     scored = pa.table({**keys, "reward": [float(reward) for reward in rewards]})
-    rows = rank(drawn, scored, width, "shortest_above_mean").to_pylist()
+    rows = rank(drawn, scored, width, Rule("shortest_above_mean")).to_pylist()
     found = [(row["chosen_index"], row["rejected_index"], row["reason"]) for row in rows]
     assert found == [by_hand(responses) for responses in prompts]
     assert [row["kept"] for row in rows] == [not reason for _, _, reason in found]
@@ -59,14 +67,57 @@ def test_pairs_without_length_are_picked_by_what_is_left_and_keep_their_rewards(
     # Distances from the means: lengths -2, 0, 2, rewards -3, -1, 4; slope (6 + 0 + 8) / 8 = 1.75.
     # Left are 0 + 3.5, 2 and 7 - 3.5 of mean 3: the shortest above is the first, the least is 2.
     keys = {"prompt_id": ["a"] * 3, "response_index": [0, 1, 2], "seed": [0] * 3}
-    drawn = pa.table({**keys, "response": ["x", "y", "z"], "length_tokens": [2, 4, 6]})
-    scored = pa.table({"reward": [0.0, 2.0, 7.0]})
-    slope = length_slope(drawn, scored, 3)
+    told = {"length_tokens": [2, 4, 6], "finish_reason": ["stop"] * 3}
+    drawn = pa.table({**keys, "response": ["x", "y", "z"], **told})
+    scored, rule = pa.table({"reward": [0.0, 2.0, 7.0]}), Rule("shortest_above_mean")
+    slope = length_slope(drawn, scored, 3, rule)
     assert slope == 1.75
     for by, picked in ((None, (2, 0, 7.0, 0.0)), (slope, (0, 1, 0.0, 2.0))):
-        [row] = rank(drawn, scored, 3, "shortest_above_mean", by).to_pylist()
+        [row] = rank(drawn, scored, 3, rule, by).to_pylist()
         names = ("chosen_index", "rejected_index", "reward_chosen", "reward_rejected")
         assert tuple(row[name] for name in names) == picked
+
+
+def drawn_with(ends: list[str]) -> pa.Table:
+    """Prompts of three responses, 2, 4 and 6 tokens long."""
+    count = len(ends)
+    return pa.table(
+        {
+            "prompt_id": [f"{row // 3:032x}" for row in range(count)],
+            "response_index": [row % 3 for row in range(count)],
+            "response": [f"text {row}" for row in range(count)],
+            "length_tokens": [2 + 2 * (row % 3) for row in range(count)],
+            "finish_reason": ends,
+            "seed": [0] * count,
+        }
+    )
+
+
+def test_responses_that_were_cut_take_no_part_where_only_ended_ones_do() -> None:
+    drawn = drawn_with(["stop", "stop", "length"])
+    scored = pa.table({"reward": [1.0, 0.0, 7.0]})
+    for only, picked in ((False, (2, 1)), (True, (0, 1))):
+        [row] = rank(drawn, scored, 3, Rule("highest", only)).to_pylist()
+        assert (row["chosen_index"], row["rejected_index"]) == picked
+    # 2 and 4 tokens, rewards 1 and 0: -0.5 a token. With the third, of distances -2, 0, 2 and
+    # -5/3, -8/3, 13/3: 12 / 8.
+    assert length_slope(drawn, scored, 3, Rule("highest", True)) == -0.5
+    assert length_slope(drawn, scored, 3, Rule("highest")) == pytest.approx(1.5)
+
+
+def test_a_prompt_with_too_few_that_ended_has_no_pair_and_says_why() -> None:
+    cut, none = ["stop", "length", "length"], float("nan")
+    drawn = drawn_with([*cut, *cut, "stop", "stop", "length"])
+    scored = pa.table({"reward": [1.0, 2.0, 3.0, 1.0, none, none, 1.0, 1.0, 3.0]})
+    rows = rank(drawn, scored, 3, Rule("highest", True)).to_pylist()
+    assert [row["reason"] for row in rows] == ["cut", "unscored", "rewards_alike"]
+    assert [row["reason"] for row in rank(drawn, scored, 3, Rule("highest")).to_pylist()] == [
+        "",
+        "unscored",
+        "",
+    ]
+    with pytest.raises(InputError, match=r"\(cut 1, .*raise sample.max_new_tokens, or set rank_p"):
+        require_kept(pa.Table.from_pylist(rows), Path("run/1"))
 
 
 def test_sampled_logps_are_those_of_the_kept_sides() -> None:

@@ -20,6 +20,7 @@ from mutual_taught.steps.reference import Pairs, Reference
 TOKENS = Tokens(max_prompt_tokens=100, max_length=200, date=None)
 SETTINGS = RankPairs(
     length_neutral=False,
+    ended_only=False,
     chosen="highest",
     reference="previous",
     reference_logps="trainer",
