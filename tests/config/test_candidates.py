@@ -16,7 +16,9 @@ from tests import project
 LAPTOP = project.ROOT / "presets" / "laptop.yaml"
 PLAN = planning.load()
 [CHOOSING] = [block for block in PLAN.order if block.rule == "choose"]
-each_candidate = pytest.mark.parametrize("name", CHOOSING.arms)
+[AGAIN] = [block for block in PLAN.order if block.name == "choosing-again"]
+CANDIDATES = [*CHOOSING.arms, *AGAIN.arms]
+each_candidate = pytest.mark.parametrize("name", CANDIDATES)
 
 
 def changed(name: str) -> dict[str, Any]:
@@ -45,8 +47,8 @@ def share(name: str) -> float:
 
 
 def test_the_rule_names_every_candidate() -> None:
-    assert list(listed()) == CHOOSING.arms
-    files = {Path(name) for arm in CHOOSING.arms for name in PLAN.arms[arm].ablations}
+    assert list(listed()) == CANDIDATES
+    files = {Path(name) for arm in CANDIDATES for name in PLAN.arms[arm].ablations}
     assert {project.ROOT / path for path in files} == set(
         (project.ROOT / "study" / "candidates").glob("*.yaml")
     )
@@ -59,7 +61,8 @@ def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(name:
     splits, dpo, ranked = values["data"]["splits"], values["dpo"], values["rank_pairs"]
     assert prompts == f"{splits['policy']['prompts']}, {splits['reward']['prompts']}"
     assert (dpo["loss_type"], dpo["learning_rate"]) == ("nca_pair", float(rate))
-    assert pair == ranked["chosen"] + ", length-neutral" * ranked["length_neutral"]
+    said = ", length-neutral" * ranked["length_neutral"] + ", ended only" * ranked["ended_only"]
+    assert pair == ranked["chosen"] + said
     # By characters; the command that made them counts tokens.
     assert share(name) == pytest.approx(float(percent.removesuffix(" %")), abs=1.25)
     # Two candidates of a policy: at half of the steps, and at the end.
@@ -69,10 +72,10 @@ def test_candidate_is_what_the_rule_says_and_the_laptop_preset_in_all_else(name:
         splits[split]["prompts"] = laptop["data"]["splits"][split]["prompts"]
     for key in ("loss_type", "learning_rate", "save_steps"):
         dpo[key] = laptop["dpo"][key]
-    for key in ("chosen", "length_neutral"):
+    for key in ("chosen", "length_neutral", "ended_only"):
         ranked[key] = laptop["rank_pairs"][key]
     assert values == laptop
 
 
 def test_laptop_preset_is_one_of_the_candidates() -> None:
-    assert params.read(LAPTOP) in [changed(name) for name in CHOOSING.arms]
+    assert params.read(LAPTOP) in [changed(name) for name in CANDIDATES]
