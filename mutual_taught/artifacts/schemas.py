@@ -93,7 +93,7 @@ RANKED_PAIRS = Table(
     ),
     made_from=MadeFrom(
         ("policy", "responses", "rewards"),
-        ("chosen", "reference", "reference_logps", "reference_dtype"),
+        ("chosen", "ended_only", "reference", "reference_logps", "reference_dtype"),
         ("length_slope",),
     ),
 )

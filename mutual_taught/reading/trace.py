@@ -80,7 +80,9 @@ def pair(run: Path, prefix: str) -> Record:
             why["decided_by"] = _must(folder, source, name)[0]
             why["rule"] = _rule(folder, source, "chosen" if ranked else "filter")
             if ranked:
-                why["length_slope"] = made_from(folder, source).get("length_slope")
+                made = made_from(folder, source)
+                why["length_slope"] = made.get("length_slope")
+                why["ended_only"] = made.get("ended_only", False)
                 why["rewards"] = [row["reward"] for row in _must(folder, tables.REWARDS, name)]
                 drawn = _must(folder, tables.RESPONSES, name)
                 why["lengths"] = [row["length_tokens"] for row in drawn]

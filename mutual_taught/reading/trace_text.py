@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mutual_taught.artifacts import decision, files, tables
 from mutual_taught.reading.trace import Record, made_from
@@ -44,8 +45,7 @@ def _sampled(happened: Happened, folder: Path, short: Shown) -> list[str]:
     for row in pairs:
         if known:
             shown.append(f"  mean reward {_number(sum(known) / len(known))}")
-        slope = made_from(folder, tables.RANKED_PAIRS).get("length_slope")
-        shown += [] if slope is None else [_without_length(slope)]
+        shown += _compared(made_from(folder, tables.RANKED_PAIRS))
         shown.append(
             f"  pair kept: response {row['chosen_index']} over {row['rejected_index']}"
             if row["kept"]
@@ -176,7 +176,7 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
             f"{why['rule']} chosen is response {by['chosen_index']}, rejected response "
             f"{by['rejected_index']}",
         ]
-        shown += [] if why["length_slope"] is None else [_without_length(why["length_slope"])]
+        shown += _compared(why)
     elif why["kind"] == "seed":
         golds = f"{_number(by['gold_chosen'])} over {_number(by['gold_rejected'])}"
         shown += [
@@ -193,10 +193,15 @@ def pair_lines(why: Record, full: bool = False) -> list[str]:
     return [*shown, *(f"  learnt by {name}" for name in why["learnt_by"])]
 
 
-def _without_length(slope: float) -> str:
-    """Say how rewards were compared where length counts for nothing."""
-    taken = f"{_number(slope)} a token above the mean length is taken from a reward"
-    return f"  compared without length: {taken}"
+def _compared(made: Mapping[str, Any]) -> list[str]:
+    """Say how rewards were compared where some take no part, or length counts for nothing."""
+    said = []
+    if made.get("ended_only"):
+        said.append("  compared without responses that were cut at the token limit")
+    if (slope := made.get("length_slope")) is not None:
+        taken = f"{_number(slope)} a token above the mean length is taken from a reward"
+        said.append(f"  compared without length: {taken}")
+    return said
 
 
 def _floor(why: Record) -> str:

@@ -100,6 +100,7 @@ def add_logps(
         "reference_logps": settings.reference_logps,
         "reference_dtype": settings.reference_dtype,
         "chosen": settings.chosen,
+        "ended_only": settings.ended_only,
         **tables.digests(responses=pairs.responses, rewards=pairs.rewards),
     }
     return ranked, made_from, found

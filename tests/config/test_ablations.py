@@ -77,7 +77,7 @@ ABLATIONS: dict[str, tuple[set[str], str]] = {
 # Ablations whose effect shows in a third iteration only.
 THREE = {"accumulate", "accumulate-all"}
 # Ablations that change tables of their own share a run, which shows the effects of all.
-TOGETHER = ("length-neutral", "ended-only", "base-answers", "gold-labels", "gold-selection")
+TOGETHER = ("length-neutral", "base-answers", "gold-labels", "gold-selection")
 RUNS = [
     ("fixed-reward-model", "sampler-logps", "paper-pairs"),
     ("no-selection", "positive-only", "highest-reward"),
@@ -122,6 +122,7 @@ def test_every_ablation_is_listed_here_and_has_a_run(in_root: None) -> None:
     ran = [name for names in RUNS for name in names] + [
         name for (name,) in (one for one, _ in STARTS[:2])
     ]
+    ran.append("ended-only")  # by itself: of tiny's random policy no response ends
     assert sorted(ran) == sorted(ABLATIONS)
 
 
@@ -208,6 +209,45 @@ def test_whole_method_runs_and_verifies_with_the_ablation(
         EFFECTS[name](Path("run"))
     if names == TOGETHER:
         _forged(Path("run"))
+
+
+@pytest.mark.slow
+def test_only_responses_that_ended_are_in_pairs(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five responses of a prompt the last three are said to have ended."""
+    repo = project.copy(tmp_path / "repo", "tiny")
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
+    monkeypatch.chdir(repo)
+    Path("params.yaml").write_text(presets.compose("tiny", ["ended-only"]))
+    params._parse.cache_clear()
+    path = Path("run/1/responses.parquet")
+    drawn = tables.read(path, tables.RESPONSES)
+    ends = ["length" if row < 2 else "stop" for row in drawn["response_index"].to_pylist()]
+    place = drawn.schema.get_field_index("finish_reason")
+    drawn = drawn.set_column(place, drawn.schema.field(place), [ends])
+    path.unlink()
+    tables.write(path.parent, tables.RESPONSES, drawn, tables.provenance(drawn))
+    pairs = Path("run/1/ranked_pairs.parquet")
+    before = tables.read(pairs, tables.RANKED_PAIRS)
+    pairs.unlink()
+    in_process.run_one("rank_pairs", "1")
+    after = tables.read(pairs, tables.RANKED_PAIRS)
+    for side in ("chosen_index", "rejected_index"):
+        assert min(after[side].drop_null().to_pylist()) >= 2
+        assert min(before[side].drop_null().to_pylist()) < 2
+
+    def faults() -> list[str]:
+        found = verify(Path("run"))
+        return [str(one) for one in found if one.path == pairs and "_index" in one.where]
+
+    assert faults() == []
+    name, run = after["prompt_id"][0].as_py(), Path("run")
+    told = "\n".join(trace_text.lines(trace.prompt(run, name), run))
+    assert "  compared without responses that were cut at the token limit" in told
+    pairs.unlink()
+    tables.write(pairs.parent, tables.RANKED_PAIRS, before, tables.provenance(after))
+    assert faults()
 
 
 @pytest.mark.slow
