@@ -6,8 +6,8 @@ from tests import imports, project
 
 # From the ground up; rooms of one floor do not know each other.
 FLOORS = (
-    {"errors", "terminal"},
-    {"keys"},
+    {"errors"},
+    {"keys", "terminal"},
     {"method"},
     {"config"},
     {"artifacts"},
