@@ -105,7 +105,7 @@ def make(run: Path, settings: blocks.Params, count: int) -> dict[str, float]:
     _evaluate(making, "0")
     drawn, rewards = _responses(making)
     ranked, pairing = timed(
-        lambda: rank_pairs.rank(drawn, rewards, WIDTH, rank_pairs.Rule(settings.rank_pairs.chosen))
+        lambda: rank_pairs.rank(drawn, rewards, WIDTH, settings.rank_pairs.rule).pairs
     )
     ranked = _ranked(making, ranked, drawn, rewards)
     _dpo(making, ranked, drawn)

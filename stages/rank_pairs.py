@@ -32,10 +32,7 @@ def main(
     joins.same_keys(drawn, scored, tables.REWARDS, rewards)
     with perf.measure(out, "rank_pairs") as measured:
         width = joins.width(drawn, responses)
-        rule, slope = rank_pairs.Rule(settings.chosen, settings.ended_only), None
-        if settings.length_neutral:
-            slope = rank_pairs.length_slope(drawn, scored, width, rule)
-        ranked = rank_pairs.rank(drawn, scored, width, rule, slope)
+        ranked, slope = rank_pairs.rank(drawn, scored, width, settings.rule)
         rank_pairs.require_kept(ranked, out)
         from mutual_taught.steps import reference
 

@@ -80,10 +80,7 @@ def ranked(of: CheckedIteration) -> Faults:
     pairs, settings = of.table(tables.RANKED_PAIRS), of.settings.rank_pairs
     width = joins.width(drawn, of.path(tables.RESPONSES))
     scored = of.table(tables.REWARDS)
-    rule, slope = rank_pairs.Rule(settings.chosen, settings.ended_only), None
-    if settings.length_neutral:
-        slope = rank_pairs.length_slope(drawn, scored, width, rule)
-    expected = rank_pairs.rank(drawn, scored, width, rule, slope)
+    expected, slope = rank_pairs.rank(drawn, scored, width, settings.rule)
     yield from faults.compare(path, tables.RANKED_PAIRS, pairs, expected)
     if (stated := tables.provenance(pairs).get("length_slope")) != slope:
         yield Fault(path, "length_slope", str(stated), str(slope))

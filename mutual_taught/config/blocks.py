@@ -21,7 +21,7 @@ from mutual_taught.config.inputs import Data, Models
 from mutual_taught.config.judging import Judging
 from mutual_taught.config.learning import BaseRewardModel, Dpo, Training, TrainRm
 from mutual_taught.method.pseudo_pairs import Accumulated, FilterRule, Labels, Weights
-from mutual_taught.method.ranked_pairs import ChosenRule
+from mutual_taught.method.ranked_pairs import ChosenRule, Rule
 from mutual_taught.method.selection import Draws, Judge, Ties
 
 Workers = Literal["local", "ray"]
@@ -195,6 +195,11 @@ class RankPairs(Block):
         if self.ended_only and self.chosen == "given":
             raise ValueError("ended_only false with chosen given (no reward decides there)")
         return self
+
+    @property
+    def rule(self) -> Rule:
+        """Give how a pair is picked."""
+        return Rule(self.chosen, self.length_neutral, self.ended_only)
 
     def decides(self) -> dict[str, Any]:
         """Name what decides pairs, as provenance does; `length_slope` is named where one is."""

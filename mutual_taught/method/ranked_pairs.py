@@ -10,6 +10,18 @@ from mutual_taught.method.reasons import CUT, UNSCORED
 ChosenRule = Literal["shortest_above_mean", "highest", "random", "given"]
 
 
+class Rule(NamedTuple):
+    """How a prompt's pair is picked.
+
+    chosen: how the chosen response is. length_neutral: whether rewards are compared without what
+    length brings. ended_only: whether responses cut at the token limit take no part.
+    """
+
+    chosen: ChosenRule
+    length_neutral: bool = False
+    ended_only: bool = False
+
+
 class RankedPairs(NamedTuple):
     """Columns of the pair of every prompt, in prompt order; -1 where there is none.
 
@@ -93,8 +105,8 @@ def _mean(rewards: Floats, scored: Bools) -> Floats:
 def ended(rewards: Floats, cut: Bools) -> Floats:
     """Leave responses that were cut at the token limit out: they get no reward.
 
-    A response that was cut has no end-of-sequence token. As the chosen one it teaches the policy
-    to go on for ever; beside one that ended, as the rejected one, the reverse.
+    A response that was cut has no end-of-sequence token, so as the chosen one it says nothing of
+    where to end.
 
     Args:
         rewards: shape (prompts, M), NaN where a response has none.
@@ -113,7 +125,7 @@ def filter_ranked_pairs(
     Args:
         chosen: column of the chosen response, -1 where there is no pair, shape (prompts,).
         unscored: whether that is because too few responses have a reward, shape (prompts,).
-        cut: whether they would have been enough with those that were cut, shape (prompts,).
+        cut: whether that is only because responses that were cut are left out, shape (prompts,).
         blank: whether either side has no visible text, shape (prompts,).
         same: whether both sides are the same text, shape (prompts,).
 
@@ -123,5 +135,5 @@ def filter_ranked_pairs(
     Source: ours; the paper is silent.
     """
     reasons = [CUT, UNSCORED, "rewards_alike", "blank", "same_text"]
-    conditions = [unscored & cut, unscored, chosen < 0, blank, same]
+    conditions = [cut, unscored, chosen < 0, blank, same]
     return list(np.select(conditions, reasons, "").tolist())

@@ -13,7 +13,7 @@ from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
 from mutual_taught.method import length
 from mutual_taught.method.arrays import Bools, Floats, Ints
-from mutual_taught.method.ranked_pairs import ChosenRule, ended, filter_ranked_pairs, rank_pairs
+from mutual_taught.method.ranked_pairs import Rule, ended, filter_ranked_pairs, rank_pairs
 from mutual_taught.method.reasons import CUT, UNSCORED
 
 REFERENCE = ("reference_chosen_logps", "reference_rejected_logps")
@@ -22,30 +22,19 @@ SIDES = 2
 LENGTH = "length"  # finish_reason of a response that was cut at the token limit
 
 
-class Rule(NamedTuple):
-    """How a pair is picked.
+class Ranked(NamedTuple):
+    """What is picked.
 
-    chosen: how the chosen response is.
-    ended_only: whether responses that were cut at the token limit take no part.
+    pairs: table `ranked_pairs` without the reference log-probs, one row a prompt; its rewards are
+    r_{t-1}'s own, however they were compared. slope: what a token more brings under r_{t-1}, in
+    logits (see `length.length_slope`), where rewards are compared without it, else None.
     """
 
-    chosen: ChosenRule
-    ended_only: bool = False
+    pairs: pa.Table
+    slope: float | None
 
 
-def length_slope(responses: pa.Table, rewards: pa.Table, width: int, rule: Rule) -> float:
-    """Estimate what a token more brings under r_{t-1}, in logits: see `length.length_slope`."""
-    values, lengths, cut = _of_prompts(responses, rewards, width)
-    return length.length_slope(ended(values, cut & rule.ended_only), lengths)
-
-
-def rank(
-    responses: pa.Table,
-    rewards: pa.Table,
-    width: int,
-    rule: Rule,
-    slope: float | None = None,
-) -> pa.Table:
+def rank(responses: pa.Table, rewards: pa.Table, width: int, rule: Rule) -> Ranked:
     """Pick every prompt's pair.
 
     Args:
@@ -53,16 +42,13 @@ def rank(
         rewards: table `rewards`, the same rows; a null is no reward.
         width: M.
         rule: how a pair is picked.
-        slope: what a token more brings, which is taken from the rewards before; None: nothing is.
-
-    Returns:
-        Table `ranked_pairs` without the reference log-probs, one row a prompt. Its rewards are
-        r_{t-1}'s own, whatever the slope.
     """
     values, lengths, cut = _of_prompts(responses, rewards, width)
     lots = responses["seed"].to_numpy().reshape(values.shape)
-    left = ended(values, cut & rule.ended_only)
-    compared = left if slope is None else length.length_neutral(left, lengths, slope)
+    compared, slope = ended(values, cut) if rule.ended_only else values, None
+    if rule.length_neutral:
+        slope = length.length_slope(compared, lengths)
+        compared = length.length_neutral(compared, lengths, slope)
     pairs = rank_pairs(compared, lengths, lots, rule.chosen)
     rows = np.arange(len(values))
     texts = responses["response"].combine_chunks()
@@ -72,10 +58,10 @@ def rank(
     )
     blank = pc.or_(is_blank(chosen), is_blank(rejected)).to_numpy(zero_copy_only=False)
     same = pc.equal(chosen, rejected).to_numpy(zero_copy_only=False)
-    enough = np.isfinite(values).sum(axis=1) >= SIDES
-    reasons = filter_ranked_pairs(pairs.chosen, pairs.unscored, enough, blank, same)
+    without = pairs.unscored & rule.ended_only & (np.isfinite(values).sum(axis=1) >= SIDES)
+    reasons = filter_ranked_pairs(pairs.chosen, pairs.unscored, without, blank, same)
     none = pairs.chosen < 0
-    return pa.table(
+    table = pa.table(
         {
             "prompt_id": responses["prompt_id"].take(pa.array(rows * width)),
             "chosen_index": pa.array(pairs.chosen, mask=none),
@@ -86,6 +72,7 @@ def rank(
             "reason": reasons,
         }
     )
+    return Ranked(table, slope)
 
 
 def _of_prompts(responses: pa.Table, rewards: pa.Table, width: int) -> tuple[Floats, Ints, Bools]:

@@ -376,7 +376,7 @@ def test_every_ranked_pair_is_kept_or_has_the_first_reason_that_holds(
 ) -> None:
     columns = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
     # -2 and -3 stand for too few rewards, -3 for too few only without those that were cut.
-    few, cut = columns[0] < -1, columns[0] != -2
+    few, cut = columns[0] < -1, columns[0] == -3
     found = filter_ranked_pairs(columns[0], few, cut, columns[1] == 1, columns[2] == 1)
     assert found == [
         "cut"

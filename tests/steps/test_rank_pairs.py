@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.texts import is_blank
 from mutual_taught.errors import InputError
+from mutual_taught.method.ranked_pairs import Rule
 from mutual_taught.steps.rank_pairs import (
-    Rule,
     compare_margins,
-    length_slope,
     rank,
     require_kept,
     sampled_logps,
@@ -56,7 +55,7 @@ def test_pairs_of_tables_are_those_found_by_hand(prompts: list[list[Response]]) 
     told = {"length_tokens": lengths, "finish_reason": ends, "seed": zeros}
     drawn = pa.table({**keys, "response": texts, **told})
     scored = pa.table({**keys, "reward": [float(reward) for reward in rewards]})
-    rows = rank(drawn, scored, width, Rule("shortest_above_mean")).to_pylist()
+    rows = rank(drawn, scored, width, Rule("shortest_above_mean")).pairs.to_pylist()
     found = [(row["chosen_index"], row["rejected_index"], row["reason"]) for row in rows]
     assert found == [by_hand(responses) for responses in prompts]
     assert [row["kept"] for row in rows] == [not reason for _, _, reason in found]
@@ -69,11 +68,14 @@ def test_pairs_without_length_are_picked_by_what_is_left_and_keep_their_rewards(
     keys = {"prompt_id": ["a"] * 3, "response_index": [0, 1, 2], "seed": [0] * 3}
     told = {"length_tokens": [2, 4, 6], "finish_reason": ["stop"] * 3}
     drawn = pa.table({**keys, "response": ["x", "y", "z"], **told})
-    scored, rule = pa.table({"reward": [0.0, 2.0, 7.0]}), Rule("shortest_above_mean")
-    slope = length_slope(drawn, scored, 3, rule)
-    assert slope == 1.75
-    for by, picked in ((None, (2, 0, 7.0, 0.0)), (slope, (0, 1, 0.0, 2.0))):
-        [row] = rank(drawn, scored, 3, rule, by).to_pylist()
+    scored = pa.table({"reward": [0.0, 2.0, 7.0]})
+    for neutral, slope, picked in (
+        (False, None, (2, 0, 7.0, 0.0)),
+        (True, 1.75, (0, 1, 0.0, 2.0)),
+    ):
+        found = rank(drawn, scored, 3, Rule("shortest_above_mean", neutral))
+        assert found.slope == slope
+        [row] = found.pairs.to_pylist()
         names = ("chosen_index", "rejected_index", "reward_chosen", "reward_rejected")
         assert tuple(row[name] for name in names) == picked
 
@@ -97,27 +99,28 @@ def test_responses_that_were_cut_take_no_part_where_only_ended_ones_do() -> None
     drawn = drawn_with(["stop", "stop", "length"])
     scored = pa.table({"reward": [1.0, 0.0, 7.0]})
     for only, picked in ((False, (2, 1)), (True, (0, 1))):
-        [row] = rank(drawn, scored, 3, Rule("highest", only)).to_pylist()
+        [row] = rank(drawn, scored, 3, Rule("highest", ended_only=only)).pairs.to_pylist()
         assert (row["chosen_index"], row["rejected_index"]) == picked
     # 2 and 4 tokens, rewards 1 and 0: -0.5 a token. With the third, of distances -2, 0, 2 and
     # -5/3, -8/3, 13/3: 12 / 8.
-    assert length_slope(drawn, scored, 3, Rule("highest", True)) == -0.5
-    assert length_slope(drawn, scored, 3, Rule("highest")) == pytest.approx(1.5)
+    for only, slope in ((True, -0.5), (False, 1.5)):
+        found = rank(drawn, scored, 3, Rule("highest", True, only))
+        assert found.slope == pytest.approx(slope)
 
 
 def test_a_prompt_with_too_few_that_ended_has_no_pair_and_says_why() -> None:
     cut, none = ["stop", "length", "length"], float("nan")
     drawn = drawn_with([*cut, *cut, "stop", "stop", "length"])
     scored = pa.table({"reward": [1.0, 2.0, 3.0, 1.0, none, none, 1.0, 1.0, 3.0]})
-    rows = rank(drawn, scored, 3, Rule("highest", True)).to_pylist()
-    assert [row["reason"] for row in rows] == ["cut", "unscored", "rewards_alike"]
-    assert [row["reason"] for row in rank(drawn, scored, 3, Rule("highest")).to_pylist()] == [
-        "",
-        "unscored",
-        "",
-    ]
+    pairs = rank(drawn, scored, 3, Rule("highest", ended_only=True)).pairs
+    assert pairs["reason"].to_pylist() == ["cut", "unscored", "rewards_alike"]
+    everything = rank(drawn, scored, 3, Rule("highest")).pairs
+    assert everything["reason"].to_pylist() == ["", "unscored", ""]
+    # One of the two that are given has no reward, though the others have one.
+    scored = pa.table({"reward": [none, 2.0, 3.0] * 3})
+    assert rank(drawn, scored, 3, Rule("given")).pairs["reason"].to_pylist() == ["unscored"] * 3
     with pytest.raises(InputError, match=r"\(cut 1, .*raise sample.max_new_tokens, or set rank_p"):
-        require_kept(pa.Table.from_pylist(rows), Path("run/1"))
+        require_kept(pairs, Path("run/1"))
 
 
 def test_sampled_logps_are_those_of_the_kept_sides() -> None:
