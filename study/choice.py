@@ -7,6 +7,7 @@ import numpy as np
 
 from study import outcomes
 from study.outcomes import Numbers
+from study.statistics import difference
 
 SHORTEST, LONGEST = 0.7, 1.4  # of pi_0's mean length
 FALL = -5.0  # nats: the chosen responses' log-prob may fall so far in an iteration's DPO
@@ -77,10 +78,7 @@ def candidate(
     name: str, runs: Sequence[Numbers], values: Mapping[str, Mapping[str, object]]
 ) -> Candidate:
     """Sum up a candidate's runs; `values` are its params."""
-    changes = [outcomes.change(one, "gold") for one in runs]
-    means = [
-        s.sums.sum() / s.counts.sum() - s.other_sums.sum() / s.other_counts.sum() for s in changes
-    ]
+    means = [difference(outcomes.change(one, "gold")) for one in runs]
     return Candidate(
         name,
         tuple(check(one) for one in runs),

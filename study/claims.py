@@ -8,7 +8,7 @@ import numpy as np
 from study import outcomes
 from study.outcomes import Numbers
 from study.plan import Claim, StudyPlan, units
-from study.statistics import NOTHING, Estimate, Sample, estimate
+from study.statistics import NOTHING, Estimate, Sample, difference, estimate
 
 FORMAT = "float32"
 LEAST = 3  # seeds, of which an interval can be had
@@ -47,7 +47,7 @@ def judge(plan: StudyPlan, done: Sequence[Numbers]) -> list[Found]:
 def _number(claim: Claim, found: Sequence[Mapping[int, Numbers]]) -> Estimate:
     """Give the number of a claim, a seed an observation, of the seeds that all its arms have."""
     of, seeds = MEASURES[claim.measure], sorted(set.intersection(*map(set, found)))
-    each = [[estimate([of(units[seed])]).mean for units in found] for seed in seeds]
+    each = [[difference(of(units[seed])) for units in found] for seed in seeds]
     return estimate([_one(own - sum(rest)) for own, *rest in each]) if each else NOTHING
 
 

@@ -120,7 +120,7 @@ MEASURED = {
 
 
 def _known(found: Estimate, signed: bool) -> str:
-    """Write an estimate; of one seed the number alone, as its prompts are no longer known here."""
+    """Write an estimate; of one seed the number alone: a claim has no interval over prompts."""
     text = shown(found, signed)
     return text if found.seeds > 1 else text.partition(" ")[0]
 

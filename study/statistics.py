@@ -68,7 +68,7 @@ def estimate(samples: Sequence[Sample]) -> Estimate:
         NaN where there is nothing to compare.
     """
     kept = [np.stack(sample) for sample in samples if sample.counts.sum() > 0]
-    each = tuple(float(_difference(columns.sum(1)[None])[0]) for columns in kept)
+    each = tuple(difference(Sample(*columns)) for columns in kept)
     if not each:
         return NOTHING
     mean = float(np.mean(each))
@@ -79,6 +79,11 @@ def estimate(samples: Sequence[Sample]) -> Estimate:
     error = float(np.std(each, ddof=1)) / len(each) ** 0.5
     half = quantile(len(each) - 1) * error
     return Estimate(mean, mean - half, mean + half, two_sided(mean, error, len(each) - 1), each)
+
+
+def difference(sample: Sample) -> float:
+    """Give mean(sums / counts) - mean(other_sums / other_counts) of one seed; NaN of nothing."""
+    return float(_difference(np.stack(sample).sum(1)[None])[0])
 
 
 def _over_prompts(columns: Floats) -> tuple[float, float]:
