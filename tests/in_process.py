@@ -2,10 +2,15 @@
 
 import importlib
 import shlex
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
+from mutual_taught.artifacts import files
+from mutual_taught.config import params, presets
 from mutual_taught.planning import graph
 from tests import project
 
@@ -18,9 +23,9 @@ PREPARE = (
 )
 
 
-def commands(params: Path) -> list[tuple[str, str, list[str]]]:
+def commands(path: Path) -> list[tuple[str, str, list[str]]]:
     """List (stage, iteration, arguments) of all stages in an order that DVC might choose."""
-    values = project.load_yaml(params)
+    values = project.load_yaml(path)
     iterations = values["iterations"]
     listed = graph.nodes(project.load_yaml(project.ROOT / "dvc.yaml")["stages"], values)
     order = [node for node in listed if "@" not in node.name]
@@ -38,6 +43,17 @@ def run(name: str, arguments: list[str]) -> None:
     assert result.exit_code == 0, f"{name} {arguments}: {result.output}"
 
 
+def enter(
+    finished: Path, folder: Path, patch: pytest.MonkeyPatch, ablations: Sequence[str] = ()
+) -> None:
+    """Copy the finished run of the tiny preset, with ablations in its params, and enter it."""
+    repo = project.copy(folder / "repo", "tiny")
+    shutil.copytree(finished, repo / "run", copy_function=files.link)
+    patch.chdir(repo)
+    Path("params.yaml").write_text(presets.compose("tiny", ablations))
+    params._parse.cache_clear()
+
+
 def run_one(name: str, iteration: str) -> None:
     """Run a stage of an iteration; the working directory is the copy."""
     for stage, key, arguments in commands(Path("params.yaml")):
@@ -45,9 +61,9 @@ def run_one(name: str, iteration: str) -> None:
             run(stage, arguments)
 
 
-def run_all(params: Path, begin: tuple[str, str] | None = None) -> None:
+def run_all(path: Path, begin: tuple[str, str] | None = None) -> None:
     """Run every stage, or from (stage, iteration) on; the working directory is the copy."""
-    listed = commands(params)
+    listed = commands(path)
     first = 0 if begin is None else [(name, key) for name, key, _ in listed].index(begin)
     for name, _, arguments in listed[first:]:
         run(name, arguments)

@@ -7,12 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught.artifacts import files
 from mutual_taught.audit.resample import as_made
 from mutual_taught.cli import main
-from mutual_taught.config import blocks, params, presets
+from mutual_taught.config import blocks
 from mutual_taught.models.precision import fast_dtype
-from tests import in_process, project
+from tests import in_process
 from tests.audit.forged import forge
 from tests.audit.test_verify_whole import copy, found, say
 
@@ -76,11 +75,7 @@ def test_altered_log_prob_of_a_draw_is_found_by_drawing_again(run: Path) -> None
 def test_altered_shift_of_reused_answers_is_found_by_scoring_them_under_r_0(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
-    monkeypatch.chdir(repo)
-    Path("params.yaml").write_text(presets.compose("tiny", ["reuse-answers"]))
-    params._parse.cache_clear()
+    in_process.enter(finished, tmp_path, monkeypatch, ["reuse-answers"])
     shutil.rmtree("run/2")
     begin = next(name for name, key, _ in in_process.commands(Path("params.yaml")) if key == "2")
     in_process.run_all(Path("params.yaml"), (begin, "2"))

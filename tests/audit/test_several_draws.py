@@ -17,9 +17,7 @@ from tests import in_process, project
 @pytest.fixture
 def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose first duels are fought again, with two draws a prompt."""
-    repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
-    monkeypatch.chdir(repo)
+    in_process.enter(finished, tmp_path, monkeypatch)
     shutil.rmtree("run/2")
     project.set_param(Path("params.yaml"), "duel.responses_per_prompt", 2)
     params._parse.cache_clear()

@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from mutual_taught.artifacts import files, tables
+from mutual_taught.artifacts import tables
 from mutual_taught.artifacts.manifests import read_manifest
 from mutual_taught.audit import start
 from mutual_taught.audit.run import CheckedIteration, Run
 from mutual_taught.cli import main
-from mutual_taught.config import params, presets
+from mutual_taught.config import params
 from mutual_taught.prepare import held_out
 from tests import in_process, project
 from tests.audit.forged import forge
@@ -225,10 +225,7 @@ def test_what_a_switch_decides_is_checked(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     begin, attack, said = SWITCHED[name]
-    repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
-    monkeypatch.chdir(repo)
-    Path("params.yaml").write_text(presets.compose("tiny", [name]))
+    in_process.enter(finished, tmp_path, monkeypatch, [name])
     shutil.rmtree("run/2")
     in_process.run_all(Path("params.yaml"), (begin, "1"))
     assert found() == []

@@ -190,11 +190,8 @@ def test_command_writes_the_preset_and_keeps_changes_of_the_user(
 def test_whole_method_runs_and_verifies_with_the_ablation(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
 ) -> None:
-    repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
-    monkeypatch.chdir(repo)
     beside = ["three-iterations"] if THREE & set(names) and "three-iterations" not in names else []
-    Path("params.yaml").write_text(presets.compose("tiny", [*beside, *names]))
+    in_process.enter(finished, tmp_path, monkeypatch, [*beside, *names])
     begins = {ABLATIONS[name][1] for name in names}
     if "ties-lose" in names:  # with draws of its own, pi_{t-1} hardly ever ties
         project.set_param(Path("params.yaml"), "duel.draws", "coupled")
@@ -216,11 +213,7 @@ def test_only_responses_that_ended_are_in_pairs(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of five responses of a prompt the last three are said to have ended."""
-    repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
-    monkeypatch.chdir(repo)
-    Path("params.yaml").write_text(presets.compose("tiny", ["ended-only"]))
-    params._parse.cache_clear()
+    in_process.enter(finished, tmp_path, monkeypatch, ["ended-only"])
     path = Path("run/1/responses.parquet")
     drawn = tables.read(path, tables.RESPONSES)
     ends = ["length" if row < 2 else "stop" for row in drawn["response_index"].to_pylist()]
@@ -259,11 +252,7 @@ def test_either_start_goes_with_either_reference(
     names: tuple[str, ...],
     alike: bool,
 ) -> None:
-    repo = project.copy(tmp_path / "repo", "tiny")
-    shutil.copytree(finished, repo / "run", copy_function=files.link)
-    monkeypatch.chdir(repo)
-    Path("params.yaml").write_text(presets.compose("tiny", names))
-    params._parse.cache_clear()
+    in_process.enter(finished, tmp_path, monkeypatch, names)
     shutil.rmtree("run/2")
     in_process.run_all(Path("params.yaml"), ("rank_pairs", "1"))
     assert [str(fault) for fault in verify(Path("run"))] == []

@@ -100,20 +100,6 @@ main(prog_name="python -m stages.dpo")
 """
 
 
-def test_memory_that_is_not_there_is_one_line_with_what_to_lower(here: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED],
-        env={**os.environ, "DVC_STAGE": "dvc.yaml:dpo@1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith("Error: dpo@1: no memory is left (")
-    advice = "or lower dpo.token_budget, or set training.gradient_checkpointing"
-    assert done.stderr.endswith(f"stop what else uses it, {advice}\n")
-    assert done.stderr.count("\n") == 1
-
-
 THREADLESS = """
 import threading
 import click
@@ -127,15 +113,27 @@ _click.run(click.Command("dpo"))
 """
 
 
-def test_no_thread_to_watch_dvc_with_is_one_line(here: Path) -> None:
+SHORT = [
+    (
+        LIMITED,
+        "no memory is left (",
+        "stop what else uses it, or lower dpo.token_budget, or set training.gradient_checkpointing",
+    ),
+    (THREADLESS, "no process or thread can be started (", "pids of a container)"),
+]
+
+
+@pytest.mark.parametrize(("code", "begin", "end"), SHORT, ids=["memory", "thread to watch DVC"])
+def test_what_the_machine_has_not_is_one_line(here: Path, code: str, begin: str, end: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", THREADLESS],
+        [sys.executable, "-c", code],
         env={**os.environ, "DVC_STAGE": "dvc.yaml:dpo@1"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: dpo@1: no process or thread can be started (")
+    assert done.stderr.startswith(f"Error: dpo@1: {begin}")
+    assert done.stderr.endswith(f"{end}\n")
     assert done.stderr.count("\n") == 1
 
 
