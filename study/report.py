@@ -176,8 +176,9 @@ def _ran(plan: StudyPlan, found: Sequence[results.Result]) -> Iterator[str]:
         ("Not needed any more", [unit for unit in left if unit not in needed]),
     ):
         if own:
-            yield f"{said}: {', '.join(_families(own))}."
+            yield f"**{said}** ({len(own)}):"
             yield ""
+            yield from table(["block", "format", "seeds", "arms"], _by_block(plan, own))
 
 
 def _by_machine(done: Sequence[results.Result]) -> dict[str, list[results.Result]]:
@@ -187,15 +188,23 @@ def _by_machine(done: Sequence[results.Result]) -> dict[str, list[results.Result
     return found
 
 
-def _families(listed: Sequence[Unit]) -> list[str]:
-    """Name units by arm and format, with their seeds."""
-    seeds: dict[Key, list[str]] = {}
-    for unit in listed:
-        seeds.setdefault((unit.arm, unit.format), []).append(str(unit.seed))
-    return [
-        f"{arm} in {number_format} (seeds {', '.join(own)})"
-        for (arm, number_format), own in seeds.items()
-    ]
+def _by_block(plan: StudyPlan, left: Sequence[Unit]) -> list[list[str]]:
+    """Name units by block, format and seeds; a unit of two blocks is of the first."""
+    found = []
+    rest = set(left)
+    for block in plan.order:
+        for number_format in block.formats:
+            arms: dict[str, list[str]] = {}
+            for arm in block.arms:
+                own = [s for s in block.seeds if Unit(arm, s, number_format) in rest]
+                if own:
+                    arms.setdefault(", ".join(map(str, own)), []).append(arm)
+                rest.difference_update(Unit(arm, seed, number_format) for seed in own)
+            for seeds, names in arms.items():
+                every = len(names) > 1 and names == block.arms
+                named = f"all {len(names)}" if every else ", ".join(names)
+                found.append([block.name, number_format, seeds, named])
+    return found
 
 
 def _block(

@@ -103,9 +103,10 @@ def test_results_replace_what_stood_between_the_marks(page: Path) -> None:
 def test_units_that_ended_badly_and_those_not_run_are_listed(page: Path) -> None:
     assert row(page, "mutual-s3-float32")[1:] == ["refused", "too&#124;few"]
     assert "Of 6 units 5 were run." in page.read_text()
-    assert "Not run: fixed in float32 (seeds 3)." in page.read_text()
+    assert "**Not run** (1):" in page.read_text()
+    assert row(page, "core")[1:] == ["float32", "3", "fixed"]
     closed = written(page.parent, ARMS.replace("rule: choose", "closed: true"))
-    assert "Not needed any more: fixed in float32 (seeds 3)." in closed.read_text()
+    assert "**Not needed any more** (1):" in closed.read_text()
     assert row(page, "a machine") == ["a machine", "4", "2.0", "2026-01-01", "abc"]
 
 
