@@ -229,10 +229,9 @@ def _block(
     yield from table(REWARD, [_reward(key, own) for key, own in studied.items()])
     if block.against is not None:
         yield from _contrasts(block.against, first, studied)
-    yield "**The M-step's labels**, over all M-steps of an arm: pairs of D_M whose gold differs."
+    yield "**The M-step's labels**: pairs of D_M whose gold differs, of seeds that had the M-step."
     yield ""
-    rows = [row for key, own in studied.items() if (row := _labels(key, own))]
-    yield from table(LABELS, rows)
+    yield from table(LABELS, [row for key, own in studied.items() for row in _labels(key, own)])
     everything = [numbers for own in studied.values() for numbers in own]
     yield from _by_margin(everything)
     yield from _by_instruction(everything)
@@ -473,7 +472,8 @@ def _contrast(
 
 LABELS = [
     "arm, format",
-    "M-steps",
+    "t",
+    "seeds",
     "pairs",
     "ties",
     "label right",
@@ -481,30 +481,36 @@ LABELS = [
     "difference",
     "p",
     "right where they differ, kept",
+    "r_t − r_0, own samples",
 ]
 
 
-def _labels(key: Key, own: Sequence[Numbers]) -> list[str]:
-    """Say how often label and reward model are right; nothing for an arm without an M-step."""
-    steps = [[outcomes.labels(one, t) for t in range(1, one.last + 1)] for one in own]
-    steps = [[found for found in of_seed if len(found.label) + found.ties] for of_seed in steps]
-    flat = [found for of_seed in steps for found in of_seed]
-    if not flat:
-        return []
-    compared = estimate([outcomes.label_sample(of_seed) for of_seed in steps])
-    label, reward = (np.concatenate([getattr(f, name) for f in flat]) for name in LABEL_AND_REWARD)
-    contrary = np.concatenate([(found.margin <= 0) & found.kept for found in flat])
-    return [
-        _name(key),
-        str(len(flat)),
-        str(len(label)),
-        str(sum(found.ties for found in flat)),
-        _share(label),
-        _share(reward),
-        shown(compared),
-        _p(compared.p),
-        _share(label[contrary], count=True),
-    ]
+def _labels(key: Key, own: Sequence[Numbers]) -> Iterator[list[str]]:
+    """Say of each iteration how often label and reward model are right, and what r_t gained."""
+    for t in range(1, max(one.last for one in own) + 1):
+        made = [(one, outcomes.labels(one, t)) for one in own]
+        made = [(one, found) for one, found in made if len(found.label) + found.ties]
+        if not made:
+            continue
+        steps = [found for _, found in made]
+        compared = estimate([outcomes.label_sample([found]) for found in steps])
+        contrary = np.concatenate([(found.margin <= 0) & found.kept for found in steps])
+        label, reward = (
+            np.concatenate([getattr(found, name) for found in steps]) for name in LABEL_AND_REWARD
+        )
+        yield [
+            _name(key),
+            str(t),
+            str(len(made)),
+            str(len(label)),
+            str(sum(found.ties for found in steps)),
+            _share(label),
+            _share(reward),
+            shown(compared),
+            _p(compared.p),
+            _share(label[contrary], count=True),
+            shown(estimate([outcomes.agreement(one, "own_samples", t) for one, _ in made])),
+        ]
 
 
 LABEL_AND_REWARD = ("label", "reward")

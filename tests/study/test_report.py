@@ -143,9 +143,10 @@ def test_a_block_with_nothing_but_what_it_is_compared_with_has_no_tables(page: P
 def test_labels_are_judged_where_gold_differs(page: Path) -> None:
     # 2 seeds of 3 pairs: the label right on 4 of 6, the sign on all; of margins <= 0 on none of 2.
     found = row(page, "mutual, float32", 2)
-    assert found[1:6] == ["2", "6", "2", "0.667", "1.000"]
-    assert found[6].startswith("−0.333")
-    assert found[8] == "0.000 (n 2)"
+    assert found[1:7] == ["1", "2", "6", "2", "0.667", "1.000"]
+    assert found[7].startswith("−0.333")
+    assert found[9] == "0.000 (n 2)"
+    assert found[10] == "+0.500 (0.500 to 0.500)"
     # Both arms of a seed have the same M-step, which counts once.
     assert row(page, "pairs")[1:] == ["0", "0", "2", "2", "0", "2", "0"]
 
