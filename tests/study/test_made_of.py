@@ -16,10 +16,11 @@ testbeds: {laptop: {preset: tiny}}
 arms:
   mutual: {is: both learn}
   few: {is: fewer pairs, preferences: {pairs: 40}}
+  later: {is: another beta later, later: {dpo: {beta: 0.2}}}
 order:
-  - {name: core, arms: [mutual, few], seeds: [1], formats: [float32]}
+  - {name: core, arms: [mutual, few, later], seeds: [1], formats: [float32]}
 """
-MUTUAL, FEW = Unit("mutual", 1, "float32"), Unit("few", 1, "float32")
+MUTUAL, FEW, LATER = (Unit(arm, 1, "float32") for arm in ("mutual", "few", "later"))
 
 
 def stored(here: Path, unit: Unit, arms: str = ARMS) -> planning.StudyPlan:
@@ -42,6 +43,7 @@ def written(here: Path, arms: str) -> planning.StudyPlan:
         (MUTUAL, "tiny}", "tiny, set: {dpo: {beta: 0.7}}}", r"dpo\.beta 0\.1, now 0\.7;"),
         (MUTUAL, "tiny}", "tiny, set: {iterations: {'2': null}}}", "iterations 1, 2, now 1;"),
         (FEW, "pairs: 40", "pairs: 41", "pairs 40, now 41;"),
+        (LATER, "beta: 0.2", "beta: 0.3", r"dpo\.beta 0\.2, now 0\.3;"),
     ],
 )
 def test_other_values_are_refused(
@@ -77,7 +79,7 @@ def test_results_of_no_arm_are_named(here: Path) -> None:
     page = here / "study.md"
     page.write_text(f"{report.BEGIN}\n{report.END}\n")
     fewer = ARMS.replace("  few: {is: fewer pairs, preferences: {pairs: 40}}\n", "")
-    plan = written(here, fewer.replace(", few]", "]"))
+    plan = written(here, fewer.replace(", few,", ","))
     report.write(plan, here / "results", page)
     left = "Left out, because the study has no such arm: few&#45;s1&#45;float32."
     assert left in page.read_text()

@@ -100,12 +100,18 @@ def test_an_unknown_key_is_refused_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arm", planning.load().arms)
 def test_every_arm_of_the_study_is_valid_and_differs_from_the_others(arm: str) -> None:
     plan = planning.load()
-    own = planning.values(plan, Unit(arm, 1, "bfloat16")), plan.arms[arm].preferences
+    own = what_it_is(plan, arm)
     (choosing,) = (block.arms for block in plan.order if block.rule == "choose")
     for other in plan.arms:
         if other != arm and (arm in choosing) == (other in choosing):  # one became the preset
-            found = planning.values(plan, Unit(other, 1, "bfloat16"))
-            assert own != (found, plan.arms[other].preferences), other
+            assert own != what_it_is(plan, other), other
+
+
+def what_it_is(plan: planning.StudyPlan, arm: str) -> tuple[object, ...]:
+    """Give the params of an arm, at first and later, and what its r_0 learns from."""
+    unit = Unit(arm, 1, "bfloat16")
+    both = (planning.values(plan, unit), planning.values(plan, unit, later=True))
+    return *both, plan.arms[arm].preferences
 
 
 @pytest.mark.parametrize("testbed", planning.load().testbeds)
