@@ -58,11 +58,11 @@ def labels(studied: Studied) -> bytes | None:
 
 
 def _step(numbers: Numbers, t: int) -> list[tuple[float, float]]:
-    """Give the point of an M-step; none where r_t is r_0 or no pair differs in gold."""
+    """Give the point of an M-step; none where r_t did not learn from its labels."""
     found = outcomes.labels(numbers, t)
     gain = estimate([outcomes.agreement(numbers, "own_samples", t)]).mean
     trained = numbers.number(t, "train_rm.steps") > 0 and numbers.number(t, "eval.active") == 1.0
-    if not (len(found.label) and np.isfinite(gain) and trained):
+    if not (len(found.label) and np.isfinite(gain) and trained and outcomes.own_label(numbers, t)):
         return []
     return [(float(found.label.mean() - found.reward.mean()), gain)]
 
@@ -101,8 +101,7 @@ def _png(figure: "Figure") -> bytes:
     return page.getvalue()
 
 
-ALL: Sequence[tuple[str, str, Callable[[Studied], bytes | None]]] = (
-    ("gold", "Gold by iteration", gold),
-    ("labels", "Labels and what r_t gains", labels),
-)
-RUNS = ("runs", "Gold and length of every run", runs)
+Drawn = tuple[str, str, Callable[[Studied], bytes | None]]  # name, title, how
+GOLD: Drawn = ("gold", "Gold by iteration", gold)
+LABELS: Drawn = ("labels", "Labels and what r_t gains", labels)
+RUNS: Drawn = ("runs", "Gold and length of every run", runs)

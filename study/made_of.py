@@ -21,7 +21,7 @@ def made_of(plan: StudyPlan, unit: Unit) -> dict[str, Any]:
     path = ROOT / ((change and change.path) or SEED_PREFERENCES)
     digest = files.sha256(path) if path.is_file() else ""
     settings = change.model_dump() if change else {}
-    later = {LATER: plan.arms[unit.arm].later} if plan.arms[unit.arm].later else {}
+    later = {LATER: values(plan, unit, later=True)} if plan.arms[unit.arm].later else {}
     return {PARAMS: values(plan, unit), **later, PREFERENCES: {"sha256": digest, **settings}}
 
 

@@ -71,23 +71,37 @@ def joined(samples: Sequence[Sample]) -> Sample:
     return Sample(*(np.concatenate(columns) for columns in zip(*samples, strict=True)))
 
 
-def change(numbers: Numbers, measure: str, subset: str = "") -> Sample:
-    """Compare the final policy with pi_0 on the same prompts."""
-    return paired(
-        numbers.prompts(numbers.last, measure, subset), numbers.prompts(0, measure, subset)
-    )
+def change(numbers: Numbers, measure: str, subset: str = "", t: int | None = None) -> Sample:
+    """Compare the final policy with pi_0 on the same prompts, or pi_t with pi_{t-1}."""
+    own, other = (numbers.last, 0) if t is None else (t, t - 1)
+    return paired(numbers.prompts(own, measure, subset), numbers.prompts(other, measure, subset))
 
 
-def agreement(numbers: Numbers, pairs: str, t: int | None = None) -> Sample:
+def agreement(numbers: Numbers, pairs: str, t: int | None = None, only: str = "") -> Sample:
     """Compare how often r_t and r_0 rank the same pairs as gold does.
 
     Args:
         numbers: of a unit.
         pairs: `own_samples` or `gold_pairs`.
         t: iteration; None for the last.
+        only: an instruction, to take the prompts whose answers differ in it alone; "" for all.
     """
     t = numbers.last if t is None else t
-    return paired(numbers.prompts(t, f"{pairs}.rt"), numbers.prompts(t, f"{pairs}.r0"))
+    own, base = (numbers.prompts(t, f"{pairs}.{name}") for name in ("rt", "r0"))
+    if only:
+        wanted = _differ_in(numbers, t, only)
+        own, base = ({k: v for k, v in each.items() if k in wanted} for each in (own, base))
+    return paired(own, base)
+
+
+def _differ_in(numbers: Numbers, t: int, name: str) -> set[str]:
+    """Give the prompts of which some answers follow an instruction, and others not, of it alone."""
+    found: dict[str, list[str]] = {}
+    for subset in numbers.subsets("follows"):
+        for prompt, (share, _) in numbers.prompts(t, "follows", subset).items():
+            if 0.0 < share < 1.0:
+                found.setdefault(prompt, []).append(subset)
+    return {prompt for prompt, names in found.items() if names == [name]}
 
 
 def gain(numbers: Numbers, pairs: str) -> Values:
@@ -136,6 +150,12 @@ def labels(numbers: Numbers, t: int, subset: str = "") -> Labels:
         np.array([kept[name][0] == 1.0 for name in differ], bool),
         len(known) - len(differ),
     )
+
+
+def own_label(numbers: Numbers, t: int) -> bool:
+    """Tell whether r_t learnt from "pi_t's response is better": gold may label, or nothing."""
+    by_gold = numbers.number(t, "build_pairs.labelled_by_gold") == 1.0
+    return not by_gold and numbers.number(t, "build_pairs.pairs_pseudo") != 0.0
 
 
 def label_sample(found: Sequence[Labels], where: Callable[[Labels], Bools] | None = None) -> Sample:

@@ -21,6 +21,7 @@ FORMAT_KEYS = (("engine", "dtype"), ("rank_pairs", "reference_dtype"), ("trainin
 Format = Literal["bfloat16", "float32"]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Changes = dict[str, Any]
+MAY_CHANGE = ("answer", "build_pairs", "train_rm")  # from iteration 2 on: what the M-step does
 
 
 class _Part(BaseModel):
@@ -43,6 +44,13 @@ class Preferences(_Part):
     longer: Share | None = None
 
 
+def _may_change(later: Changes) -> Changes:
+    for name in later:
+        if name not in MAY_CHANGE:
+            raise ValueError(f"expected of {', '.join(MAY_CHANGE)}; found {name}")
+    return later
+
+
 class Arm(_Part):
     """What an arm changes of the testbed.
 
@@ -51,7 +59,7 @@ class Arm(_Part):
         ablations: files of presets/ablations, in order; with a slash, paths of the project.
         testbed: what it always changes; null for the one that is asked for.
         changes: values of params.yaml, after those.
-        later: values of params.yaml from iteration 2 on, after all others; none for no change.
+        later: values of params.yaml from iteration 2 on, after all others: of `MAY_CHANGE`.
         preferences: a change of what r_0 learns from.
     """
 
@@ -59,7 +67,7 @@ class Arm(_Part):
     ablations: list[str] = Field(default_factory=list, alias="with")
     testbed: str | None = None
     changes: Changes = Field(default_factory=dict, alias="set")
-    later: Changes = Field(default_factory=dict)
+    later: Annotated[Changes, AfterValidator(_may_change)] = Field(default_factory=dict)
     preferences: Preferences | None = None
 
 

@@ -1,9 +1,11 @@
 """Tables and figures of the study, from the stored results and from nothing else."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mutual_taught.artifacts.files import write_bytes
 from mutual_taught.errors import InputError
@@ -19,6 +21,7 @@ BEGIN = "<!-- results: written by python -m study report -->"
 END = "<!-- end of results -->"
 Key = tuple[str, str]  # arm, format
 Studied = Mapping[Key, Sequence[Numbers]]
+Outcome = tuple[str, Callable[[Numbers], outcomes.Values]]
 Table = list[list[str]]
 BINS = ("≤ −1", "(−1, −.5]", "(−.5, 0]", "(0, .5]", "(.5, 1]", "(1, 2]", "> 2")
 
@@ -221,22 +224,34 @@ def _block(
     if block.rule is not None:
         yield from _checked(block, plan, studied)
         yield from _each(studied)
-    yield "**The policy.** Final against π_0, same prompts; in round brackets: the range of seeds."
-    yield ""
-    yield from table(POLICY, [_policy(key, own) for key, own in studied.items()])
-    yield "**The reward model.** r_t against r_0 on the same pairs, after the last iteration."
+    alike = all(plan.arms[arm].later for arm in block.arms)
+    if alike:
+        yield f"The policies are {block.against}'s; none learns from these reward models."
+        yield ""
+    else:
+        yield "**The policy.** Final against π_0, same prompts. In round brackets: range of seeds."
+        yield ""
+        yield from table(POLICY, [_policy(key, own) for key, own in studied.items()])
+    yield (
+        "**The reward model.** r_t against r_0 on the same pairs, after the last iteration, and "
+        "how many pairs and steps it learnt from."
+    )
     yield ""
     yield from table(REWARD, [_reward(key, own) for key, own in studied.items()])
     if block.against is not None:
-        yield from _contrasts(block.against, first, studied)
-    yield "**The M-step's labels**: pairs of D_M whose gold differs, of seeds that had the M-step."
+        yield from _contrasts(block.against, first, studied, OUTCOMES[2:] if alike else OUTCOMES)
+    yield (
+        "**The M-step's labels**: pairs of D_M whose gold differs, of the seeds that had the "
+        "M-step. The shares are means over seeds; p is not corrected. The labels are the M-step's, "
+        "whatever r_t learnt from."
+    )
     yield ""
     yield from table(LABELS, [row for key, own in studied.items() for row in _labels(key, own)])
     everything = [numbers for own in studied.values() for numbers in own]
     yield from _by_margin(everything)
     yield from _by_instruction(everything)
-    drawn = figures.ALL if block.rule != "show" else (*figures.ALL, figures.RUNS)
-    for name, title, draw in drawn:
+    drawn = [figures.LABELS] if alike else [figures.GOLD, figures.LABELS]
+    for name, title, draw in [*drawn, *([figures.RUNS] if block.rule == "show" else [])]:
         if (content := draw(studied)) is not None:
             file = f"study-{block.name}-{name}.png"
             write_bytes(pictures / file, content)
@@ -399,6 +414,8 @@ REWARD = [
     "p",
     "held-out pairs, difference",
     "p",
+    "pairs",
+    "steps",
 ]
 
 
@@ -417,17 +434,26 @@ def _reward(key: Key, own: Sequence[Numbers]) -> list[str]:
         _p(samples.p),
         shown(held_out),
         _p(held_out.p),
+        *(
+            _spread([one.number(one.last, name) for one in own], 0)
+            for name in ("build_pairs.pairs", "train_rm.steps")
+        ),
     ]
 
 
-def _contrasts(against: str, found: Sequence[Numbers], studied: Studied) -> Iterator[str]:
+def _contrasts(
+    against: str, found: Sequence[Numbers], studied: Studied, of: Sequence[Outcome]
+) -> Iterator[str]:
     """Compare every arm with one, on the prompts of the seeds that both have."""
     for number_format in dict.fromkeys(number_format for _, number_format in studied):
         first = {one.unit.seed: one for one in found if one.unit.format == number_format}
         arms = [arm for arm, other in studied if other == number_format and arm != against]
         if not first or not arms:
             continue
-        outs = [[_contrast(first, studied[arm, number_format], of) for arm in arms] for of in OF]
+        outs = [
+            [_contrast(first, studied[arm, number_format], measure) for arm in arms]
+            for _, measure in of
+        ]
         corrected = [holm([one.p for one in each]) for each in outs]
         rows = [
             [
@@ -445,7 +471,7 @@ def _contrasts(against: str, found: Sequence[Numbers], studied: Studied) -> Iter
             f"{len(arms)} arms (Holm), each outcome by itself."
         )
         yield ""
-        head = [text for name in OUTCOMES for text in (f"{name}, minus its", "p", "by seed")]
+        head = [text for name, _ in of for text in (f"{name}, minus its", "p", "by seed")]
         yield from table(["arm", *head], rows)
 
 
@@ -453,11 +479,10 @@ def _seeds(found: Estimate) -> str:
     return ", ".join(_minus(f"{value:+.3f}") for value in found.each)
 
 
-OUTCOMES = ("final gold", "final pass rate", "gain of r_t")
-OF: Sequence[Callable[[Numbers], outcomes.Values]] = (
-    lambda numbers: numbers.prompts(numbers.last, "gold"),
-    lambda numbers: numbers.prompts(numbers.last, "passed"),
-    lambda numbers: outcomes.gain(numbers, "own_samples"),
+OUTCOMES: Sequence[Outcome] = (
+    ("final gold", lambda numbers: numbers.prompts(numbers.last, "gold")),
+    ("final pass rate", lambda numbers: numbers.prompts(numbers.last, "passed")),
+    ("gain of r_t", lambda numbers: outcomes.gain(numbers, "own_samples")),
 )
 
 
@@ -493,27 +518,34 @@ def _labels(key: Key, own: Sequence[Numbers]) -> Iterator[list[str]]:
         if not made:
             continue
         steps = [found for _, found in made]
-        compared = estimate([outcomes.label_sample([found]) for found in steps])
-        contrary = np.concatenate([(found.margin <= 0) & found.kept for found in steps])
-        label, reward = (
-            np.concatenate([getattr(found, name) for found in steps]) for name in LABEL_AND_REWARD
+        samples = [outcomes.label_sample([found]) for found in steps]
+        compared = estimate(samples)
+        contrary = np.concatenate(
+            [found.label[(found.margin <= 0) & found.kept] for found in steps]
         )
+        learnt = all(outcomes.own_label(one, t) for one, _ in made)
         yield [
             _name(key),
             str(t),
             str(len(made)),
-            str(len(label)),
+            str(sum(len(found.label) for found in steps)),
             str(sum(found.ties for found in steps)),
-            _share(label),
-            _share(reward),
+            *_right(samples),
             shown(compared),
             _p(compared.p),
-            _share(label[contrary], count=True),
+            _share(contrary, count=True) if learnt else "–",
             shown(estimate([outcomes.agreement(one, "own_samples", t) for one, _ in made])),
         ]
 
 
-LABEL_AND_REWARD = ("label", "reward")
+def _right(samples: Sequence[Sample]) -> list[str]:
+    """Give how often labels are right, and how often the reward model: means over seeds."""
+    label = [sample._replace(other_counts=sample.counts * 0) for sample in samples]
+    reward = [
+        one._replace(sums=sample.other_sums) for one, sample in zip(label, samples, strict=True)
+    ]
+    means = [estimate(each).mean for each in (label, reward)]
+    return [f"{mean:.3f}" if np.isfinite(mean) else "–" for mean in means]
 
 
 def _by_margin(everything: Sequence[Numbers]) -> Iterator[str]:
@@ -544,37 +576,72 @@ def _by_margin(everything: Sequence[Numbers]) -> Iterator[str]:
     yield from table(["margin / ε", *BINS], rows)
 
 
-def _by_seed(everything: Sequence[Numbers], subset: str = "") -> list[list[outcomes.Labels]]:
-    """List the M-steps of every seed; one that several units share counts once."""
+def _by_seed(
+    everything: Sequence[Numbers], subset: str = "", t: int | None = None
+) -> list[list[outcomes.Labels]]:
+    """List the M-steps of every seed, or those of an iteration; a shared one counts once."""
     found: dict[int, dict[bytes, outcomes.Labels]] = {}
     for one in everything:
-        for t in range(1, one.last + 1):
-            step = outcomes.labels(one, t, subset)
-            same = b"".join(column.tobytes() for column in (step.label, step.reward, step.margin))
+        for each in range(1, one.last + 1) if t is None else [t]:
+            step = outcomes.labels(one, each, subset)
+            same = _bytes((step.label, step.reward, step.margin))
             found.setdefault(one.unit.seed, {})[same] = step
     return [list(steps.values()) for steps in found.values()]
 
 
+def _together(listed: Iterable[tuple[int, Sample]]) -> list[Sample]:
+    """Join the samples of every seed; what several units share counts once."""
+    found: dict[int, dict[bytes, Sample]] = {}
+    for seed, sample in listed:
+        found.setdefault(seed, {})[_bytes(sample)] = sample
+    return [outcomes.joined(list(own.values())) for own in found.values()]
+
+
+def _bytes(columns: Sequence[NDArray[Any]]) -> bytes:
+    return b"".join(column.tobytes() for column in columns)
+
+
+INSTRUCTIONS = [
+    "instruction",
+    "t",
+    "followed, change from t − 1",
+    "pairs of D_M that differ in it",
+    "label right",
+    "r right",
+    "pairs of own samples that differ in it alone",
+    "r_t − r_0 on them",
+]
+
+
 def _by_instruction(everything: Sequence[Numbers]) -> Iterator[str]:
-    """Say by instruction what the policy learnt, and how often label and reward model are right."""
+    """Say by instruction what the policy learnt, how often labels are right, what r_t gained."""
     names = sorted({name for one in everything for name in one.subsets("follows")})
     rows = []
     for name in names:
-        learnt: dict[int, list[Sample]] = {}
-        for one in everything:
-            own = outcomes.change(one, "follows", name)
-            learnt.setdefault(one.unit.seed, []).append(own)
-        flat = [step for of_seed in _by_seed(everything, name) for step in of_seed]
-        label, reward = (
-            np.concatenate([getattr(f, each) for f in flat] or [np.zeros(0)])
-            for each in LABEL_AND_REWARD
-        )
-        together = estimate([outcomes.joined(own) for own in learnt.values()])
-        rows.append([name, shown(together), _share(label, count=True), _share(reward)])
+        for t in range(1, max(one.last for one in everything) + 1):
+            had = [one for one in everything if one.number(t, "eval.active") == 1.0]
+            learnt = _together(
+                (one.unit.seed, outcomes.change(one, "follows", name, t)) for one in had
+            )
+            steps = [outcomes.label_sample(own) for own in _by_seed(had, name, t)]
+            gained = _together(
+                (one.unit.seed, outcomes.agreement(one, "own_samples", t, name)) for one in had
+            )
+            rows.append(
+                [
+                    name,
+                    str(t),
+                    shown(estimate(learnt)),
+                    str(sum(len(sample.sums) for sample in steps)),
+                    *_right(steps),
+                    str(round(sum(float(sample.counts.sum()) for sample in gained))),
+                    shown(estimate(gained)),
+                ]
+            )
     if rows:
-        yield "By instruction, all units of the block together, by seed:"
+        yield "By instruction, all units of the block together, means over seeds:"
         yield ""
-        yield from table(["instruction", "followed, change", "label right", "r right"], rows)
+        yield from table(INSTRUCTIONS, rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def run(cache: Cache, machine: str) -> Iterator[Done]:
         if name.partition("@")[0] in LEFT_OUT:
             continue
         node = nodes[name]
-        raw, text = written[int(name.partition("@")[2] or 0) > 1]
+        raw, text = written[name.partition("@")[2] not in ("", "1")]
         name_of = key(node, raw, made, {"machine": machine, **work.versions()})
         with cache.turn(name_of):
             entry = cache.restore(name_of, Path())

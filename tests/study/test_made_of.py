@@ -16,7 +16,7 @@ testbeds: {laptop: {preset: tiny}}
 arms:
   mutual: {is: both learn}
   few: {is: fewer pairs, preferences: {pairs: 40}}
-  later: {is: another beta later, later: {dpo: {beta: 0.2}}}
+  later: {is: no ranked pairs later, later: {build_pairs: {ranked: false}}}
 order:
   - {name: core, arms: [mutual, few, later], seeds: [1], formats: [float32]}
 """
@@ -43,7 +43,7 @@ def written(here: Path, arms: str) -> planning.StudyPlan:
         (MUTUAL, "tiny}", "tiny, set: {dpo: {beta: 0.7}}}", r"dpo\.beta 0\.1, now 0\.7;"),
         (MUTUAL, "tiny}", "tiny, set: {iterations: {'2': null}}}", "iterations 1, 2, now 1;"),
         (FEW, "pairs: 40", "pairs: 41", "pairs 40, now 41;"),
-        (LATER, "beta: 0.2", "beta: 0.3", r"dpo\.beta 0\.2, now 0\.3;"),
+        (LATER, "ranked: false", "pseudo: false", r"build_pairs\.pseudo True, now False;"),
     ],
 )
 def test_other_values_are_refused(

@@ -130,6 +130,19 @@ def test_agreement_counts_a_pair_without_a_reward_as_an_error(numbers: Numbers) 
     assert (sample.sums.sum(), sample.other_sums.sum(), sample.counts.sum()) == (2.0, 1.0, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("pseudo", "by_gold", "own"), [(3.0, None, True), (3.0, 1.0, False), (0.0, None, False)]
+)
+def test_labels_count_as_learnt_where_the_m_step_gave_them(
+    tmp_path: Path, pseudo: float, by_gold: float | None, own: bool
+) -> None:
+    found = [ResultRow(1, "build_pairs.pairs_pseudo", "", "", pseudo, 1)]
+    if by_gold is not None:
+        found.append(ResultRow(1, "build_pairs.labelled_by_gold", "", "", by_gold, 1))
+    write(tmp_path / "unit.parquet", Unit("mutual", 1, "float32")._asdict(), found)
+    assert outcomes.own_label(Numbers(read(tmp_path / "unit.parquet")), 1) is own
+
+
 def test_labels_are_judged_by_gold_where_it_differs(numbers: Numbers) -> None:
     found = outcomes.labels(numbers, 1)
     assert found.label.tolist() == [True, False]

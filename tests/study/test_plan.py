@@ -97,6 +97,12 @@ def test_an_unknown_key_is_refused_in_one_line(tmp_path: Path) -> None:
         written(tmp_path, TEXT.replace("with:", "wth:"))
 
 
+def test_what_may_not_change_later_is_refused_in_one_line(tmp_path: Path) -> None:
+    expected = r"arms\.mutual\.later: .* expected of answer, build_pairs, train_rm; found dpo"
+    with pytest.raises(InputError, match=expected):
+        written(tmp_path, TEXT.replace("is: both learn", "is: both learn, later: {dpo: {beta: 1}}"))
+
+
 @pytest.mark.parametrize("arm", planning.load().arms)
 def test_every_arm_of_the_study_is_valid_and_differs_from_the_others(arm: str) -> None:
     plan = planning.load()

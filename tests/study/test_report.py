@@ -63,6 +63,11 @@ def rows(gain: float, right: float) -> list[ResultRow]:
         values = {"dm.gold": own, "dm.gold_previous": previous, "dm.margin": margin}
         values |= {"dm.margin_in_epsilon": margin, "dm.kept": 1.0}
         found += [ResultRow(1, name, "", prompt, value, 1) for name, value in values.items()]
+    # Of the answers at t = 1 some follow x and others not: of a in x alone, of b in both.
+    followed = {"x": (0.5, 0.5, 1.0, 1.0), "y": (1.0, 0.5, 0.5, 0.0)}
+    for name, shares in followed.items():
+        for prompt, share in zip("abcd", shares, strict=True):
+            found += [ResultRow(t, "follows", name, prompt, share * t, 4) for t in (0, 1)]
     return found
 
 
@@ -149,6 +154,34 @@ def test_labels_are_judged_where_gold_differs(page: Path) -> None:
     assert found[10] == "+0.500 (0.500 to 0.500)"
     # Both arms of a seed have the same M-step, which counts once.
     assert row(page, "pairs")[1:] == ["0", "0", "2", "2", "0", "2", "0"]
+
+
+def test_instructions_tell_what_r_t_gains_on_answers_that_differ_in_one_alone(page: Path) -> None:
+    # 2 pairs of a, a seed and an arm: mutual's r_t gains 0.5 on them, that of fixed nothing.
+    assert row(page, "x")[1:] == [
+        "1",
+        "+0.750 (0.750 to 0.750)",
+        *("0", "–", "–"),
+        "8",
+        "+0.250 (0.250 to 0.250)",
+    ]
+    for arm, seed in (("mutual", 2), ("fixed", 2)):
+        results.path(page.parent / "found", Unit(arm, seed, "float32")).unlink()
+    plan = planning.load(page.parent / "arms.yaml")
+    report.write(plan, page.parent / "found", page)
+    two = row(page, "x")[2]
+    results.path(page.parent / "found", Unit("mutual", 1, "float32")).unlink()
+    report.write(plan, page.parent / "found", page)
+    assert row(page, "x")[2] == two  # what both arms share had counted once
+
+
+def test_where_only_the_reward_model_differs_only_it_is_told(tmp_path: Path) -> None:
+    second = ARMS.replace("with: [fixed-reward-model]", "later: {build_pairs: {pseudo: false}}")
+    text = written(tmp_path, second.replace("arms: [mutual, fixed]", "arms: [fixed]")).read_text()
+    assert "The policies are mutual's; none learns from these reward models." in text
+    assert "**The policy.**" not in text
+    assert "study-core-gold.png" not in text
+    assert "| arm | gain of r_t, minus its | p | by seed |" in text
 
 
 def test_rule_waits_until_all_runs_are_there(page: Path) -> None:
