@@ -468,7 +468,7 @@ def _contrasts(
         ]
         yield (
             f"**Against {against}**, {number_format}, on the same seeds. p is corrected for "
-            f"{len(arms)} arms (Holm), each outcome by itself."
+            f"{len(arms)} arm{'s' * (len(arms) > 1)} (Holm), each outcome by itself."
         )
         yield ""
         head = [text for name, _ in of for text in (f"{name}, minus its", "p", "by seed")]
@@ -625,7 +625,9 @@ def _by_instruction(everything: Sequence[Numbers]) -> Iterator[str]:
             )
             steps = [outcomes.label_sample(own) for own in _by_seed(had, name, t)]
             gained = _together(
-                (one.unit.seed, outcomes.agreement(one, "own_samples", t, name)) for one in had
+                (one.unit.seed, outcomes.agreement(one, "own_samples", t, name))
+                for one in had
+                if one.number(t, "train_rm.steps") > 0
             )
             rows.append(
                 [

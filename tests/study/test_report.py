@@ -36,10 +36,10 @@ ABOUT = {
 }
 
 
-def rows(gain: float, right: float) -> list[ResultRow]:
+def rows(gain: float, right: float, steps: float = 3.0) -> list[ResultRow]:
     """Four prompts: gold rises by `gain` in each, r_t is right on a share of pairs."""
     found = [ResultRow(t, "eval.active", "", "", 1.0, 1) for t in (0, 1)]
-    numbers = {"train_rm.steps": 3.0, "select_policy.win_rate": 0.75}
+    numbers = {"train_rm.steps": steps, "select_policy.win_rate": 0.75}
     numbers |= {"dpo.chosen_logp_change": -5.5, "eval.policy.gold_vs_base.mean": 0.5}
     numbers |= {f"eval.policy.gold_vs_base.ci_{end}": at for end, at in (("lo", 0.4), ("hi", 0.6))}
     found += [ResultRow(1, name, "", "", value, 1) for name, value in numbers.items()]
@@ -165,9 +165,14 @@ def test_instructions_tell_what_r_t_gains_on_answers_that_differ_in_one_alone(pa
         "8",
         "+0.250 (0.250 to 0.250)",
     ]
+    unit = Unit("fixed", 2, "float32")  # whose r_1 is r_0
+    about = {**unit._asdict(), **ABOUT, "status": results.DONE}
+    results.write(results.path(page.parent / "found", unit), about, rows(0.25, 0.5, 0.0))
+    plan = planning.load(page.parent / "arms.yaml")
+    report.write(plan, page.parent / "found", page)
+    assert row(page, "x")[6:] == ["6", "+0.375 (0.250 to 0.500)"]
     for arm, seed in (("mutual", 2), ("fixed", 2)):
         results.path(page.parent / "found", Unit(arm, seed, "float32")).unlink()
-    plan = planning.load(page.parent / "arms.yaml")
     report.write(plan, page.parent / "found", page)
     two = row(page, "x")[2]
     results.path(page.parent / "found", Unit("mutual", 1, "float32")).unlink()
