@@ -47,7 +47,7 @@ class Preferences(_Part):
 def _may_change(later: Changes) -> Changes:
     for name in later:
         if name not in MAY_CHANGE:
-            raise ValueError(f"expected of {', '.join(MAY_CHANGE)}; found {name}")
+            raise ValueError(f"has {name}; expected {', '.join(MAY_CHANGE)}")
     return later
 
 
@@ -177,7 +177,8 @@ def load(path: Path = ARMS, testbed: str = DEFAULT) -> StudyPlan:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{path}: {where}: {first['msg']}; it is {first['input']!r:.60}") from None
+        said = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{path}: {where}: {said}; it is {first['input']!r:.60}") from None
     for block in plan.order:
         for name in [*block.arms, *filter(None, [block.against])]:
             _check(name, plan.arms, f"{path}: order {block.name} names arm")

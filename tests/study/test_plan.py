@@ -98,7 +98,7 @@ def test_an_unknown_key_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_what_may_not_change_later_is_refused_in_one_line(tmp_path: Path) -> None:
-    expected = r"arms\.mutual\.later: .* expected of answer, build_pairs, train_rm; found dpo"
+    expected = r"arms\.mutual\.later: has dpo; expected answer, build_pairs, train_rm; it is {"
     with pytest.raises(InputError, match=expected):
         written(tmp_path, TEXT.replace("is: both learn", "is: both learn, later: {dpo: {beta: 1}}"))
 
