@@ -12,16 +12,17 @@ from study.plan import ROOT, StudyPlan, Unit, values
 from study.results import Result
 
 SEED_PREFERENCES = "data/seed_preferences.parquet"
-PARAMS, PREFERENCES = "params", "seed_preferences"
+PARAMS, LATER, PREFERENCES = "params", "later", "seed_preferences"
 
 
 def made_of(plan: StudyPlan, unit: Unit) -> dict[str, Any]:
-    """Give the params of a unit, and the digest of the file that r_0 learns from, if it is here."""
+    """Give what makes a unit: its params, what changes later, and which file r_0 learns from."""
     change = plan.arms[unit.arm].preferences
     path = ROOT / ((change and change.path) or SEED_PREFERENCES)
     digest = files.sha256(path) if path.is_file() else ""
     settings = change.model_dump() if change else {}
-    return {PARAMS: values(plan, unit), PREFERENCES: {"sha256": digest, **settings}}
+    later = {LATER: plan.arms[unit.arm].later} if plan.arms[unit.arm].later else {}
+    return {PARAMS: values(plan, unit), **later, PREFERENCES: {"sha256": digest, **settings}}
 
 
 def check(plan: StudyPlan, found: Iterable[Result], folder: Path) -> None:
@@ -35,7 +36,9 @@ def check(plan: StudyPlan, found: Iterable[Result], folder: Path) -> None:
     """
     for result in found:
         before = {
-            name: result.about[name] for name in (PARAMS, PREFERENCES) if name in result.about
+            name: result.about[name]
+            for name in (PARAMS, LATER, PREFERENCES)
+            if name in result.about
         }
         if before and (said := _difference(before, made_of(plan, result.unit))):
             raise InputError(

@@ -51,6 +51,7 @@ class Arm(_Part):
         ablations: files of presets/ablations, in order; with a slash, paths of the project.
         testbed: what it always changes; null for the one that is asked for.
         changes: values of params.yaml, after those.
+        later: values of params.yaml from iteration 2 on, after all others; none for no change.
         preferences: a change of what r_0 learns from.
     """
 
@@ -58,6 +59,7 @@ class Arm(_Part):
     ablations: list[str] = Field(default_factory=list, alias="with")
     testbed: str | None = None
     changes: Changes = Field(default_factory=dict, alias="set")
+    later: Changes = Field(default_factory=dict)
     preferences: Preferences | None = None
 
 
@@ -191,10 +193,15 @@ def chosen(listed: Sequence[Unit], patterns: Sequence[str]) -> list[Unit]:
     ]
 
 
-def values(plan: StudyPlan, unit: Unit) -> dict[str, Any]:
+def values(plan: StudyPlan, unit: Unit, later: bool = False) -> dict[str, Any]:
     """Give the params.yaml of a unit, checked as every stage checks it.
 
     The testbed's preset, its changes, the arm's ablations, the arm's changes, the seed, the format.
+
+    Args:
+        plan: the study.
+        unit: which one.
+        later: give the values from iteration 2 on.
 
     Raises:
         InputError: there is no such ablation, or a stage would refuse the values.
@@ -202,7 +209,7 @@ def values(plan: StudyPlan, unit: Unit) -> dict[str, Any]:
     arm, testbed = plan.arms[unit.arm], plan.testbeds[plan.testbed(unit.arm)]
     found = _read(f"presets/{testbed.preset}.yaml")
     files = [name if "/" in name else f"presets/ablations/{name}.yaml" for name in arm.ablations]
-    for change in [testbed.changes, *map(_read, files), arm.changes]:
+    for change in [testbed.changes, *map(_read, files), arm.changes, arm.later if later else {}]:
         presets.merge(found, copy.deepcopy(change))
     found["seed"] = unit.seed
     for block, key in FORMAT_KEYS:

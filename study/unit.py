@@ -1,6 +1,7 @@
 """One unit in a process of its own: its folder, its stages, its numbers."""
 
 import datetime
+import io
 import os
 import shutil
 import threading
@@ -128,12 +129,14 @@ def described(plan: StudyPlan, unit: Unit, status: str, line: str) -> dict[str, 
 
 
 def prepare(plan: StudyPlan, unit: Unit, folder: Path) -> Path:
-    """Lay out what the stages of a unit read: params.yaml, data and presets; what is there stays.
+    """Lay out what the stages of a unit read: params, data and presets; what is there stays.
 
     Raises:
         InputError: the values are not valid, or there are too few seed preferences.
     """
-    raw = values(plan, unit)
+    written = {params.PARAMS: values(plan, unit)}
+    if plan.arms[unit.arm].later:
+        written[stages.LATER] = values(plan, unit, later=True)
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         remove(folder / name)
@@ -143,9 +146,9 @@ def prepare(plan: StudyPlan, unit: Unit, folder: Path) -> Path:
         (folder / LINKED).symlink_to(ROOT / LINKED)
     if (change := plan.arms[unit.arm].preferences) is not None:
         preferences.change(change, folder / "data" / "seed_preferences.parquet", unit.seed)
-    yaml = YAML(typ="safe", pure=True)
-    sink = folder / f"{params.PARAMS}.new"
-    yaml.dump(raw, sink)
-    write_bytes(folder / params.PARAMS, sink.read_bytes())
-    sink.unlink()
+    remove(folder / stages.LATER)
+    for path, raw in written.items():
+        sink = io.BytesIO()
+        YAML(typ="safe", pure=True).dump(raw, sink)
+        write_bytes(folder / path, sink.getvalue())
     return folder
