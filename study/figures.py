@@ -61,8 +61,8 @@ def _step(numbers: Numbers, t: int) -> list[tuple[float, float]]:
     """Give the point of an M-step; none where r_t did not learn from its labels."""
     found = outcomes.labels(numbers, t)
     gain = estimate([outcomes.agreement(numbers, "own_samples", t)]).mean
-    trained = numbers.number(t, "train_rm.steps") > 0 and numbers.number(t, "eval.active") == 1.0
-    if not (len(found.label) and np.isfinite(gain) and trained and outcomes.own_label(numbers, t)):
+    learnt = outcomes.trained(numbers, t) and outcomes.own_label(numbers, t)
+    if not (len(found.label) and np.isfinite(gain) and learnt):
         return []
     return [(float(found.label.mean() - found.reward.mean()), gain)]
 

@@ -25,6 +25,14 @@ class Numbers:
         for t, measure, subset, prompt, value, n in zip(*columns, strict=True):
             self._by.setdefault((t, measure, subset), {})[prompt] = (value, n)
 
+    def same_policies(self, other: "Numbers") -> bool:
+        """Tell whether the policies of every iteration answered alike, by gold and by length."""
+        return self.last == other.last and all(
+            self.prompts(t, measure) == other.prompts(t, measure)
+            for t in range(self.last + 1)
+            for measure in ("gold", "length")
+        )
+
     @property
     def last(self) -> int:
         """Give the last iteration: a run that stopped before carries its models on to it."""
@@ -152,8 +160,13 @@ def labels(numbers: Numbers, t: int, subset: str = "") -> Labels:
     )
 
 
+def trained(numbers: Numbers, t: int) -> bool:
+    """Tell whether the iteration went on, and r_t learnt in it."""
+    return numbers.number(t, "eval.active") == 1.0 and numbers.number(t, "train_rm.steps") > 0
+
+
 def own_label(numbers: Numbers, t: int) -> bool:
-    """Tell whether r_t learnt from "pi_t's response is better": gold may label, or nothing."""
+    """Tell whether r_t's pairs say "pi_t's response is better": gold may label, or none be left."""
     by_gold = numbers.number(t, "build_pairs.labelled_by_gold") == 1.0
     return not by_gold and numbers.number(t, "build_pairs.pairs_pseudo") != 0.0
 

@@ -224,7 +224,12 @@ def _block(
     if block.rule is not None:
         yield from _checked(block, plan, studied)
         yield from _each(studied)
-    alike = all(plan.arms[arm].later for arm in block.arms)
+    by_seed = {one.unit.group: one for one in first}
+    alike = all(
+        one.unit.group in by_seed and one.same_policies(by_seed[one.unit.group])
+        for own in studied.values()
+        for one in own
+    )
     if alike:
         yield f"The policies are {block.against}'s; none learns from these reward models."
         yield ""
@@ -540,11 +545,8 @@ def _labels(key: Key, own: Sequence[Numbers]) -> Iterator[list[str]]:
 
 def _right(samples: Sequence[Sample]) -> list[str]:
     """Give how often labels are right, and how often the reward model: means over seeds."""
-    label = [sample._replace(other_counts=sample.counts * 0) for sample in samples]
-    reward = [
-        one._replace(sums=sample.other_sums) for one, sample in zip(label, samples, strict=True)
-    ]
-    means = [estimate(each).mean for each in (label, reward)]
+    sides = [[one.first() for one in samples], [one.second() for one in samples]]
+    means = [estimate(side).mean for side in sides]
     return [f"{mean:.3f}" if np.isfinite(mean) else "–" for mean in means]
 
 
@@ -565,10 +567,7 @@ def _by_margin(everything: Sequence[Numbers]) -> Iterator[str]:
         [
             "label right",
             *(
-                shown(
-                    estimate([sample._replace(other_counts=sample.counts * 0) for sample in each]),
-                    signed=False,
-                )
+                shown(estimate([sample.first() for sample in each]), signed=False)
                 for each in samples
             ),
         ],
@@ -627,7 +626,7 @@ def _by_instruction(everything: Sequence[Numbers]) -> Iterator[str]:
             gained = _together(
                 (one.unit.seed, outcomes.agreement(one, "own_samples", t, name))
                 for one in had
-                if one.number(t, "train_rm.steps") > 0
+                if outcomes.trained(one, t)
             )
             rows.append(
                 [

@@ -50,8 +50,8 @@ def run(cache: Cache, machine: str) -> Iterator[Done]:
     for name in graph.sorted_as_dvc(list(nodes.values())):
         if name.partition("@")[0] in LEFT_OUT:
             continue
-        node = nodes[name]
-        raw, text = written[name.partition("@")[2] not in ("", "1")]
+        node, t = nodes[name], name.partition("@")[2]
+        raw, text = written[t.isdigit() and int(t) > 1]
         name_of = key(node, raw, made, {"machine": machine, **work.versions()})
         with cache.turn(name_of):
             entry = cache.restore(name_of, Path())

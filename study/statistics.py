@@ -27,6 +27,14 @@ class Sample(NamedTuple):
     other_sums: Floats
     other_counts: Floats
 
+    def first(self) -> "Sample":
+        """Give the one side, with nothing subtracted."""
+        return self._replace(other_sums=0 * self.sums, other_counts=0 * self.counts)
+
+    def second(self) -> "Sample":
+        """Give what is subtracted, by itself."""
+        return Sample(self.other_sums, self.other_counts, self.sums, self.counts).first()
+
 
 class Estimate(NamedTuple):
     """A difference, its bounds, the two-sided p of no difference, and that of each seed.

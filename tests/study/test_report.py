@@ -181,8 +181,14 @@ def test_instructions_tell_what_r_t_gains_on_answers_that_differ_in_one_alone(pa
 
 
 def test_where_only_the_reward_model_differs_only_it_is_told(tmp_path: Path) -> None:
-    second = ARMS.replace("with: [fixed-reward-model]", "later: {build_pairs: {pseudo: false}}")
-    text = written(tmp_path, second.replace("arms: [mutual, fixed]", "arms: [fixed]")).read_text()
+    page = written(tmp_path, ARMS.replace("arms: [mutual, fixed]", "arms: [fixed]"))
+    assert "**The policy.**" in page.read_text()  # other policies
+    for seed in (1, 2):
+        unit = Unit("fixed", seed, "float32")
+        about = {**unit._asdict(), **ABOUT, "status": results.DONE}
+        results.write(results.path(tmp_path / "found", unit), about, rows(0.5, 0.5))
+    report.write(planning.load(tmp_path / "arms.yaml"), tmp_path / "found", page)
+    text = page.read_text()
     assert "The policies are mutual's; none learns from these reward models." in text
     assert "**The policy.**" not in text
     assert "study-core-gold.png" not in text
