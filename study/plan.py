@@ -246,7 +246,8 @@ def values(plan: StudyPlan, unit: Unit, later: bool = False) -> dict[str, Any]:
         later: give the values from iteration 2 on.
 
     Raises:
-        InputError: there is no such ablation, or a stage would refuse the values.
+        InputError: there is no such ablation, a stage would refuse the values, or there is no
+            iteration 2 for those that come later.
     """
     arm, testbed = plan.arms[unit.arm], plan.testbeds[plan.testbed(unit.arm)]
     found = _read(f"presets/{testbed.preset}.yaml")
@@ -257,6 +258,11 @@ def values(plan: StudyPlan, unit: Unit, later: bool = False) -> dict[str, Any]:
     for block, key in FORMAT_KEYS:
         found[block][key] = unit.format
     params.validate(found, Path(f"params of {unit.name}"))
+    if later and len(found["iterations"]) == 1:
+        raise InputError(
+            f"params of {unit.name}: the arm has values for later, and the run one iteration; "
+            "expected two at least; put them into set, or take another testbed"
+        )
     return found
 
 

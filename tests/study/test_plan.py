@@ -103,6 +103,13 @@ def test_what_may_not_change_later_is_refused_in_one_line(tmp_path: Path) -> Non
         written(tmp_path, TEXT.replace("is: both learn", "is: both learn, later: {dpo: {beta: 1}}"))
 
 
+def test_values_for_later_without_a_later_iteration_are_refused(tmp_path: Path) -> None:
+    one = "is: both learn, set: {iterations: {'2': null}}, later: {train_rm: {fixed: true}}"
+    plan = written(tmp_path, TEXT.replace("is: both learn", one))
+    with pytest.raises(InputError, match=r"mutual-s1-float32: .* the run one iteration; expected"):
+        planning.values(plan, Unit("mutual", 1, "float32"), later=True)
+
+
 @pytest.mark.parametrize("arm", planning.load().arms)
 def test_every_arm_of_the_study_is_valid_and_differs_from_the_others(arm: str) -> None:
     plan = planning.load()
@@ -116,8 +123,9 @@ def test_every_arm_of_the_study_is_valid_and_differs_from_the_others(arm: str) -
 def what_it_is(plan: planning.StudyPlan, arm: str) -> tuple[object, ...]:
     """Give the params of an arm, at first and later, and what its r_0 learns from."""
     unit = Unit(arm, 1, "bfloat16")
-    both = (planning.values(plan, unit), planning.values(plan, unit, later=True))
-    return *both, plan.arms[arm].preferences
+    changes = plan.arms[arm]
+    both = (planning.values(plan, unit), changes.later and planning.values(plan, unit, later=True))
+    return *both, changes.preferences
 
 
 @pytest.mark.parametrize("testbed", planning.load().testbeds)
