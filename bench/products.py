@@ -1,10 +1,12 @@
-"""Products of bfloat16 on a processor without instructions for it, in one run.
+"""The number formats on a processor, in one run: what `auto` should be, and what ours gain.
 
-    python -m bench.products
+    python -m bench.products                # a DPO step
+    python -m bench.products --of answers   # 160 answers of 48 tokens
     python -m bench.products --json out.json
 
-A DPO step of a random model in SmolLM2-135M's shape, as training makes it: in float32, in bfloat16
-by our products, and in bfloat16 by torch's own. The last takes minutes a turn on such a processor.
+A DPO step of a random model in SmolLM2-135M's shape, as training makes it, or answers of the
+embedded model, as sampling draws them: in float32, in bfloat16 by our products, and in bfloat16 by
+torch's own. The last takes minutes a turn on a processor without instructions for bfloat16.
 Variants take turns; medians are compared.
 """
 
@@ -14,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from bench import training
+from bench import sampling, training
 from bench.turns import in_turn, median_seconds, show
 from mutual_taught.models import products
 
@@ -24,6 +26,14 @@ def step(pairs: int, precision: str, work: Path) -> Callable[[], object]:
     training.TRAINING = training.TRAINING.model_copy(update={"precision": precision})
     work.mkdir()
     return training.dpo_ours(training.Case("135M", pairs, work))
+
+
+def answers(precision: str, policy: Path) -> Callable[[], object]:
+    """Make our engine draw answers that do not end by themselves, in a number format."""
+    engine = sampling.started("transformers", policy, precision)
+    engine.policy = engine.policy._replace(stop_ids=frozenset({10**6}))
+    asked = sampling.requests(engine.tokenizer, 32, sampling.WIDTH)
+    return sampling.ours(engine, asked, sampling.SHARDS)
 
 
 def by_ours(work: Callable[[], object]) -> None:
@@ -39,6 +49,7 @@ def by_torch(work: Callable[[], object]) -> None:
 
 
 @click.command()
+@click.option("--of", "what", default="step", type=click.Choice(["step", "answers"]))
 @click.option("--repeats", default=3, show_default=True, type=click.IntRange(min=1))
 @click.option(
     "--pairs", default=2, show_default=True, type=click.IntRange(min=1), help="Of a step."
@@ -46,13 +57,17 @@ def by_torch(work: Callable[[], object]) -> None:
 @click.option(
     "--json", "out", type=click.Path(path_type=Path, dir_okay=False), help="Write numbers here."
 )
-def main(repeats: int, pairs: int, out: Path | None) -> None:
-    """Compare a DPO step in float32, and in bfloat16 by our products and by torch's."""
+def main(what: str, repeats: int, pairs: int, out: Path | None) -> None:
+    """Compare a DPO step, or answers, in float32, and in bfloat16 by ours and torch's products."""
     has = products.torch_has_them()
     click.echo(f"torch has kernels for bfloat16 here: {'yes' if has else 'no'}")
     with tempfile.TemporaryDirectory() as work:
-        exact = step(pairs, "float32", Path(work, "float32"))
-        low = step(pairs, "bfloat16", Path(work, "bfloat16"))
+        if what == "answers":
+            policy = sampling.embedded(Path(work))
+            exact, low = answers("float32", policy), answers("bfloat16", policy)
+        else:
+            exact = step(pairs, "float32", Path(work, "float32"))
+            low = step(pairs, "bfloat16", Path(work, "bfloat16"))
         runs = {
             "float32": lambda: by_torch(exact),
             "bfloat16_ours": lambda: by_ours(low),

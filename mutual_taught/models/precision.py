@@ -9,15 +9,13 @@ from mutual_taught.config.fields import Block, Dtype
 from mutual_taught.models import products
 
 B = TypeVar("B", bound=Block)
-INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def settle(block: B) -> B:
-    """Replace every `auto` of a block: bfloat16 where the chip has it, else float32.
+    """Replace every `auto` of a block: bfloat16 where the chip is faster with it, else float32.
 
-    Of processors, those of x86-64 with AVX-512 BF16 or AMX are known to have it. Elsewhere bfloat16
-    gains nothing over float32. A chosen bfloat16 is kept there, with a warning.
+    A chosen bfloat16 is kept where it is not, with a warning.
     """
     fast = fast_dtype()
     chosen = {name: fast for name, value in block if value == "auto"}
@@ -35,11 +33,16 @@ FORWARD = ("dtype", "reference_dtype", "precision")
 
 
 def fast_dtype() -> Dtype:
-    """Name the format for forward and backward passes on the device of this process."""
+    """Name the format for forward and backward passes on the device of this process.
+
+    Of processors, those of x86-64 with AMX are known to be faster in bfloat16, and those with
+    AVX-512 BF16, but for Intel's, which are slower in it (`python -m bench.products`).
+    """
     if torch.cuda.is_available():
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     has = torch.cpu.get_capabilities()
-    return "bfloat16" if any(has.get(name) for name in INSTRUCTIONS) else "float32"
+    vectors = has.get("avx512_bf16") and "Intel" not in str(has.get("cpu_name"))
+    return "bfloat16" if vectors or has.get("amx_bf16") else "float32"
 
 
 def to_compute_in(name: str) -> torch.dtype:

@@ -17,10 +17,13 @@ ENGINE = params.load(Engine, path=ROOT / "presets" / "laptop.yaml")
         ({"avx2": True, "avx512_bf16": False}, "float32"),
         ({"avx512_f": True}, "float32"),
         ({"avx512_bf16": True}, "bfloat16"),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bfloat16"),
+        ({"avx512_bf16": True, "amx_bf16": False, "cpu_name": "Intel Xeon"}, "float32"),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bfloat16"),
         ({"amx_bf16": True}, "bfloat16"),
     ],
 )
-def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
+def test_auto_is_bfloat16_where_the_processor_is_faster_with_it(
     monkeypatch: pytest.MonkeyPatch, has: dict[str, object], expected: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
