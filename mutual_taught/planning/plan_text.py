@@ -79,8 +79,8 @@ def _few(keys: Sequence[str]) -> str:
 
 
 def _counts(work: Work) -> Iterator[str]:
-    """Spell the counts that are not 0."""
-    for name, count in work._asdict().items():
+    """Spell the counts that are not 0, but for the width, which is in them."""
+    for name, count in work._replace(width=0)._asdict().items():
         if count:
             yield f"{count:,} {name}"
 

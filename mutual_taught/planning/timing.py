@@ -117,23 +117,23 @@ def operations(stage: str, work: Work, basis: Basis) -> float:
     """Give the seconds of a stage's floating-point operations, and of reading its weights.
 
     A forward pass takes two operations a weight and token, a training step six, with gradient
-    checkpointing eight. A token that is decoded takes at least the time of reading all weights,
-    once for all responses of a batch.
+    checkpointing eight. A prompt is read once for all its answers. A token that is decoded takes at
+    least the time of reading all weights, once for all responses of a batch.
     """
     assert basis.now is not None
     assert basis.speed is not None
     name, params = stage.split("@")[0], at(basis.params, stage.rpartition("@")[2])
     policy, reward = basis.now.policy.weights, basis.now.reward.weights
     prompt = params.tokens.max_prompt_tokens * PROMPT
+    read = prompt / work.width
     flops, reads = 0.0, 0.0
     if work.answers:
         longest = work.tokens / work.answers
-        flops += 2 * policy * (work.answers * prompt + work.tokens * RESPONSE)
+        flops += 2 * policy * (work.answers * read + work.tokens * RESPONSE)
         batches = math.ceil(work.answers / params.engine.together(prompt + longest))
         reads += batches * longest * policy * BYTES[str(params.engine.dtype)]
     response = max(params.sample.max_new_tokens, params.answer.max_new_tokens) * RESPONSE
-    flops += 2 * reward * work.scores * (prompt + response)
-    flops += 2 * policy * work.read * (prompt + response)
+    flops += 2 * (reward * work.scores + policy * work.read) * (read + response)
     weights = reward if name in REWARD else policy
     passes = 2 if name == "rank_pairs" else 8 if params.training.gradient_checkpointing else 6
     trained = passes * weights * work.pairs * (prompt + 2 * response)

@@ -30,7 +30,7 @@ class Work(NamedTuple):
     answers: drawn. tokens: of these, at most. scores: answers scored. read: answers whose log-probs
     a policy that is not trained gives. pairs: trained on, as often
     as they are met, or read by the reference. steps: of the optimiser. candidates: policies that
-    are kept.
+    are kept. width: how many of the answers have one prompt, which is read once for them.
     """
 
     answers: int = 0
@@ -40,6 +40,7 @@ class Work(NamedTuple):
     steps: int = 0
     candidates: int = 0
     read: int = 0
+    width: int = 1
 
 
 def sizes(data: Data, prepared: Mapping[str, float] | None) -> dict[str, int]:
@@ -109,7 +110,8 @@ def of_run(params: Params, prompts: Mapping[str, int], seed_pairs: int) -> dict[
         seed_pairs: preferences that r_0 is trained on; 0 if it is not trained here.
     """
     reward, judged = prompts["reward"], prompts["eval"] * params.eval.responses_per_prompt
-    evaluated = Work(judged, judged * params.eval.max_new_tokens, judged)
+    width = params.eval.responses_per_prompt
+    evaluated = Work(judged, judged * params.eval.max_new_tokens, judged, width=width)
     found = {
         "prepare_reward_model": _trained(seed_pairs, params.base_reward_model),
         "eval_base": evaluated,
@@ -147,17 +149,20 @@ def at(params: Params, t: str) -> Params:
 def _e_step(t: str, params: Params, asked: int, fought: int) -> dict[str, Work]:
     """Count the work from `sample` to `duel`, for so many policy and selection prompts."""
     given = params.sample.source == "given"
-    drawn = asked * (2 if given else params.sample.responses_per_prompt)
+    width = 2 if given else params.sample.responses_per_prompt
+    drawn = asked * width
     trained = _trained(asked, params.dpo)
     candidates = math.ceil(trained.steps / params.dpo.save_steps)
     candidates = min(candidates, params.dpo.keep_checkpoints or candidates)
-    duels = (candidates + 1) * fought * params.duel.responses_per_prompt
+    fighters = params.duel.responses_per_prompt
+    duels = (candidates + 1) * fought * fighters
+    sampled = Work(drawn, drawn * params.sample.max_new_tokens, width=width)
     return {
-        f"sample@{t}": Work() if given else Work(drawn, drawn * params.sample.max_new_tokens),
-        f"score@{t}": Work(scores=drawn),
+        f"sample@{t}": Work() if given else sampled,
+        f"score@{t}": Work(scores=drawn, width=width),
         f"rank_pairs@{t}": Work(pairs=asked),
         f"dpo@{t}": trained._replace(candidates=candidates),
-        f"duel@{t}": Work(duels, duels * params.duel.max_new_tokens, duels),
+        f"duel@{t}": Work(duels, duels * params.duel.max_new_tokens, duels, width=fighters),
     }
 
 

@@ -40,6 +40,8 @@ SMALL = Shape(1000, 2, 10, 20, 5, 30, True)
 
 # Counts
 
+EVALUATED = Work(answers=384, tokens=384 * 48, scores=384, width=4)
+
 
 def test_counts_of_the_laptop_preset() -> None:
     values = preset("laptop")
@@ -52,17 +54,18 @@ def test_counts_of_the_laptop_preset() -> None:
         "eval": 96,
     }
     works = workload.of_run(values, prompts, 176)
-    assert works["sample@1"] == Work(answers=640, tokens=640 * 48)  # 128 prompts, 5 responses
-    assert works["score@2"] == Work(scores=640)
+    # 128 prompts, 5 responses
+    assert works["sample@1"] == Work(answers=640, tokens=640 * 48, width=5)
+    assert works["score@2"] == Work(scores=640, width=5)
     assert works["dpo@1"] == Work(pairs=256, steps=32, candidates=2)  # 2 epochs of 128 / 8
     assert works["duel@1"].answers == 300  # 100 prompts, 2 candidates and pi_0
     assert works["answer_previous@2"] == Work(answers=128, tokens=128 * 48)
     assert works["answer@2"] == Work(answers=128, tokens=128 * 48, scores=256)  # y_t and y_{t-1}
     assert works["train_rm@1"] == Work(pairs=256, steps=16)  # 128 + 128, 256 / 16
     # r_1 and r_0, which is r_{t-1}; at t = 2 r_1, too; and pi_0 reads all responses
-    assert works["eval@1"] == Work(answers=384, tokens=384 * 48, scores=768, read=384)
-    assert works["eval@2"] == Work(answers=384, tokens=384 * 48, scores=1152, read=384)
-    assert works["eval_base"] == Work(answers=384, tokens=384 * 48, scores=384)
+    assert works["eval@1"] == EVALUATED._replace(scores=768, read=384)
+    assert works["eval@2"] == EVALUATED._replace(scores=1152, read=384)
+    assert works["eval_base"] == EVALUATED
     assert works["prepare_reward_model"] == Work(pairs=352, steps=22)  # 2 epochs of 176 / 16
 
 
@@ -519,6 +522,20 @@ def test_calibrated_time_is_operations_over_what_is_reached() -> None:
     expected = 10 * (256 / 3 + 64) * 6 * 1000 / (1e6 * 0.6)
     time = timing.estimate("dpo@1", Work(pairs=10, steps=1), (), fast)
     assert time.seconds == pytest.approx(rates.START + expected)
+
+
+def test_a_prompt_is_read_once_for_all_its_answers() -> None:
+    fast = basis(speed=Speed(1e6, 1e9))
+    # of 10 answers two have one prompt each: 5 prompts of 256 / 3 tokens, and 2/3 of the answers'
+    drawn, scored = Work(10, 10 * 48, width=2), Work(scores=10, width=2)
+    expected = 2 * 1000 * (5 * 256 / 3 + 10 * 2 / 3 * 48) / (1e6 * 0.6)
+    for stage, work in (
+        ("sample@1", drawn),
+        ("score@1", scored),
+        ("eval@1", Work(read=10, width=2)),
+    ):
+        time = timing.estimate(stage, work, (), fast)
+        assert time.seconds == pytest.approx(rates.START + expected), stage
 
 
 def test_decoding_takes_at_least_the_time_of_reading_the_weights() -> None:
