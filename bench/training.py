@@ -16,8 +16,8 @@ tensors on a GPU; four processes are there at a time, 17 GB at 135M.
 - TRL, default: autocast, gradient checkpointing, the reference model in memory.
 - floor: the bare packed forward and backward, and AdamW.
 
-Autocast is to bfloat16 where the chip is faster with it; elsewhere all variants run in float32, TRL's default
-too, which would be many times slower in the bfloat16 it asks for.
+Autocast is to bfloat16 where the chip is faster with it; elsewhere all variants run in float32,
+TRL's default too, which may be many times slower in the bfloat16 it asks for.
 
 The reward workload has prompts as long as responses (92 tokens each).
 
