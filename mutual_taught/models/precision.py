@@ -35,7 +35,7 @@ FORWARD = ("dtype", "reference_dtype", "precision")
 def fast_dtype() -> Dtype:
     """Name the format for forward and backward passes on the device of this process.
 
-    Of processors, those of x86-64 with AMX are known to be faster in bfloat16, and those with
+    Of processors, those of x86-64 with AMX are taken to be faster in bfloat16, and those with
     AVX-512 BF16, but for Intel's, which are slower in it (`python -m bench.products`).
     """
     if torch.cuda.is_available():
