@@ -1,6 +1,5 @@
 """What a machine has: devices, memory, disk, and how fast it multiplies."""
 
-import math
 import re
 import shutil
 import time
@@ -87,7 +86,8 @@ def memory() -> int:
 def speed(machine: Machine, dtype: str) -> Speed:
     """Measure this machine in about a second: a product of matrices, and a copy.
 
-    The best of each counts: at first threads start, and other work may be in the way.
+    The best of each counts, because other work may be in the way. A first time counts for nothing:
+    threads start in it, and a GPU's libraries.
 
     Args:
         machine: of `here`.
@@ -109,11 +109,15 @@ def speed(machine: Machine, dtype: str) -> Speed:
 def _best(work: Callable[[], object], kind: str) -> float:
     import torch
 
-    best, begun = math.inf, time.perf_counter()
-    while time.perf_counter() - begun < TRIES:
+    def seconds() -> float:
         start = time.perf_counter()
         work()
         if kind == "cuda":
             torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
+        return time.perf_counter() - start
+
+    seconds()
+    best, begun = seconds(), time.perf_counter()
+    while time.perf_counter() - begun < TRIES:
+        best = min(best, seconds())
     return best

@@ -554,6 +554,19 @@ def test_batches_bounded_by_tokens_read_the_weights_as_often_as_there_are_batche
     assert time.seconds == pytest.approx(rates.START + 3 * 48 * 4000 / 600)
 
 
+def test_speed_is_the_best_after_a_first_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([9.0, 0.3, 0.1])  # of seconds: the first one starts threads, or a GPU's libraries
+    now = 0.0
+
+    def work() -> None:
+        nonlocal now
+        now += next(took)
+
+    monkeypatch.setattr("time.perf_counter", lambda: now)
+    monkeypatch.setattr(machine, "TRIES", 0.05)
+    assert machine._best(work, "cpu") == pytest.approx(0.1)
+
+
 def test_stage_without_a_model_takes_its_start() -> None:
     assert timing.estimate("build_pairs@1", Work(), (), basis()).seconds == rates.START
 
