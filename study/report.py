@@ -372,7 +372,9 @@ POLICY = [
     "length, ratio",
     "cut",
     "chosen log-prob",
+    "log π_t / π_0, nats a token",
     "r_0's reward, change",
+    "over-optimisation",
 ]
 
 
@@ -393,7 +395,9 @@ def _policy(key: Key, own: Sequence[Numbers]) -> list[str]:
         _spread(lengths, 2),
         _spread([one.average(one.last, "cut") for one in own], 2),
         _spread([_displacement(one) for one in own], 1),
+        _spread([one.number(one.last, "eval.policy.kl.k1_per_token") for one in own], 2),
         _spread([_reward_change(one) for one in own], 2),
+        _numbers([one.number(one.last, "eval.policy.over_optimisation.mean") for one in own]),
     ]
 
 
@@ -405,7 +409,7 @@ def _displacement(numbers: Numbers) -> float:
 
 
 def _reward_change(numbers: Numbers) -> float:
-    """Give how much r_0's mean reward rose: what gold does not follow is over-optimisation."""
+    """Give how much r_0's mean reward rose."""
     first, last = (numbers.number(t, "eval.policy.reward.r0.mean") for t in (0, numbers.last))
     return last - first
 
@@ -417,8 +421,10 @@ REWARD = [
     "r_0, the same",
     "difference",
     "p",
+    "its log loss, difference",
     "held-out pairs, difference",
     "p",
+    "their log loss, difference",
     "pairs",
     "steps",
 ]
@@ -437,12 +443,23 @@ def _reward(key: Key, own: Sequence[Numbers]) -> list[str]:
         *(shown(one, signed=False) for one in each),
         shown(samples),
         _p(samples.p),
+        _numbers(_log_loss(own, "own_samples.rt", "own_samples.r0")),
         shown(held_out),
         _p(held_out.p),
+        _numbers(_log_loss(own, "gold_pairs", "gold_pairs.r0")),
         *(
             _spread([one.number(one.last, name) for one in own], 0)
             for name in ("build_pairs.pairs", "train_rm.steps")
         ),
+    ]
+
+
+def _log_loss(own: Sequence[Numbers], of: str, less: str) -> list[float]:
+    """Give the log loss of r_t's margins minus that of r_0's on the same pairs, of every seed."""
+    return [
+        one.number(one.last, f"eval.reward_model.{of}.log_loss")
+        - one.number(one.last, f"eval.reward_model.{less}.log_loss")
+        for one in own
     ]
 
 
@@ -693,6 +710,15 @@ def _spread(values: Sequence[float], digits: int = 3) -> str:
         _minus(f"{value:.{digits}f}") for value in (float(np.mean(known)), min(known), max(known))
     )
     return mean if len(known) == 1 else f"{mean} ({low} to {high})"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """Write the mean of numbers of whole runs, one a seed; one by itself has no interval."""
+    one = np.ones(1)
+    found = estimate(
+        [Sample(value * one, one, 0 * one, 0 * one) for value in values if np.isfinite(value)]
+    )
+    return _minus(f"{found.mean:+.3f}") if found.seeds == 1 else shown(found)
 
 
 def _share(values: outcomes.Bools, count: bool = False) -> str:

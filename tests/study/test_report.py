@@ -42,6 +42,11 @@ def rows(gain: float, right: float, steps: float = 3.0) -> list[ResultRow]:
     numbers = {"train_rm.steps": steps, "select_policy.win_rate": 0.75}
     numbers |= {"dpo.chosen_logp_change": -5.5, "eval.policy.gold_vs_base.mean": 0.5}
     numbers |= {f"eval.policy.gold_vs_base.ci_{end}": at for end, at in (("lo", 0.4), ("hi", 0.6))}
+    numbers |= {"eval.policy.kl.k1_per_token": 0.5, "eval.policy.over_optimisation.mean": 0.25}
+    pairs = "eval.reward_model"
+    numbers |= {f"{pairs}.own_samples.rt.log_loss": 0.75 - right / 2}
+    numbers |= {f"{pairs}.own_samples.r0.log_loss": 0.5, f"{pairs}.gold_pairs.log_loss": 0.25}
+    numbers |= {f"{pairs}.gold_pairs.r0.log_loss": 0.5}
     found += [ResultRow(1, name, "", "", value, 1) for name, value in numbers.items()]
     for prompt in "abcd":
         for t in (0, 1):
@@ -119,6 +124,7 @@ def test_policy_is_compared_with_the_base_on_the_same_prompts(page: Path) -> Non
     found = row(page, "mutual, float32")
     assert found[1:5] == ["2", "1 of 1", "0.250 (0.250 to 0.250)", "+0.500 (0.500 to 0.500)"]
     assert found[8] == "1.20 (1.20 to 1.20)"
+    assert found[11:14] == ["0.50 (0.50 to 0.50)", "–", "+0.250 (0.250 to 0.250)"]
 
 
 def test_reward_model_is_compared_with_the_first_on_the_same_pairs(page: Path) -> None:
@@ -128,6 +134,22 @@ def test_reward_model_is_compared_with_the_first_on_the_same_pairs(page: Path) -
         "0.500 (0.500 to 0.500)",
         "+0.500 (0.500 to 0.500)",
     ]
+    assert found[6:10] == ["−0.250 (−0.250 to −0.250)", "–", "–", "−0.250 (−0.250 to −0.250)"]
+
+
+def test_number_of_one_run_has_no_interval_and_that_of_three_has_one(tmp_path: Path) -> None:
+    found = []
+    for seed, right in ((1, 1.0), (2, 0.5), (3, 0.0)):
+        unit = Unit("fixed", seed, "float32")
+        about = {**unit._asdict(), **ABOUT, "status": results.DONE}
+        results.write(results.path(tmp_path / "found", unit), about, rows(0.5, right))
+        (tmp_path / "arms.yaml").write_text(ARMS)
+        path = tmp_path / "study.md"
+        path.write_text(PAGE)
+        report.write(planning.load(tmp_path / "arms.yaml"), tmp_path / "found", path)
+        found.append(row(path, "fixed, float32", 1)[6])
+    # Mean 0, standard deviation 0.25: t(0.975, 2) = 4.303 times 0.25 / sqrt(3) is 0.621.
+    assert found == ["−0.250", "−0.125 (−0.250 to 0.000)", "+0.000 [−0.621, 0.621]"]
 
 
 def test_arms_are_compared_with_the_one_that_is_named(page: Path) -> None:
