@@ -40,7 +40,7 @@ def judge(plan: StudyPlan, done: Sequence[Numbers]) -> list[Found]:
         arms = [claim.arm, *filter(None, [claim.minus])]
         wanted = set.intersection(*({u.seed for u in listed if u.arm == arm} for arm in arms))
         number = _number(claim, [by_arm.get(arm, {}) for arm in arms])
-        found.append(Found(claim, number, len(wanted), _state(claim, number)))
+        found.append(Found(claim, number, len(wanted), _state(claim, number, len(wanted))))
     return found
 
 
@@ -57,10 +57,13 @@ def _one(value: float) -> Sample:
     return Sample(*(np.array([each]) for each in (value if known else 0.0, known, 0.0, 0.0)))
 
 
-def _state(claim: Claim, found: Estimate) -> str:
-    """Say what came of a claim: the whole interval lies within its range, outside, or neither."""
+def _state(claim: Claim, found: Estimate, wanted: int) -> str:
+    """Say what came of a claim: the whole interval lies within its range, outside, or neither.
+
+    It waits until all seeds are there: a verdict on some of them could be taken back.
+    """
     low, high = claim.within
-    if found.seeds < LEAST:
+    if found.seeds < max(wanted, LEAST):
         return "waits"
     if low <= found.low and found.high <= high:
         return "holds"

@@ -44,7 +44,9 @@ def labels(studied: Studied) -> bytes | None:
     figure = _figure()
     axes = figure.subplots()
     for (arm, number_format), own in studied.items():
-        points = [point for one in own for t in range(1, one.last + 1) for point in _step(one, t)]
+        points = [
+            point for one in own for t in range(1, one.last + 1) for point in outcomes.step(one, t)
+        ]
         if points:
             axes.plot(*zip(*points, strict=True), "o", label=f"{arm}, {number_format}")
     if not axes.has_data():
@@ -55,16 +57,6 @@ def labels(studied: Studied) -> bytes | None:
     axes.set_ylabel("r_t minus r_0 right, own samples")
     axes.legend(fontsize=6)
     return _png(figure)
-
-
-def _step(numbers: Numbers, t: int) -> list[tuple[float, float]]:
-    """Give the point of an M-step; none where r_t did not learn from its labels."""
-    found = outcomes.labels(numbers, t)
-    gain = estimate([outcomes.agreement(numbers, "own_samples", t)]).mean
-    learnt = outcomes.trained(numbers, t) and outcomes.own_label(numbers, t)
-    if not (len(found.label) and np.isfinite(gain) and learnt):
-        return []
-    return [(float(found.label.mean() - found.reward.mean()), gain)]
 
 
 def runs(studied: Studied) -> bytes | None:

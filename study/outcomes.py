@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.results import Result
-from study.statistics import Sample
+from study.statistics import Sample, difference
 
 Bools = NDArray[np.bool_]
 Values = dict[str, tuple[float, int]]  # mean and how many it is over, by prompt
@@ -169,6 +169,20 @@ def own_label(numbers: Numbers, t: int) -> bool:
     """Tell whether r_t's pairs say "pi_t's response is better": gold may label, or none be left."""
     by_gold = numbers.number(t, "build_pairs.labelled_by_gold") == 1.0
     return not by_gold and numbers.number(t, "build_pairs.pairs_pseudo") != 0.0
+
+
+def step(numbers: Numbers, t: int) -> list[tuple[float, float]]:
+    """Give what the label of an M-step is right more often than r_{t-1}, and what r_t gains.
+
+    Returns:
+        One pair of numbers; none where r_t did not learn from its labels.
+    """
+    found = labels(numbers, t)
+    gained = difference(agreement(numbers, "own_samples", t))
+    learnt = trained(numbers, t) and own_label(numbers, t)
+    if not (len(found.label) and np.isfinite(gained) and learnt):
+        return []
+    return [(float(found.label.mean() - found.reward.mean()), gained)]
 
 
 def label_sample(found: Sequence[Labels], where: Callable[[Labels], Bools] | None = None) -> Sample:

@@ -83,8 +83,8 @@ def _claimed(plan: StudyPlan, done: Sequence[Numbers]) -> Iterator[str]:
     yield ""
     yield (
         "Each claim has its range in `study/arms.yaml`. It holds where the whole 95 % interval "
-        "over seeds lies within, and is wrong where all of it lies outside. Below three seeds it "
-        "waits. No interval is corrected for the number of claims."
+        "over seeds lies within, and is wrong where all of it lies outside. It waits until all of "
+        "its seeds are run. No interval is corrected for the number of claims."
     )
     yield ""
     head = ["", "claim", "arm", "measured", "seeds", "range", "so it"]
@@ -244,7 +244,7 @@ def _block(
     yield ""
     yield from table(REWARD, [_reward(key, own) for key, own in studied.items()])
     if block.against is not None:
-        yield from _contrasts(block.against, first, studied, OUTCOMES[2:] if alike else OUTCOMES)
+        yield from _contrasts(block, first, studied, OUTCOMES[2:] if alike else OUTCOMES)
     yield (
         "**The M-step's labels**: pairs of D_M whose gold differs, of the seeds that had the "
         "M-step. The shares are means over seeds; p is not corrected. The labels are the M-step's, "
@@ -253,6 +253,7 @@ def _block(
     yield ""
     yield from table(LABELS, [row for key, own in studied.items() for row in _labels(key, own)])
     everything = [numbers for own in studied.values() for numbers in own]
+    yield from _pointing(everything)
     yield from _by_margin(everything)
     yield from _by_instruction(everything)
     drawn = [figures.LABELS] if alike else [figures.GOLD, figures.LABELS]
@@ -464,9 +465,10 @@ def _log_loss(own: Sequence[Numbers], of: str, less: str) -> list[float]:
 
 
 def _contrasts(
-    against: str, found: Sequence[Numbers], studied: Studied, of: Sequence[Outcome]
+    block: Block, found: Sequence[Numbers], studied: Studied, of: Sequence[Outcome]
 ) -> Iterator[str]:
     """Compare every arm with one, on the prompts of the seeds that both have."""
+    against, tests = block.against, len(set(block.arms) - {block.against})
     for number_format in dict.fromkeys(number_format for _, number_format in studied):
         first = {one.unit.seed: one for one in found if one.unit.format == number_format}
         arms = [arm for arm, other in studied if other == number_format and arm != against]
@@ -476,7 +478,7 @@ def _contrasts(
             [_contrast(first, studied[arm, number_format], measure) for arm in arms]
             for _, measure in of
         ]
-        corrected = [holm([one.p for one in each]) for each in outs]
+        corrected = [holm([one.p for one in each], tests) for each in outs]
         rows = [
             [
                 arm,
@@ -489,8 +491,8 @@ def _contrasts(
             for place, arm in enumerate(arms)
         ]
         yield (
-            f"**Against {against}**, {number_format}, on the same seeds. p is corrected for "
-            f"{len(arms)} arm{'s' * (len(arms) > 1)} (Holm), each outcome by itself."
+            f"**Against {against}**, {number_format}, on the same seeds. p is corrected for the "
+            f"block's {tests} arms, run or not (Holm), each outcome by itself."
         )
         yield ""
         head = [text for name, _ in of for text in (f"{name}, minus its", "p", "by seed")]
@@ -558,6 +560,29 @@ def _labels(key: Key, own: Sequence[Numbers]) -> Iterator[list[str]]:
             _share(contrary, count=True) if learnt else "–",
             shown(estimate([outcomes.agreement(one, "own_samples", t) for one, _ in made])),
         ]
+
+
+POINTING = ["t", "M-steps", "neither number is 0", "same sign", "correlation"]
+
+
+def _pointing(everything: Sequence[Numbers]) -> Iterator[str]:
+    """Say whether what r_t gains follows from the labels: every M-step once, no test."""
+    rows = []
+    for t in range(1, max(one.last for one in everything) + 1):
+        steps = {(one.unit.seed, point) for one in everything for point in outcomes.step(one, t)}
+        points = np.array([point for _, point in sorted(steps)], np.float64).reshape(-1, 2)
+        if len(points) < 3:  # two always lie on a line
+            continue
+        signed = points[(points != 0).all(axis=1)]
+        same = int((signed[:, 0] * signed[:, 1] > 0).sum())
+        varied = bool((points.std(axis=0) > 0).all())
+        related = float(np.corrcoef(*points.T)[0, 1]) if varied else float("nan")
+        shown_as = _minus(f"{related:+.2f}") if varied else "–"
+        rows.append([str(t), str(len(points)), str(len(signed)), str(same), shown_as])
+    if rows:
+        yield "Label right minus r right, and r_t minus r_0 on own samples (H1), every M-step once:"
+        yield ""
+        yield from table(POINTING, rows)
 
 
 def _right(samples: Sequence[Sample]) -> list[str]:

@@ -132,13 +132,14 @@ def quantile(freedom: int) -> float:
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float], tests: int = 0) -> list[float]:
     """Correct p-values for their number, so that any of them is below alpha by chance in alpha.
 
     The smallest is multiplied by n, the next by n - 1 and so on, none below one before it.
 
     Args:
-        p_values: of n tests; NaN is no test.
+        p_values: of the tests that were made; NaN is none.
+        tests: n, where more are to be made; those that wait count as if their p were 1.
 
     Returns:
         Corrected ones, in the same order, at most 1.
@@ -148,8 +149,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     values = np.asarray(p_values, np.float64)
     found = np.full(len(values), np.nan)
     order = [place for place in np.argsort(values, kind="stable") if np.isfinite(values[place])]
-    largest = 0.0
+    largest, tests = 0.0, max(tests, len(order))
     for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, float(values[place]) * (len(order) - rank)))
+        largest = max(largest, min(1.0, float(values[place]) * (tests - rank)))
         found[place] = largest
     return [float(value) for value in found]

@@ -16,7 +16,7 @@ ARMS = """
 testbeds: {laptop: {preset: tiny}}
 arms: {mutual: {is: both learn}, fixed: {is: r_0 stays}}
 order:
-  - {name: core, arms: [mutual, fixed], seeds: [1, 2, 3, 4], formats: [float32]}
+  - {name: core, arms: [mutual, fixed], seeds: [1, 2, 3], formats: [float32]}
 claims:
   - {of: H, is: it, ARM, measure: MEASURE, within: [LOW, HIGH]}
 """
@@ -60,12 +60,14 @@ def test_a_claim_holds_where_its_whole_interval_lies_in_the_range(
 ) -> None:
     found = judged(tmp_path, "gold", low, high, *THREE)
     assert found.state == state
-    assert (found.estimate.seeds, found.wanted) == (3, 4)
+    assert (found.estimate.seeds, found.wanted) == (3, 3)
     assert found.estimate.mean == pytest.approx(0.8)
     assert found.estimate.low == pytest.approx(0.8 - 4.30265 * 0.1 / 3**0.5, abs=1e-5)
 
 
-def test_two_seeds_wait_and_other_formats_and_seeds_do_not_count(tmp_path: Path) -> None:
+def test_a_claim_waits_for_all_its_seeds_and_other_formats_and_seeds_do_not_count(
+    tmp_path: Path,
+) -> None:
     others = [unit("mutual", 3, 0.5, "bfloat16"), unit("mutual", 101, 0.5)]
     found = judged(tmp_path, "gold", "0", "1", *THREE[:2], *others)
     assert (found.state, found.estimate.seeds) == ("waits", 2)

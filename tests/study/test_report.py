@@ -36,7 +36,7 @@ ABOUT = {
 }
 
 
-def rows(gain: float, right: float, steps: float = 3.0) -> list[ResultRow]:
+def rows(gain: float, right: float, steps: float = 3.0, margin: float = -0.3) -> list[ResultRow]:
     """Four prompts: gold rises by `gain` in each, r_t is right on a share of pairs."""
     found = [ResultRow(t, "eval.active", "", "", 1.0, 1) for t in (0, 1)]
     numbers = {"train_rm.steps": steps, "select_policy.win_rate": 0.75}
@@ -59,14 +59,14 @@ def rows(gain: float, right: float, steps: float = 3.0) -> list[ResultRow]:
                 ResultRow(t, "own_samples.r0", "", prompt, 0.5, 2),
             ]
     # D_M: the label is right on a and b, the margin's sign on a, b and c; d ties.
-    for prompt, own, previous, margin in (
+    for prompt, own, previous, of_pair in (
         ("a", 1.0, 0.0, 1.5),
         ("b", 0.5, 0.0, 0.3),
-        ("c", 0.0, 1.0, -0.3),
+        ("c", 0.0, 1.0, margin),
         ("d", 1.0, 1.0, 3.0),
     ):
-        values = {"dm.gold": own, "dm.gold_previous": previous, "dm.margin": margin}
-        values |= {"dm.margin_in_epsilon": margin, "dm.kept": 1.0}
+        values = {"dm.gold": own, "dm.gold_previous": previous, "dm.margin": of_pair}
+        values |= {"dm.margin_in_epsilon": of_pair, "dm.kept": 1.0}
         found += [ResultRow(1, name, "", prompt, value, 1) for name, value in values.items()]
     # Of the answers at t = 1 some follow x and others not: of a in x alone, of b in both.
     followed = {"x": (0.5, 0.5, 1.0, 1.0), "y": (1.0, 0.5, 0.5, 0.0)}
@@ -215,6 +215,18 @@ def test_where_only_the_reward_model_differs_only_it_is_told(tmp_path: Path) -> 
     assert "**The policy.**" not in text
     assert "study-core-gold.png" not in text
     assert "| arm | gain of r_t, minus its | p | by seed |" in text
+
+
+def test_labels_are_laid_beside_what_r_t_gains(tmp_path: Path) -> None:
+    page = written(tmp_path, ARMS)
+    for seed, right, margin in ((1, 1.0, -0.3), (2, 0.25, 0.3)):
+        unit = Unit("mutual", seed, "float32")
+        about = {**unit._asdict(), **ABOUT, "status": results.DONE}
+        found = rows(0.5, right, margin=margin)
+        results.write(results.path(tmp_path / "found", unit), about, found)
+    report.write(planning.load(tmp_path / "arms.yaml"), tmp_path / "found", page)
+    # Label less r is -1/3, or 0 where r is wrong on c; r_t gains 1/2, -1/4 and, `fixed`, 0, 0.
+    assert row(page, "1") == ["1", "4", "1", "0", "−0.66"]
 
 
 def test_rule_waits_until_all_runs_are_there(page: Path) -> None:

@@ -75,3 +75,8 @@ def test_holm_multiplies_the_smallest_by_n_and_keeps_the_order() -> None:
     assert holm([0.03, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
     assert holm([0.9, float("nan")])[0] == 0.9
     assert np.isnan(holm([0.9, float("nan")])[1])
+
+
+def test_holm_counts_the_tests_that_wait() -> None:
+    assert holm([0.02, 0.01, float("nan")], tests=5)[:2] == pytest.approx([0.08, 0.05])
+    assert holm([0.02, 0.01], tests=1) == pytest.approx([0.02, 0.02])
