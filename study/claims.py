@@ -1,13 +1,13 @@
 """What came of the hypotheses: each claim of study/arms.yaml against the stored results."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from study import outcomes
 from study.outcomes import Numbers
-from study.plan import Claim, StudyPlan, units
+from study.plan import Block, Claim, StudyPlan
 from study.statistics import NOTHING, Estimate, Sample, difference, estimate
 
 FORMAT = "float32"
@@ -30,18 +30,24 @@ def judge(plan: StudyPlan, done: Sequence[Numbers]) -> list[Found]:
         plan: the study.
         done: the units that ended well.
     """
-    listed = [unit for unit in units(plan) if unit.format == FORMAT]
-    by_arm: dict[str, dict[int, Numbers]] = {}
-    for one in done:
-        if one.unit in listed:
-            by_arm.setdefault(one.unit.arm, {})[one.unit.seed] = one
     found = []
     for claim in plan.claims:
         arms = [claim.arm, *filter(None, [claim.minus])]
-        wanted = set.intersection(*({u.seed for u in listed if u.arm == arm} for arm in arms))
-        number = _number(claim, [by_arm.get(arm, {}) for arm in arms])
+        blocks = [one for one in plan.order if claim.block in (None, one.name)]
+        seeds = [{s for one in blocks if _of(one, arm) for s in one.seeds} for arm in arms]
+        wanted = set.intersection(*seeds)
+        known = [{one.unit.seed: one for one in done if _is(one, arm, wanted)} for arm in arms]
+        number = _number(claim, known)
         found.append(Found(claim, number, len(wanted), _state(claim, number, len(wanted))))
     return found
+
+
+def _of(block: Block, arm: str) -> bool:
+    return arm in block.arms and FORMAT in block.formats
+
+
+def _is(one: Numbers, arm: str, seeds: Collection[int]) -> bool:
+    return (one.unit.arm, one.unit.format) == (arm, FORMAT) and one.unit.seed in seeds
 
 
 def _number(claim: Claim, found: Sequence[Mapping[int, Numbers]]) -> Estimate:
@@ -81,7 +87,9 @@ def _length(numbers: Numbers) -> Sample:
 
 MEASURES: Mapping[str, Callable[[Numbers], Sample]] = {
     "gold": lambda numbers: outcomes.alone(numbers.prompts(numbers.last, "gold")),
+    "rise": lambda numbers: outcomes.change(numbers, "gold"),
     "gain": lambda numbers: outcomes.agreement(numbers, "own_samples"),
+    "held-out": lambda numbers: outcomes.agreement(numbers, "gold_pairs"),
     "label": _labels,
     "length": _length,
     "active": lambda numbers: _one(float(numbers.active())),

@@ -102,8 +102,10 @@ class Claim(_Part):
         is_: what is claimed, in words.
         arm: whose number.
         minus: the arm whose number is subtracted, seed by seed; null for none.
-        measure: `gold` of the final policy; `gain`, r_t's agreement with gold on its own answers
-            minus r_0's; `label`, how often the M-step's label is right minus how often r_{t-1} is;
+        block: the block whose seeds count; null for those of all blocks that have the arms.
+        measure: `gold` of the final policy; `rise`, the same minus pi_0's; `gain`, r_t's agreement
+            with gold on its own answers minus r_0's; `held-out`, likewise on held-out pairs;
+            `label`, how often the M-step's label is right minus how often r_{t-1} is;
             `length` over pi_0's; `active`, the iterations that went on.
         within: the claim holds where the whole 95 % interval lies in this range.
     """
@@ -112,7 +114,8 @@ class Claim(_Part):
     is_: str = Field(alias="is", min_length=1)
     arm: str
     minus: str | None = None
-    measure: Literal["gold", "gain", "label", "length", "active"]
+    block: str | None = None
+    measure: Literal["gold", "rise", "gain", "held-out", "label", "length", "active"]
     within: Annotated[list[float], Field(min_length=2, max_length=2), AfterValidator(_ascending)]
 
 
@@ -185,6 +188,12 @@ def load(path: Path = ARMS, testbed: str = DEFAULT) -> StudyPlan:
     for claim in plan.claims:
         for name in filter(None, [claim.arm, claim.minus]):
             _check(name, plan.arms, f"{path}: a claim of {claim.of} names arm")
+        if claim.block is not None:
+            blocks = {block.name: block for block in plan.order}
+            _check(claim.block, blocks, f"{path}: a claim of {claim.of} names block")
+            for name in filter(None, [claim.arm, claim.minus]):
+                own = dict.fromkeys(blocks[claim.block].arms)
+                _check(name, own, f"{path}: a claim of {claim.of} in block {claim.block} names arm")
     _check(testbed, plan.testbeds, f"{path}: asked for is the testbed")
     for name, arm in plan.arms.items():
         _check(arm.testbed or testbed, plan.testbeds, f"{path}: arm {name} names testbed")

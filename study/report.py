@@ -97,7 +97,7 @@ def _claimed(plan: StudyPlan, done: Sequence[Numbers]) -> Iterator[str]:
 
 def _claim(one: claims.Found) -> list[str]:
     claim, low, high = one.claim, *one.claim.within
-    differs = claim.measure in ("gain", "label")
+    differs = claim.measure in ("rise", "gain", "held-out", "label")
     ends = [_minus(f"{end:g}") for end in (low, high)]
     bounds = f"{ends[0]} to {ends[1]}"
     if np.isinf(low) or np.isinf(high):
@@ -115,7 +115,9 @@ def _claim(one: claims.Found) -> list[str]:
 
 MEASURED = {
     "gold": "final gold",
+    "rise": "change of gold",
     "gain": "r_t − r_0",
+    "held-out": "r_t − r_0, held-out pairs",
     "label": "label − r",
     "length": "length, ratio",
     "active": "iterations that went on",

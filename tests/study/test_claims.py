@@ -27,10 +27,12 @@ def unit(arm: str, seed: int, value: float, number_format: str = "float32") -> N
     found = []
     for t, active in ((0, 1.0), (1, 1.0), (2, 0.0)):
         found.append(ResultRow(t, "eval.active", "", "", active, 1))
-        found.append(ResultRow(t, "gold", "", "a", value, 4))
+        found.append(ResultRow(t, "gold", "", "a", value if t else 0.1, 4))
         found.append(ResultRow(t, "length", "", "a", value if t else 1.0, 4))
         found.append(ResultRow(t, "own_samples.rt", "", "a", value, 2))
         found.append(ResultRow(t, "own_samples.r0", "", "a", 0.5, 2))
+        found.append(ResultRow(t, "gold_pairs.rt", "", "b", value, 2))
+        found.append(ResultRow(t, "gold_pairs.r0", "", "b", 0.6, 2))
     # The label is right, the sign of the margin wrong.
     for name, number in {"gold": 1.0, "gold_previous": 0.0, "margin": -1.0, "kept": 1.0}.items():
         found.append(ResultRow(1, f"dm.{name}", "", "a", number, 1))
@@ -79,10 +81,28 @@ def test_an_arm_is_compared_on_the_seeds_that_both_have(tmp_path: Path) -> None:
     assert found.estimate.each == pytest.approx((0.1, 0.1))
 
 
+def test_a_claim_of_a_block_has_the_seeds_of_that_block_alone(tmp_path: Path) -> None:
+    text = ARMS.replace("ARM", "arm: mutual, block: more").replace("MEASURE", "gold")
+    more = "  - {name: more, arms: [mutual], seeds: [3, 4], formats: [float32]}\nclaims:"
+    text = text.replace("LOW", "0").replace("HIGH", "1").replace("claims:", more)
+    (tmp_path / "arms.yaml").write_text(text)
+    [found] = claims.judge(planning.load(tmp_path / "arms.yaml"), THREE)
+    assert (found.estimate.each, found.wanted) == (pytest.approx((0.9,)), 2)
+    for wrong, said in (
+        ("block: les", "names block 'les'"),
+        ("minus: fixed, block: more", "names arm 'fixed'"),
+    ):
+        (tmp_path / "arms.yaml").write_text(text.replace("block: more", wrong))
+        with pytest.raises(InputError, match=said):
+            planning.load(tmp_path / "arms.yaml")
+
+
 @pytest.mark.parametrize(
     ("measure", "each"),
     [
+        ("rise", (0.6, 0.7, 0.8)),
         ("gain", (0.2, 0.3, 0.4)),
+        ("held-out", (0.1, 0.2, 0.3)),
         ("label", (1.0, 1.0, 1.0)),
         ("length", (0.7, 0.8, 0.9)),
         ("active", (1.0, 1.0, 1.0)),
