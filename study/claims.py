@@ -3,12 +3,10 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from study import outcomes
 from study.outcomes import Numbers
 from study.plan import Block, Claim, StudyPlan
-from study.statistics import NOTHING, Estimate, Sample, difference, estimate
+from study.statistics import NOTHING, Estimate, Sample, difference, estimate, single
 
 FORMAT = "float32"
 LEAST = 3  # seeds, of which an interval can be had
@@ -54,13 +52,7 @@ def _number(claim: Claim, found: Sequence[Mapping[int, Numbers]]) -> Estimate:
     """Give the number of a claim, a seed an observation, of the seeds that all its arms have."""
     of, seeds = MEASURES[claim.measure], sorted(set.intersection(*map(set, found)))
     each = [[difference(of(units[seed])) for units in found] for seed in seeds]
-    return estimate([_one(own - sum(rest)) for own, *rest in each]) if each else NOTHING
-
-
-def _one(value: float) -> Sample:
-    """Make a sample of one number."""
-    known = float(np.isfinite(value))
-    return Sample(*(np.array([each]) for each in (value if known else 0.0, known, 0.0, 0.0)))
+    return estimate([single(own - sum(rest)) for own, *rest in each]) if each else NOTHING
 
 
 def _state(claim: Claim, found: Estimate, wanted: int) -> str:
@@ -82,7 +74,7 @@ def _labels(numbers: Numbers) -> Sample:
 
 
 def _length(numbers: Numbers) -> Sample:
-    return _one(numbers.average(numbers.last, "length") / numbers.average(0, "length"))
+    return single(numbers.average(numbers.last, "length") / numbers.average(0, "length"))
 
 
 MEASURES: Mapping[str, Callable[[Numbers], Sample]] = {
@@ -92,5 +84,5 @@ MEASURES: Mapping[str, Callable[[Numbers], Sample]] = {
     "held-out": lambda numbers: outcomes.agreement(numbers, "gold_pairs"),
     "label": _labels,
     "length": _length,
-    "active": lambda numbers: _one(float(numbers.active())),
+    "active": lambda numbers: single(float(numbers.active())),
 }

@@ -13,7 +13,7 @@ from mutual_taught.terminal.signs import visible
 from study import choice, claims, figures, made_of, outcomes, results
 from study.outcomes import Numbers
 from study.plan import ROOT, Block, StudyPlan, Unit, units, values
-from study.statistics import Estimate, Sample, estimate, holm
+from study.statistics import Estimate, Sample, estimate, holm, single
 
 PAGE = ROOT / "docs" / "study.md"
 PICTURES = "pictures"
@@ -124,8 +124,8 @@ MEASURED = {
 }
 
 
-def _known(found: Estimate, signed: bool) -> str:
-    """Write an estimate; of one seed the number alone: a claim has no interval over prompts."""
+def _known(found: Estimate, signed: bool = True) -> str:
+    """Write an estimate; of one seed the number alone, where prompts give no interval."""
     text = shown(found, signed)
     return text if found.seeds > 1 else text.partition(" ")[0]
 
@@ -740,12 +740,8 @@ def _spread(values: Sequence[float], digits: int = 3) -> str:
 
 
 def _numbers(values: Sequence[float]) -> str:
-    """Write the mean of numbers of whole runs, one a seed; one by itself has no interval."""
-    one = np.ones(1)
-    found = estimate(
-        [Sample(value * one, one, 0 * one, 0 * one) for value in values if np.isfinite(value)]
-    )
-    return _minus(f"{found.mean:+.3f}") if found.seeds == 1 else shown(found)
+    """Write the mean of numbers of whole runs, one a seed."""
+    return _known(estimate([single(value) for value in values]))
 
 
 def _share(values: outcomes.Bools, count: bool = False) -> str:

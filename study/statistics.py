@@ -36,6 +36,12 @@ class Sample(NamedTuple):
         return Sample(self.other_sums, self.other_counts, self.sums, self.counts).first()
 
 
+def single(value: float) -> Sample:
+    """Make the sample of a seed of which one number is known, such as a metric; NaN is none."""
+    known = float(np.isfinite(value))
+    return Sample(*(np.array([each]) for each in (value if known else 0.0, known, 0.0, 0.0)))
+
+
 class Estimate(NamedTuple):
     """A difference, its bounds, the two-sided p of no difference, and that of each seed.
 
