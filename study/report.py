@@ -238,7 +238,7 @@ def _block(
     else:
         yield "**The policy.** Final against π_0, same prompts. In round brackets: range of seeds."
         yield ""
-        yield from table(POLICY, [_policy(key, own) for key, own in studied.items()])
+        yield from _policies(studied)
     yield (
         "**The reward model.** r_t against r_0 on the same pairs, after the last iteration, and "
         "how many pairs and steps it learnt from."
@@ -379,6 +379,27 @@ POLICY = [
     "r_0's reward, change",
     "over-optimisation",
 ]
+
+
+def _policies(studied: Studied) -> Iterator[str]:
+    """Give the policies of every arm, and of arms with the same policies those of the first."""
+    named: dict[Key, list[Key]] = {}
+    for key, own in studied.items():
+        first = next((other for other in named if _same_policies(own, studied[other])), key)
+        named.setdefault(first, []).append(key)
+    yield from table(POLICY, [_policy(key, studied[key]) for key in named])
+    for (shown_arm, number_format), (_, *others) in named.items():
+        if others:
+            said = ", ".join(arm for arm, _ in others)
+            yield f"In {number_format} {shown_arm} has the same policies as {said}, seed by seed."
+            yield ""
+
+
+def _same_policies(own: Sequence[Numbers], other: Sequence[Numbers]) -> bool:
+    by_seed = {one.unit.group: one for one in other}
+    return {one.unit.group for one in own} == set(by_seed) and all(
+        one.same_policies(by_seed[one.unit.group]) for one in own
+    )
 
 
 def _policy(key: Key, own: Sequence[Numbers]) -> list[str]:

@@ -217,6 +217,22 @@ def test_where_only_the_reward_model_differs_only_it_is_told(tmp_path: Path) -> 
     assert "| arm | gain of r_t, minus its | p | by seed |" in text
 
 
+def test_policies_that_several_arms_have_are_told_once(tmp_path: Path) -> None:
+    arms = ARMS.replace("against: mutual", "against: other")
+    arms = arms.replace("order:", "  other: {is: is not run}\norder:")
+    page = written(tmp_path, arms.replace("[mutual, fixed]", "[mutual, fixed, other]"))
+    plan, said = planning.load(tmp_path / "arms.yaml"), "mutual has the same policies as fixed"
+    for seed in (1, 2):
+        assert said not in page.read_text()
+        assert row(page, "fixed, float32")[2] == "1 of 1"
+        unit = Unit("fixed", seed, "float32")
+        about = {**unit._asdict(), **ABOUT, "status": results.DONE}
+        results.write(results.path(tmp_path / "found", unit), about, rows(0.5, 0.5))
+        report.write(plan, tmp_path / "found", page)
+    assert f"In float32 {said}, seed by seed.\n" in page.read_text()
+    assert row(page, "fixed, float32")[2].startswith("0.500")  # of the reward model
+
+
 def test_labels_are_laid_beside_what_r_t_gains(tmp_path: Path) -> None:
     page = written(tmp_path, ARMS)
     for seed, right, margin in ((1, 1.0, -0.3), (2, 0.25, 0.3)):
