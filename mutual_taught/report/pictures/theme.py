@@ -6,6 +6,7 @@ the font is one that it brings along, so the same rows give the same bytes on ev
 
 import html
 import re
+from typing import Any
 
 import altair as alt
 
@@ -60,25 +61,29 @@ def panels() -> alt.Facet:
     return alt.Facet("t:O", title=None, header=alt.Header(labelExpr="'t = ' + datum.value"))
 
 
-def configured(chart: alt.TopLevelMixin, title: str) -> alt.TopLevelMixin:
-    """Give a chart the title, and the look that all share."""
+def configured(chart: alt.TopLevelMixin, title: str) -> dict[str, Any]:
+    """Give a chart as Vega-Lite, with the title and the look that all share.
+
+    They are added to the finished chart: every method of altair's charts copies all of one.
+    """
     words = {"labelColor": INK, "titleColor": INK, "labelFontSize": 11, "titleFontSize": 12}
     lines = {"domainColor": INK, "tickColor": INK, "domainOpacity": 0.4, "tickOpacity": 0.4}
     grid = {"gridColor": INK, "gridOpacity": 0.12}
-    return (
-        chart.properties(
-            background="transparent",
-            padding=6,
-            title=alt.TitleParams(title, anchor="start", offset=12),
-        )
-        .configure(font=FONT, view={"stroke": None})
-        .configure_axis(**words, **lines, **grid, titleFontWeight="normal", titlePadding=8)
-        .configure_legend(
-            **words, orient="top", titleOrient="left", titleFontWeight="normal", symbolOpacity=1
-        )
-        .configure_header(**words, labelFontWeight="bold", titleFontWeight="normal")
-        .configure_title(color=INK, fontSize=15, fontWeight="bold")
-    )
+    legend = {"orient": "top", "titleOrient": "left", "symbolOpacity": 1}
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    return spec | {
+        "background": "transparent",
+        "padding": 6,
+        "title": {"text": title, "anchor": "start", "offset": 12},
+        "config": {
+            "font": FONT,
+            "view": {"stroke": None},
+            "axis": {**words, **lines, **grid, "titleFontWeight": "normal", "titlePadding": 8},
+            "legend": {**words, **legend, "titleFontWeight": "normal"},
+            "header": {**words, "labelFontWeight": "bold", "titleFontWeight": "normal"},
+            "title": {"color": INK, "fontSize": 15, "fontWeight": "bold"},
+        },
+    }
 
 
 def drawn(chart: alt.TopLevelMixin, name: str, title: str, says: str) -> Picture:
@@ -96,7 +101,7 @@ def drawn(chart: alt.TopLevelMixin, name: str, title: str, says: str) -> Picture
     """
     import vl_convert
 
-    svg = vl_convert.vegalite_to_svg(configured(chart, title).to_dict(validate=False))
+    svg = vl_convert.vegalite_to_svg(configured(chart, title))
     return Picture(name, embedded(svg, name, title, says), says)
 
 
