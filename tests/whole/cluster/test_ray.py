@@ -60,7 +60,7 @@ for line in sys.stdin:
 CHILD = """
 import sys
 from pathlib import Path
-from tests.cluster import test_ray
+from tests.whole.cluster import test_ray
 test_ray.work(Path(sys.argv[1]), Path(sys.argv[2]), "ray", sys.argv[3] == "score")
 """
 
