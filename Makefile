@@ -43,10 +43,10 @@ test-architectures: setup ## small models of many architectures, check to export
 test-interrupted: setup ## runs interrupted on a terminal or killed, and failures of DVC
 	@OMP_NUM_THREADS=1 python -m pytest tests/whole/interrupted
 
-# Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
 test-cluster: setup ## a cluster of Ray whose nodes and workers are lost
 	@OMP_NUM_THREADS=1 python -m pytest tests/whole/cluster
 
+# Every shell block of README and docs/, typed into a shell in a fresh clone whose laptop preset is the tiny one.
 test-docs: setup ## every shell block of the documents, as it is typed
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/docs
 

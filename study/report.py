@@ -226,12 +226,7 @@ def _block(
     if block.rule is not None:
         yield from _checked(block, plan, studied)
         yield from _each(studied)
-    by_seed = {one.unit.group: one for one in first}
-    alike = all(
-        one.unit.group in by_seed and one.same_policies(by_seed[one.unit.group])
-        for own in studied.values()
-        for one in own
-    )
+    alike = all(_same_policies(own, first) for own in studied.values())
     if alike:
         yield f"The policies are {block.against}'s; none learns from these reward models."
         yield ""
@@ -385,20 +380,22 @@ def _policies(studied: Studied) -> Iterator[str]:
     """Give the policies of every arm, and of arms with the same policies those of the first."""
     named: dict[Key, list[Key]] = {}
     for key, own in studied.items():
-        first = next((other for other in named if _same_policies(own, studied[other])), key)
+        told = (one for one in named if len(studied[one]) == len(own))
+        first = next((one for one in told if _same_policies(own, studied[one])), key)
         named.setdefault(first, []).append(key)
     yield from table(POLICY, [_policy(key, studied[key]) for key in named])
-    for (shown_arm, number_format), (_, *others) in named.items():
+    for (arm, number_format), (_, *others) in named.items():
         if others:
-            said = ", ".join(arm for arm, _ in others)
-            yield f"In {number_format} {shown_arm} has the same policies as {said}, seed by seed."
+            said = ", ".join(other for other, _ in others)
+            yield f"In {number_format} {arm} has the same policies as {said}, seed by seed."
             yield ""
 
 
 def _same_policies(own: Sequence[Numbers], other: Sequence[Numbers]) -> bool:
+    """Tell whether another arm has every run of one, seed by seed, with the same policies."""
     by_seed = {one.unit.group: one for one in other}
-    return {one.unit.group for one in own} == set(by_seed) and all(
-        one.same_policies(by_seed[one.unit.group]) for one in own
+    return all(
+        one.unit.group in by_seed and one.same_policies(by_seed[one.unit.group]) for one in own
     )
 
 
