@@ -40,7 +40,7 @@ test-architectures: setup ## small models of many architectures, check to export
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 tests/whole/architectures
 
 # For real: a terminal of its own, signals, a DVC that has stopped for other reasons than a stage.
-test-interrupted: setup ## runs interrupted on a terminal or killed, and failures of DVC
+test-interrupted: setup ## runs interrupted or killed, failures of DVC
 	@OMP_NUM_THREADS=1 python -m pytest tests/whole/interrupted
 
 test-cluster: setup ## a cluster of Ray whose nodes and workers are lost
